@@ -1,0 +1,28 @@
+# Two commands do everything: `make bench` measures, `make test` tests. Both make .venv if it is not there.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: bench test lint clean
+
+bench: .venv/installed
+	@if [ -e reports/latest ]; then mv reports/latest reports/until-$$(date +%Y%m%d-%H%M%S); fi
+	$(BIN)/copycost run --profile quick --out reports/latest
+	$(BIN)/copycost report reports/latest --html reports/latest
+
+test: .venv/installed lint
+	$(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# An editable install: a changed line is measured, not the copy of yesterday's.
+.venv/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else "copycost needs Python 3.11 to 3.13; this is %d.%d. Name another: make PYTHON=python3.12" % v)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[tensorflow,dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info

@@ -1,0 +1,115 @@
+"""Real pixels: a photograph, or a folder of them, as batches of the shape and dtype that a case asks for."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+#: The photograph that ships: Rear Admiral Grace Hopper, James S. Davis for the US Navy, 1984; public domain.
+PHOTOGRAPH = Path(__file__).with_name("photograph.jpg")
+
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm"}
+
+#: How much larger than a crop the photograph is made, so that crops differ.
+_MARGIN = 1.25
+
+
+class ImageError(Exception):
+    """An image that is not there or cannot be read; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """Decoded photographs, and what identifies them in a run: the name and the SHA-256 of all their pixels."""
+
+    name: str
+    sha256: str
+    images: tuple[Image.Image, ...]
+
+
+def read(path: Path | None = None) -> Photographs:
+    """Decode an image file, every image of a folder, or the photograph that ships.
+
+    Raises
+    ------
+    ImageError
+    """
+    path = path or PHOTOGRAPH
+    if path.is_dir():
+        files = sorted(p for p in path.iterdir() if p.suffix.lower() in _SUFFIXES)
+        if not files:
+            raise ImageError(f"no image in the folder {path}")
+    else:
+        files = [path]
+    images = tuple(_decode(file) for file in files)
+    digest = hashlib.sha256()
+    for image in images:
+        digest.update(image.tobytes())
+    return Photographs(path.name, digest.hexdigest(), images)
+
+
+def batch(
+    photographs: Photographs, shape: tuple[int | None, int, int], dtype: str, layout: str, seed: int
+) -> np.ndarray:
+    """Random crops, some of them mirrored, as one contiguous array with values 0 to 255.
+
+    Floats are not whole numbers, as the pixels of a resized photograph are not: each is a blend of two crops in
+    quarters, which float16 holds exactly.
+
+    Parameters
+    ----------
+    photographs : Photographs
+    shape : (batch or None, height, width)
+        None: one image, without a batch axis.
+    dtype : {"uint8", "float16", "float32", "float64"}
+    layout : {"channels_last", "channels_first"}
+    seed : int
+
+    Returns
+    -------
+    ndarray, shape (batch, height, width, 3) or (batch, 3, height, width)
+    """
+    number, height, width = shape
+    random = np.random.default_rng(seed)
+    covers = [_cover(image, height, width) for image in photographs.images]
+    pixels = np.empty((number or 1, height, width, 3), dtype)
+    for i in range(len(pixels)):
+        cover = covers[(i + seed) % len(covers)]
+        if pixels.dtype.kind == "f":
+            one, other = _crop(cover, height, width, random), _crop(cover, height, width, random)
+            pixels[i] = one.astype(np.float32) * 0.75 + other.astype(np.float32) * 0.25
+        else:
+            pixels[i] = _crop(cover, height, width, random)
+    if layout == "channels_first":
+        pixels = np.moveaxis(pixels, -1, 1)
+    return np.ascontiguousarray(pixels if number is not None else pixels[0])
+
+
+def _decode(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except FileNotFoundError:
+        raise ImageError(f"no image {path}") from None
+    except UnidentifiedImageError:
+        raise ImageError(f"{path} is not an image that Pillow can read") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ImageError(f"{path} cannot be read: {error}") from None
+
+
+def _cover(image: Image.Image, height: int, width: int) -> np.ndarray:
+    """The photograph scaled to a little more than the crop."""
+    scale = _MARGIN * max(height / image.height, width / image.width)
+    size = (max(width, round(image.width * scale)), max(height, round(image.height * scale)))
+    return np.asarray(image.resize(size, Image.Resampling.BILINEAR))
+
+
+def _crop(cover: np.ndarray, height: int, width: int, random: np.random.Generator) -> np.ndarray:
+    top = random.integers(cover.shape[0] - height + 1)
+    left = random.integers(cover.shape[1] - width + 1)
+    crop = cover[top : top + height, left : left + width]
+    return crop[:, ::-1] if random.integers(2) else crop

@@ -1,0 +1,179 @@
+"""What one call allocates: a list of events, from whichever instrument, and what is derived from it.
+
+Every instrument gives the same thing, a list of `Event`. Number, total, peak and what stays are derived from it here
+and nowhere else.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+#: Requests of at least this many bytes are counted; below it lie Python's objects and a runtime's book-keeping.
+THRESHOLD = 4096
+
+#: Calls looked at, after one that is not: what it frees may be older than the trace, and then has no size.
+WINDOWS = 3
+
+#: CPython takes memory for its small objects with mmap, an arena of this size at a time (ARENA_BITS of
+#: Objects/obmalloc.c, 3.10 and later). When it does has nothing to do with the call that happens to run.
+_ARENA = 1 << 20
+
+#: The marks of a window are `bytes` objects of this size and the next ones. Any size that nothing else asks for would
+#: do.
+_MARK = 7_340_033
+
+
+@dataclass(frozen=True)
+class Event:
+    """A request for memory, or its release.
+
+    Attributes
+    ----------
+    bytes : int
+        As requested; negative for a release.
+    space : {"host", "device"}
+    instrument : str
+    op : str
+        What asked, as far as the instrument knows.
+    """
+
+    bytes: int
+    space: str
+    instrument: str
+    op: str = ""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What one call allocated, in requests and bytes.
+
+    ``peak_bytes`` is the most that was alive at once, above the start; ``retained_bytes`` what was alive at the end, the
+    result included, less what the call freed of older memory.
+    """
+
+    allocations: int = 0
+    allocated_bytes: int = 0
+    peak_bytes: int = 0
+    retained_bytes: int = 0
+    small_allocations: int = 0
+    small_bytes: int = 0
+
+
+def tally(events: Iterable[Event]) -> Tally:
+    """Derive a `Tally` from the events of one call, in order."""
+    count = total = peak = alive = small = small_total = 0
+    for event in events:
+        if abs(event.bytes) < THRESHOLD:
+            small += event.bytes > 0
+            small_total += max(event.bytes, 0)
+            continue
+        alive += event.bytes
+        if event.bytes > 0:
+            count += 1
+            total += event.bytes
+            peak = max(peak, alive)
+    return Tally(count, total, peak, alive, small, small_total)
+
+
+def add(one: Tally, other: Tally) -> Tally:
+    """The sum of what two instruments saw that watch different allocators."""
+    return Tally(*(getattr(one, name) + getattr(other, name) for name in Tally.__dataclass_fields__))
+
+
+def middle(tallies: Sequence[Tally]) -> tuple[Tally, dict[str, list[int]]]:
+    """The median of each figure over the windows, and the range of each that differs between them.
+
+    Small requests are the interpreter's as often as the call's, and are not expected to agree.
+    """
+    values: dict[str, int] = {}
+    ranges: dict[str, list[int]] = {}
+    for name in Tally.__dataclass_fields__:
+        seen = sorted(getattr(t, name) for t in tallies)
+        values[name] = seen[len(seen) // 2]
+        if seen[0] != seen[-1] and not name.startswith("small"):
+            ranges[name] = [seen[0], seen[-1]]
+    return Tally(**values), ranges
+
+
+def trace_host(calls: Sequence[Callable[[], Any]]) -> tuple[list[list[Event]], int]:
+    """Run each of `calls` and return its requests to the C library, and how many bytes each left behind.
+
+    One memray tracker spans them all, since starting one where TensorFlow is loaded takes 0.3 s. A request of an odd
+    size marks each window's begin and end; a result is released after the end, inside the tracker.
+
+    Parameters
+    ----------
+    calls : sequence of callable
+        The first is not counted; at least two.
+
+    Returns
+    -------
+    events : list of list of Event
+        One list a call, without the first.
+    leaked_bytes : int
+        What was still alive after the last call's result was released, of what it had allocated, less what it had
+        freed of its forerunners'.
+
+    Raises
+    ------
+    ImportError
+        Where memray is not installed.
+    """
+    from memray import AllocatorType, FileDestination, FileReader, Tracker
+
+    handle, name = tempfile.mkstemp(prefix="copycost-", suffix=".memray")
+    os.close(handle)
+    try:
+        with Tracker(destination=FileDestination(name, overwrite=True, compress_on_exit=False)):
+            for i, call in enumerate(calls):
+                bytes(_MARK + 3 * i)
+                result = call()
+                bytes(_MARK + 3 * i + 1)
+                del result
+                bytes(_MARK + 3 * i + 2)
+        with FileReader(name) as reader:
+            records = [(r.allocator, r.address, r.size) for r in reader.get_allocation_records()]
+    finally:
+        os.unlink(name)
+
+    first = _MARK + bytes.__basicsize__  # what a `bytes` object of _MARK bytes asks for
+    marks = set(range(first, first + 3 * len(calls)))
+    window, step = -1, 2
+    windows: list[list[Event]] = [[] for _ in calls]
+    after: list[list[Event]] = [[] for _ in calls]
+    live: dict[int, int] = {}
+    marked: set[int] = set()
+    for allocator, address, size in records:
+        if size in marks:
+            window, step = divmod(size - first, 3)
+            marked.add(address)
+            marks.discard(size)  # a mark is made once; what comes later of its size is not one
+            continue
+        if address in marked:  # the release of a mark
+            marked.discard(address)
+            if allocator in (AllocatorType.FREE, AllocatorType.MUNMAP):
+                continue
+        if window < 0:
+            continue
+        if allocator in (AllocatorType.FREE, AllocatorType.MUNMAP):
+            known = live.pop(address, 0)
+            if not known:
+                continue
+            change = -known
+        else:
+            if allocator == AllocatorType.MMAP and size == _ARENA:
+                continue
+            live[address] = change = size
+        event = Event(change, "host", "memray")
+        if step == 0:
+            windows[window].append(event)
+        elif step == 1:
+            after[window].append(event)
+    leaked = tally(windows[-1]).retained_bytes + sum(
+        e.bytes for e in after[-1] if abs(e.bytes) >= THRESHOLD
+    )
+    return windows[1:], leaked

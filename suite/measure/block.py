@@ -1,0 +1,474 @@
+"""One case in one fresh process: prepared once, then audited, traced or timed as the session asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter, perf_counter_ns
+from typing import Any
+
+import numpy as np
+
+from suite import registry
+from suite.measure import clock
+from suite.measure.allocations import (
+    WINDOWS,
+    Event,
+    Tally,
+    add,
+    middle,
+    tally,
+    trace_host,
+)
+from suite.measure.audit import judge, overlap, same
+
+#: Calls in an audit, over the inputs of the case in turn.
+AUDIT_CALLS = 20
+
+#: The part of the free memory that the calls of a block may leave behind, where each leaves some.
+_GROWTH = 0.1
+
+
+@dataclass(frozen=True)
+class BlockJob:
+    """Everything a block needs to know.
+
+    Attributes
+    ----------
+    source, recipe, variant, runtime, writes, device : str
+    threads : int
+    inputs : tuple of str
+        ``.npy`` files with the inputs, in the case's dtype and layout.
+    references : tuple of str
+        ``.npy`` files with the float64 reference of each.
+    dtype : str
+        What the result's must be.
+    magnitude : float or None
+        The S of the tolerance.
+    """
+
+    source: str
+    recipe: str
+    variant: str
+    runtime: str
+    writes: str
+    device: str
+    threads: int
+    inputs: tuple[str, ...]
+    references: tuple[str, ...]
+    dtype: str
+    magnitude: float | None
+
+    def start(self) -> Block:
+        """Choose the device and prepare the call."""
+        return Block(self)
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What the audit found; ``reason`` is None if every result was right."""
+
+    status: str
+    reason: str | None
+    input_changed: bool | None = None
+    result_shares: str | None = None
+    result_dtype: str | None = None
+    result_contiguous: bool | None = None
+    max_abs_error: float | None = None
+    max_ulp: float | None = None
+
+
+@dataclass(frozen=True)
+class Traced:
+    """What a call allocates, by memory space; None for a space that was not watched.
+
+    ``ranges`` holds what the windows did not agree on; ``leaked_bytes`` is what each call leaves behind after its result
+    was released.
+    """
+
+    host: Tally | None
+    device: Tally | None
+    ranges: dict[str, list[int]]
+    leaked_bytes: int
+    instruments: tuple[str, ...]
+    missing: str | None = None
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A block that has made its first calls: seconds of the first, and calls in a sample."""
+
+    seconds_first: float
+    calls: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Seconds per call in one sample, the calls it took, seconds spent on restoring inputs."""
+
+    seconds: float
+    calls: int
+    reset_seconds: float
+
+
+class Wrong(Exception):
+    """A timed call's result, or what it did to its input, is not what the audit saw."""
+
+
+class Block:
+    """One prepared call and its arrays."""
+
+    def __init__(self, job: BlockJob) -> None:
+        self.job = job
+        self.runtime = registry.runtime(job.runtime)
+        self.runtime.start(job.device, job.threads)
+        self.pixels = [np.load(name, mmap_mode="r") for name in job.inputs]
+        self.references = [np.load(name, mmap_mode="r") for name in job.references]
+        self.dtype = np.dtype(job.dtype)
+        self.pristine = self.runtime.array(self.pixels[0], False)
+        self.x = self._input(0)
+        self.out: Any = None
+        if job.writes == "out":
+            # Not a number, so that an element that is never written to is seen.
+            nothing = np.full(self.references[0].shape, np.nan, self.dtype)
+            self.nothing = self.runtime.array(nothing, False)
+            self.out = self.runtime.array(nothing, True)
+        prepare = registry.variants[job.recipe, job.variant].prepare
+        assert prepare is not None  # it was registered in this process
+        self.call: Callable[..., Any] = prepare(self.pristine)
+        if not callable(self.call):
+            raise TypeError(f"prepare returned {type(self.call).__name__}, not a function")
+        self.last: Any = None
+        self.changes = False
+        self.most_calls: float = clock.MOST_CALLS
+
+    def audit(self) -> Audit:
+        """Call on every input in turn, in new arrays and again in the same one, and compare all there is to compare."""
+        right: dict[int, np.ndarray] = {}
+        shares, contiguous, changed, error, ulp = "nothing", True, False, 0.0, 0.0
+        dtype = None
+        for i in range(AUDIT_CALLS):
+            k = i % len(self.pixels)
+            if i < len(self.pixels):
+                self.x = self._input(k)
+            else:
+                # The same array with other pixels: what remembers an answer by the array gives the old one.
+                self.x = self.runtime.restore(self.x, self.runtime.array(self.pixels[k], False))
+            if self.out is not None:
+                self.out = self.runtime.restore(self.out, self.nothing)
+            self.runtime.fence()
+            try:
+                result = self._result(self.call(*self._args()))
+            except BaseException as exception:  # a variant may raise anything
+                return Audit("failed", f"{describe(exception)} (call {i + 1})", changed if i else None)
+            try:
+                # At once: an answer that is computed later is no answer.
+                snapshot = np.array(self.runtime.to_numpy(result))
+            except TypeError as exception:
+                return Audit("wrong", str(exception))
+            shared = self._shares(result)
+            shares = shared if shared != "nothing" else shares
+            contiguous = contiguous and self.runtime.contiguous(result)
+            dtype = str(snapshot.dtype)
+            changed = changed or not same(self.runtime.to_numpy(self.x), self.pixels[k])
+            verdict = None
+            if k not in right or not same(snapshot, right[k]):
+                verdict = judge(snapshot, self.references[k], self.dtype, self.job.magnitude)
+                right.setdefault(k, snapshot)
+                error, ulp = max(error, verdict.max_abs_error or 0.0), max(ulp, verdict.max_ulp or 0.0)
+            reason = verdict.reason if verdict else None
+            if not reason and self.job.writes != "new" and shared != _PLACE[self.job.writes]:
+                target = self.runtime.to_numpy(self._target())
+                verdict = judge(target, self.references[k], self.dtype, self.job.magnitude, ulp=False)
+                if verdict.reason:
+                    place = "buffer that it was given" if self.out is not None else "input"
+                    reason = f"the result is not in the {place}"
+            result = None
+            if reason:
+                place = "" if i == 0 else f" (call {i + 1})"
+                found = verdict is not None and verdict.max_abs_error is not None
+                return Audit(
+                    "wrong", reason + place, changed, shares, dtype, contiguous,
+                    verdict.max_abs_error if verdict and found else None,
+                    verdict.max_ulp if verdict and found else None,
+                )  # fmt: skip
+        return Audit("ok", None, changed, shares, dtype, contiguous, error, ulp)
+
+    def allocations(self) -> Traced:
+        """Trace a few steady calls, each on an input of its own, with every instrument in turn."""
+        traced = self._allocations()
+        # A pool may have grown in between; what is still unequal is so.
+        return self._allocations() if traced.ranges else traced
+
+    def first(self, changes: bool, leaked_bytes: int) -> Ready:
+        """Time the first call, and find how many make a sample.
+
+        Parameters
+        ----------
+        changes : bool
+            Whether the audit saw the input change: it is then restored before every call.
+        leaked_bytes : int
+            What a call leaves behind for ever.
+        """
+        self.changes = changes
+        if leaked_bytes > 0:
+            self.most_calls = max(8.0, _GROWTH * free_memory() / leaked_bytes)
+        first = self._sample(1).seconds
+        n = 1
+        while True:
+            took = self._sample(n)
+            if took.seconds * n * 1e9 >= clock.SAMPLE_NS or 2 * n > self._most_per_sample():
+                return Ready(first, n)
+            # At most ten times as many: the first calls are the slow ones.
+            n = int(min(10 * n, self._most_per_sample(), max(2 * n, clock.SAMPLE_NS * 1.2e-9 / took.seconds)))
+
+    def sample(self, n: int) -> Sample:
+        """Time `n` calls, after one that is not timed where they are short: others have used the caches since."""
+        if n > 1 and self.most_calls >= clock.MOST_CALLS:
+            self._sample(1)
+        return self._sample(n)
+
+    def check(self) -> None:
+        """Compare the last timed call's result, and the input, with what they should be.
+
+        Raises
+        ------
+        Wrong
+        """
+        verdict = judge(
+            self.runtime.to_numpy(self.last), self.references[0], self.dtype, self.job.magnitude, ulp=False
+        )
+        if verdict.reason:
+            raise Wrong(f"{verdict.reason} (in the last timed call)")
+        if not self.changes and not same(self.runtime.to_numpy(self.x), self.pixels[0]):
+            raise Wrong("the input was changed by the timed calls, and not by the first ones")
+
+    def _input(self, k: int) -> Any:
+        return self.runtime.array(self.pixels[k], self.job.writes == "input")
+
+    def _args(self) -> tuple[Any, ...]:
+        return (self.x,) if self.out is None else (self.x, self.out)
+
+    def _target(self) -> Any:
+        return self.x if self.out is None else self.out
+
+    def _result(self, returned: Any) -> Any:
+        """What a call gave: what it returned or, where that is nothing, what it was to write to."""
+        return self._target() if returned is None and self.job.writes != "new" else returned
+
+    def _shares(self, result: Any) -> str:
+        for name, array in (("input", self.x), ("out", self.out)):
+            if array is not None and (
+                result is array or overlap(self.runtime.extent(result), self.runtime.extent(array))
+            ):
+                return name
+        return "nothing"
+
+    def _sample(self, n: int) -> Sample:
+        self.last = None
+        if self.changes:
+            timed, reset, result = clock.one_by_one(self.call, self._restored, n, self.runtime.fence)
+        else:
+            reset = 0
+            timed, result = clock.batched(self.call, self._args(), n, self.runtime.fence)
+        self.most_calls -= n
+        self.last = self._result(result)
+        return Sample(timed / n * 1e-9, n, reset * 1e-9)
+
+    def _restored(self) -> tuple[Any, ...]:
+        self.x = self.runtime.restore(self.x, self.pristine)
+        return self._args()
+
+    def _most_per_sample(self) -> int:
+        # One by one each call brings its own fence, and a tenth of a second of them is enough.
+        most = 100 if self.changes else clock.MOST_CALLS
+        return max(1, int(min(most, self.most_calls / 8)))
+
+    def _allocations(self) -> Traced:
+        windows = WINDOWS + 1
+        host: list[list[Event]] | None = None
+        traces: list[list[Event]] = []
+        instruments, missing, leaked = [], None, 0
+        try:
+            host, leaked = trace_host([self._fenced_call(i) for i in range(windows)])
+            instruments.append("memray")
+        except ImportError:
+            missing = "memray is not installed"
+        if self.runtime.trace is not None:
+            for i in range(windows):
+                result, events = self.runtime.trace(self._fenced_call(i))
+                traces.append(events)
+                kept = 0 if self.job.writes != "new" else _nbytes(result)
+                result = None
+            instruments += sorted({e.instrument for events in traces for e in events} or {self.job.runtime})
+            leaked += max(0, tally(traces[-1]).retained_bytes - kept)
+            traces = traces[1:]
+        else:
+            traces = [[] for _ in range(WINDOWS)]
+        in_host = [tally(e for e in events if e.space == "host") for events in traces]
+        in_device = [tally(e for e in events if e.space == "device") for events in traces]
+        device, ranges = middle(in_device)
+        ranges = {f"device_{name}": both for name, both in ranges.items()}
+        total = None
+        if host is not None:
+            library = [tally(events) for events in host]
+            total, unequal = middle([add(a, b) for a, b in zip(library, in_host, strict=True)])
+            peaks = middle(library)[0].peak_bytes, middle(in_host)[0].peak_bytes
+            if min(peaks):
+                # Two instruments, two calls: how their peaks fall together is not known.
+                unequal["peak_bytes"] = [max(peaks), sum(peaks)]
+            ranges |= {f"host_{name}": both for name, both in unequal.items()}
+        return Traced(
+            total,
+            device if self.job.device != "cpu" else None,
+            ranges,
+            leaked,
+            tuple(instruments),
+            missing,
+        )
+
+    def _fenced_call(self, i: int) -> Callable[[], Any]:
+        """A call on a fresh input, made now and not when it is called."""
+        x = self._input(i % len(self.pixels))
+        args = (x,) if self.out is None else (x, self.out)
+        call, fence = self.call, self.runtime.fence
+
+        def run() -> Any:
+            result = call(*args)
+            fence()
+            return result
+
+        return run
+
+
+_PLACE = {"out": "out", "input": "input"}
+
+
+@dataclass(frozen=True)
+class ReferenceJob:
+    """Compute a recipe's float64 reference of each input, and save it.
+
+    A reference is given channels-last images; its result is transposed to the layout of the case.
+    """
+
+    source: str
+    recipe: str
+    layout: str
+    inputs: tuple[str, ...]
+    references: tuple[str, ...]
+
+    def start(self) -> None:
+        """Compute and save.
+
+        Raises
+        ------
+        ValueError
+            Where the reference does not return a finite array.
+        """
+        reference = registry.recipes[self.recipe].reference
+        assert reference is not None  # it was registered in this process
+        for source, target in zip(self.inputs, self.references, strict=True):
+            x = np.load(source).astype(np.float64)
+            if self.layout == "channels_first":
+                x = np.moveaxis(x, -3, -1)
+            y = np.asarray(reference(x), np.float64)
+            if not np.isfinite(y).all():
+                raise ValueError("the reference is not finite everywhere")
+            if self.layout == "channels_first":
+                y = np.moveaxis(y, -1, -3)
+            np.save(target, np.ascontiguousarray(y))
+
+
+@dataclass(frozen=True)
+class CopyJob:
+    """Copy `nbytes` from one buffer to another on `threads` threads: the machine's own copy speed."""
+
+    nbytes: int
+    threads: int
+
+    def start(self) -> Copy:
+        """Make the two buffers."""
+        return Copy(self)
+
+
+class Copy:
+    """Two buffers far larger than any cache, and the threads that copy one to the other."""
+
+    def __init__(self, job: CopyJob) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        self.bytes_moved = 2 * job.nbytes
+        source = np.ones(job.nbytes, np.uint8)
+        target = np.ones(job.nbytes, np.uint8)
+        self.parts = list(
+            zip(np.array_split(target, job.threads), np.array_split(source, job.threads), strict=True)
+        )
+        self.pool = ThreadPoolExecutor(job.threads)
+        self.sample()
+
+    def sample(self) -> float:
+        """Bytes per second, read and written, of one copy."""
+        start = perf_counter_ns()
+        list(self.pool.map(lambda pair: np.copyto(*pair), self.parts))
+        return self.bytes_moved / (perf_counter_ns() - start) * 1e9
+
+
+def serve(connection: Any) -> None:
+    """Answer the session's requests until it hangs up.
+
+    A request is ``("open", job)`` or a method's name with its arguments; the answer ``("ok", value, seconds)``,
+    ``("skipped" | "wrong" | "failed", reason, seconds)``.
+    """
+    from suite.runtime import Unavailable
+
+    server: Any = None
+    while True:
+        try:
+            name, *args = connection.recv()
+        except EOFError:
+            return
+        start = perf_counter()
+        try:
+            if name == "open":
+                server = args[0].start()
+                answer: tuple[str, Any] = ("ok", None)
+            else:
+                answer = ("ok", getattr(server, name)(*args))
+        except Unavailable as exception:
+            answer = ("skipped", str(exception))
+        except Wrong as exception:
+            answer = ("wrong", str(exception))
+        except BaseException as exception:  # a variant may raise anything
+            answer = ("failed", describe(exception))
+        connection.send((*answer, perf_counter() - start))
+
+
+def describe(exception: BaseException) -> str:
+    """An exception in one line of at most 300 characters."""
+    text = " ".join(str(exception).split())
+    line = f"raised {type(exception).__name__}" + (f": {text}" if text else "")
+    return line if len(line) <= 300 else line[:299] + "…"
+
+
+def free_memory() -> int:
+    """Bytes of memory that can be had without swapping: what the kernel says, or what the control group leaves."""
+    with open("/proc/meminfo") as file:
+        free = next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
+    try:
+        with open("/sys/fs/cgroup/memory.max") as most, open("/sys/fs/cgroup/memory.current") as now:
+            free = min(free, int(most.read()) - int(now.read()))
+    except (OSError, ValueError):  # no control group, or one without a limit: "max"
+        pass
+    return max(0, free)
+
+
+def _nbytes(result: Any) -> int:
+    """The memory of a result, in bytes."""
+    nbytes = getattr(result, "nbytes", None)
+    if nbytes is not None:
+        return int(nbytes)
+    shape, dtype = getattr(result, "shape", ()), getattr(result, "dtype", None)
+    size = int(np.prod(tuple(shape)))
+    return size * int(getattr(dtype, "size", getattr(dtype, "itemsize", 0)) or 0)
+
+

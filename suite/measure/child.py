@@ -1,0 +1,212 @@
+"""The session's side of its processes: zygotes, and the children they fork."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from multiprocessing.connection import Connection
+from time import monotonic
+from typing import Any
+
+
+#: How long a runtime and a user's file may take to import, in seconds.
+_IMPORT_TIMEOUT = 300
+
+
+class CaseEnded(Exception):
+    """A child did not give what it was asked for; `status` and `reason` are those of its case."""
+
+    def __init__(self, status: str, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+class Zygote:
+    """A process that has imported a runtime (and a user's file), and forks a child for every block.
+
+    Parameters
+    ----------
+    runtime, source : str
+    environment : dict
+        Of the process.
+    """
+
+    def __init__(self, runtime: str, source: str, environment: dict[str, str]) -> None:
+        self.runtime, self.source, self.environment = runtime, source, environment
+        self._lock = threading.Lock()
+        self._start()
+
+    def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "suite.measure.zygote", str(theirs.fileno()), self.runtime, self.source],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C at the terminal is for the session, which then ends its children
+            env=self.environment,
+        )
+        theirs.close()
+        self._control = ours
+        self._messages = Connection(os.dup(ours.fileno()))
+        self.import_seconds: float | None = None
+        self.forkable = True
+
+    def ready(self) -> None:
+        """Wait until all is imported.
+
+        Raises
+        ------
+        CaseEnded
+        """
+        if self.import_seconds is not None:
+            return
+        try:
+            if not self._messages.poll(_IMPORT_TIMEOUT):
+                self.process.kill()
+                raise CaseEnded("timeout", f"importing for {self.runtime} took over {_IMPORT_TIMEOUT} s")
+            status, value, seconds = self._messages.recv()
+        except (EOFError, OSError):
+            code = self.process.wait()
+            raise CaseEnded("crashed", f"importing for {self.runtime}: {_ending(code)}") from None
+        if status != "ok":
+            raise CaseEnded("failed", value)
+        self.forkable, self.import_seconds = value, seconds
+
+    def child(self) -> Child:
+        """Start a child.
+
+        Raises
+        ------
+        CaseEnded
+        """
+        if not self.forkable:
+            # It can serve one block, itself.
+            alone = Zygote(self.runtime, self.source, self.environment)
+            alone.ready()
+            return alone._child()
+        with self._lock:
+            self.ready()
+        return self.child() if not self.forkable else self._child()
+
+    def _child(self) -> Child:
+        ours, theirs = socket.socketpair()
+        stderr_read, stderr_write = os.pipe()
+        try:
+            with self._lock:
+                try:
+                    self._messages.send("fork")
+                    socket.send_fds(self._control, [b"f"], [theirs.fileno(), stderr_write])
+                    pid = self._messages.recv()
+                except (EOFError, OSError):
+                    raise CaseEnded("crashed", f"the process for {self.runtime} has ended") from None
+        finally:
+            theirs.close()
+            os.close(stderr_write)
+        return Child(self, pid, Connection(ours.detach()), stderr_read)
+
+    def reap(self, pid: int) -> int:
+        """Wait for a child that has ended or was killed; its exit status as `subprocess` gives it."""
+        if not self.forkable:
+            return self.process.wait()
+        with self._lock:
+            try:
+                self._messages.send(("reap", pid))
+                return os.waitstatus_to_exitcode(self._messages.recv())
+            except (EOFError, OSError):
+                return self.process.wait()
+
+    def close(self) -> None:
+        """End the process and all it has forked."""
+        self._messages.close()
+        self._control.close()
+        self.process.kill()
+        self.process.wait()
+
+
+class Child:
+    """A process that serves one block, and what it wrote to stderr last."""
+
+    def __init__(self, zygote: Zygote, pid: int, connection: Connection, stderr: int) -> None:
+        self.zygote, self.pid, self.connection, self._stderr_fd = zygote, pid, connection, stderr
+        self._stderr = b""
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(connection, selectors.EVENT_READ)
+        self._selector.register(stderr, selectors.EVENT_READ)
+        self._open = True
+
+    def ask(self, *request: Any, timeout: float) -> tuple[Any, float]:
+        """The answer to a request, and the seconds that the child spent on it.
+
+        Raises
+        ------
+        CaseEnded
+            If it raised, died, or had not answered after `timeout` seconds. The child has then ended.
+        """
+        deadline = monotonic() + timeout
+        try:
+            self.connection.send(request)
+            while not self.connection.poll(0):
+                left = deadline - monotonic()
+                if left <= 0:
+                    self.close()
+                    raise CaseEnded("timeout", "did not answer")
+                for key, _ in self._selector.select(left):
+                    if key.fileobj == self._stderr_fd:
+                        self._read_stderr()
+            status, value, seconds = self.connection.recv()
+        except (EOFError, OSError):
+            code = self.close()
+            said = self._stderr.decode(errors="replace").split("\n")
+            last = next((" ".join(line.split()) for line in reversed(said) if line.strip()), "")
+            raise CaseEnded("crashed", _ending(code) + (f": {last[:200]}" if last else "")) from None
+        except CaseEnded:
+            raise
+        except Exception:  # not a message: something else wrote to the connection
+            self.close()
+            raise CaseEnded("crashed", "its answer could not be read") from None
+        if status != "ok":
+            self.close()
+            raise CaseEnded(status, value)
+        return value, seconds
+
+    def close(self) -> int | None:
+        """Kill the process and all it has started; its exit status, None if it was closed before."""
+        if not self._open:
+            return None
+        self._open = False
+        self.connection.close()
+        for kill in (os.killpg, os.kill):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                kill(self.pid, signal.SIGKILL)
+        code = self.zygote.reap(self.pid)
+        os.set_blocking(self._stderr_fd, False)
+        with contextlib.suppress(OSError):
+            self._read_stderr()
+        self._selector.close()
+        os.close(self._stderr_fd)
+        if not self.zygote.forkable:
+            self.zygote.close()
+        return code
+
+    def _read_stderr(self) -> None:
+        data = os.read(self._stderr_fd, 65536)
+        self._stderr = (self._stderr + data)[-4096:]
+        if not data and self._stderr_fd in self._selector.get_map():
+            self._selector.unregister(self._stderr_fd)
+
+
+def _ending(code: int | None) -> str:
+    if code is None:
+        return "its process has ended"
+    if code < 0:
+        return f"its process was killed by {signal.Signals(-code).name}"
+    return f"its process ended with status {code}"

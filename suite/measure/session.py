@@ -1,0 +1,546 @@
+"""One session: cases in, measurements out, group by group.
+
+A group is what can be compared: the same recipe, shape, dtype and device. Its cases are first audited and traced, as
+many at a time as there are cores, and then timed, one at a time and in turn.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from statistics import median
+from time import monotonic
+from typing import Any
+
+import numpy as np
+
+from suite import images, registry
+from suite.cases import CHANNELS, Case, as_row, child_bytes, shared_bytes, skip_reason
+from suite.measure.allocations import Tally
+from suite.measure.block import Audit, BlockJob, CopyJob, Ready, ReferenceJob, Sample, Traced, free_memory
+from suite.measure.child import CaseEnded, Child, Zygote
+from suite.measure.sampling import FEWEST_BLOCKS, ROUNDS, estimate
+from suite.measurement import FIGURES, Measurement
+from suite.recipes import result_dtype
+from suite.registry import Recipe
+
+#: Inputs that a case is audited on.
+INPUTS = 3
+
+#: Bytes of each buffer that the machine's copy speed is measured with: several times a large cache.
+COPY_BYTES = 128 * 2**20
+
+#: The part of the free memory that the processes of one group may take.
+_MEMORY_SHARE = 0.8
+
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+)
+
+#: Where a session's time can go, as the report at its end names it.
+SPENDING = (
+    "import", "inputs and references", "compile and start", "audit", "allocations", "reset", "timed calls",
+    "warm-up", "check", "other",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to measure.
+
+    Attributes
+    ----------
+    threads : int
+        For every runtime.
+    blocks : int
+        A case is given, unless the budget ends before.
+    budget : float
+        Seconds for the timing of all cases.
+    timeout : float
+        Seconds that one case may take, all its processes together.
+    no_gpu : str or None
+        Why there is no CUDA device.
+    seed : int
+        Of the crops and of the order of samples.
+    """
+
+    threads: int
+    blocks: int
+    budget: float
+    timeout: float
+    no_gpu: str | None
+    seed: int = 0
+
+
+@dataclass
+class Ledger:
+    """Wall seconds by what they were spent on. Several processes at once share the wall time that they took."""
+
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SPENDING, 0.0))
+    _busy: dict[str, float] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def busy(self, what: str, seconds: float) -> None:
+        """A process was busy for so long."""
+        with self._lock:
+            self._busy[what] = self._busy.get(what, 0.0) + seconds
+
+    @contextmanager
+    def wall(self, only: str | None = None) -> Iterator[None]:
+        """Divide the wall time of the body among what processes were busy with; all of it to `only`, if given."""
+        start = monotonic()
+        try:
+            yield
+        finally:
+            took = monotonic() - start
+            busy, self._busy = self._busy, {}
+            if only is not None:
+                self.seconds[only] += took
+            else:
+                total = sum(busy.values())
+                scale = min(1.0, took / total) if total else 0.0
+                for what, seconds in busy.items():
+                    self.seconds[what] += seconds * scale
+                self.seconds["other"] += took - total * scale
+
+
+@dataclass
+class _Progress:
+    """What is known of a case so far."""
+
+    case: Case
+    left: float  # of its timeout, in seconds
+    fields: dict[str, Any] = field(default_factory=dict)
+    leaked_bytes: int = 0
+    calls: int = 0
+    n: int = 1
+    blocks: list[list[float]] = field(default_factory=list)
+    firsts: list[float] = field(default_factory=list)
+    ended: str | None = None  # stopped_by
+
+
+class Session:
+    """The processes and files of one run. A context manager: leaving it ends every process.
+
+    Parameters
+    ----------
+    plan : Plan
+    recipes : mapping of str to Recipe
+    photographs : Photographs
+    on_case : callable, optional
+        ``on_case(case, doing)``, as a case is taken up, from any thread.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        recipes: dict[str, Recipe],
+        photographs: images.Photographs,
+        on_case: Callable[[Case, str], None] = lambda case, doing: None,
+    ) -> None:
+        self.plan, self.recipes, self.photographs, self.on_case = plan, recipes, photographs, on_case
+        self.ledger = Ledger()
+        self.copy_speeds: list[float] = []
+        self._random = random.Random(plan.seed)
+        self._zygotes: dict[tuple[str, str], Zygote] = {}
+        self._children: set[Child] = set()
+        self._environment = registry.child_environment() | dict.fromkeys(_THREAD_VARIABLES, str(plan.threads))
+        # What TensorFlow says at its start is nobody's answer.
+        self._environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        self._workers = max(1, min(4, len(os.sched_getaffinity(0))))
+        self._copy: Child | None = None
+        self._pool = ThreadPoolExecutor(self._workers)
+        self._spent = 0.0  # of the budget
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for zygote in self._zygotes.values():
+            zygote.close()
+        for child in list(self._children):
+            self._close(child)
+        self._pool.shutdown(cancel_futures=True)
+
+    def measure(self, cases: Sequence[Case]) -> Iterator[Measurement]:
+        """Measure, and give each case's measurement as soon as it is complete."""
+        groups = [list(group) for _, group in groupby(cases, key=lambda case: case.group)]
+        weights = [sum(_weight(case) for case in group) for group in groups]
+        with self.ledger.wall("import"):
+            self._import([case for case in cases if not skip_reason(case, self.plan.no_gpu, free_memory())])
+        for i, group in enumerate(groups):
+            share = (self.plan.budget - self._spent) * weights[i] / sum(weights[i:])
+            yield from self._measure_group(group, share)
+
+    def _import(self, cases: Sequence[Case]) -> None:
+        """Start what will be needed, all at once; whatever fails will fail again for its cases."""
+        if cases:
+            self._zygote("numpy", "suite.recipes")
+        for case in cases:
+            self._zygote(case.runtime, case.source)
+        for zygote in self._zygotes.values():
+            try:
+                zygote.ready()
+            except CaseEnded:
+                continue
+
+    def _zygote(self, runtime: str, source: str) -> Zygote:
+        # What ships is one: every module of it is imported at once.
+        key = (runtime, source if source.endswith(".py") else "suite")
+        if key not in self._zygotes:
+            self._zygotes[key] = Zygote(*key, self._environment)
+        return self._zygotes[key]
+
+    def _open(self, runtime: str, source: str) -> Child:
+        child = self._zygote(runtime, source).child()
+        self._children.add(child)
+        return child
+
+    def _close(self, child: Child) -> None:
+        child.close()
+        self._children.discard(child)
+
+    def _measure_group(self, group: Sequence[Case], share: float) -> Iterator[Measurement]:
+        free = free_memory()
+        runnable = []
+        for case in group:
+            reason = skip_reason(case, self.plan.no_gpu, free)
+            if reason:
+                yield self._ended(_Progress(case, 0), "skipped", reason)
+            else:
+                runnable.append(case)
+        if not runnable:
+            return
+        folder = _folder(shared_bytes(runnable[0]))
+        try:
+            try:
+                with self.ledger.wall("inputs and references"):
+                    files = self._inputs(runnable[0], folder)
+            except CaseEnded as ended:
+                for case in runnable:
+                    yield self._ended(_Progress(case, 0), ended.status, f"the reference: {ended.reason}")
+                return
+            timed = []
+            at_once = min(self._workers, _that_fit(runnable))
+            with self.ledger.wall():
+                audited = self._each(lambda case: self._examine(case, files), runnable, at_once)
+            for result in audited:
+                if isinstance(result, Measurement):
+                    yield result
+                else:
+                    timed.append(result)
+            start = monotonic()
+            size = _that_fit(runnable)
+            parts = [timed[i : i + size] for i in range(0, len(timed), size)]
+            for part in parts:
+                with self.ledger.wall():
+                    ended = self._time(part, files, start + share * (parts.index(part) + 1) / len(parts))
+                yield from ended
+            self._spent += monotonic() - start
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _each(self, function: Callable[[Any], Any], things: Sequence[Any], at_once: int) -> list[Any]:
+        if at_once == 1:
+            return [function(thing) for thing in things]
+        return list(self._pool.map(function, things))
+
+    def _inputs(self, case: Case, folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        inputs = tuple(str(folder / f"input-{k}.npy") for k in range(INPUTS))
+        references = tuple(str(folder / f"reference-{k}.npy") for k in range(INPUTS))
+        for k, name in enumerate(inputs):
+            shape = (case.batch, case.height, case.width)
+            np.save(name, images.batch(self.photographs, shape, case.dtype, case.layout, self.plan.seed + k))
+        source = self.recipes[case.recipe].source
+        child = self._open("numpy", source)
+        try:
+            job = ReferenceJob(source, case.recipe, case.layout, inputs, references)
+            child.ask("open", job, timeout=self.plan.timeout)
+        except CaseEnded as ended:
+            if ended.status == "timeout":
+                ended.reason = f"took more than {self.plan.timeout:g} s"
+            raise
+        finally:
+            self._close(child)
+        return inputs, references
+
+    def _start(self, state: _Progress, files: tuple[tuple[str, ...], tuple[str, ...]]) -> Child:
+        case = state.case
+        child = self._open(case.runtime, case.source)
+        job = BlockJob(
+            case.source, case.recipe, case.variant, case.runtime, case.writes, case.device, self.plan.threads,
+            *files, str(result_dtype(case.dtype)), self.recipes[case.recipe].magnitude,
+        )  # fmt: skip
+        self._ask(state, child, "compile and start", "open", job)
+        return child
+
+    def _ask(self, state: _Progress, child: Child, what: str, *request: Any) -> Any:
+        """Ask, charge the case's timeout and the ledger; a child that fails is closed."""
+        start = monotonic()
+        try:
+            value, seconds = child.ask(*request, timeout=state.left)
+        except CaseEnded as ended:
+            self._close(child)
+            self.ledger.busy(what, monotonic() - start)
+            if ended.status == "timeout":
+                ended.reason = f"took more than {self.plan.timeout:g} s ({what})"
+            raise
+        finally:
+            state.left = max(0.0, state.left - (monotonic() - start))
+        if isinstance(value, Sample):
+            self.ledger.busy("reset", value.reset_seconds)
+            self.ledger.busy("timed calls", value.seconds * value.calls)
+            self.ledger.busy("warm-up", max(0.0, seconds - value.reset_seconds - value.seconds * value.calls))
+        else:
+            self.ledger.busy(what, seconds)
+        return value
+
+    def _examine(self, case: Case, files: tuple[tuple[str, ...], tuple[str, ...]]) -> Measurement | _Progress:
+        """Audit and trace a case in one process."""
+        state = _Progress(case, self.plan.timeout)
+        child = None
+        try:
+            self.on_case(case, "audit")
+            child = self._start(state, files)
+            audit: Audit = self._ask(state, child, "audit", "audit")
+            state.fields |= {
+                "input_changed": audit.input_changed,
+                "result_shares": audit.result_shares,
+                "result_dtype": audit.result_dtype,
+                "result_contiguous": audit.result_contiguous,
+                "max_abs_error": audit.max_abs_error,
+                "max_ulp": audit.max_ulp,
+                "instruments": ("audit",),
+            }
+            if audit.status != "ok":
+                return self._ended(state, audit.status, audit.reason)
+            self.on_case(case, "allocations")
+            traced: Traced = self._ask(state, child, "allocations", "allocations")
+            state.leaked_bytes = traced.leaked_bytes
+            state.fields |= _allocation_fields(traced)
+        except CaseEnded as ended:
+            return self._ended(state, ended.status, ended.reason)
+        finally:
+            if child is not None:
+                self._close(child)
+        return state
+
+    def _time(
+        self,
+        states: Sequence[_Progress],
+        files: tuple[tuple[str, ...], tuple[str, ...]],
+        deadline: float,
+    ) -> list[Measurement]:
+        """Time cases in turn, block after block, until they have their blocks or the time is up."""
+        ended: list[Measurement] = []
+        running = list(states)
+        copies: list[list[float]] = []
+        longest = 0.0
+        for block in range(self.plan.blocks):
+            start = monotonic()
+            if block >= FEWEST_BLOCKS and start + longest > deadline:
+                for state in running:
+                    state.ended = state.ended or "budget"
+                break
+            running = [s for s in running if s.ended is None]
+            if not running:
+                break
+            copies.append(self._block(running, files, ended, first=block == 0))
+            done = {id(s) for s in running} & {id(s) for s in states if s.fields.get("over")}
+            running = [s for s in running if id(s) not in done]
+            longest = max(longest, monotonic() - start)
+        speed = median(median(c) for c in copies if c) if any(copies) else None
+        if speed is not None:
+            self.copy_speeds.append(speed)
+        ended += [self._timed(state, speed) for state in states if not state.fields.pop("over", False)]
+        return ended
+
+    def _block(
+        self,
+        running: Sequence[_Progress],
+        files: tuple[tuple[str, ...], tuple[str, ...]],
+        ended: list[Measurement],
+        first: bool,
+    ) -> list[float]:
+        """One block of every case: fresh processes, a few rounds of samples in random order, a check."""
+        children: dict[int, Child] = {}
+
+        def over(state: _Progress, why: CaseEnded) -> None:
+            children.pop(id(state), None)
+            if why.status == "timeout" and len(state.blocks) >= FEWEST_BLOCKS:
+                state.ended = "timeout"
+            else:
+                state.fields["over"] = True
+                ended.append(self._ended(state, why.status, why.reason))
+
+        def attempt(function: Callable[[_Progress], None]) -> Callable[[_Progress], None]:
+            def guarded(state: _Progress) -> None:
+                try:
+                    function(state)
+                except CaseEnded as why:
+                    over(state, why)
+
+            return guarded
+
+        def start(state: _Progress) -> None:
+            children[id(state)] = self._start(state, files)
+
+        def begin(state: _Progress) -> None:
+            changes = bool(state.fields["input_changed"])
+            ready: Ready = self._ask(
+                state, children[id(state)], "compile and start", "first", changes, state.leaked_bytes
+            )
+            state.firsts.append(ready.seconds_first)
+            state.n = ready.calls
+            state.blocks.append([])
+
+        def sample(state: _Progress) -> None:
+            self.on_case(state.case, "timing")
+            taken: Sample = self._ask(state, children[id(state)], "timed calls", "sample", state.n)
+            state.blocks[-1].append(taken.seconds)
+            state.calls += taken.calls
+
+        def check(state: _Progress) -> None:
+            self._ask(state, children[id(state)], "check", "check")
+
+        copies: list[float] = []
+        try:
+            at_once = self._workers
+            self._each(attempt(start), running, at_once)
+            alive = [s for s in running if id(s) in children]
+            # The first call of the first block is reported, so nothing else may run beside it.
+            self._each(attempt(begin), alive, 1 if first else at_once)
+            for _ in range(ROUNDS):
+                alive = [s for s in running if id(s) in children]
+                self._random.shuffle(alive)
+                for state in alive:
+                    attempt(sample)(state)
+                copies += self._copy_speed()
+            self._each(attempt(check), [s for s in running if id(s) in children], at_once)
+        finally:
+            for child in children.values():
+                self._close(child)
+        for state in running:
+            # A block that did not come to its first sample is none.
+            state.blocks = [samples for samples in state.blocks if samples]
+        return copies
+
+    def _copy_speed(self) -> list[float]:
+        """Bytes per second of one copy, in a list that is empty where there is no memory for it."""
+        try:
+            if self._copy is None:
+                if free_memory() < 8 * COPY_BYTES:
+                    return []
+                self._copy = self._open("numpy", "suite.recipes")
+                self._copy.ask("open", CopyJob(COPY_BYTES, self.plan.threads), timeout=60)
+            speed, seconds = self._copy.ask("sample", timeout=60)
+        except CaseEnded:
+            return []
+        self.ledger.busy("timed calls", seconds)
+        return [speed]
+
+    def _timed(self, state: _Progress, copy_speed: float | None) -> Measurement:
+        case = state.case
+        found = estimate(state.blocks)
+        moved = case.elements * (np.dtype(case.dtype).itemsize + result_dtype(case.dtype).itemsize)
+        missing = {}
+        if copy_speed is None:
+            missing["copy_fraction"] = "the copy speed was not measured"
+        if found.low is None:
+            missing |= dict.fromkeys(("seconds_low", "seconds_high"), "one block has no interval")
+        grows = state.leaked_bytes > 0 and len(state.blocks) < self.plan.blocks
+        return self._ended(
+            state,
+            "ok",
+            None,
+            missing,
+            seconds=found.value,
+            seconds_low=found.low,
+            seconds_high=found.high,
+            seconds_first=state.firsts[0],
+            calls=state.calls,
+            blocks=len(state.blocks),
+            stopped_by=state.ended or ("memory" if grows else "blocks"),
+            samples=state.blocks,
+            images_per_second=(case.batch or 1) / found.value,
+            bytes_moved=moved,
+            bytes_per_second=moved / found.value,
+            copy_fraction=moved / found.value / copy_speed if copy_speed else None,
+        )
+
+    def _ended(
+        self,
+        state: _Progress,
+        status: str,
+        reason: str | None,
+        missing: dict[str, str] | None = None,
+        **figures: Any,
+    ) -> Measurement:
+        """The measurement of a case that is complete, each figure that it lacks with a reason."""
+        fields = {k: v for k, v in state.fields.items() if k != "over"} | figures
+        why = fields.pop("missing", {}) | (missing or {})
+        lacking = [name for name in FIGURES if fields.get(name) is None and name != "batch"]
+        default = status if status != "ok" else "not measured"
+        return Measurement(
+            **as_row(state.case),
+            threads=self.plan.threads,
+            status=status,
+            reason=reason,
+            missing={name: why.get(name, default) for name in lacking},
+            **fields,
+        )
+
+
+def _allocation_fields(traced: Traced) -> dict[str, Any]:
+    fields: dict[str, Any] = {"instruments": ("audit", *traced.instruments)}
+    missing: dict[str, str] = {}
+    spaces = {"host": traced.host, "device": traced.device}
+    for name in Tally.__dataclass_fields__:
+        for space, found in spaces.items():
+            fields[f"{space}_{name}"] = getattr(found, name) if found else None
+        fields[name] = None
+        if traced.host is None:
+            missing[name] = missing[f"host_{name}"] = traced.missing or "not watched"
+        else:
+            fields[name] = sum(getattr(found, name) for found in spaces.values() if found)
+        if traced.device is None:
+            missing[f"device_{name}"] = "the case is on the CPU"
+    ranges = dict(traced.ranges)
+    for key, both in traced.ranges.items():
+        space, _, name = key.partition("_")
+        other = spaces["device" if space == "host" else "host"]
+        beside = getattr(other, name) if other else 0
+        ranges.setdefault(name, [b + beside for b in both])
+    return fields | {"missing": missing, "ranges": ranges}
+
+
+def _weight(case: Case) -> float:
+    """The part of the budget that a case deserves: starting its processes, and moving its bytes."""
+    return 1.0 + case.elements / 2e6
+
+
+def _that_fit(cases: Sequence[Case]) -> int:
+    """How many processes of a group fit in memory at once; at least one."""
+    left = _MEMORY_SHARE * (free_memory() - shared_bytes(cases[0]))
+    return max(1, int(left // child_bytes(cases[0])))
+
+
+def _folder(nbytes: int) -> Path:
+    """A new folder for files that processes share: in memory where that is large enough, else on disk."""
+    memory = "/dev/shm"
+    roomy = os.path.isdir(memory) and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2 * nbytes
+    return Path(tempfile.mkdtemp(prefix="copycost-", dir=memory if roomy else None))

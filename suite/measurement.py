@@ -1,0 +1,134 @@
+"""What one case gave: the row that everything after the engine sees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+STATUSES = ("ok", "wrong", "skipped", "failed", "crashed", "timeout", "unchecked")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One case, measured. A figure that could not be had is None, and `missing` says why.
+
+    Attributes
+    ----------
+    recipe, variant, runtime, writes, device, dtype, layout : str
+    batch : int or None
+        None: one image without a batch axis.
+    height, width, channels, threads : int
+    status : {"ok", "wrong", "skipped", "failed", "crashed", "timeout", "unchecked"}
+    reason : str or None
+        What explains the status.
+    known : str or None
+        Evidence that a library's path is known to be wrong, or to raise, here.
+    missing : mapping of str to str
+        Field → why it is None.
+    ranges : mapping of str to [int, int]
+        Field → smallest and largest, where the traced calls did not agree or two instruments overlap.
+    seconds, seconds_low, seconds_high : float
+        Per call: median over the medians of blocks, and its 95 % interval.
+    seconds_first : float
+        The first call after preparing: it traces and compiles.
+    calls, blocks : int
+        Timed calls in all; blocks, each a fresh process.
+    stopped_by : {"blocks", "budget", "timeout", "memory"}
+    samples : list of list of float
+        Seconds per call, by block.
+    images_per_second, bytes_per_second : float
+    bytes_moved : int
+        Input and result, once each.
+    copy_fraction : float
+        ``bytes_per_second`` over the speed, read and written bytes alike, at which all cores copied a large buffer in
+        the same blocks.
+    allocations, allocated_bytes, peak_bytes, retained_bytes, small_allocations, small_bytes : int
+        Of one steady call, over all memory spaces; ``host_…`` and ``device_…`` for each.
+    input_changed : bool
+    result_shares : {"nothing", "input", "out"}
+    result_dtype : str
+    result_contiguous : bool
+    max_abs_error, max_ulp : float
+        Against the float64 reference.
+    instruments : tuple of str
+    """
+
+    recipe: str
+    variant: str
+    runtime: str
+    writes: str
+    device: str
+    dtype: str
+    layout: str
+    batch: int | None
+    height: int
+    width: int
+    channels: int
+    threads: int
+    status: str
+    reason: str | None = None
+    known: str | None = None
+    missing: Mapping[str, str] = field(default_factory=dict)
+    ranges: Mapping[str, list[int]] = field(default_factory=dict)
+    seconds: float | None = None
+    seconds_low: float | None = None
+    seconds_high: float | None = None
+    seconds_first: float | None = None
+    calls: int | None = None
+    blocks: int | None = None
+    stopped_by: str | None = None
+    samples: list[list[float]] | None = None
+    images_per_second: float | None = None
+    bytes_moved: int | None = None
+    bytes_per_second: float | None = None
+    copy_fraction: float | None = None
+    allocations: int | None = None
+    allocated_bytes: int | None = None
+    peak_bytes: int | None = None
+    retained_bytes: int | None = None
+    small_allocations: int | None = None
+    small_bytes: int | None = None
+    host_allocations: int | None = None
+    host_allocated_bytes: int | None = None
+    host_peak_bytes: int | None = None
+    host_retained_bytes: int | None = None
+    host_small_allocations: int | None = None
+    host_small_bytes: int | None = None
+    device_allocations: int | None = None
+    device_allocated_bytes: int | None = None
+    device_peak_bytes: int | None = None
+    device_retained_bytes: int | None = None
+    device_small_allocations: int | None = None
+    device_small_bytes: int | None = None
+    input_changed: bool | None = None
+    result_shares: str | None = None
+    result_dtype: str | None = None
+    result_contiguous: bool | None = None
+    max_abs_error: float | None = None
+    max_ulp: float | None = None
+    instruments: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The flat object of the JSON contract."""
+        return asdict(self) | {"instruments": list(self.instruments)}
+
+    @property
+    def unexpected(self) -> bool:
+        """Whether this is a fault: wrong, failed, crashed or timed out without being known for it."""
+        return self.status in ("wrong", "failed", "crashed", "timeout") and not self.known
+
+
+#: The fields that a measurement may lack.
+FIGURES = tuple(
+    f.name
+    for f in fields(Measurement)
+    if f.default is None and f.name not in ("reason", "known")
+)
+
+
+def from_dict(row: Mapping[str, Any]) -> Measurement:
+    """The measurement of a JSON object; fields that this version does not know are left out."""
+    names = {f.name for f in fields(Measurement)}
+    known = {key: value for key, value in row.items() if key in names}
+    return Measurement(**known | {"instruments": tuple(row.get("instruments", ()))})

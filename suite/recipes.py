@@ -1,0 +1,61 @@
+"""What is computed: each recipe's float64 reference, written from its formula.
+
+A reference is given channels-last images, values 0 to 255, whatever the layout of the case: the engine
+transposes. The constants are those of ``keras.applications.imagenet_utils.preprocess_input`` (Keras 3),
+whose three modes carry the names that the recipes have here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from suite.registry import recipe
+
+#: Mean blue, green and red of the ImageNet training images, 0 to 255; first published with the VGG models
+#: (Simonyan and Zisserman, 2014) for Caffe, which reads images as BGR.
+CAFFE_MEAN = (103.939, 116.779, 123.68)
+
+#: Mean and standard deviation of red, green and blue of the ImageNet training images, scaled to 0 … 1, as
+#: torchvision's models expect them.
+TORCH_MEAN = (0.485, 0.456, 0.406)
+TORCH_STD = (0.229, 0.224, 0.225)
+
+
+@recipe("caffe", magnitude=255)
+def caffe(x: np.ndarray) -> np.ndarray:
+    """RGB to BGR, then minus the mean of each channel: −123.68 … 151.061."""
+    return x[..., ::-1] - np.array(CAFFE_MEAN)
+
+
+@recipe("tf", magnitude=2)
+def tf(x: np.ndarray) -> np.ndarray:
+    """Scaled to −1 … 1; the quotient reaches 2."""
+    return x / 127.5 - 1.0
+
+
+@recipe("torch", magnitude=(1 - TORCH_MEAN[2]) / TORCH_STD[2])
+def torch(x: np.ndarray) -> np.ndarray:
+    """Scaled to 0 … 1, minus the mean, over the standard deviation; blue's white is the largest, 2.64."""
+    return (x / 255.0 - np.array(TORCH_MEAN)) / np.array(TORCH_STD)
+
+
+def result_dtype(input_dtype: np.dtype | str) -> np.dtype:
+    """The dtype that a result must have: float32 for integers, floats keep theirs."""
+    dtype = np.dtype(input_dtype)
+    return dtype if dtype.kind == "f" else np.dtype("float32")
+
+
+def per_channel(values: tuple[float, ...], shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """`values`, one a channel, as an array that broadcasts over images of `shape`.
+
+    Channels are the last axis, or the third from the end where the last is not as long as `values`.
+    """
+    array = np.array(values, dtype)
+    return array if shape[-1] == len(values) else array[:, None, None]
+
+
+def channels_reversed(shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """The index that turns RGB images of `shape`, in either layout, into BGR."""
+    back = slice(None, None, -1)
+    whole = slice(None)
+    return (..., back) if shape[-1] == 3 else (..., back, whole, whole)  # type: ignore[return-value]

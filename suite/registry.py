@@ -1,0 +1,328 @@
+"""What can be measured: recipes (what is computed) and variants (how), and where each is defined."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import json
+import os
+import pkgutil
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from suite.runtime import Runtime
+
+WRITES = ("new", "out", "input")
+DTYPES = ("uint8", "float16", "float32", "float64")
+DEVICES = ("cpu", "gpu")
+
+#: How long a user's file may take to import in the process that only looks what is in it, in seconds.
+_IMPORT_TIMEOUT = 120
+
+
+class RegistrationError(Exception):
+    """A recipe, a variant or a file of them that cannot be used; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is computed.
+
+    Attributes
+    ----------
+    name : str
+    magnitude : float or None
+        The largest magnitude of any intermediate over the input's range: the S of the tolerance
+        ``8 · eps(result dtype) · S``. None: the larger of 255 and the reference's own largest magnitude.
+    source : str
+        The module or the file that defines it.
+    reference : callable
+        float64 arrays of channels-last images in, a float64 array out. None where only the name travels.
+    """
+
+    name: str
+    magnitude: float | None
+    source: str
+    reference: Callable[..., np.ndarray] | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way of computing a recipe in one runtime.
+
+    Attributes
+    ----------
+    name, recipe, runtime : str
+    writes : {"new", "out", "input"}
+        Where the result goes: an array of its own, a buffer prepared once, or over the input.
+    accepts : tuple of str
+        The input dtypes that it is for.
+    devices : tuple of str
+        The kinds of device it runs on; empty: all that its runtime knows.
+    known : mapping of str to str
+        Input dtype → the evidence that a library's path is known to be wrong, or to raise, for it.
+    source : str
+        The module or the file that defines it.
+    prepare : callable
+        ``prepare(example)`` returns the call that is measured. None where only the description travels.
+    """
+
+    name: str
+    recipe: str
+    runtime: str
+    writes: str
+    accepts: tuple[str, ...]
+    devices: tuple[str, ...]
+    known: Mapping[str, str]
+    source: str
+    prepare: Callable[[Any], Callable[..., Any]] | None = field(default=None, compare=False, repr=False)
+
+
+recipes: dict[str, Recipe] = {}
+variants: dict[tuple[str, str], Variant] = {}
+_source: list[str] = []  # what is being loaded, innermost last
+
+
+def recipe(
+    name: str | None = None, *, magnitude: float | None = None
+) -> Callable[[Callable[..., np.ndarray]], Callable[..., np.ndarray]]:
+    """Register a function as a recipe's reference: float64 channels-last images in, float64 out.
+
+    Parameters
+    ----------
+    name : str, optional
+        The default is the function's name, with ``-`` for ``_``.
+    magnitude : float, optional
+        The largest magnitude of any intermediate in the formula over the input's range (0 to 255).
+
+    Raises
+    ------
+    RegistrationError
+        If the name is taken.
+    """
+
+    def register(reference: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+        chosen = name or reference.__name__.replace("_", "-")
+        if chosen in recipes:
+            raise RegistrationError(f"recipe '{chosen}' is defined twice")
+        recipes[chosen] = Recipe(chosen, magnitude, _where(reference), reference)
+        return reference
+
+    return register
+
+
+def variant(
+    *,
+    recipe: str,
+    runtime: str,
+    writes: str,
+    accepts: Iterable[str] = DTYPES,
+    name: str | None = None,
+    devices: Iterable[str] = (),
+    known: Mapping[str, str] | None = None,
+) -> Callable[[Callable[[Any], Callable[..., Any]]], Callable[[Any], Callable[..., Any]]]:
+    """Register ``prepare(example)``, which returns ``call(x)`` or, for ``writes="out"``, ``call(x, out)``.
+
+    Parameters
+    ----------
+    recipe : str
+        The name of the recipe that is computed.
+    runtime : str
+        The runtime whose arrays the call is given: ``"numpy"``, ``"tensorflow"``, ``"cupy"`` …
+    writes : {"new", "out", "input"}
+        Where the result goes.
+    accepts : iterable of str, optional
+        Input dtypes; the default is all.
+    name : str, optional
+        The default is the function's name, with ``-`` for ``_``.
+    devices : iterable of {"cpu", "gpu"}, optional
+        The default is every device the runtime knows.
+    known : mapping, optional
+        Input dtype → evidence that this path of a library is wrong or raises.
+
+    Raises
+    ------
+    RegistrationError
+        If a word is not one of those allowed or the name is taken for this recipe.
+    """
+    accepts, devices = _words(accepts), _words(devices)
+    check_name("writes", writes, WRITES)
+    for dtype in accepts:
+        check_name("dtype", dtype, DTYPES)
+    for device in devices:
+        check_name("device", device, DEVICES)
+
+    def register(prepare: Callable[[Any], Callable[..., Any]]) -> Callable[[Any], Callable[..., Any]]:
+        chosen = name or prepare.__name__.replace("_", "-")
+        if (recipe, chosen) in variants:
+            raise RegistrationError(f"variant '{chosen}' of recipe '{recipe}' is defined twice")
+        variants[recipe, chosen] = Variant(
+            chosen, recipe, runtime, writes, accepts, devices, dict(known or {}), _where(prepare), prepare
+        )
+        return prepare
+
+    return register
+
+
+def check_name(what: str, given: str, allowed: Iterable[str]) -> None:
+    """Raise RegistrationError, with the nearest names, unless `given` is allowed."""
+    allowed = list(allowed)
+    if given not in allowed:
+        raise RegistrationError(f"unknown {what} '{given}'; did you mean {nearest(given, allowed)}?")
+
+
+def nearest(given: str, allowed: Iterable[str]) -> str:
+    """The names most like the one given, or all of them, joined with "or"."""
+    allowed = list(allowed)
+    return " or ".join(difflib.get_close_matches(given, allowed, n=3, cutoff=0.4) or allowed)
+
+
+def load(source: str) -> None:
+    """Import the module or the ``.py`` file `source`, so that what it defines is registered.
+
+    Raises
+    ------
+    RegistrationError
+        If it is a file that is not there.
+    """
+    if not source.endswith(".py"):
+        importlib.import_module(source)
+        return
+    path = Path(source)
+    if not path.is_file():
+        raise RegistrationError(f"no file {source}")
+    name = f"copycost_with_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None  # a path that ends in .py always has both
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    sys.path.insert(0, str(path.parent))  # so that it can import what lies beside it, as a script can
+    _source.append(source)
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        _source.pop()
+
+
+def runtimes() -> tuple[str, ...]:
+    """The names of the runtimes there are files for."""
+    import suite.variants
+
+    return tuple(module.name for module in pkgutil.iter_modules(suite.variants.__path__))
+
+
+def runtime(name: str) -> Runtime:
+    """The runtime of that name.
+
+    Raises
+    ------
+    RegistrationError
+        If there is none.
+    """
+    check_name("runtime", name, runtimes())
+    return importlib.import_module(f"suite.variants.{name}").RUNTIME
+
+
+def load_shipped() -> None:
+    """Register the shipped recipes and the variants of every runtime in ``suite.variants``."""
+    load("suite.recipes")
+    for name in runtimes():
+        load(f"suite.variants.{name}")
+
+
+def child_environment() -> dict[str, str]:
+    """The environment of a process that is to import this very package, wherever it runs from."""
+    here = str(Path(__file__).parent.parent)
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))}
+
+
+def describe(source: str) -> tuple[list[Recipe], list[Variant]]:
+    """What a user's file defines, learned in a process of its own: whatever importing it does stays there.
+
+    Raises
+    ------
+    RegistrationError
+        If it does not import, with the line that its traceback ends in.
+    """
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "suite.registry", source],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_IMPORT_TIMEOUT,
+            env=child_environment(),
+        )
+    except subprocess.TimeoutExpired:
+        raise RegistrationError(f"{source} was still importing after {_IMPORT_TIMEOUT} s") from None
+    # The answer is the last line: the file itself may print.
+    lines = done.stdout.splitlines()
+    try:
+        answer = json.loads(lines[-1]) if lines else {}
+    except ValueError:
+        answer = {}
+    if not isinstance(answer, dict) or "error" not in answer:
+        raise RegistrationError(f"{source} ended the process that imported it (status {done.returncode})")
+    if answer["error"]:
+        raise RegistrationError(answer["error"])
+    found = [
+        Variant(**{**v, "accepts": tuple(v["accepts"]), "devices": tuple(v["devices"])})
+        for v in answer["variants"]
+    ]
+    return [Recipe(**r) for r in answer["recipes"]], found
+
+
+def _describe_to_stdout(source: str) -> None:
+    answer: dict[str, Any] = {"error": None}
+    try:
+        load_shipped()
+        shipped = set(recipes), set(variants)
+        load(source)
+        for v in variants.values():
+            check_name("recipe", v.recipe, recipes)
+            check_name("runtime", v.runtime, runtimes())
+        answer["recipes"] = [_plain(r, "reference") for r in recipes.values() if r.name not in shipped[0]]
+        answer["variants"] = [_plain(v, "prepare") for key, v in variants.items() if key not in shipped[1]]
+    except RegistrationError as error:
+        answer["error"] = f"{source}: {error}" if source not in str(error) else str(error)
+    except BaseException as error:  # a file may raise anything, SystemExit too
+        answer["error"] = f"{source} does not import: {_raised_at(source, error)}"
+    print("\n" + json.dumps(answer))
+
+
+def _raised_at(source: str, error: BaseException) -> str:
+    """`error` in one line: its type, its message and the last line of `source` that led to it."""
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == source]
+    if isinstance(error, SyntaxError) and error.filename == source:
+        lines.append(error.lineno)
+    message = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+    return f"{message} (line {lines[-1]})" if lines else message
+
+
+def _plain(entry: Recipe | Variant, function: str) -> dict[str, Any]:
+    return {key: value for key, value in asdict(entry).items() if key != function}
+
+
+def _where(function: Callable[..., Any]) -> str:
+    return _source[-1] if _source else function.__module__
+
+
+def _words(given: Iterable[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+if __name__ == "__main__":
+    # Run as `-m`, this file is `__main__`; what it loads registers in `suite.registry`.
+    from suite import registry
+
+    registry._describe_to_stdout(sys.argv[1])

@@ -1,0 +1,65 @@
+"""What the engine needs to know of a runtime. One of these stands at the top of each file in `variants/`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from suite.measure.allocations import Event
+
+
+class Unavailable(Exception):
+    """Raised by a runtime's `start` where it cannot run here; the message is the reason for the skip."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A library whose arrays a variant is given.
+
+    Attributes
+    ----------
+    name : str
+    packages : tuple of str
+        Modules that it needs. They are imported once, in a process that is then forked for every block,
+        so importing them must touch no device.
+    install : str
+        How to get them, for the reason of a skip.
+    devices : tuple of {"cpu", "gpu"}
+    start : callable
+        ``start(device, threads)``: choose the device and the number of threads, before first use. Raises
+        `Unavailable` if it sees no such device.
+    array : callable
+        ``array(pixels, mutable)``: a fresh array of the runtime that shares nothing with `pixels`; of the
+        kind that a variant can write to, if `mutable`.
+    restore : callable
+        ``restore(array, pristine)``: `array` with the content of `pristine` (an array of the runtime) again;
+        a new one if it cannot be written to. Nobody else holds the memory that it then has.
+    to_numpy : callable
+        ``to_numpy(result)``: the values at this moment as a NumPy array, which may share the result's memory.
+        Raises TypeError, saying what it was given, for what is no array.
+    extent : callable
+        ``extent(array)``: first and last address + 1 of its memory, None if that cannot be known.
+    contiguous : callable
+        ``contiguous(array)``: whether its elements lie in memory in C order without gaps.
+    fence : callable
+        ``fence()`` returns when all work queued so far is done.
+    trace : callable or None
+        ``trace(function)``: run `function` and return its result and the `Event`s of the runtime's own allocator,
+        in order. None where all its memory comes from the C library, which the engine watches itself.
+    """
+
+    name: str
+    packages: tuple[str, ...]
+    install: str
+    devices: tuple[str, ...]
+    start: Callable[[str, int], None]
+    array: Callable[[np.ndarray, bool], Any]
+    restore: Callable[[Any, Any], Any]
+    to_numpy: Callable[[Any], np.ndarray]
+    extent: Callable[[Any], tuple[int, int] | None]
+    contiguous: Callable[[Any], bool]
+    fence: Callable[[], None]
+    trace: Callable[[Callable[[], Any]], tuple[Any, list[Event]]] | None = None

@@ -1,0 +1,248 @@
+"""TensorFlow: eager, `tf.function`, XLA, and each of them into a `tf.Variable`, which is TensorFlow's `out=`."""
+
+from __future__ import annotations
+
+import glob
+import os
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from suite.measure.allocations import Event
+from suite.recipes import (
+    CAFFE_MEAN,
+    TORCH_MEAN,
+    TORCH_STD,
+    channels_reversed,
+    per_channel,
+    result_dtype,
+)
+from suite.registry import variant
+from suite.runtime import Runtime, Unavailable
+
+
+def _start(device: str, threads: int) -> None:
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    # Where the device is the CPU a GPU is hidden: no context, no memory taken, no other default placement.
+    gpus = tf.config.list_physical_devices("GPU") if device == "gpu" else []
+    if device == "gpu" and not gpus:
+        raise Unavailable("this TensorFlow sees no GPU; one with its CUDA libraries: pip install 'copycost[gpu]'")
+    tf.config.set_visible_devices(gpus[:1], "GPU")
+    for gpu in gpus[:1]:
+        tf.config.experimental.set_memory_growth(gpu, True)
+
+
+def _array(pixels: np.ndarray, mutable: bool) -> Any:
+    import tensorflow as tf
+
+    # `+ 0`: the sum is TensorFlow's own memory, whatever tf.constant shares with its argument.
+    tensor = tf.constant(pixels) + tf.constant(0, pixels.dtype)
+    return tf.Variable(tensor) if mutable else tensor
+
+
+def _restore(array: Any, pristine: Any) -> Any:
+    import tensorflow as tf
+
+    # A value that nobody else holds: `assign` adopts its buffer, and a buffer with two owners makes the next XLA
+    # call copy it.
+    fresh = pristine + tf.constant(0, pristine.dtype)
+    if not isinstance(array, tf.Variable):
+        return fresh
+    array.assign(fresh)
+    return array
+
+
+def _to_numpy(result: Any) -> np.ndarray:
+    import tensorflow as tf
+
+    if isinstance(result, np.ndarray):
+        return result
+    if isinstance(result, tf.Variable):
+        return result.numpy()
+    if not tf.is_tensor(result) or not hasattr(result, "numpy"):
+        raise TypeError(f"returned {type(result).__name__}, not a dense tensor, a variable or a NumPy array")
+    return result.numpy()
+
+
+def _extent(array: Any) -> tuple[int, int] | None:
+    import tensorflow as tf
+
+    if isinstance(array, tf.Variable):
+        array = array.read_value()
+    if tf.is_tensor(array):
+        if "GPU" in array.device:
+            return None
+        array = np.asarray(memoryview(array))
+    start = array.__array_interface__["data"][0]
+    return start, start + array.nbytes
+
+
+def _fence() -> None:
+    import tensorflow as tf
+
+    tf.test.experimental.sync_devices()
+
+
+def _trace(function: Callable[[], Any]) -> tuple[Any, list[Event]]:
+    """Run `function` under TensorFlow's profiler, whose trace names each request to TensorFlow's allocators.
+
+    The CPU allocator under oneDNN keeps freed memory, so that the C library is not asked again and a watch on it sees
+    nothing; what the allocator itself was asked for is in the trace. Requests below its threshold (256 KB) are the
+    other way round: they go to the C library and leave no event.
+    """
+    import tensorflow as tf
+
+    options = tf.profiler.experimental.ProfilerOptions(
+        host_tracer_level=2, python_tracer_level=0, device_tracer_level=1
+    )
+    with tempfile.TemporaryDirectory(prefix="copycost-") as folder:
+        tf.profiler.experimental.start(folder, options=options)
+        try:
+            result = function()
+            _fence()
+        finally:
+            tf.profiler.experimental.stop()
+        return result, _events(folder)
+
+
+def _events(folder: str) -> list[Event]:
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+    found: list[tuple[int, Event]] = []
+    for name in glob.glob(os.path.join(folder, "**", "*.xplane.pb"), recursive=True):
+        space = xplane_pb2.XSpace()
+        with open(name, "rb") as file:
+            space.ParseFromString(file.read())
+        for plane in space.planes:
+            for line in plane.lines:
+                for event in line.events:
+                    what = plane.event_metadata[event.metadata_id].name
+                    if what in ("MemoryAllocation", "MemoryDeallocation"):
+                        stats = {plane.stat_metadata[s.metadata_id].name: _value(plane, s) for s in event.stats}
+                        at = line.timestamp_ns * 1000 + event.offset_ps
+                        found.append((at, _event(what, stats)))
+    return [event for _, event in sorted(found, key=lambda pair: pair[0])]
+
+
+def _value(plane: Any, stat: Any) -> Any:
+    kind = stat.WhichOneof("value")
+    return plane.stat_metadata[stat.ref_value].name if kind == "ref_value" else getattr(stat, kind or "str_value")
+
+
+def _event(what: str, stats: dict[str, Any]) -> Event:
+    sign = 1 if what == "MemoryAllocation" else -1
+    # GPU_0_bfc is device memory; cuda_host_bfc and mklcpu are memory of the host.
+    space = "device" if str(stats["allocator_name"]).startswith("GPU_") else "host"
+    return Event(sign * int(stats["requested_bytes"]), space, "tf-profiler", str(stats.get("tf_op", "")))
+
+
+RUNTIME = Runtime(
+    name="tensorflow",
+    packages=("tensorflow", "keras.applications.imagenet_utils", "tensorflow.tsl.profiler.protobuf.xplane_pb2"),
+    install="pip install 'copycost[tensorflow]'",
+    devices=("cpu", "gpu"),
+    start=_start,
+    array=_array,
+    restore=_restore,
+    to_numpy=_to_numpy,
+    extent=_extent,
+    contiguous=lambda array: not isinstance(array, np.ndarray) or bool(array.flags.c_contiguous),
+    fence=_fence,
+    trace=_trace,
+)
+
+
+# A formula is given an example and returns a function of a tensor. A cast to the dtype that a tensor has already is
+# no operation.
+
+
+def tf(example: Any) -> Callable[[Any], Any]:
+    """x / 127.5 − 1."""
+    import tensorflow as tf
+
+    dtype = tf.as_dtype(result_dtype(example.dtype.as_numpy_dtype))
+    return lambda x: tf.cast(x, dtype) / 127.5 - 1.0
+
+
+def caffe(example: Any) -> Callable[[Any], Any]:
+    """Channels reversed, minus the mean."""
+    import tensorflow as tf
+
+    dtype = result_dtype(example.dtype.as_numpy_dtype)
+    mean = tf.constant(per_channel(CAFFE_MEAN, tuple(example.shape), dtype))
+    bgr = channels_reversed(tuple(example.shape))
+    return lambda x: tf.cast(x[bgr], mean.dtype) - mean
+
+
+def torch(example: Any) -> Callable[[Any], Any]:
+    """(x / 255 − mean) / standard deviation."""
+    import tensorflow as tf
+
+    dtype = result_dtype(example.dtype.as_numpy_dtype)
+    mean = tf.constant(per_channel(TORCH_MEAN, tuple(example.shape), dtype))
+    std = tf.constant(per_channel(TORCH_STD, tuple(example.shape), dtype))
+    return lambda x: (tf.cast(x, mean.dtype) / 255.0 - mean) / std
+
+
+def _register(recipe: str, formula: Callable[[Any], Callable[[Any], Any]]) -> None:
+    @variant(recipe=recipe, runtime="tensorflow", writes="new")
+    def tf_eager(example):
+        return formula(example)
+
+    @variant(recipe=recipe, runtime="tensorflow", writes="new")
+    def tf_graph(example):
+        import tensorflow as tf
+
+        return tf.function(formula(example))
+
+    @variant(recipe=recipe, runtime="tensorflow", writes="new")
+    def tf_xla(example):
+        import tensorflow as tf
+
+        return tf.function(formula(example), jit_compile=True)
+
+    # The result of these is the variable. To return its value from the same function would allocate it again.
+
+    def into_variable(example):
+        value = formula(example)
+
+        def call(x, out):
+            out.assign(value(x))
+
+        return call
+
+    @variant(recipe=recipe, runtime="tensorflow", writes="out")
+    def tf_variable_eager(example):
+        return into_variable(example)
+
+    @variant(recipe=recipe, runtime="tensorflow", writes="out")
+    def tf_variable_graph(example):
+        import tensorflow as tf
+
+        return tf.function(into_variable(example))
+
+    @variant(recipe=recipe, runtime="tensorflow", writes="out")
+    def tf_variable_xla(example):
+        import tensorflow as tf
+
+        return tf.function(into_variable(example), jit_compile=True)
+
+    @variant(recipe=recipe, runtime="tensorflow", writes="input")
+    def tf_variable_inplace(example):
+        import tensorflow as tf
+
+        value = formula(example)
+
+        def call(x):
+            x.assign(value(x))
+
+        return tf.function(call, jit_compile=True)
+
+
+for _recipe, _formula in {"caffe": caffe, "tf": tf, "torch": torch}.items():
+    _register(_recipe, _formula)
