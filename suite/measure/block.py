@@ -126,13 +126,12 @@ class Block:
         self.references = [np.load(name, mmap_mode="r") for name in job.references]
         self.dtype = np.dtype(job.dtype)
         self.pristine = self.runtime.array(self.pixels[0], False)
-        self.x = self._input(0)
+        self.x: Any = None
         self.out: Any = None
         if job.writes == "out":
             # Not a number, so that an element that is never written to is seen.
-            nothing = np.full(self.references[0].shape, np.nan, self.dtype)
-            self.nothing = self.runtime.array(nothing, False)
-            self.out = self.runtime.array(nothing, True)
+            self.nothing = np.full(self.references[0].shape, np.nan, self.dtype)
+            self.out = self.runtime.array(self.nothing, True)
         prepare = registry.variants[job.recipe, job.variant].prepare
         assert prepare is not None  # it was registered in this process
         self.call: Callable[..., Any] = prepare(self.pristine)
@@ -145,6 +144,7 @@ class Block:
     def audit(self) -> Audit:
         """Call on every input in turn, in new arrays and again in the same one, and compare all there is to compare."""
         right: dict[int, np.ndarray] = {}
+        nothing = self.runtime.array(self.nothing, False) if self.out is not None else None
         shares, contiguous, changed, error, ulp = "nothing", True, False, 0.0, 0.0
         dtype = None
         for i in range(AUDIT_CALLS):
@@ -155,7 +155,7 @@ class Block:
                 # The same array with other pixels: what remembers an answer by the array gives the old one.
                 self.x = self.runtime.restore(self.x, self.runtime.array(self.pixels[k], False))
             if self.out is not None:
-                self.out = self.runtime.restore(self.out, self.nothing)
+                self.out = self.runtime.restore(self.out, nothing)
             self.runtime.fence()
             try:
                 result = self._result(self.call(*self._args()))
@@ -196,12 +196,12 @@ class Block:
 
     def allocations(self) -> Traced:
         """Trace a few steady calls, each on an input of its own, with every instrument in turn."""
-        traced = self._allocations()
+        traced, agree = self._allocations()
         # A pool may have grown in between; what is still unequal is so.
-        return self._allocations() if traced.ranges else traced
+        return traced if agree else self._allocations()[0]
 
-    def first(self, changes: bool, leaked_bytes: int) -> Ready:
-        """Time the first call, and find how many make a sample.
+    def first(self, changes: bool, leaked_bytes: int, calls: int | None) -> Ready:
+        """Time the first call, warm up, and find how many calls make a sample.
 
         Parameters
         ----------
@@ -209,11 +209,17 @@ class Block:
             Whether the audit saw the input change: it is then restored before every call.
         leaked_bytes : int
             What a call leaves behind for ever.
+        calls : int or None
+            How many make a sample, where an earlier block has found it.
         """
         self.changes = changes
+        self.x = self._input(0) if changes else self._shared_input()
         if leaked_bytes > 0:
             self.most_calls = max(8.0, _GROWTH * free_memory() / leaked_bytes)
         first = self._sample(1).seconds
+        if calls is not None:
+            self._sample(max(2, calls))
+            return Ready(first, calls)
         n = 1
         while True:
             took = self._sample(n)
@@ -245,6 +251,10 @@ class Block:
 
     def _input(self, k: int) -> Any:
         return self.runtime.array(self.pixels[k], self.job.writes == "input")
+
+    def _shared_input(self) -> Any:
+        """The pristine input itself: no call has been seen to change it. A variable is never shared."""
+        return self._input(0) if self.job.writes == "input" else self.pristine
 
     def _args(self) -> tuple[Any, ...]:
         return (self.x,) if self.out is None else (self.x, self.out)
@@ -284,7 +294,8 @@ class Block:
         most = 100 if self.changes else clock.MOST_CALLS
         return max(1, int(min(most, self.most_calls / 8)))
 
-    def _allocations(self) -> Traced:
+    def _allocations(self) -> tuple[Traced, bool]:
+        """What the windows gave, and whether they agreed."""
         windows = WINDOWS + 1
         host: list[list[Event]] | None = None
         traces: list[list[Event]] = []
@@ -310,22 +321,18 @@ class Block:
         device, ranges = middle(in_device)
         ranges = {f"device_{name}": both for name, both in ranges.items()}
         total = None
+        agree = not ranges
         if host is not None:
             library = [tally(events) for events in host]
             total, unequal = middle([add(a, b) for a, b in zip(library, in_host, strict=True)])
+            agree = agree and not unequal
             peaks = middle(library)[0].peak_bytes, middle(in_host)[0].peak_bytes
             if min(peaks):
                 # Two instruments, two calls: how their peaks fall together is not known.
                 unequal["peak_bytes"] = [max(peaks), sum(peaks)]
             ranges |= {f"host_{name}": both for name, both in unequal.items()}
-        return Traced(
-            total,
-            device if self.job.device != "cpu" else None,
-            ranges,
-            leaked,
-            tuple(instruments),
-            missing,
-        )
+        device_or_none = device if self.job.device != "cpu" else None
+        return Traced(total, device_or_none, ranges, leaked, tuple(instruments), missing), agree
 
     def _fenced_call(self, i: int) -> Callable[[], Any]:
         """A call on a fresh input, made now and not when it is called."""

@@ -402,7 +402,7 @@ class Session:
         def begin(state: _Progress) -> None:
             changes = bool(state.fields["input_changed"])
             ready: Ready = self._ask(
-                state, children[id(state)], "compile and start", "first", changes, state.leaked_bytes
+                state, children[id(state)], "compile and start", "first", changes, state.leaked_bytes, None if first else state.n
             )
             state.firsts.append(ready.seconds_first)
             state.n = ready.calls
