@@ -64,7 +64,7 @@ PROFILES = {
     "quick": Profile(
         Axes(("caffe", "tf", "torch"), (1, 32), ((224, 224),), ("uint8", "float32"), ("channels_last",)),
         blocks=5,
-        budget=60,
+        budget=45,
     ),
     "standard": Profile(
         Axes(("*",), (1, 8, 32, 128), ((224, 224),), ("uint8", "float32"), ("channels_last",)),
@@ -256,4 +256,3 @@ def _matching(what: str, globs: Sequence[str], names: Sequence[str]) -> list[str
 
 def _gib(count: int) -> str:
     return f"{count / 2**30:.3g} GiB"
-

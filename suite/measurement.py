@@ -120,11 +120,7 @@ class Measurement:
 
 
 #: The fields that a measurement may lack.
-FIGURES = tuple(
-    f.name
-    for f in fields(Measurement)
-    if f.default is None and f.name not in ("reason", "known")
-)
+FIGURES = tuple(f.name for f in fields(Measurement) if f.default is None and f.name not in ("reason", "known"))
 
 
 def from_dict(row: Mapping[str, Any]) -> Measurement:

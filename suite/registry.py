@@ -202,7 +202,8 @@ def load(source: str) -> None:
         raise RegistrationError(f"no file {source}")
     name = f"copycost_with_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None  # a path that ends in .py always has both
+    assert spec is not None  # a path that ends in .py always has one, and a loader
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     sys.path.insert(0, str(path.parent))  # so that it can import what lies beside it, as a script can
@@ -276,8 +277,7 @@ def describe(source: str) -> tuple[list[Recipe], list[Variant]]:
     if answer["error"]:
         raise RegistrationError(answer["error"])
     found = [
-        Variant(**{**v, "accepts": tuple(v["accepts"]), "devices": tuple(v["devices"])})
-        for v in answer["variants"]
+        Variant(**{**v, "accepts": tuple(v["accepts"]), "devices": tuple(v["devices"])}) for v in answer["variants"]
     ]
     return [Recipe(**r) for r in answer["recipes"]], found
 

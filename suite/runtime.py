@@ -49,6 +49,8 @@ class Runtime:
     trace : callable or None
         ``trace(function)``: run `function` and return its result and the `Event`s of the runtime's own allocator,
         in order. None where all its memory comes from the C library, which the engine watches itself.
+    instrument : str
+        The name of what `trace` watches with.
     """
 
     name: str
@@ -63,3 +65,4 @@ class Runtime:
     contiguous: Callable[[Any], bool]
     fence: Callable[[], None]
     trace: Callable[[Callable[[], Any]], tuple[Any, list[Event]]] | None = None
+    instrument: str = ""

@@ -51,8 +51,8 @@ class Event:
 class Tally:
     """What one call allocated, in requests and bytes.
 
-    ``peak_bytes`` is the most that was alive at once, above the start; ``retained_bytes`` what was alive at the end, the
-    result included, less what the call freed of older memory.
+    ``peak_bytes`` is the most that was alive at once, above the start; ``retained_bytes`` what was alive at the end,
+    the result included, less what the call freed of older memory.
     """
 
     allocations: int = 0
@@ -173,7 +173,5 @@ def trace_host(calls: Sequence[Callable[[], Any]]) -> tuple[list[list[Event]], i
             windows[window].append(event)
         elif step == 1:
             after[window].append(event)
-    leaked = tally(windows[-1]).retained_bytes + sum(
-        e.bytes for e in after[-1] if abs(e.bytes) >= THRESHOLD
-    )
+    leaked = tally(windows[-1]).retained_bytes + sum(e.bytes for e in after[-1] if abs(e.bytes) >= THRESHOLD)
     return windows[1:], leaked

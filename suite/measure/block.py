@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter, perf_counter_ns
 from typing import Any
 
@@ -20,7 +20,7 @@ from suite.measure.allocations import (
     tally,
     trace_host,
 )
-from suite.measure.audit import judge, overlap, same
+from suite.measure.audit import Verdict, judge, overlap, same
 
 #: Calls in an audit, over the inputs of the case in turn.
 AUDIT_CALLS = 20
@@ -82,8 +82,8 @@ class Audit:
 class Traced:
     """What a call allocates, by memory space; None for a space that was not watched.
 
-    ``ranges`` holds what the windows did not agree on; ``leaked_bytes`` is what each call leaves behind after its result
-    was released.
+    ``ranges`` holds what the windows did not agree on; ``leaked_bytes`` is what each call leaves behind after its
+    result was released.
     """
 
     host: Tally | None
@@ -143,10 +143,10 @@ class Block:
 
     def audit(self) -> Audit:
         """Call on every input in turn, in new arrays and again in the same one, and compare all there is to compare."""
-        right: dict[int, np.ndarray] = {}
+        scratch = np.empty(self.references[0].shape, self.dtype)
         nothing = self.runtime.array(self.nothing, False) if self.out is not None else None
-        shares, contiguous, changed, error, ulp = "nothing", True, False, 0.0, 0.0
-        dtype = None
+        right: dict[int, np.ndarray] = {}
+        found = Audit("ok", None, max_abs_error=0.0, max_ulp=0.0)
         for i in range(AUDIT_CALLS):
             k = i % len(self.pixels)
             if i < len(self.pixels):
@@ -157,42 +157,53 @@ class Block:
             if self.out is not None:
                 self.out = self.runtime.restore(self.out, nothing)
             self.runtime.fence()
+            at = f" (call {i + 1})"
             try:
                 result = self._result(self.call(*self._args()))
             except BaseException as exception:  # a variant may raise anything
-                return Audit("failed", f"{describe(exception)} (call {i + 1})", changed if i else None)
+                return replace(_unjudged(found), status="failed", reason=describe(exception) + at)
             try:
                 # At once: an answer that is computed later is no answer.
-                snapshot = np.array(self.runtime.to_numpy(result))
+                snapshot = _copy(self.runtime.to_numpy(result), scratch)
             except TypeError as exception:
-                return Audit("wrong", str(exception))
-            shared = self._shares(result)
-            shares = shared if shared != "nothing" else shares
-            contiguous = contiguous and self.runtime.contiguous(result)
-            dtype = str(snapshot.dtype)
-            changed = changed or not same(self.runtime.to_numpy(self.x), self.pixels[k])
-            verdict = None
+                return replace(_unjudged(found), status="wrong", reason=str(exception) + at)
+            found = self._look(found, result, self.pixels[k])
+            verdict = Verdict(None)
             if k not in right or not same(snapshot, right[k]):
                 verdict = judge(snapshot, self.references[k], self.dtype, self.job.magnitude)
-                right.setdefault(k, snapshot)
-                error, ulp = max(error, verdict.max_abs_error or 0.0), max(ulp, verdict.max_ulp or 0.0)
-            reason = verdict.reason if verdict else None
-            if not reason and self.job.writes != "new" and shared != _PLACE[self.job.writes]:
-                target = self.runtime.to_numpy(self._target())
-                verdict = judge(target, self.references[k], self.dtype, self.job.magnitude, ulp=False)
-                if verdict.reason:
-                    place = "buffer that it was given" if self.out is not None else "input"
-                    reason = f"the result is not in the {place}"
+                found = replace(
+                    found,
+                    max_abs_error=_larger(found.max_abs_error, verdict.max_abs_error),
+                    max_ulp=_larger(found.max_ulp, verdict.max_ulp),
+                )
+                if k not in right:
+                    right[k] = snapshot.copy()
+            reason = verdict.reason or self._misplaced(result, self.references[k])
             result = None
             if reason:
-                place = "" if i == 0 else f" (call {i + 1})"
-                found = verdict is not None and verdict.max_abs_error is not None
-                return Audit(
-                    "wrong", reason + place, changed, shares, dtype, contiguous,
-                    verdict.max_abs_error if verdict and found else None,
-                    verdict.max_ulp if verdict and found else None,
-                )  # fmt: skip
-        return Audit("ok", None, changed, shares, dtype, contiguous, error, ulp)
+                return replace(found, status="wrong", reason=reason + at)
+        return found
+
+    def _look(self, found: Audit, result: Any, pixels: np.ndarray) -> Audit:
+        """What a result is and what became of the input, added to what was found before."""
+        shares = self._shares(result)
+        changed = not same(self.runtime.to_numpy(self.x), pixels)
+        return replace(
+            found,
+            input_changed=bool(found.input_changed) or changed,
+            result_shares=shares if shares != "nothing" else found.result_shares or shares,
+            result_dtype=str(self.runtime.to_numpy(result).dtype),
+            result_contiguous=found.result_contiguous is not False and self.runtime.contiguous(result),
+        )
+
+    def _misplaced(self, result: Any, reference: np.ndarray) -> str | None:
+        """Why the place that the variant writes to does not hold the result, or None."""
+        if self.job.writes == "new" or self._shares(result) == self.job.writes:
+            return None
+        held = self.runtime.to_numpy(self._target())
+        if judge(held, reference, self.dtype, self.job.magnitude, ulp=False).reason is None:
+            return None
+        return "the result is not in the " + ("buffer that it was given" if self.job.writes == "out" else "input")
 
     def allocations(self) -> Traced:
         """Trace a few steady calls, each on an input of its own, with every instrument in turn."""
@@ -241,9 +252,7 @@ class Block:
         ------
         Wrong
         """
-        verdict = judge(
-            self.runtime.to_numpy(self.last), self.references[0], self.dtype, self.job.magnitude, ulp=False
-        )
+        verdict = judge(self.runtime.to_numpy(self.last), self.references[0], self.dtype, self.job.magnitude, ulp=False)
         if verdict.reason:
             raise Wrong(f"{verdict.reason} (in the last timed call)")
         if not self.changes and not same(self.runtime.to_numpy(self.x), self.pixels[0]):
@@ -311,7 +320,7 @@ class Block:
                 traces.append(events)
                 kept = 0 if self.job.writes != "new" else _nbytes(result)
                 result = None
-            instruments += sorted({e.instrument for events in traces for e in events} or {self.job.runtime})
+            instruments.append(self.runtime.instrument)
             leaked += max(0, tally(traces[-1]).retained_bytes - kept)
             traces = traces[1:]
         else:
@@ -346,9 +355,6 @@ class Block:
             return result
 
         return run
-
-
-_PLACE = {"out": "out", "input": "input"}
 
 
 @dataclass(frozen=True)
@@ -407,9 +413,7 @@ class Copy:
         self.bytes_moved = 2 * job.nbytes
         source = np.ones(job.nbytes, np.uint8)
         target = np.ones(job.nbytes, np.uint8)
-        self.parts = list(
-            zip(np.array_split(target, job.threads), np.array_split(source, job.threads), strict=True)
-        )
+        self.parts = list(zip(np.array_split(target, job.threads), np.array_split(source, job.threads), strict=True))
         self.pool = ThreadPoolExecutor(job.threads)
         self.sample()
 
@@ -450,6 +454,24 @@ def serve(connection: Any) -> None:
         connection.send((*answer, perf_counter() - start))
 
 
+def _unjudged(found: Audit) -> Audit:
+    """What was found by calls that all gave a result; after the first call, nothing yet."""
+    return found if found.result_dtype else replace(found, max_abs_error=None, max_ulp=None)
+
+
+def _larger(one: float | None, other: float | None) -> float | None:
+    """The larger of two errors; None, where there is none, beats every number."""
+    return None if one is None or other is None else max(one, other)
+
+
+def _copy(values: np.ndarray, scratch: np.ndarray) -> np.ndarray:
+    """A copy, in `scratch` where it fits: memory that is new to the process is slow to write to."""
+    if values.shape != scratch.shape or values.dtype != scratch.dtype:
+        return values.copy()
+    np.copyto(scratch, values)
+    return scratch
+
+
 def describe(exception: BaseException) -> str:
     """An exception in one line of at most 300 characters."""
     text = " ".join(str(exception).split())
@@ -477,5 +499,3 @@ def _nbytes(result: Any) -> int:
     shape, dtype = getattr(result, "shape", ()), getattr(result, "dtype", None)
     size = int(np.prod(tuple(shape)))
     return size * int(getattr(dtype, "size", getattr(dtype, "itemsize", 0)) or 0)
-
-

@@ -14,7 +14,6 @@ from multiprocessing.connection import Connection
 from time import monotonic
 from typing import Any
 
-
 #: How long a runtime and a user's file may take to import, in seconds.
 _IMPORT_TIMEOUT = 300
 

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from suite import images, registry
-from suite.cases import CHANNELS, Case, as_row, child_bytes, shared_bytes, skip_reason
+from suite.cases import Case, as_row, child_bytes, shared_bytes, skip_reason
 from suite.measure.allocations import Tally
 from suite.measure.block import Audit, BlockJob, CopyJob, Ready, ReferenceJob, Sample, Traced, free_memory
 from suite.measure.child import CaseEnded, Child, Zygote
@@ -248,8 +248,8 @@ class Session:
             parts = [timed[i : i + size] for i in range(0, len(timed), size)]
             for part in parts:
                 with self.ledger.wall():
-                    ended = self._time(part, files, start + share * (parts.index(part) + 1) / len(parts))
-                yield from ended
+                    measured = self._time(part, files, start + share * (parts.index(part) + 1) / len(parts))
+                yield from measured
             self._spent += monotonic() - start
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -402,7 +402,13 @@ class Session:
         def begin(state: _Progress) -> None:
             changes = bool(state.fields["input_changed"])
             ready: Ready = self._ask(
-                state, children[id(state)], "compile and start", "first", changes, state.leaked_bytes, None if first else state.n
+                state,
+                children[id(state)],
+                "compile and start",
+                "first",
+                changes,
+                state.leaked_bytes,
+                None if first else state.n,
             )
             state.firsts.append(ready.seconds_first)
             state.n = ready.calls
@@ -543,4 +549,9 @@ def _folder(nbytes: int) -> Path:
     """A new folder for files that processes share: in memory where that is large enough, else on disk."""
     memory = "/dev/shm"
     roomy = os.path.isdir(memory) and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2 * nbytes
-    return Path(tempfile.mkdtemp(prefix="copycost-", dir=memory if roomy else None))
+    folder = Path(memory if roomy else tempfile.gettempdir())
+    for left in folder.glob("copycost-session-*"):
+        # A session that was killed could not clear away its own.
+        if not Path("/proc", left.name.split("-")[2]).exists():
+            shutil.rmtree(left, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"copycost-session-{os.getpid()}-", dir=folder))

@@ -19,6 +19,8 @@ from suite.recipes import (
 from suite.registry import variant
 from suite.runtime import Runtime, Unavailable
 
+_INSTRUMENT = "cupy-hook"
+
 
 def _start(device: str, threads: int) -> None:
     import cupy
@@ -80,12 +82,12 @@ def _trace(function: Callable[[], Any]) -> tuple[Any, list[Event]]:
         name = "copycost"
 
         def malloc_postprocess(self, *, size: int, mem_ptr: int, **_: Any) -> None:
-            events.append(Event(size, "device", "cupy-hook"))
+            events.append(Event(size, "device", _INSTRUMENT))
             sizes[mem_ptr] = size
 
         def free_postprocess(self, *, mem_size: int, mem_ptr: int, **_: Any) -> None:
             # What was requested before this trace is known by its rounded size only.
-            events.append(Event(-sizes.pop(mem_ptr, mem_size), "device", "cupy-hook"))
+            events.append(Event(-sizes.pop(mem_ptr, mem_size), "device", _INSTRUMENT))
 
     sizes: dict[int, int] = {}
     with Recorder():
@@ -107,6 +109,7 @@ RUNTIME = Runtime(
     contiguous=lambda array: bool(array.flags.c_contiguous),
     fence=_fence,
     trace=_trace,
+    instrument=_INSTRUMENT,
 )
 
 
@@ -180,9 +183,7 @@ def torch(x: Any) -> Formula:
         cupy.divide(out, std, out=out)
         return out
 
-    kernel = cupy.ElementwiseKernel(
-        "T x, R mean, R std", "R y", "y = (R(x) / R(255) - mean) / std", "copycost_torch"
-    )
+    kernel = cupy.ElementwiseKernel("T x, R mean, R std", "R y", "y = (R(x) / R(255) - mean) / std", "copycost_torch")
     return Formula(statements, into, lambda x: kernel(x, mean, std, cupy.empty(x.shape, dtype)))
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 
 from suite.measure.allocations import Event
 from suite.recipes import (
@@ -21,6 +22,8 @@ from suite.recipes import (
 )
 from suite.registry import variant
 from suite.runtime import Runtime, Unavailable
+
+_INSTRUMENT = "tf-profiler"
 
 
 def _start(device: str, threads: int) -> None:
@@ -63,10 +66,12 @@ def _to_numpy(result: Any) -> np.ndarray:
     if isinstance(result, np.ndarray):
         return result
     if isinstance(result, tf.Variable):
-        return result.numpy()
+        result = result.read_value()
     if not tf.is_tensor(result) or not hasattr(result, "numpy"):
         raise TypeError(f"returned {type(result).__name__}, not a dense tensor, a variable or a NumPy array")
-    return result.numpy()
+    # The tensor's own memory where it can be had; `.numpy()` copies.
+    in_host_memory = "GPU" not in result.device and result.dtype != tf.bfloat16
+    return np.asarray(memoryview(result)) if in_host_memory else result.numpy()
 
 
 def _extent(array: Any) -> tuple[int, int] | None:
@@ -78,8 +83,7 @@ def _extent(array: Any) -> tuple[int, int] | None:
         if "GPU" in array.device:
             return None
         array = np.asarray(memoryview(array))
-    start = array.__array_interface__["data"][0]
-    return start, start + array.nbytes
+    return byte_bounds(array)
 
 
 def _fence() -> None:
@@ -138,12 +142,16 @@ def _event(what: str, stats: dict[str, Any]) -> Event:
     sign = 1 if what == "MemoryAllocation" else -1
     # GPU_0_bfc is device memory; cuda_host_bfc and mklcpu are memory of the host.
     space = "device" if str(stats["allocator_name"]).startswith("GPU_") else "host"
-    return Event(sign * int(stats["requested_bytes"]), space, "tf-profiler", str(stats.get("tf_op", "")))
+    return Event(sign * int(stats["requested_bytes"]), space, _INSTRUMENT, str(stats.get("tf_op", "")))
 
 
 RUNTIME = Runtime(
     name="tensorflow",
-    packages=("tensorflow", "keras.applications.imagenet_utils", "tensorflow.tsl.profiler.protobuf.xplane_pb2"),
+    packages=(
+        "tensorflow",
+        "keras.applications.imagenet_utils",
+        "tensorflow.tsl.profiler.protobuf.xplane_pb2",
+    ),
     install="pip install 'copycost[tensorflow]'",
     devices=("cpu", "gpu"),
     start=_start,
@@ -154,6 +162,7 @@ RUNTIME = Runtime(
     contiguous=lambda array: not isinstance(array, np.ndarray) or bool(array.flags.c_contiguous),
     fence=_fence,
     trace=_trace,
+    instrument=_INSTRUMENT,
 )
 
 

@@ -1,0 +1,456 @@
+"""The command `copycost`."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from suite import __version__, cases, devices, doctor, environment, format, images, registry, results, table
+from suite.cases import PROFILES, Axes, Case
+from suite.measure.block import free_memory
+from suite.measure.sampling import ROUNDS
+from suite.measure.session import Plan, Session
+
+#: What goes wrong before work starts: a line, and exit status 2.
+_USAGE = (registry.RegistrationError, cases.CaseError, images.ImageError, results.RunError)
+
+_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """What a selection of options amounts to."""
+
+    cases: list[Case]
+    recipes: dict[str, registry.Recipe]
+
+
+def _errors(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn what is wrong with the input into one line and exit status 2."""
+
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except _USAGE as error:
+            raise click.UsageError(str(error)) from None
+
+    guarded.__name__, guarded.__doc__ = function.__name__, function.__doc__
+    guarded.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
+    return guarded
+
+
+class _Size(click.ParamType):
+    name = "HxW"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        found = re.fullmatch(r"(\d+)[x×](\d+)", str(value))
+        if not found:
+            self.fail(f"'{value}' is not a size: write height and width, as in 224x224")
+        return int(found[1]), int(found[2])
+
+
+class _Word(click.ParamType):
+    """One of a few words; another is told which is nearest."""
+
+    def __init__(self, name: str, allowed: Sequence[str]) -> None:
+        self.name, self.allowed = name, allowed
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            registry.check_name(self.name, value, self.allowed)
+        except registry.RegistrationError as error:
+            self.fail(str(error))
+        return value
+
+
+_SELECTION = [
+    click.option("--profile", type=_Word("profile", list(PROFILES)), default="quick", show_default=True,
+                 help="Which cases: quick, standard or full."),
+    click.option("--recipe", "recipe", multiple=True, metavar="GLOB", help="Only these recipes."),
+    click.option("--variant", "variant", multiple=True, metavar="GLOB", help="Only these variants."),
+    click.option("--device", "device", multiple=True, metavar="GLOB", help="Only these devices: cpu, gpu."),
+    click.option("--batch", "batch", multiple=True, type=int, metavar="N", help="Images in a batch."),
+    click.option("--size", "size", multiple=True, type=_Size(), help="Height and width.  [default: 224x224]"),
+    click.option("--dtype", "dtype", multiple=True, type=_Word("dtype", registry.DTYPES), metavar="NAME",
+                 help="Input dtype: uint8, float16, float32, float64."),
+    click.option("--layout", "layout", multiple=True, type=_Word("layout", cases.LAYOUTS), metavar="NAME",
+                 help="channels_last or channels_first.  [default: channels_last]"),
+    click.option("--with", "with_files", multiple=True, metavar="FILE",
+                 help="A Python file with variants and recipes of your own."),
+]  # fmt: skip
+
+
+def _selection(function: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(_SELECTION):
+        function = option(function)
+    return function
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="copycost")
+def cli() -> None:
+    """Measure what it costs to preprocess images, and whether the result is the one you think."""
+    registry.load_shipped()
+
+
+@cli.command()
+@_selection
+@click.option("--image", metavar="PATH", help="Your own image, or a folder of them.")
+@click.option("--threads", type=click.IntRange(1, 4096), metavar="N", help="For every runtime.  [default: all CPUs]")
+@click.option(
+    "--budget",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="Time for timing the whole run.  [default: the profile's]",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time that one case may take.",
+)
+@click.option("--resume", is_flag=True, help="Complete the run in --out.")
+@click.option("--out", metavar="DIR", help="Where to write the run.  [default: reports/<time>]")
+@click.option("--json", "json_file", metavar="FILE", help="Also write one JSON document; - for standard output.")
+@click.pass_context
+@_errors
+def run(ctx: click.Context, **options: Any) -> None:
+    """Measure: truth, allocations and time of every case.
+
+    --recipe, --variant and --device choose by name or glob; --batch, --size, --dtype and --layout give that axis the
+    values named. All can be repeated.
+
+    Exit status: 0 finished; 1 a case failed, crashed, timed out or was wrong without being known for it; 2 usage.
+    """  # fmt: skip
+    folder = _folder(options["out"], options["resume"])
+    with results.Run(folder, options["resume"]) as writing:
+        options = _resumed(ctx, writing, options) if options["resume"] else options
+        photographs = images.read(Path(options["image"]) if options["image"] else None)
+        threads = options["threads"] or devices.cpus()
+        taken_in = environment.capture(threads, photographs.name, photographs.sha256)
+        if options["resume"]:
+            changed = environment.difference(writing.environment, taken_in)
+            if changed:
+                raise results.RunError(f"{folder} cannot be completed here: {changed}")
+        chosen = _choose(options)
+        json_target = _json_target(options["json_file"])
+        profile = PROFILES[options["profile"]]
+        plan = Plan(
+            threads,
+            profile.blocks,
+            options["budget"] or profile.budget,
+            options["timeout"],
+            devices.gpus()[1],
+        )
+        if not options["resume"]:
+            # What is written in a run names files, and no folder of the machine that it was taken on.
+            shown = options | {"image": photographs.name if options["image"] else None}
+            shown["with_files"] = [Path(f).name for f in options["with_files"]]
+            writing.begin(taken_in, {k: v for k, v in shown.items() if k not in _NOT_SETTINGS})
+        measured = {tuple(getattr(m, name) for name in results.KEY): m for m in writing.measurements}
+        left = [case for case in chosen.cases if _key(case) not in measured]
+        interrupted = _measure(writing, left, len(chosen.cases), plan, chosen.recipes, photographs)
+        if json_target is not None:
+            json_target(writing.document())
+        console = Console(stderr=options["json_file"] == "-")
+        console.print()
+        table.show(console, writing.measurements)
+        _conclude(console, writing, len(chosen.cases), folder)
+    if interrupted:
+        sys.exit(_INTERRUPTED)
+    sys.exit(1 if any(m.unexpected for m in writing.measurements) else 0)
+
+
+#: Options that say where a run goes, and not what it is.
+_NOT_SETTINGS = ("resume", "out", "json_file")
+
+
+def _folder(out: str | None, resume: bool) -> Path:
+    if out is None:
+        if resume:
+            raise results.RunError("--resume needs --out: which run?")
+        return Path("reports") / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    return Path(out)
+
+
+def _resumed(ctx: click.Context, writing: results.Run, options: dict[str, Any]) -> dict[str, Any]:
+    """The options of the run that is resumed; one that is given again must be the same."""
+    held = dict(writing.settings)
+    resumed = dict(options)
+    for name, value in held.items():
+        given = ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE
+        now = _plain(options[name])
+        if name in ("image", "with_files"):
+            # Only the name of a file is kept, so where the run had one it has to be named again.
+            names = [Path(f).name for f in (now if isinstance(now, list) else [now] if now else [])]
+            held_names = value if isinstance(value, list) else [value] if value else []
+            if names != held_names:
+                option = "--image" if name == "image" else "--with"
+                raise results.RunError(
+                    f"{writing.folder} was begun with {option} {' '.join(held_names) or 'not given'}: give the same"
+                )
+        elif given and now != value:
+            raise results.RunError(
+                f"{writing.folder} was begun with {name} {value}: --resume completes it as it was, not with {now}"
+            )
+        else:
+            resumed[name] = (
+                [tuple(v) if isinstance(v, list) else v for v in value] if isinstance(value, list) else value
+            )
+    return resumed
+
+
+def _plain(value: Any) -> Any:
+    """As JSON gives it back."""
+    return json.loads(json.dumps(value))
+
+
+def _choose(options: dict[str, Any]) -> _Choice:
+    """Expand the selection into cases."""
+    profile = PROFILES[options["profile"]]
+    recipes, variants = dict(registry.recipes), dict(registry.variants)
+    for file in options["with_files"]:
+        found_recipes, found_variants = registry.describe(str(Path(file).resolve()))
+        for recipe in found_recipes:
+            if recipe.name in recipes:
+                raise registry.RegistrationError(f"{file}: recipe '{recipe.name}' is defined twice")
+            recipes[recipe.name] = recipe
+        for variant in found_variants:
+            if (variant.recipe, variant.name) in variants:
+                raise registry.RegistrationError(
+                    f"{file}: variant '{variant.name}' of recipe '{variant.recipe}' is defined twice"
+                )
+            variants[variant.recipe, variant.name] = variant
+    axes = Axes(
+        # A user's own recipes are what the user came for.
+        profile.axes.recipes + tuple(name for name in recipes if name not in registry.recipes),
+        tuple(options["batch"]) or profile.axes.batches,
+        tuple(options["size"]) or profile.axes.sizes,
+        tuple(options["dtype"]) or profile.axes.dtypes,
+        tuple(options["layout"]) or profile.axes.layouts,
+    )
+    chosen = cases.expand(
+        axes,
+        variants.values(),
+        recipes,
+        only_recipes=options["recipe"],
+        only_variants=options["variant"],
+        only_devices=options["device"],
+    )
+    return _Choice(chosen, recipes)
+
+
+def _key(case: Case) -> tuple[Any, ...]:
+    return tuple(getattr(case, name) for name in results.KEY)
+
+
+def _json_target(name: str | None) -> Callable[[dict[str, Any]], None] | None:
+    """Where the JSON document goes, tried before anything is measured."""
+    if name is None:
+        return None
+    if name == "-":
+        return lambda document: print(json.dumps(document), flush=True)
+    path = Path(name)
+    try:
+        with open(path, "a"):
+            pass
+    except OSError as error:
+        raise results.RunError(f"{path} cannot be written to: {error.strerror}") from None
+    return lambda document: results.replace(path, json.dumps(document) + "\n")
+
+
+def _measure(
+    writing: results.Run,
+    left: Sequence[Case],
+    total: int,
+    plan: Plan,
+    recipes: dict[str, registry.Recipe],
+    photographs: images.Photographs,
+) -> bool:
+    """Measure what is left, a progress bar on standard error; whether it was interrupted."""
+    console = Console(stderr=True)
+    steps_of_case = 2 + plan.blocks * ROUNDS
+    steps: dict[tuple[Any, ...], int] = {}
+    begun = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # ended in order, either way
+    with Progress(
+        TextColumn("[progress.description]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    ) as progress:
+        bar = progress.add_task("starting", total=total, completed=total - len(left))
+
+        def moved(case: Case | None, doing: str) -> None:
+            done = total - len(left) + sum(min(n, steps_of_case) for n in steps.values()) / steps_of_case
+            description = f"{doing} {case.label()}" if case else doing
+            progress.update(bar, completed=int(done), description=description[: max(10, console.width - 44)])
+
+        def on_case(case: Case, doing: str) -> None:
+            steps[_key(case)] = steps.get(_key(case), 0) + 1
+            moved(case, doing)
+
+        with Session(plan, recipes, photographs, on_case) as session:
+            title = ""
+            try:
+                moved(None, "importing")
+                for measurement in session.measure(left):
+                    writing.add(measurement)
+                    steps[tuple(getattr(measurement, name) for name in results.KEY)] = steps_of_case
+                    moved(None, "measured")
+                    if not console.is_terminal and title != format.group_title(measurement):
+                        # No bar moves in a log: a line as each group gives its first measurement.
+                        title = format.group_title(measurement)
+                        at = f"{len(writing.measurements):4} of {total} cases, {time.monotonic() - begun:4.0f} s"
+                        print(f"{at}: {title}", file=sys.stderr, flush=True)
+            except KeyboardInterrupt:
+                writing.finish(session.ledger.seconds, finished=False)
+                return True
+            writing.finish(session.ledger.seconds, finished=True)
+    return False
+
+
+def _conclude(console: Console, writing: results.Run, total: int, folder: Path) -> None:
+    """Where the time went, what came out, and where it is."""
+    measured = writing.measurements
+    spent = writing.environment["spent_seconds"]
+    wall = sum(spent.values())
+    ran = sum(m.status != "skipped" for m in measured)
+    console.print()
+    parts = [f"{what} {seconds:.1f} s" for what, seconds in spent.items() if seconds >= 0.05]
+    console.print(Text(f"{wall:.1f} s: {', '.join(parts)}.", style="dim"))
+    if ran:
+        overhead = (wall - spent["timed calls"]) / ran
+        console.print(
+            Text(
+                f"{overhead:.2f} s of everything but timed calls for each of {ran} measured cases.",
+                style="dim",
+            )
+        )
+    faults = [m for m in measured if m.unexpected]
+    if faults:
+        console.print(Text(f"{len(faults)} cases are at fault:", style="red"))
+        for m in faults[:20]:
+            console.print(Text(f"  {m.variant}, {format.group_title(m)}: {m.status}, {m.reason}", style="red"))
+        if len(faults) > 20:
+            console.print(Text(f"  and {len(faults) - 20} more, in {folder}", style="red"))
+    if len(measured) < total:
+        console.print(
+            Text(f"Stopped with {len(measured)} of {total} cases measured. Go on: copycost run --resume --out {folder}")
+        )
+    console.print(f"The run is in {folder}", soft_wrap=True, highlight=False)
+
+
+@cli.command("list")
+@click.argument("what", type=_Word("list", ("recipes", "variants", "devices", "cases")))
+@_selection
+@_errors
+def list_(what: str, **options: Any) -> None:
+    """List recipes, variants, devices or cases; the same options as `run` choose."""
+    console = Console()
+    shown = Table(box=box.SIMPLE_HEAD)
+    if what == "devices":
+        found, none = devices.gpus()
+        _columns(shown, "device", "what it is")
+        shown.add_row("cpu", Text(f"{environment.processor() or 'not told'}, {devices.cpus()} CPUs to use"))
+        for gpu in found:
+            shown.add_row("gpu", Text(f"{gpu.name}, driver {gpu.driver}"))
+        if none:
+            shown.add_row("gpu", Text(none))
+        console.print(shown)
+        return
+    chosen = _choose(options | ({} if what == "cases" or options["recipe"] else {"recipe": ("*",)}))
+    if what == "recipes":
+        _columns(shown, "recipe", "variants", "defined in")
+        for name in dict.fromkeys(case.recipe for case in chosen.cases):
+            variants = {case.variant for case in chosen.cases if case.recipe == name}
+            shown.add_row(Text(name), str(len(variants)), Text(_source(chosen.recipes[name].source)))
+    elif what == "variants":
+        _columns(shown, "variant", "runtime", "writes", "recipes", "devices", "defined in")
+        for name in dict.fromkeys(case.variant for case in chosen.cases):
+            its = [case for case in chosen.cases if case.variant == name]
+            shown.add_row(
+                Text(name), its[0].runtime, its[0].writes, Text(_unique(c.recipe for c in its)),
+                _unique(c.device for c in its), Text(_source(its[0].source)),
+            )  # fmt: skip
+    else:
+        none = devices.gpus()[1]
+        free = free_memory()
+        for case in chosen.cases:
+            reason = cases.skip_reason(case, none, free)
+            console.print(Text(case.label() + (f"  (skipped: {reason})" if reason else "")), soft_wrap=True)
+        return
+    console.print(shown)
+
+
+def _columns(shown: Table, *names: str) -> None:
+    for name in names:
+        shown.add_column(name, overflow="fold", no_wrap=name in ("variant", "recipe"))
+
+
+def _unique(words: Any) -> str:
+    return ", ".join(dict.fromkeys(words))
+
+
+def _source(source: str) -> str:
+    return Path(source).name if source.endswith(".py") else source
+
+
+@cli.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN…")
+@click.option("--html", "html", required=True, metavar="DIR", help="Where to write index.html.")
+@_errors
+def report(runs: tuple[str, ...], html: str) -> None:
+    """Write a page of one or more runs: folders of `copycost run --out`, or files of `--json`."""
+    loaded = [results.load(Path(name)) for name in runs]
+    from suite.report import write_html  # matplotlib takes a second to import
+
+    try:
+        path = write_html(Path(html), [e for e, _ in loaded], [m for _, ms in loaded for m in ms])
+    except OSError as error:
+        raise results.RunError(f"{html} cannot be written to: {error.strerror}") from None
+    Console().print(f"The report is {path}", soft_wrap=True, highlight=False)
+
+
+@cli.command("doctor")
+def doctor_() -> None:
+    """Tell what of this machine makes timings unsteady."""
+    console = Console()
+    shown = Table(box=box.SIMPLE_HEAD)
+    for name in ("", "what", "found", "what to do"):
+        shown.add_column(name, overflow="fold")
+    findings = doctor.examine()
+    for f in findings:
+        mark, style = {True: ("✓", "green"), False: ("!", "yellow"), None: ("·", "dim")}[f.good]
+        shown.add_row(Text(mark, style), f.what, Text(f.value), Text(f.advice if f.good is False else ""))
+    console.print(shown)
+    unsteady = sum(f.good is False for f in findings)
+    console.print("Nothing found that makes timings unsteady." if not unsteady else f"{unsteady} to look at.")
+
+
+def main() -> None:
+    """Run the command."""
+    try:
+        cli(prog_name="copycost")
+    except KeyboardInterrupt:  # before or after anything is measured
+        sys.exit(_INTERRUPTED)

@@ -1,0 +1,88 @@
+"""Numbers for people: with a unit, and no more digits than mean something."""
+
+from __future__ import annotations
+
+from suite.measurement import Measurement
+
+
+def seconds(value: float | None) -> str:
+    """A time with three significant digits: ``1.29 ms``."""
+    if value is None:
+        return "–"
+    for factor, unit in ((1.0, "s"), (1e3, "ms"), (1e6, "µs")):
+        if value * factor >= 0.9995:
+            return f"{three(value * factor)} {unit}"
+    return f"{three(value * 1e9)} ns"
+
+
+def count(value: float | None) -> str:
+    """Thousands apart; a whole number is exact, another has three significant digits: ``24,800``."""
+    if value is None:
+        return "–"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return three(value) if value < 999.5 else f"{float(f'{value:.3g}'):,.0f}"
+
+
+def size(value: int | None) -> str:
+    """Bytes in binary multiples, three significant digits; 0 is exact."""
+    if value is None:
+        return "–"
+    if value < 0:
+        return "−" + size(-value)
+    if value < 1024:
+        return f"{value} B"
+    amount = float(value)
+    for unit in ("KiB", "MiB", "GiB"):
+        amount /= 1024
+        if amount < 999.5 or unit == "GiB":
+            break
+    return f"{three(amount)} {unit}"
+
+
+def three(value: float) -> str:
+    """Three significant digits, without an exponent."""
+    if value <= 0:
+        return "0" if value == 0 else "−" + three(-value)
+    rounded = float(f"{value:.3g}")
+    decimals = 0 if rounded >= 100 else 1 if rounded >= 10 else 2 if rounded >= 1 else 3
+    return f"{rounded:.{decimals}f}" if rounded >= 0.01 else f"{rounded:.3g}"
+
+
+def spread(m: Measurement) -> str:
+    """The 95 % interval as percent of the median, the wider side: ``±4 %``."""
+    if m.seconds is None or m.seconds_low is None or m.seconds_high is None:
+        return ""
+    half = max(m.seconds_high / m.seconds - 1, 1 - m.seconds_low / m.seconds)
+    return f"±{three(100 * half) if half < 0.0095 else f'{100 * half:.0f}'} %"
+
+
+def percent(value: float | None) -> str:
+    """A fraction in whole percent, or tenths below one."""
+    if value is None:
+        return "–"
+    return f"{100 * value:.0f} %" if value >= 0.01 else f"{100 * value:.1f} %"
+
+
+def remarks(m: Measurement) -> str:
+    """What one should know of a result before using it."""
+    if m.status != "ok":
+        known = f" (known: {m.known})" if m.known else ""
+        return f"{m.status}: {m.reason}{known}" if m.reason else m.status
+    found = []
+    if m.input_changed:
+        found.append("changes its input")
+    if m.result_shares not in (None, "nothing") and m.result_shares != m.writes:
+        found.append(f"result shares memory with the {m.result_shares}")
+    if m.result_contiguous is False:
+        found.append("result is not contiguous")
+    if m.blocks is not None and m.stopped_by in ("timeout", "memory"):
+        found.append(f"timing stopped by {m.stopped_by}")
+    return ", ".join(found)
+
+
+def group_title(m: Measurement) -> str:
+    """What the cases of a group have in common."""
+    shape = "×".join(str(n) for n in (m.batch, m.height, m.width, m.channels) if n is not None)
+    layout = "" if m.layout == "channels_last" else f", {m.layout}"
+    return f"{m.recipe}, {shape} {m.dtype}{layout}, {m.device}"

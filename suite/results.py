@@ -1,0 +1,193 @@
+"""A run on disk: written case by case, read back whole or from what a killed run left, and as a DataFrame.
+
+The folder of a run holds ``environment.json`` (what it was taken in, and what was asked for),
+``measurements.jsonl`` (a line a case, appended as each is complete) and, once it is finished,
+``measurements.csv``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pandas as pd
+
+from suite.measurement import Measurement, from_dict
+
+SCHEMA = 1
+
+ENVIRONMENT, MEASUREMENTS, CSV, _LOCK = "environment.json", "measurements.jsonl", "measurements.csv", ".lock"
+
+#: The fields that tell a case from every other of a run.
+KEY = ("recipe", "device", "dtype", "layout", "batch", "height", "width", "variant")
+
+
+class RunError(Exception):
+    """A folder that cannot be written to, or that holds no run; the message is one line."""
+
+
+class Run:
+    """A run that is being written. A context manager, which keeps every other run out of its folder.
+
+    Parameters
+    ----------
+    folder : Path
+    resume : bool
+        Whether to go on with the run that it holds.
+
+    Raises
+    ------
+    RunError
+        On entering, if the folder cannot be written to, holds a run that is not to be resumed, or another run writes
+        to it now.
+    """
+
+    def __init__(self, folder: Path, resume: bool) -> None:
+        self.folder, self.resume = folder, resume
+        self.environment: dict[str, Any] = {}
+        self.settings: dict[str, Any] = {}
+        self.measurements: list[Measurement] = []
+
+    def __enter__(self) -> Run:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = open(self.folder / _LOCK, "w")
+        except OSError as error:
+            raise RunError(f"{self.folder} cannot be written to: {error.strerror}") from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise RunError(f"another run is writing to {self.folder}") from None
+        held = (self.folder / ENVIRONMENT).exists()
+        try:
+            if held and not self.resume:
+                raise RunError(f"{self.folder} holds a run: --resume completes it, --out names another folder")
+            if self.resume:
+                if not held:
+                    raise RunError(f"{self.folder} holds no run to resume")
+                self._read()
+        except RunError:
+            self._lock.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.close()
+
+    def _read(self) -> None:
+        header, self.measurements = _load_folder(self.folder)
+        self.environment, self.settings = header["environment"], header.get("settings", {})
+        # What was cut off in the middle of a line is measured again.
+        lines = "".join(_line(m) for m in self.measurements)
+        replace(self.folder / MEASUREMENTS, lines)
+
+    def begin(self, environment: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+        """Write what the run is taken in, before anything is measured."""
+        self.environment, self.settings = dict(environment), dict(settings)
+        self._write_header(finished=False)
+
+    def add(self, measurement: Measurement) -> None:
+        """Append a measurement, on disk before this returns."""
+        self.measurements.append(measurement)
+        with open(self.folder / MEASUREMENTS, "a") as file:
+            file.write(_line(measurement))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def finish(self, spent: Mapping[str, float], *, finished: bool) -> None:
+        """Write where the time went, and the CSV."""
+        self.environment["spent_seconds"] = {k: round(v, 3) for k, v in spent.items()}
+        self._write_header(finished=finished)
+        frame(self.measurements).drop(columns="samples").to_csv(self.folder / CSV, index=False)
+
+    def document(self) -> dict[str, Any]:
+        """The run as the JSON contract has it."""
+        return document(self.environment, self.measurements)
+
+    def _write_header(self, finished: bool) -> None:
+        header = {
+            "schema": SCHEMA,
+            "environment": self.environment,
+            "settings": self.settings,
+            "finished": finished,
+        }
+        replace(self.folder / ENVIRONMENT, json.dumps(header, indent=1) + "\n")
+
+
+def document(environment: Mapping[str, Any], measurements: Iterable[Measurement]) -> dict[str, Any]:
+    """``{"schema": 1, "environment": {…}, "measurements": [{…}]}``."""
+    return {
+        "schema": SCHEMA,
+        "environment": dict(environment),
+        "measurements": [m.to_dict() for m in measurements],
+    }
+
+
+def load(path: Path) -> tuple[dict[str, Any], list[Measurement]]:
+    """The environment and the measurements of a run's folder or of a ``--json`` file.
+
+    Raises
+    ------
+    RunError
+        If it is neither.
+    """
+    if path.is_dir():
+        header, measurements = _load_folder(path)
+        return header["environment"], measurements
+    try:
+        found = json.loads(path.read_text())
+        if found["schema"] != SCHEMA:
+            raise RunError(f"{path} has schema {found['schema']}; this version reads {SCHEMA}")
+        return found["environment"], [from_dict(row) for row in found["measurements"]]
+    except FileNotFoundError:
+        raise RunError(f"no run {path}") from None
+    except (OSError, ValueError, KeyError, TypeError):
+        raise RunError(f"{path} is not a run") from None
+
+
+def frame(measurements: Sequence[Measurement]) -> pd.DataFrame:
+    """One row a measurement, one column a field of the JSON contract; missing figures are missing values."""
+    return pd.DataFrame([m.to_dict() for m in measurements]).convert_dtypes()
+
+
+def _load_folder(folder: Path) -> tuple[dict[str, Any], list[Measurement]]:
+    try:
+        header = json.loads((folder / ENVIRONMENT).read_text())
+        if header["schema"] != SCHEMA:
+            raise RunError(f"{folder} has schema {header['schema']}; this version reads {SCHEMA}")
+        header["environment"]["engine"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise RunError(f"{folder} holds no run") from None
+    measurements: dict[tuple[Any, ...], Measurement] = {}
+    path = folder / MEASUREMENTS
+    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+    for number, line in enumerate(lines, 1):
+        try:
+            found = from_dict(json.loads(line))
+        except (ValueError, TypeError):
+            # A killed run ends in the middle of its last line.
+            if number < len(lines):
+                warnings.warn(f"{path}: line {number} is not a measurement, and is left out", stacklevel=3)
+            continue
+        measurements[tuple(getattr(found, name) for name in KEY)] = found
+    return header, list(measurements.values())
+
+
+def _line(measurement: Measurement) -> str:
+    return json.dumps(measurement.to_dict()) + "\n"
+
+
+def replace(path: Path, text: str) -> None:
+    """Write a file so that it is whole at every moment."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text)
+    os.replace(part, path)

@@ -1,0 +1,61 @@
+"""The table at a terminal: a block of rows for each group, and as many columns as the terminal is wide."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from suite import format
+from suite.measurement import Measurement
+from suite.results import KEY
+
+#: Name, justification, the width of terminal from which it is shown, the cell.
+_COLUMNS = (
+    ("time", "right", 0, lambda m: format.seconds(m.seconds)),
+    ("±95 %", "right", 0, format.spread),
+    ("images/s", "right", 90, lambda m: format.count(m.images_per_second)),
+    ("of copy speed", "right", 120, lambda m: format.percent(m.copy_fraction)),
+    ("allocations", "right", 70, lambda m: format.count(m.allocations)),
+    ("allocated", "right", 0, lambda m: format.size(m.allocated_bytes)),
+    ("peak", "right", 110, lambda m: format.size(m.peak_bytes)),
+    ("kept", "right", 130, lambda m: format.size(m.retained_bytes)),
+)
+
+
+def show(console: Console, measurements: Iterable[Measurement]) -> None:
+    """Print every measured case, grouped by what can be compared, and count those that were skipped."""
+    measurements = list(measurements)
+    shown = [m for m in measurements if m.status != "skipped"]
+    columns = [column for column in _COLUMNS if console.width >= column[2]]
+    for _, group in groupby(sorted(shown, key=_group), key=_group):
+        rows = list(group)
+        table = Table(title=Text(format.group_title(rows[0]), "bold"), title_justify="left", box=box.SIMPLE_HEAD)
+        table.add_column("variant", no_wrap=True)
+        for name, justify, _, _ in columns:
+            table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+        table.add_column("remarks", overflow="fold")
+        for m in sorted(rows, key=lambda m: (m.seconds is None, m.seconds or 0)):
+            style = "" if m.status == "ok" else "yellow" if m.known else "red"
+            cells = [cell(m) if m.status == "ok" else "" for *_, cell in columns]
+            table.add_row(Text(m.variant), *cells, Text(format.remarks(m)), style=style)
+        console.print(table)
+    show_skipped(console, measurements)
+
+
+def show_skipped(console: Console, measurements: Sequence[Measurement]) -> None:
+    """One line for each reason for which cases were skipped, with their number."""
+    reasons = Counter(m.reason for m in measurements if m.status == "skipped")
+    for reason, number in reasons.most_common():
+        cases = "case" if number == 1 else "cases"
+        console.print(Text(f"{number} {cases} skipped: {reason}"), style="dim")
+
+
+def _group(m: Measurement) -> tuple[str, ...]:
+    # As text, zeros in front: a batch may be None, and 8 comes before 32.
+    return tuple(str(getattr(m, name)).rjust(8, "0") for name in KEY[:-1])
