@@ -177,15 +177,20 @@ class Child:
             raise CaseEnded(status, value)
         return value, seconds
 
+    def kill(self) -> None:
+        """Begin to end the process and all it has started."""
+        if self._open:
+            for kill in (os.killpg, os.kill):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    kill(self.pid, signal.SIGKILL)
+
     def close(self) -> int | None:
-        """Kill the process and all it has started; its exit status, None if it was closed before."""
+        """End the process and all it has started; its exit status, None if it was closed before."""
         if not self._open:
             return None
+        self.kill()
         self._open = False
         self.connection.close()
-        for kill in (os.killpg, os.kill):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                kill(self.pid, signal.SIGKILL)
         code = self.zygote.reap(self.pid)
         os.set_blocking(self._stderr_fd, False)
         with contextlib.suppress(OSError):

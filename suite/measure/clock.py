@@ -8,7 +8,7 @@ from time import perf_counter_ns
 from typing import Any
 
 #: A sample of batched calls takes at least this long, in nanoseconds: ten thousand times the clock's own cost.
-SAMPLE_NS = 5_000_000
+SAMPLE_NS = 3_000_000
 
 #: Calls in a sample at most.
 MOST_CALLS = 1_000_000

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import median
 
 #: Samples taken in each block, one a round.
-ROUNDS = 5
+ROUNDS = 4
 
 #: Blocks that every case gets, whatever the budget: with fewer an interval says nothing.
 FEWEST_BLOCKS = 3

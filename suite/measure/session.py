@@ -439,6 +439,8 @@ class Session:
             self._each(attempt(check), [s for s in running if id(s) in children], at_once)
         finally:
             for child in children.values():
+                child.kill()  # all at once: giving back the memory of a process takes the kernel a while
+            for child in children.values():
                 self._close(child)
         for state in running:
             # A block that did not come to its first sample is none.

@@ -1,0 +1,87 @@
+"""What the tests share: the command in a process, and a session on small images."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from suite import devices, images, registry
+from suite.cases import Axes, expand
+from suite.measure.session import Plan, Session
+from suite.measurement import Measurement
+
+registry.load_shipped()
+
+BAD = Path(__file__).with_name("bad_variants.py")
+
+
+def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
+    """Skip what needs a device, with the reason, where there is none."""
+    none = devices.gpus()[1]
+    for item in items:
+        if none and item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason=none))
+
+
+@pytest.fixture
+def copycost(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the command in an empty folder and give what came of it."""
+
+    def run(*args: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "suite", *map(str, args)],
+            cwd=tmp_path,
+            env=os.environ | {"COLUMNS": "200"} | (env or {}),
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+
+    return run
+
+
+def measure(
+    *,
+    recipes: tuple[str, ...] = ("tf",),
+    variants: tuple[str, ...] = (),
+    batches: tuple[int | None, ...] = (1,),
+    size: tuple[int, int] = (64, 48),
+    dtypes: tuple[str, ...] = ("float32",),
+    layouts: tuple[str, ...] = ("channels_last",),
+    devices_: tuple[str, ...] = ("cpu",),
+    files: tuple[Path, ...] = (),
+    blocks: int = 3,
+    budget: float = 1.0,
+    timeout: float = 120.0,
+) -> Iterator[Measurement]:
+    """Measure with as little timing as there can be, unless more is asked for."""
+    found_recipes, found_variants = dict(registry.recipes), list(registry.variants.values())
+    for file in files:
+        more_recipes, more_variants = registry.describe(str(file))
+        found_recipes |= {r.name: r for r in more_recipes}
+        found_variants += more_variants
+    axes = Axes(recipes, batches, (size,), dtypes, layouts)
+    cases = expand(axes, found_variants, found_recipes, only_variants=variants, only_devices=devices_)
+    plan = Plan(devices.cpus(), blocks, budget, timeout, devices.gpus()[1])
+    with Session(plan, found_recipes, images.read()) as session:
+        yield from session.measure(cases)
+
+
+def by_variant(measurements: Iterable[Measurement]) -> dict[str, Measurement]:
+    """Measurements by the names of their variants, of which each must be there once."""
+    measurements = list(measurements)
+    named = {m.variant: m for m in measurements}
+    assert len(named) == len(measurements)
+    return named
+
+
+def read_json(text: str) -> dict[str, Any]:
+    """The one JSON document that `text` is."""
+    return json.loads(text)
