@@ -187,7 +187,9 @@ def _folder(out: str | None, resume: bool) -> Path:
     if out is None:
         if resume:
             raise results.RunError("--resume needs --out: which run?")
-        return Path("reports") / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+        name = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+        folders = (Path("reports") / f"{name}{suffix}" for suffix in ("", *(f"-{n}" for n in range(2, 1000))))
+        return next(folder for folder in folders if not folder.exists())
     return Path(out)
 
 
@@ -349,7 +351,8 @@ def _conclude(console: Console, writing: results.Run, total: int, folder: Path) 
         )
     faults = [m for m in measured if m.unexpected]
     if faults:
-        console.print(Text(f"{len(faults)} cases are at fault:", style="red"))
+        are = "case is" if len(faults) == 1 else "cases are"
+        console.print(Text(f"{len(faults)} {are} at fault:", style="red"))
         for m in faults[:20]:
             console.print(Text(f"  {m.variant}, {format.group_title(m)}: {m.status}, {m.reason}", style="red"))
         if len(faults) > 20:

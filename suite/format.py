@@ -54,7 +54,7 @@ def spread(m: Measurement) -> str:
     if m.seconds is None or m.seconds_low is None or m.seconds_high is None:
         return ""
     half = max(m.seconds_high / m.seconds - 1, 1 - m.seconds_low / m.seconds)
-    return f"±{three(100 * half) if half < 0.0095 else f'{100 * half:.0f}'} %"
+    return f"±{100 * half:.{0 if half >= 0.01 else 1}f} %"
 
 
 def percent(value: float | None) -> str:
@@ -73,9 +73,9 @@ def remarks(m: Measurement) -> str:
     if m.input_changed:
         found.append("changes its input")
     if m.result_shares not in (None, "nothing") and m.result_shares != m.writes:
-        found.append(f"result shares memory with the {m.result_shares}")
+        found.append(f"shares the {m.result_shares}'s memory")
     if m.result_contiguous is False:
-        found.append("result is not contiguous")
+        found.append("not contiguous")
     if m.blocks is not None and m.stopped_by in ("timeout", "memory"):
         found.append(f"timing stopped by {m.stopped_by}")
     return ", ".join(found)

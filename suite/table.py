@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -18,11 +19,11 @@ from suite.results import KEY
 #: Name, justification, the width of terminal from which it is shown, the cell.
 _COLUMNS = (
     ("time", "right", 0, lambda m: format.seconds(m.seconds)),
-    ("±95 %", "right", 0, format.spread),
-    ("images/s", "right", 90, lambda m: format.count(m.images_per_second)),
+    ("±95 %", "right", 56, format.spread),
+    ("images/s", "right", 96, lambda m: format.count(m.images_per_second)),
     ("of copy speed", "right", 120, lambda m: format.percent(m.copy_fraction)),
-    ("allocations", "right", 70, lambda m: format.count(m.allocations)),
-    ("allocated", "right", 0, lambda m: format.size(m.allocated_bytes)),
+    ("allocations", "right", 76, lambda m: format.count(m.allocations)),
+    ("allocated", "right", 64, lambda m: format.size(m.allocated_bytes)),
     ("peak", "right", 110, lambda m: format.size(m.peak_bytes)),
     ("kept", "right", 130, lambda m: format.size(m.retained_bytes)),
 )
@@ -34,18 +35,28 @@ def show(console: Console, measurements: Iterable[Measurement]) -> None:
     shown = [m for m in measurements if m.status != "skipped"]
     columns = [column for column in _COLUMNS if console.width >= column[2]]
     for _, group in groupby(sorted(shown, key=_group), key=_group):
-        rows = list(group)
-        table = Table(title=Text(format.group_title(rows[0]), "bold"), title_justify="left", box=box.SIMPLE_HEAD)
+        _show_group(console, list(group), columns)
+    show_skipped(console, measurements)
+
+
+def _show_group(console: Console, rows: Sequence[Measurement], columns: Sequence[tuple[Any, ...]]) -> None:
+    measured = sorted((m for m in rows if m.seconds is not None), key=lambda m: m.seconds or 0)
+    title = Text(format.group_title(rows[0]), "bold")
+    if measured:
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
         table.add_column("variant", no_wrap=True)
         for name, justify, _, _ in columns:
-            table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-        table.add_column("remarks", overflow="fold")
-        for m in sorted(rows, key=lambda m: (m.seconds is None, m.seconds or 0)):
-            style = "" if m.status == "ok" else "yellow" if m.known else "red"
-            cells = [cell(m) if m.status == "ok" else "" for *_, cell in columns]
-            table.add_row(Text(m.variant), *cells, Text(format.remarks(m)), style=style)
+            table.add_column(name, justify=justify, no_wrap=True)
+        table.add_column("remarks" if any(map(format.remarks, measured)) else "")
+        for m in measured:
+            table.add_row(Text(m.variant), *(cell(m) for *_, cell in columns), Text(format.remarks(m)))
         console.print(table)
-    show_skipped(console, measurements)
+    else:
+        console.print(title)
+    for m in rows:
+        if m.seconds is None:
+            console.print(Text(f"  {m.variant}: {format.remarks(m)}", "yellow" if m.known else "red"))
+    console.print()
 
 
 def show_skipped(console: Console, measurements: Sequence[Measurement]) -> None:

@@ -538,7 +538,7 @@ def _allocation_fields(traced: Traced) -> dict[str, Any]:
 
 def _weight(case: Case) -> float:
     """The part of the budget that a case deserves: starting its processes, and moving its bytes."""
-    return 1.0 + case.elements / 2e6
+    return 2.0 + case.elements / 2e6
 
 
 def _that_fit(cases: Sequence[Case]) -> int:

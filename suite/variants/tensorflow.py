@@ -29,15 +29,21 @@ _INSTRUMENT = "tf-profiler"
 def _start(device: str, threads: int) -> None:
     import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(threads)
-    # Where the device is the CPU a GPU is hidden: no context, no memory taken, no other default placement.
-    gpus = tf.config.list_physical_devices("GPU") if device == "gpu" else []
+    gpus = tf.config.list_physical_devices("GPU")
     if device == "gpu" and not gpus:
         raise Unavailable("this TensorFlow sees no GPU; one with its CUDA libraries: pip install 'copycost[gpu]'")
-    tf.config.set_visible_devices(gpus[:1], "GPU")
-    for gpu in gpus[:1]:
-        tf.config.experimental.set_memory_growth(gpu, True)
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+        # For a case on the CPU a GPU is hidden: no context, no memory taken, no other default placement.
+        tf.config.set_visible_devices(gpus[:1] if device == "gpu" else [], "GPU")
+        for gpu in gpus[:1]:
+            tf.config.experimental.set_memory_growth(gpu, True)
+    except RuntimeError:
+        # A user's file has made a tensor as it was imported. The number of threads is then that of the session's
+        # environment variables; a GPU can no longer be hidden.
+        if device == "cpu" and gpus:
+            raise Unavailable("its file uses TensorFlow as it is imported, so that the GPU cannot be hidden") from None
 
 
 def _array(pixels: np.ndarray, mutable: bool) -> Any:

@@ -1,0 +1,18 @@
+"""A call that does nothing, to see what measuring a call costs. See docs/methodology.md."""
+
+from suite import recipe, variant
+
+
+@recipe(name="identity", magnitude=255)
+def identity(x):
+    return x
+
+
+@variant(recipe="identity", runtime="numpy", writes="new")
+def empty(example):
+    return lambda x: x
+
+
+@variant(recipe="identity", runtime="tensorflow", writes="new", devices=("cpu",))
+def empty_tensor(example):
+    return lambda x: x

@@ -1,0 +1,232 @@
+"""The command as a user has it: in a process, in an empty folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+
+import jsonschema
+import pytest
+from conftest import BAD, read_json
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+SMALL = ("--recipe", "tf", "--device", "cpu", "--batch", 1, "--size", "32x24", "--dtype", "float32", "--budget", 1)
+
+
+def schema() -> jsonschema.Draft202012Validator:
+    text = resources.files("suite").joinpath("schema.json").read_text()
+    return jsonschema.Draft202012Validator(json.loads(text))
+
+
+def test_a_run_writes_what_it_says(copycost: Command, tmp_path: Path) -> None:
+    done = copycost("run", *SMALL, "--variant", "numpy-*", "--out", "here", "--json", "run.json")
+    assert done.returncode == 0, done.stderr
+    assert "numpy-inplace" in done.stdout
+    assert "changes its input" in done.stdout
+    assert "of everything but timed calls for each of 5" in done.stdout
+    document = read_json((tmp_path / "run.json").read_text())
+    schema().validate(document)
+    assert len(document["measurements"]) == 5
+    assert (tmp_path / "here" / "measurements.csv").read_text().count("\n") == 6
+    assert copycost("report", "here", "run.json", "--html", "page").returncode == 0
+    assert "numpy-inplace" in (tmp_path / "page" / "index.html").read_text()
+    assert "/" not in document["environment"]["image"]
+
+
+def test_json_on_standard_output_is_all_there_is(copycost: Command) -> None:
+    done = copycost("run", *SMALL, "--variant", "prints", "--variant", "numpy-out", "--with", BAD, "--json", "-")
+    assert done.returncode == 0, done.stderr
+    document = read_json(done.stdout)
+    schema().validate(document)
+    assert {m["variant"]: m["status"] for m in document["measurements"]} == {"prints": "ok", "numpy-out": "ok"}
+
+
+def test_the_schema_refuses_a_figure_that_is_missing_without_a_reason(copycost: Command) -> None:
+    document = read_json(copycost("run", *SMALL, "--variant", "numpy-out", "--json", "-").stdout)
+    (row,) = document["measurements"]
+    schema().validate(document)
+    for field in ("seconds", "device_peak_bytes", "max_ulp"):
+        broken = row | {field: None, "missing": {}}
+        assert not schema().is_valid(document | {"measurements": [broken]}), field
+    assert not schema().is_valid(document | {"measurements": [row | {"status": "fine"}]})
+    assert not schema().is_valid(document | {"measurements": [row | {"status": "failed", "reason": None}]})
+
+
+def test_a_fault_is_exit_status_1_and_a_known_one_is_not(copycost: Command) -> None:
+    done = copycost("run", *SMALL, "--with", BAD, "--variant", "wrong-constant")
+    assert done.returncode == 1
+    assert "1 case is at fault" in done.stdout
+    known = [*SMALL[:-4], "--dtype", "uint8", "--budget", 1]
+    done = copycost("run", *known, "--variant", "keras-tensor", "--json", "-")
+    assert done.returncode == 0, done.stderr
+    (row,) = read_json(done.stdout)["measurements"]
+    assert (row["status"], row["known"]) == ("failed", "docs/known.md#keras-tensor-on-uint8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "--recipe", "cafe"], ["unknown recipe 'cafe'", "caffe"]),
+        (["run", "--variant", "numpy-ot"], ["unknown variant 'numpy-ot'", "numpy-out"]),
+        (["run", "--device", "tpu"], ["unknown device 'tpu'", "gpu or cpu"]),
+        (["run", "--profile", "quik"], ["unknown profile 'quik'", "quick"]),
+        (["run", "--dtype", "float31"], ["unknown dtype 'float31'", "float32"]),
+        (["run", "--layout", "channel_last"], ["channels_last"]),
+        (["run", "--size", "224"], ["'224' is not a size", "224x224"]),
+        (["run", "--size", "0x224"], ["a size of 0x224"]),
+        (["run", "--batch", "0"], ["a batch of 0"]),
+        (["run", "--batch", "many"], ["'many' is not a valid integer"]),
+        (["run", "--budget", "0"], ["--budget"]),
+        (["run", "--timeout", "-1"], ["--timeout"]),
+        (["run", "--threads", "0"], ["--threads"]),
+        (["run", "--image", "absent.jpg"], ["no image absent.jpg"]),
+        (["run", "--image", "text.jpg"], ["text.jpg is not an image"]),
+        (["run", "--image", "empty"], ["no image in the folder empty"]),
+        (["run", "--with", "absent.py"], ["absent.py"]),
+        (["run", "--with", "broken.py"], ["broken.py does not import", "NameError", "line 2"]),
+        (["run", "--with", "syntax.py"], ["syntax.py does not import", "SyntaxError", "line 1"]),
+        (["run", "--with", "exiting.py"], ["exiting.py ended the process that imported it (status 4)"]),
+        (["run", "--with", "leaving.py"], ["leaving.py does not import", "SystemExit"]),
+        (["run", "--with", "misnamed.py"], ["unknown recipe 'caffee'", "caffe"]),
+        (["run", "--with", "taken.py"], ["'numpy-out'", "twice"]),
+        (["run", "--with", "nowhere.py"], ["unknown writes 'output'", "out"]),
+        (["run", "--out", "text.jpg/run"], ["cannot be written to"]),
+        (["run", "--json", "absent/run.json", "--out", "o"], ["absent/run.json cannot be written to"]),
+        (["run", "--resume"], ["--resume needs --out"]),
+        (["run", "--resume", "--out", "empty"], ["empty holds no run to resume"]),
+        (["report", "absent", "--html", "x"], ["no run absent"]),
+        (["report", "text.jpg", "--html", "x"], ["text.jpg is not a run"]),
+        (["list", "recipe"], ["recipes"]),
+        (["runn"], ["No such command 'runn'"]),
+    ],
+)
+def test_bad_input_is_one_clear_line_before_anything_is_measured(
+    copycost: Command, tmp_path: Path, arguments: list[str], words: list[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.jpg").write_text("no pixels here")
+    (tmp_path / "broken.py").write_text("x = 1\ny = undefined\n")
+    (tmp_path / "syntax.py").write_text("def (:\n")
+    (tmp_path / "exiting.py").write_text("import os; os._exit(4)\n")
+    (tmp_path / "leaving.py").write_text("raise SystemExit(0)\n")
+    head = "from suite import variant\n@variant(recipe='{}', runtime='numpy', writes='{}')\ndef {}(example): ...\n"
+    (tmp_path / "misnamed.py").write_text(head.format("caffee", "new", "mine"))
+    (tmp_path / "taken.py").write_text(head.format("tf", "new", "numpy_out"))
+    (tmp_path / "nowhere.py").write_text(head.format("tf", "output", "mine"))
+    begun = time.monotonic()
+    done = copycost(*arguments)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert time.monotonic() - begun < 30
+    assert "Traceback" not in done.stderr
+    error = next(line for line in done.stderr.splitlines() if line.startswith("Error"))
+    for word in words:
+        assert word in error
+    assert not done.stdout
+
+
+def test_lists(copycost: Command) -> None:
+    assert {"caffe", "tf", "torch"} <= set(copycost("list", "recipes").stdout.split())
+    variants = copycost("list", "variants").stdout
+    assert all(name in variants for name in ("numpy-inplace", "keras-tensor", "tf-variable-xla", "cupy-fused"))
+    assert "cpu" in copycost("list", "devices").stdout
+    cases = copycost("list", "cases", "--recipe", "tf", "--batch", 1, "--dtype", "uint8").stdout.splitlines()
+    assert len(cases) == 26
+    assert any("skipped: a float32 result does not fit over a uint8 input" in line for line in cases)
+    assert "lookup" in copycost("list", "variants", "--with", BAD).stdout
+
+
+def test_doctor_looks_at_the_machine(copycost: Command) -> None:
+    done = copycost("doctor", env={"TF_ENABLE_ONEDNN_OPTS": "0"})
+    assert done.returncode == 0
+    for word in ("load", "governor", "huge pages", "oneDNN", "memray", "CPUs"):
+        assert word in done.stdout
+    assert "every large tensor is a request to the C library" in done.stdout
+
+
+def test_a_narrow_terminal_keeps_names_and_times(copycost: Command) -> None:
+    done = copycost("run", *SMALL, "--variant", "numpy-*", env={"COLUMNS": "50"})
+    assert done.returncode == 0
+    assert max(map(len, done.stdout.splitlines())) <= 50
+    assert "numpy-expression" in done.stdout
+    assert "µs" in done.stdout
+
+
+def begin(tmp_path: Path, *arguments: object) -> subprocess.Popen[str]:
+    """A run that takes long, once its first measurement is on disk."""
+    command = [
+        sys.executable, "-m", "suite", "run", "--recipe", "tf", "--device", "cpu", "--variant", "numpy-*",
+        "--size", "32x24", "--dtype", "float32", "--out", "here", *map(str, arguments),
+        *[word for batch in range(1, 25) for word in ("--batch", str(batch))],
+    ]  # fmt: skip
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    measurements = tmp_path / "here" / "measurements.jsonl"
+    until = time.monotonic() + 60
+    while not (measurements.exists() and measurements.read_text().count("\n") >= 5):
+        assert time.monotonic() < until
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    return process
+
+
+def test_a_killed_run_is_readable_and_resumes(copycost: Command, tmp_path: Path) -> None:
+    process = begin(tmp_path)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    measurements = tmp_path / "here" / "measurements.jsonl"
+    before = [json.loads(line) for line in measurements.read_text().splitlines()]
+    assert 5 <= len(before) < 120
+    assert copycost("report", "here", "--html", "page").returncode == 0
+    # As if it had been killed while it wrote.
+    with open(measurements, "a") as file:
+        file.write('{"recipe": "tf", "vari')
+    assert copycost("report", "here", "--html", "page").returncode == 0
+
+    wrong = copycost("run", "--resume", "--out", "here", "--batch", 7)
+    assert wrong.returncode == 2
+    assert "was begun with batch" in wrong.stderr
+    assert copycost("run", "--resume", "--out", "here", "--threads", 1).returncode == 2
+    done = copycost("run", "--resume", "--out", "here", "--json", "all.json")
+    assert done.returncode == 0, done.stderr
+    after = read_json((tmp_path / "all.json").read_text())["measurements"]
+    assert len(after) == 120
+    assert after[: len(before)] == before  # nothing that was measured is measured again
+    assert len({(m["variant"], m["batch"]) for m in after}) == 120
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_leaves_everything_finished_on_disk(copycost: Command, tmp_path: Path, number: int) -> None:
+    process = begin(tmp_path, "--json", "run.json")
+    os.kill(process.pid, number)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert "Go on: copycost run --resume --out here" in " ".join(out.split())
+    document = read_json((tmp_path / "run.json").read_text())
+    schema().validate(document)
+    assert len(document["measurements"]) >= 5
+    assert copycost("report", "here", "--html", "page").returncode == 0
+
+
+def test_a_second_run_into_a_folder_is_refused(copycost: Command, tmp_path: Path) -> None:
+    process = begin(tmp_path)
+    try:
+        for arguments in (["--out", "here"], ["--out", "here", "--resume"]):
+            second = copycost("run", *SMALL, *arguments)
+            assert second.returncode == 2
+            assert "another run is writing to here" in second.stderr
+    finally:
+        process.kill()
+        process.communicate()
+    finished = copycost("run", *SMALL, "--out", "here")
+    assert finished.returncode == 2
+    assert "here holds a run" in finished.stderr

@@ -1,0 +1,68 @@
+"""CUDA devices as `nvidia-smi` tells of them: a real program on the path, which answers as it does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from suite import devices
+
+TWO = "0, GPU-aaa, NVIDIA H200, 143771, 580.1, 9.0\\n1, GPU-bbb, NVIDIA A10, [N/A], 580.1, 8.6\\n"
+
+
+@pytest.fixture
+def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "nvidia-smi"
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    path.write_text(f"#!/bin/sh\nprintf '{TWO}'\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_every_device_is_found(smi: Path) -> None:
+    found, none = devices.gpus()
+    assert none is None
+    assert [(g.name, g.driver, g.compute_capability) for g in found] == [
+        ("NVIDIA H200", "580.1", "9.0"),
+        ("NVIDIA A10", "580.1", "8.6"),
+    ]
+    assert [g.memory_bytes for g in found] == [143771 * 2**20, None]
+
+
+@pytest.mark.parametrize(
+    ("visible", "names"),
+    [
+        ("1", ["NVIDIA A10"]),
+        ("1,0", ["NVIDIA A10", "NVIDIA H200"]),
+        ("GPU-bbb", ["NVIDIA A10"]),
+        ("0,7,1", ["NVIDIA H200"]),
+    ],
+)
+def test_cuda_visible_devices_is_obeyed(
+    smi: Path, monkeypatch: pytest.MonkeyPatch, visible: str, names: list[str]
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert [g.name for g in devices.gpus()[0]] == names
+
+
+@pytest.mark.parametrize("visible", ["", "-1", "9"])
+def test_hidden_devices_are_a_reason(smi: Path, monkeypatch: pytest.MonkeyPatch, visible: str) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    found, none = devices.gpus()
+    assert not found
+    assert "CUDA_VISIBLE_DEVICES" in (none or "")
+
+
+def test_a_driver_that_fails_is_quoted(smi: Path) -> None:
+    smi.write_text("#!/bin/sh\necho 'Failed to initialize NVML: Driver/library version mismatch'\nexit 18\n")
+    found, none = devices.gpus()
+    assert not found
+    assert "Driver/library version mismatch" in (none or "")
+
+
+def test_no_driver_is_a_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert devices.gpus() == ([], "no CUDA device: no NVIDIA driver is installed (nvidia-smi not found)")

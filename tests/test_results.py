@@ -1,0 +1,100 @@
+"""A run on disk and as a DataFrame."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from suite import environment, format, results
+from suite.measurement import FIGURES, Measurement, from_dict
+
+M = Measurement(
+    "tf", "numpy-out", "numpy", "out", "cpu", "float32", "channels_last", 8, 224, 224, 3, 2, "ok",
+    seconds=0.00123, seconds_low=0.0012, seconds_high=0.0013, samples=[[0.00123]], allocations=0, allocated_bytes=0,
+    missing={"device_allocations": "the case is on the CPU"},
+)  # fmt: skip
+
+
+def test_a_measurement_survives_json() -> None:
+    assert from_dict(json.loads(json.dumps(M.to_dict()))) == M
+    assert from_dict(M.to_dict() | {"of a later version": 1}) == M
+
+
+def test_the_figures_are_the_fields_that_can_be_missing() -> None:
+    assert {"seconds", "peak_bytes", "max_ulp", "input_changed", "batch"} - set(FIGURES) == {"batch"}
+    assert not {"reason", "known", "status", "recipe"} & set(FIGURES)
+
+
+def test_missing_is_missing_in_the_frame_and_zero_is_zero() -> None:
+    frame = results.frame([M, replace(M, variant="x", status="failed", seconds=None, allocations=None)])
+    assert frame["allocations"].tolist()[0] == 0
+    assert frame["allocations"].isna().tolist() == [False, True]
+    assert frame["seconds"].isna().tolist() == [False, True]
+
+
+def test_a_broken_line_in_the_middle_is_named(tmp_path: Path) -> None:
+    with results.Run(tmp_path / "run", resume=False) as run:
+        run.begin({"engine": 1}, {})
+        run.add(M)
+        with open(run.folder / results.MEASUREMENTS, "a") as file:
+            file.write("half a li\n")
+        run.add(replace(M, variant="other"))
+    with pytest.warns(UserWarning, match="line 2 is not a measurement"):
+        _, measurements = results.load(tmp_path / "run")
+    assert [m.variant for m in measurements] == ["numpy-out", "other"]
+
+
+def test_another_schema_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(results.document({}, [M]) | {"schema": 99}))
+    with pytest.raises(results.RunError, match="schema 99"):
+        results.load(path)
+
+
+def test_what_must_not_differ_between_two_parts_of_a_run() -> None:
+    one = environment.capture(2, "photograph.jpg", "abc")
+    assert environment.difference(one, dict(one, load=99.0, time="later")) is None
+    changed = environment.difference(one, dict(one, libraries={"numpy": "1.0"}))
+    assert changed is not None
+    assert "libraries" in changed
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1.2344, "1.23 s"),
+        (0.99999, "1.00 s"),
+        (0.0012345, "1.23 ms"),
+        (0.00099951, "1.00 ms"),
+        (3.17e-7, "317 ns"),
+        (1.5e-5, "15.0 µs"),
+        (4e-11, "0.040 ns"),
+        (None, "–"),
+    ],
+)
+def test_times_have_three_digits_and_a_unit(value: float | None, text: str) -> None:
+    assert format.seconds(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0 B"), (1023, "1023 B"), (602_112, "588 KiB"), (19_267_584, "18.4 MiB"), (-2048, "−2.00 KiB"), (None, "–")],
+)
+def test_sizes(value: int | None, text: str) -> None:
+    assert format.size(value) == text
+
+
+def test_spread_is_the_wider_side() -> None:
+    assert format.spread(M) == "±6 %"
+    assert format.spread(replace(M, seconds_low=None)) == ""
+
+
+def test_remarks() -> None:
+    assert format.remarks(M) == ""
+    keras = replace(M, writes="new", input_changed=True, result_shares="input", result_contiguous=False)
+    assert format.remarks(keras) == "changes its input, shares the input's memory, not contiguous"
+    known = replace(M, status="wrong", reason="returned uint8", known="docs/known.md#x")
+    assert format.remarks(known) == "wrong: returned uint8 (known: docs/known.md#x)"

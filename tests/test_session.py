@@ -1,0 +1,185 @@
+"""The processes of a session: what they have imported, what they have not, and where the time went."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import measure
+
+from suite import devices, images, registry
+from suite.cases import PROFILES, Axes, Case, CaseError, check_axes, expand, needed_bytes, skip_reason
+from suite.measure.child import CaseEnded, Zygote
+from suite.measure.session import SPENDING, Plan, Session
+
+
+def libraries(pid: int) -> set[str]:
+    """The shared libraries that a process has loaded."""
+    lines = Path("/proc", str(pid), "maps").read_text().splitlines()
+    return {Path(line.split()[-1]).name for line in lines if "/" in line}
+
+
+def test_the_parent_imports_no_framework() -> None:
+    script = (
+        "import sys; sys.path.insert(0, 'tests')\n"
+        "from conftest import measure\n"
+        "rows = list(measure(variants=('tf-eager', 'keras-numpy', 'numpy-out'), blocks=1))\n"
+        "import json; print(json.dumps([[m.status for m in rows],\n"
+        "    sorted({n.partition('.')[0] for n in sys.modules} & {'tensorflow', 'keras', 'cupy', 'memray', 'torch'}),\n"
+        "    [l.split()[-1] for l in open('/proc/self/maps') if 'libcuda' in l or 'libtensorflow' in l]]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert json.loads(done.stdout) == [["ok"] * 3, [], []], done.stderr
+
+
+@pytest.mark.parametrize("runtime", ["numpy", "keras", "tensorflow"])
+def test_a_zygote_initialises_nothing(runtime: str) -> None:
+    """No CUDA driver is loaded, and no thread is there that importing NumPy did not start."""
+    zygote = Zygote(runtime, "suite", registry.child_environment() | {"OPENBLAS_NUM_THREADS": "1"})
+    try:
+        zygote.ready()
+        assert zygote.forkable
+        assert len(os.listdir(f"/proc/{zygote.process.pid}/task")) == 1
+        assert not [name for name in libraries(zygote.process.pid) if name.startswith(("libcuda.so", "libcudart"))]
+    finally:
+        zygote.close()
+
+
+def test_a_runtime_that_does_not_import_says_so(tmp_path: Path) -> None:
+    (tmp_path / "tensorflow.py").write_text("raise RuntimeError('built for another machine')")
+    environment = registry.child_environment()
+    environment["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{environment['PYTHONPATH']}"
+    zygote = Zygote("tensorflow", "suite", environment)
+    try:
+        with pytest.raises(CaseEnded, match="raised RuntimeError: built for another machine"):
+            zygote.ready()
+    finally:
+        zygote.close()
+
+
+def test_threads_reach_every_runtime(tmp_path: Path) -> None:
+    path = tmp_path / "threads.py"
+    path.write_text(
+        "import os, numpy as np\n"
+        "from suite import variant\n"
+        "@variant(recipe='tf', runtime='tensorflow', writes='new')\n"
+        "def told(example):\n"
+        "    import tensorflow as tf\n"
+        "    assert tf.config.threading.get_intra_op_parallelism_threads() == 1\n"
+        "    assert tf.config.threading.get_inter_op_parallelism_threads() == 1\n"
+        "    assert os.environ['OMP_NUM_THREADS'] == os.environ['OPENBLAS_NUM_THREADS'] == '1'\n"
+        "    return lambda x: x / 127.5 - 1.0\n"
+    )
+    recipes, variants = registry.describe(str(path))
+    cases = expand(Axes(("tf",), (1,), ((8, 8),), ("float32",), ("channels_last",)), variants, registry.recipes)
+    with Session(Plan(1, 1, 1, 60, "no GPU is wanted here"), registry.recipes, images.read()) as session:
+        cpu = [m for m in session.measure(cases) if m.device == "cpu"]
+    assert [(m.status, m.reason, m.threads) for m in cpu] == [("ok", None, 1)]
+    assert not recipes
+
+
+def test_the_time_spent_adds_up_to_the_wall(monkeypatch: pytest.MonkeyPatch) -> None:
+    from time import monotonic
+
+    axes = Axes(("tf",), (1,), ((64, 48),), ("float32",), ("channels_last",))
+    cases = expand(axes, registry.variants.values(), registry.recipes, only_variants=("numpy-*",))
+    start = monotonic()
+    with Session(Plan(2, 3, 5, 60, "none"), registry.recipes, images.read()) as session:
+        assert {m.status for m in session.measure(cases)} == {"ok"}
+        wall = monotonic() - start
+        assert set(session.ledger.seconds) == set(SPENDING)
+        assert sum(session.ledger.seconds.values()) == pytest.approx(wall, rel=0.1)
+
+
+def test_a_block_is_one_value_and_the_median_is_between_its_samples() -> None:
+    (m,) = measure(variants=("numpy-out",), blocks=4, budget=60)
+    assert (m.blocks, m.stopped_by) == (4, "blocks")
+    assert m.samples is not None
+    assert m.seconds is not None
+    flat = [s for block in m.samples for s in block]
+    assert len(m.samples) == 4
+    assert min(flat) <= m.seconds <= max(flat)
+    assert m.images_per_second == pytest.approx(1 / m.seconds)
+    assert m.bytes_moved == 2 * 64 * 48 * 3 * 4
+    assert m.copy_fraction is not None
+
+
+def test_a_budget_cuts_blocks_and_never_below_three() -> None:
+    found = list(measure(variants=("numpy-*",), blocks=50, budget=0.01))
+    assert {(m.blocks, m.stopped_by) for m in found} == {(3, "budget")}
+
+
+def case(**changes: object) -> Case:
+    values = {
+        "recipe": "tf", "variant": "numpy-out", "runtime": "numpy", "writes": "out", "device": "cpu",
+        "dtype": "float32", "layout": "channels_last", "batch": 32, "height": 224, "width": 224,
+        "source": "suite.variants.numpy",
+    }  # fmt: skip
+    return Case(**values | changes)  # type: ignore[arg-type]
+
+
+def test_what_does_not_fit_in_memory_is_skipped_with_both_figures() -> None:
+    large = case(batch=4096, height=2048, width=2048)
+    reason = skip_reason(large, None, 8 * 2**30)
+    assert reason is not None
+    assert reason == f"needs about {needed_bytes(large) / 2**30:.3g} GiB, and 8 GiB of memory is free"
+    assert skip_reason(case(), None, 8 * 2**30) is None
+
+
+def test_every_reason_to_skip() -> None:
+    plenty = 2**40
+    assert "does not fit over" in (skip_reason(case(writes="input", dtype="uint8"), None, plenty) or "")
+    assert skip_reason(case(accepts=("uint8",)), None, plenty) == "it is for uint8 only"
+    assert skip_reason(case(device="gpu"), "no device", plenty) == "no device"
+
+
+def test_a_missing_package_is_a_skip_that_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.util
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert skip_reason(case(runtime="cupy", device="gpu"), None, 2**40) == (
+        "cupy is not installed: pip install 'copycost[cupy]'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        ({"batches": (0,)}, "a batch of 0"),
+        ({"batches": (-3,)}, "a batch of -3"),
+        ({"batches": (10**9,)}, "1 to 65,536"),
+        ({"sizes": ((0, 5),)}, "a size of 0x5"),
+        ({"sizes": ((5, 10**6),)}, "1 to 32,768"),
+        ({"sizes": ((9, 3),), "layouts": ("channels_first",)}, "cannot be told"),
+    ],
+)
+def test_absurd_axes_are_refused(axes: dict[str, object], message: str) -> None:
+    good = {
+        "recipes": ("tf",),
+        "batches": (1,),
+        "sizes": ((8, 8),),
+        "dtypes": ("uint8",),
+        "layouts": ("channels_last",),
+    }
+    with pytest.raises(CaseError, match=message):
+        check_axes(Axes(**good | axes))  # type: ignore[arg-type]
+
+
+def test_profiles_are_those_of_the_documentation() -> None:
+    quick = expand(PROFILES["quick"].axes, registry.variants.values(), registry.recipes, only_devices=("cpu",))
+    assert len(quick) == 3 * 2 * 2 * 14
+    assert {(c.batch, c.height, c.width) for c in quick} == {(1, 224, 224), (32, 224, 224)}
+    assert PROFILES["full"].axes.dtypes == ("uint8", "float16", "float32", "float64")
+
+
+def test_cpus_are_those_that_may_be_used() -> None:
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert devices.cpus() == 1
+    finally:
+        os.sched_setaffinity(0, before)
