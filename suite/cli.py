@@ -326,6 +326,7 @@ def _measure(
                         at = f"{len(writing.measurements):4} of {total} cases, {time.monotonic() - begun:4.0f} s"
                         print(f"{at}: {title}", file=sys.stderr, flush=True)
             except KeyboardInterrupt:
+                signal.signal(signal.SIGINT, signal.SIG_IGN)  # ending in order takes a moment: once is enough
                 writing.finish(session.ledger.seconds, finished=False)
                 return True
             writing.finish(session.ledger.seconds, finished=True)

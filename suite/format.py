@@ -54,7 +54,7 @@ def spread(m: Measurement) -> str:
     if m.seconds is None or m.seconds_low is None or m.seconds_high is None:
         return ""
     half = max(m.seconds_high / m.seconds - 1, 1 - m.seconds_low / m.seconds)
-    return f"±{100 * half:.{0 if half >= 0.01 else 1}f} %"
+    return f"±{100 * half:.{0 if half >= 0.0095 else 1}f} %"
 
 
 def percent(value: float | None) -> str:

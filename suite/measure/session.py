@@ -170,11 +170,16 @@ class Session:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # Kill first: a thread that waits for an answer then gets none, and comes to its end.
         for zygote in self._zygotes.values():
-            zygote.close()
+            zygote.process.kill()
+        for child in list(self._children):
+            child.kill()
+        self._pool.shutdown(cancel_futures=True)
         for child in list(self._children):
             self._close(child)
-        self._pool.shutdown(cancel_futures=True)
+        for zygote in self._zygotes.values():
+            zygote.close()
 
     def measure(self, cases: Sequence[Case]) -> Iterator[Measurement]:
         """Measure, and give each case's measurement as soon as it is complete."""
@@ -438,9 +443,9 @@ class Session:
                 copies += self._copy_speed()
             self._each(attempt(check), [s for s in running if id(s) in children], at_once)
         finally:
-            for child in children.values():
+            for child in list(children.values()):
                 child.kill()  # all at once: giving back the memory of a process takes the kernel a while
-            for child in children.values():
+            for child in list(children.values()):
                 self._close(child)
         for state in running:
             # A block that did not come to its first sample is none.

@@ -23,7 +23,7 @@ def draw(frame: pd.DataFrame) -> str:
     """The figure of all measured cases as an SVG element."""
     timed = frame[frame["seconds"].notna()]
     recipes = list(dict.fromkeys(timed["recipe"]))
-    variants = list(dict.fromkeys(timed["variant"]))[::-1]
+    variants = list(dict.fromkeys(timed.sort_values(["runtime", "variant"])["variant"]))[::-1]
     width = 3.2 + 3.0 * max(1, len(recipes))
     figure, axes = plt.subplots(
         1, max(1, len(recipes)), figsize=(width, 1.9 + 0.27 * len(variants)), sharey=True, squeeze=False

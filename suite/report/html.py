@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,18 @@ def write_html(folder: Path, environments: Sequence[dict[str, Any]], measurement
         undefined=StrictUndefined,
         trim_blocks=True,
     )
-    groups = [
-        (title, sorted(rows, key=lambda m: (m.seconds is None, m.seconds or 0, m.status)))
-        for title, rows in ((t, list(g)) for t, g in groupby(measurements, key=format.group_title))
-    ]
+    groups: dict[str, list[Measurement]] = {}
+    skipped: dict[str | None, list[Measurement]] = {}
+    for m in measurements:
+        if m.status == "skipped":
+            skipped.setdefault(m.reason, []).append(m)
+        else:
+            groups.setdefault(format.group_title(m), []).append(m)
+    for rows in groups.values():
+        rows.sort(key=lambda m: (m.seconds is None, m.seconds or 0))
     page = jinja.get_template("page.html").render(
-        groups=groups,
+        groups=groups.items(),
+        skipped=skipped.items(),
         measurements=measurements,
         environments=environments,
         figure=Markup(figure.draw(frame(measurements))) if measurements else "",
