@@ -6,8 +6,8 @@ BIN := .venv/bin
 
 bench: .venv/installed
 	@if [ -e reports/latest ]; then mv reports/latest reports/until-$$(date +%Y%m%d-%H%M%S); fi
-	$(BIN)/copycost run --profile quick --out reports/latest
-	$(BIN)/copycost report reports/latest --html reports/latest
+	@$(BIN)/copycost run --profile quick --out reports/latest; status=$$?; \
+	  $(BIN)/copycost report reports/latest --html reports/latest && exit $$status
 
 test: .venv/installed lint
 	$(BIN)/python -m pytest

@@ -1,6 +1,16 @@
-"""`python -m suite` is the command `copycost`."""
+"""`python -m suite` and the command `copycost`."""
 
-from suite.cli import main
+import sys
+
+
+def main() -> None:
+    """Run the command; Ctrl-C while it is imported is no traceback either."""
+    try:
+        from suite.cli import main as run
+    except KeyboardInterrupt:
+        sys.exit(130)
+    run()
+
 
 if __name__ == "__main__":
     main()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import io
 import json
+import os
 import re
 import signal
 import sys
@@ -26,11 +30,25 @@ from suite.cases import PROFILES, Axes, Case
 from suite.measure.block import free_memory
 from suite.measure.sampling import ROUNDS
 from suite.measure.session import Plan, Session
+from suite.measurement import Measurement
 
 #: What goes wrong before work starts: a line, and exit status 2.
 _USAGE = (registry.RegistrationError, cases.CaseError, images.ImageError, results.RunError)
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+class _Seconds(click.ParamType):
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            seconds = float(value)
+        except ValueError:
+            self.fail(f"'{value}' is not a number of seconds")
+        if not 0 < seconds <= 1e7:
+            self.fail(f"{value} seconds: more than 0, and at most 10,000,000")
+        return seconds
 
 
 @dataclass(frozen=True)
@@ -44,14 +62,13 @@ class _Choice:
 def _errors(function: Callable[..., Any]) -> Callable[..., Any]:
     """Turn what is wrong with the input into one line and exit status 2."""
 
+    @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
         except _USAGE as error:
             raise click.UsageError(str(error)) from None
 
-    guarded.__name__, guarded.__doc__ = function.__name__, function.__doc__
-    guarded.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
     return guarded
 
 
@@ -115,17 +132,15 @@ def cli() -> None:
 @click.option("--threads", type=click.IntRange(1, 4096), metavar="N", help="For every runtime.  [default: all CPUs]")
 @click.option(
     "--budget",
-    type=click.FloatRange(0, min_open=True),
+    type=_Seconds(),
     metavar="SECONDS",
     help="Time for timing the whole run.  [default: the profile's]",
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(0, min_open=True),
-    default=60.0,
-    show_default=True,
+    type=_Seconds(),
     metavar="SECONDS",
-    help="Time that one case may take.",
+    help="Time that one case may take.  [default: 60, and more for large batches]",
 )
 @click.option("--resume", is_flag=True, help="Complete the run in --out.")
 @click.option("--out", metavar="DIR", help="Where to write the run.  [default: reports/<time>]")
@@ -141,42 +156,62 @@ def run(ctx: click.Context, **options: Any) -> None:
     Exit status: 0 finished; 1 a case failed, crashed, timed out or was wrong without being known for it; 2 usage.
     """  # fmt: skip
     folder = _folder(options["out"], options["resume"])
+    if options["image"] == "":
+        raise images.ImageError("--image is empty: it names a file or a folder")
+    # All that can be wrong is found before there is a folder.
+    prepared = None if options["resume"] else _prepare(options)
     with results.Run(folder, options["resume"]) as writing:
-        options = _resumed(ctx, writing, options) if options["resume"] else options
-        photographs = images.read(Path(options["image"]) if options["image"] else None)
-        threads = options["threads"] or devices.cpus()
-        taken_in = environment.capture(threads, photographs.name, photographs.sha256)
-        if options["resume"]:
-            changed = environment.difference(writing.environment, taken_in)
+        if prepared is None:
+            prepared = _prepare(_resumed(ctx, writing, options))
+            changed = environment.difference(writing.environment, prepared.taken_in)
             if changed:
                 raise results.RunError(f"{folder} cannot be completed here: {changed}")
-        chosen = _choose(options)
-        json_target = _json_target(options["json_file"])
-        profile = PROFILES[options["profile"]]
-        plan = Plan(
-            threads,
-            profile.blocks,
-            options["budget"] or profile.budget,
-            options["timeout"],
-            devices.gpus()[1],
-        )
-        if not options["resume"]:
-            # What is written in a run names files, and no folder of the machine that it was taken on.
-            shown = options | {"image": photographs.name if options["image"] else None}
-            shown["with_files"] = [Path(f).name for f in options["with_files"]]
-            writing.begin(taken_in, {k: v for k, v in shown.items() if k not in _NOT_SETTINGS})
-        measured = {tuple(getattr(m, name) for name in results.KEY): m for m in writing.measurements}
-        left = [case for case in chosen.cases if _key(case) not in measured]
-        interrupted = _measure(writing, left, len(chosen.cases), plan, chosen.recipes, photographs)
-        if json_target is not None:
-            json_target(writing.document())
+        else:
+            writing.begin(prepared.taken_in, prepared.settings)
+        measured = {_key(m) for m in writing.measurements}
+        left = [case for case in prepared.chosen.cases if case.key not in measured]
+        interrupted = _measure(writing, left, prepared)
+        if options["json_file"] is not None:
+            _write_json(options["json_file"], writing.document())
         console = Console(stderr=options["json_file"] == "-")
         console.print()
         table.show(console, writing.measurements)
-        _conclude(console, writing, len(chosen.cases), folder)
+        _conclude(console, writing, len(prepared.chosen.cases), folder)
     if interrupted:
         sys.exit(_INTERRUPTED)
     sys.exit(1 if any(m.unexpected for m in writing.measurements) else 0)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A run that can begin."""
+
+    chosen: _Choice
+    plan: Plan
+    photographs: images.Photographs
+    taken_in: dict[str, Any]
+    settings: dict[str, Any]
+
+
+def _prepare(options: dict[str, Any]) -> _Prepared:
+    """Look at everything that was asked for; raises what `_errors` turns into a line."""
+    photographs = images.read(Path(options["image"]) if options["image"] else None)
+    chosen = _choose(options)
+    _try_json(options["json_file"])
+    threads = options["threads"] or devices.cpus()
+    taken_in = environment.capture(threads, photographs.name, photographs.sha256)
+    profile = PROFILES[options["profile"]]
+    plan = Plan(threads, profile.blocks, options["budget"] or profile.budget, options["timeout"], taken_in["no_gpu"])
+    settings = {name: value for name, value in options.items() if name not in _NOT_SETTINGS}
+    # What is written in a run names files, and no folder of the machine that it was taken on.
+    settings["image"] = photographs.name if options["image"] else None
+    settings["with_files"] = _digests(options["with_files"])
+    return _Prepared(chosen, plan, photographs, taken_in, settings)
+
+
+def _digests(files: Sequence[str]) -> dict[str, str]:
+    """Name → SHA-256 of each file."""
+    return {Path(file).name: hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files}
 
 
 #: Options that say where a run goes, and not what it is.
@@ -195,29 +230,29 @@ def _folder(out: str | None, resume: bool) -> Path:
 
 def _resumed(ctx: click.Context, writing: results.Run, options: dict[str, Any]) -> dict[str, Any]:
     """The options of the run that is resumed; one that is given again must be the same."""
-    held = dict(writing.settings)
     resumed = dict(options)
-    for name, value in held.items():
-        given = ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE
-        now = _plain(options[name])
-        if name in ("image", "with_files"):
-            # Only the name of a file is kept, so where the run had one it has to be named again.
-            names = [Path(f).name for f in (now if isinstance(now, list) else [now] if now else [])]
-            held_names = value if isinstance(value, list) else [value] if value else []
-            if names != held_names:
-                option = "--image" if name == "image" else "--with"
+    for name, held in writing.settings.items():
+        if name == "with_files":
+            # Only names and digests are kept, so a run with files of the user's has to be given them again.
+            if _digests_that_are_there(options[name]) != held:
                 raise results.RunError(
-                    f"{writing.folder} was begun with {option} {' '.join(held_names) or 'not given'}: give the same"
+                    f"{writing.folder} was begun with --with {' '.join(held) or 'nothing'}: give the same, unchanged"
                 )
-        elif given and now != value:
-            raise results.RunError(
-                f"{writing.folder} was begun with {name} {value}: --resume completes it as it was, not with {now}"
-            )
-        else:
-            resumed[name] = (
-                [tuple(v) if isinstance(v, list) else v for v in value] if isinstance(value, list) else value
-            )
+        elif name == "image":
+            if (Path(options[name]).name if options[name] else None) != held:
+                raise results.RunError(f"{writing.folder} was begun with --image {held or 'not given'}: give the same")
+        elif name in options:
+            now = _plain(options[name])
+            if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE and now != held:
+                raise results.RunError(
+                    f"{writing.folder} was begun with {name} {held}: --resume completes it as it was, not with {now}"
+                )
+            resumed[name] = [tuple(v) if isinstance(v, list) else v for v in held] if isinstance(held, list) else held
     return resumed
+
+
+def _digests_that_are_there(files: Sequence[str]) -> dict[str, str]:
+    return _digests([file for file in files if Path(file).is_file()])
 
 
 def _plain(value: Any) -> Any:
@@ -230,7 +265,7 @@ def _choose(options: dict[str, Any]) -> _Choice:
     profile = PROFILES[options["profile"]]
     recipes, variants = dict(registry.recipes), dict(registry.variants)
     for file in options["with_files"]:
-        found_recipes, found_variants = registry.describe(str(Path(file).resolve()))
+        found_recipes, found_variants = registry.describe(str(Path(file).absolute()))
         for recipe in found_recipes:
             if recipe.name in recipes:
                 raise registry.RegistrationError(f"{file}: recipe '{recipe.name}' is defined twice")
@@ -241,13 +276,16 @@ def _choose(options: dict[str, Any]) -> _Choice:
                     f"{file}: variant '{variant.name}' of recipe '{variant.recipe}' is defined twice"
                 )
             variants[variant.recipe, variant.name] = variant
+    for variant in variants.values():
+        registry.check_name("recipe", variant.recipe, recipes)
+        registry.check_name("runtime", variant.runtime, registry.runtimes())
     axes = Axes(
         # A user's own recipes are what the user came for.
         profile.axes.recipes + tuple(name for name in recipes if name not in registry.recipes),
-        tuple(options["batch"]) or profile.axes.batches,
-        tuple(options["size"]) or profile.axes.sizes,
-        tuple(options["dtype"]) or profile.axes.dtypes,
-        tuple(options["layout"]) or profile.axes.layouts,
+        tuple(dict.fromkeys(options["batch"])) or profile.axes.batches,
+        tuple(dict.fromkeys(options["size"])) or profile.axes.sizes,
+        tuple(dict.fromkeys(options["dtype"])) or profile.axes.dtypes,
+        tuple(dict.fromkeys(options["layout"])) or profile.axes.layouts,
     )
     chosen = cases.expand(
         axes,
@@ -260,41 +298,51 @@ def _choose(options: dict[str, Any]) -> _Choice:
     return _Choice(chosen, recipes)
 
 
-def _key(case: Case) -> tuple[Any, ...]:
-    return tuple(getattr(case, name) for name in results.KEY)
+def _key(measurement: Measurement) -> tuple[Any, ...]:
+    """That of the case that was measured."""
+    return tuple(getattr(measurement, name) for name in results.KEY)
 
 
-def _json_target(name: str | None) -> Callable[[dict[str, Any]], None] | None:
-    """Where the JSON document goes, tried before anything is measured."""
-    if name is None:
-        return None
-    if name == "-":
-        return lambda document: print(json.dumps(document), flush=True)
-    path = Path(name)
+def _try_json(name: str | None) -> None:
+    """Raise RunError if the JSON document could not be written; only a file that is to be is made."""
+    if name in (None, "-"):
+        return
+    path = Path(str(name))
     try:
-        with open(path, "a"):
-            pass
+        if not path.exists() or path.is_file():
+            with open(path, "a"):
+                pass
+        elif path.is_dir() or not os.access(path, os.W_OK):
+            raise IsADirectoryError(0, "it is a folder" if path.is_dir() else "permission denied")
     except OSError as error:
         raise results.RunError(f"{path} cannot be written to: {error.strerror}") from None
-    return lambda document: results.replace(path, json.dumps(document) + "\n")
 
 
-def _measure(
-    writing: results.Run,
-    left: Sequence[Case],
-    total: int,
-    plan: Plan,
-    recipes: dict[str, registry.Recipe],
-    photographs: images.Photographs,
-) -> bool:
+def _write_json(name: str, document: dict[str, Any]) -> None:
+    text = json.dumps(document, allow_nan=False) + "\n"
+    if name == "-":
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    else:
+        # Into what is there: a link, a pipe or a device stays one.
+        with open(name, "w") as file:
+            file.write(text)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _measure(writing: results.Run, left: Sequence[Case], prepared: _Prepared) -> bool:
     """Measure what is left, a progress bar on standard error; whether it was interrupted."""
+    plan, total = prepared.plan, len(prepared.chosen.cases)
     console = Console(stderr=True)
     steps_of_case = 2 + plan.blocks * ROUNDS
-    steps: dict[tuple[Any, ...], int] = {}
+    steps = {case.key: 0 for case in left}  # every case from the start: other threads count them
     begun = time.monotonic()
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # ended in order, either way
+    signal.signal(signal.SIGTERM, _interrupt)  # ended in order, either way
     with Progress(
-        TextColumn("[progress.description]{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -309,16 +357,16 @@ def _measure(
             progress.update(bar, completed=int(done), description=description[: max(10, console.width - 44)])
 
         def on_case(case: Case, doing: str) -> None:
-            steps[_key(case)] = steps.get(_key(case), 0) + 1
+            steps[case.key] += 1
             moved(case, doing)
 
-        with Session(plan, recipes, photographs, on_case) as session:
+        with Session(plan, prepared.chosen.recipes, prepared.photographs, on_case) as session:
             title = ""
             try:
                 moved(None, "importing")
                 for measurement in session.measure(left):
                     writing.add(measurement)
-                    steps[tuple(getattr(measurement, name) for name in results.KEY)] = steps_of_case
+                    steps[_key(measurement)] = steps_of_case
                     moved(None, "measured")
                     if not console.is_terminal and title != format.group_title(measurement):
                         # No bar moves in a log: a line as each group gives its first measurement.
@@ -326,7 +374,8 @@ def _measure(
                         at = f"{len(writing.measurements):4} of {total} cases, {time.monotonic() - begun:4.0f} s"
                         print(f"{at}: {title}", file=sys.stderr, flush=True)
             except KeyboardInterrupt:
-                signal.signal(signal.SIGINT, signal.SIG_IGN)  # ending in order takes a moment: once is enough
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    signal.signal(number, signal.SIG_IGN)  # ending in order takes a moment: once is enough
                 writing.finish(session.ledger.seconds, finished=False)
                 return True
             writing.finish(session.ledger.seconds, finished=True)
@@ -454,7 +503,14 @@ def doctor_() -> None:
 
 def main() -> None:
     """Run the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without µ or ± still gets its table
     try:
-        cli(prog_name="copycost")
-    except KeyboardInterrupt:  # before or after anything is measured
-        sys.exit(_INTERRUPTED)
+        status = cli(prog_name="copycost", standalone_mode=False)
+    except click.ClickException as error:
+        print(f"Error: {error.format_message()}", file=sys.stderr)  # one line, and not the usage before it
+        status = error.exit_code
+    except (click.Abort, KeyboardInterrupt):  # before anything is measured, or after
+        status = _INTERRUPTED
+    sys.exit(status if isinstance(status, int) else 0)

@@ -76,8 +76,8 @@ def remarks(m: Measurement) -> str:
         found.append(f"shares the {m.result_shares}'s memory")
     if m.result_contiguous is False:
         found.append("not contiguous")
-    if m.blocks is not None and m.stopped_by in ("timeout", "memory"):
-        found.append(f"timing stopped by {m.stopped_by}")
+    if m.stopped_by == "timeout":
+        found.append("timing stopped by the timeout")
     return ", ".join(found)
 
 

@@ -14,7 +14,7 @@ PHOTOGRAPH = Path(__file__).with_name("photograph.jpg")
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm"}
 
-#: How much larger than a crop the photograph is made, so that crops differ.
+#: How much smaller than the photograph a crop is, so that crops differ.
 _MARGIN = 1.25
 
 
@@ -75,15 +75,15 @@ def batch(
     """
     number, height, width = shape
     random = np.random.default_rng(seed)
-    covers = [_cover(image, height, width) for image in photographs.images]
     pixels = np.empty((number or 1, height, width, 3), dtype)
     for i in range(len(pixels)):
-        cover = covers[(i + seed) % len(covers)]
+        image = photographs.images[(i + seed) % len(photographs.images)]
+        one = _crop(image, height, width, random)
         if pixels.dtype.kind == "f":
-            one, other = _crop(cover, height, width, random), _crop(cover, height, width, random)
+            other = _crop(image, height, width, random)
             pixels[i] = one.astype(np.float32) * 0.75 + other.astype(np.float32) * 0.25
         else:
-            pixels[i] = _crop(cover, height, width, random)
+            pixels[i] = one
     if layout == "channels_first":
         pixels = np.moveaxis(pixels, -1, 1)
     return np.ascontiguousarray(pixels if number is not None else pixels[0])
@@ -92,6 +92,12 @@ def batch(
 def _decode(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
+            if image.mode.startswith("I;16"):
+                return Image.fromarray((np.asarray(image) // 257).astype(np.uint8)).convert("RGB")
+            if image.mode in ("I", "F"):
+                raise ImageError(
+                    f"{path} has pixels of mode {image.mode}, whose range is not known: save it with 8 bits"
+                )
             return image.convert("RGB")
     except FileNotFoundError:
         raise ImageError(f"no image {path}") from None
@@ -101,15 +107,14 @@ def _decode(path: Path) -> Image.Image:
         raise ImageError(f"{path} cannot be read: {error}") from None
 
 
-def _cover(image: Image.Image, height: int, width: int) -> np.ndarray:
-    """The photograph scaled to a little more than the crop."""
-    scale = _MARGIN * max(height / image.height, width / image.width)
-    size = (max(width, round(image.width * scale)), max(height, round(image.height * scale)))
-    return np.asarray(image.resize(size, Image.Resampling.BILINEAR))
+def _crop(image: Image.Image, height: int, width: int, random: np.random.Generator) -> np.ndarray:
+    """A random part of the photograph, of the right aspect, scaled to the size; half of them mirrored.
 
-
-def _crop(cover: np.ndarray, height: int, width: int, random: np.random.Generator) -> np.ndarray:
-    top = random.integers(cover.shape[0] - height + 1)
-    left = random.integers(cover.shape[1] - width + 1)
-    crop = cover[top : top + height, left : left + width]
+    Cut out before it is scaled: however long and thin, it takes no more memory than the result.
+    """
+    scale = min(image.height / height, image.width / width) / _MARGIN
+    tall, wide = height * scale, width * scale
+    top, left = random.uniform(0, image.height - tall), random.uniform(0, image.width - wide)
+    box = (left, top, left + wide, top + tall)
+    crop = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box=box))
     return crop[:, ::-1] if random.integers(2) else crop

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-STATUSES = ("ok", "wrong", "skipped", "failed", "crashed", "timeout", "unchecked")
-
 
 @dataclass(frozen=True)
 class Measurement:
@@ -34,7 +32,7 @@ class Measurement:
         The first call after preparing: it traces and compiles.
     calls, blocks : int
         Timed calls in all; blocks, each a fresh process.
-    stopped_by : {"blocks", "budget", "timeout", "memory"}
+    stopped_by : {"blocks", "budget", "timeout"}
     samples : list of list of float
         Seconds per call, by block.
     images_per_second, bytes_per_second : float

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import importlib.util
 import json
 import os
 import pkgutil
+import signal
 import subprocess
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -110,8 +113,11 @@ def recipe(
         If the name is taken.
     """
 
+    if magnitude is not None and not (isinstance(magnitude, int | float) and 0 < magnitude < float("inf")):
+        raise RegistrationError(f"a magnitude of {magnitude!r}: it is a finite number above 0")
+
     def register(reference: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
-        chosen = name or reference.__name__.replace("_", "-")
+        chosen = _name("recipe", reference.__name__.replace("_", "-") if name is None else name)
         if chosen in recipes:
             raise RegistrationError(f"recipe '{chosen}' is defined twice")
         recipes[chosen] = Recipe(chosen, magnitude, _where(reference), reference)
@@ -155,14 +161,20 @@ def variant(
         If a word is not one of those allowed or the name is taken for this recipe.
     """
     accepts, devices = _words(accepts), _words(devices)
+    _name("recipe", recipe)
+    _name("runtime", runtime)
     check_name("writes", writes, WRITES)
+    for dtype, evidence in (known or {}).items():
+        check_name("dtype", dtype, DTYPES)
+        if not isinstance(evidence, str) or not evidence:
+            raise RegistrationError(f"known[{dtype!r}] is {evidence!r}: it names the evidence")
     for dtype in accepts:
         check_name("dtype", dtype, DTYPES)
     for device in devices:
         check_name("device", device, DEVICES)
 
     def register(prepare: Callable[[Any], Callable[..., Any]]) -> Callable[[Any], Callable[..., Any]]:
-        chosen = name or prepare.__name__.replace("_", "-")
+        chosen = _name("variant", prepare.__name__.replace("_", "-") if name is None else name)
         if (recipe, chosen) in variants:
             raise RegistrationError(f"variant '{chosen}' of recipe '{recipe}' is defined twice")
         variants[recipe, chosen] = Variant(
@@ -177,6 +189,8 @@ def check_name(what: str, given: str, allowed: Iterable[str]) -> None:
     """Raise RegistrationError, with the nearest names, unless `given` is allowed."""
     allowed = list(allowed)
     if given not in allowed:
+        if not isinstance(given, str):
+            raise RegistrationError(f"{what} {given!r} is no name; there are {' and '.join(allowed)}")
         raise RegistrationError(f"unknown {what} '{given}'; did you mean {nearest(given, allowed)}?")
 
 
@@ -184,6 +198,13 @@ def nearest(given: str, allowed: Iterable[str]) -> str:
     """The names most like the one given, or all of them, joined with "or"."""
     allowed = list(allowed)
     return " or ".join(difflib.get_close_matches(given, allowed, n=3, cutoff=0.4) or allowed)
+
+
+def _name(what: str, given: object) -> str:
+    """A name that can be printed, or RegistrationError."""
+    if not isinstance(given, str) or not given or not given.isprintable() or given != given.strip():
+        raise RegistrationError(f"{given!r} is no name for a {what}")
+    return given
 
 
 def load(source: str) -> None:
@@ -254,26 +275,32 @@ def describe(source: str) -> tuple[list[Recipe], list[Variant]]:
     RegistrationError
         If it does not import, with the line that its traceback ends in.
     """
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "suite.registry", source],
+    if not source.endswith(".py"):
+        raise RegistrationError(f"{source} is not a .py file")
+    with tempfile.TemporaryFile() as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "suite.registry", source, str(file.fileno())],
             stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_IMPORT_TIMEOUT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=[file.fileno()],
+            start_new_session=True,
             env=child_environment(),
         )
-    except subprocess.TimeoutExpired:
-        raise RegistrationError(f"{source} was still importing after {_IMPORT_TIMEOUT} s") from None
-    # The answer is the last line: the file itself may print.
-    lines = done.stdout.splitlines()
-    try:
-        answer = json.loads(lines[-1]) if lines else {}
-    except ValueError:
-        answer = {}
-    if not isinstance(answer, dict) or "error" not in answer:
-        raise RegistrationError(f"{source} ended the process that imported it (status {done.returncode})")
+        try:
+            status = process.wait(_IMPORT_TIMEOUT)
+            file.seek(0)
+            answer = json.loads(file.read())
+        except subprocess.TimeoutExpired:
+            raise RegistrationError(f"{source} was still importing after {_IMPORT_TIMEOUT} s") from None
+        except ValueError:
+            answer = None
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # and what the file has started
+            process.wait()
+    if answer is None:
+        raise RegistrationError(f"{source} ended the process that imported it (status {status})")
     if answer["error"]:
         raise RegistrationError(answer["error"])
     found = [
@@ -282,22 +309,19 @@ def describe(source: str) -> tuple[list[Recipe], list[Variant]]:
     return [Recipe(**r) for r in answer["recipes"]], found
 
 
-def _describe_to_stdout(source: str) -> None:
+def _answer(source: str) -> dict[str, Any]:
     answer: dict[str, Any] = {"error": None}
     try:
         load_shipped()
         shipped = set(recipes), set(variants)
         load(source)
-        for v in variants.values():
-            check_name("recipe", v.recipe, recipes)
-            check_name("runtime", v.runtime, runtimes())
         answer["recipes"] = [_plain(r, "reference") for r in recipes.values() if r.name not in shipped[0]]
         answer["variants"] = [_plain(v, "prepare") for key, v in variants.items() if key not in shipped[1]]
     except RegistrationError as error:
         answer["error"] = f"{source}: {error}" if source not in str(error) else str(error)
     except BaseException as error:  # a file may raise anything, SystemExit too
         answer["error"] = f"{source} does not import: {_raised_at(source, error)}"
-    print("\n" + json.dumps(answer))
+    return answer
 
 
 def _raised_at(source: str, error: BaseException) -> str:
@@ -305,7 +329,7 @@ def _raised_at(source: str, error: BaseException) -> str:
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == source]
     if isinstance(error, SyntaxError) and error.filename == source:
         lines.append(error.lineno)
-    message = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+    message = f"{type(error).__name__}: {' '.join(str(error).split())}".encode(errors="backslashreplace").decode()
     return f"{message} (line {lines[-1]})" if lines else message
 
 
@@ -325,4 +349,6 @@ if __name__ == "__main__":
     # Run as `-m`, this file is `__main__`; what it loads registers in `suite.registry`.
     from suite import registry
 
-    registry._describe_to_stdout(sys.argv[1])
+    with open(int(sys.argv[2]), "w") as answers:
+        answers.write(json.dumps(registry._answer(sys.argv[1])))
+    os._exit(0)  # whatever threads the file has started, or has left for the end

@@ -85,7 +85,7 @@ class Run:
 
     def _read(self) -> None:
         header, self.measurements = _load_folder(self.folder)
-        self.environment, self.settings = header["environment"], header.get("settings", {})
+        self.environment, self.settings = header["environment"], header["settings"]
         # What was cut off in the middle of a line is measured again.
         lines = "".join(_line(m) for m in self.measurements)
         replace(self.folder / MEASUREMENTS, lines)
@@ -105,9 +105,10 @@ class Run:
 
     def finish(self, spent: Mapping[str, float], *, finished: bool) -> None:
         """Write where the time went, and the CSV."""
-        self.environment["spent_seconds"] = {k: round(v, 3) for k, v in spent.items()}
+        before = self.environment.get("spent_seconds", {})
+        self.environment["spent_seconds"] = {k: round(v + before.get(k, 0), 3) for k, v in spent.items()}
         self._write_header(finished=finished)
-        frame(self.measurements).drop(columns="samples").to_csv(self.folder / CSV, index=False)
+        frame(self.measurements).drop(columns="samples", errors="ignore").to_csv(self.folder / CSV, index=False)
 
     def document(self) -> dict[str, Any]:
         """The run as the JSON contract has it."""
@@ -150,7 +151,7 @@ def load(path: Path) -> tuple[dict[str, Any], list[Measurement]]:
         return found["environment"], [from_dict(row) for row in found["measurements"]]
     except FileNotFoundError:
         raise RunError(f"no run {path}") from None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise RunError(f"{path} is not a run") from None
 
 
@@ -164,8 +165,8 @@ def _load_folder(folder: Path) -> tuple[dict[str, Any], list[Measurement]]:
         header = json.loads((folder / ENVIRONMENT).read_text())
         if header["schema"] != SCHEMA:
             raise RunError(f"{folder} has schema {header['schema']}; this version reads {SCHEMA}")
-        header["environment"]["engine"]
-    except (OSError, ValueError, KeyError, TypeError):
+        header["environment"]["engine"], header["settings"].items()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise RunError(f"{folder} holds no run") from None
     measurements: dict[tuple[Any, ...], Measurement] = {}
     path = folder / MEASUREMENTS
@@ -173,7 +174,7 @@ def _load_folder(folder: Path) -> tuple[dict[str, Any], list[Measurement]]:
     for number, line in enumerate(lines, 1):
         try:
             found = from_dict(json.loads(line))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, AttributeError):
             # A killed run ends in the middle of its last line.
             if number < len(lines):
                 warnings.warn(f"{path}: line {number} is not a measurement, and is left out", stacklevel=3)
@@ -183,7 +184,7 @@ def _load_folder(folder: Path) -> tuple[dict[str, Any], list[Measurement]]:
 
 
 def _line(measurement: Measurement) -> str:
-    return json.dumps(measurement.to_dict()) + "\n"
+    return json.dumps(measurement.to_dict(), allow_nan=False) + "\n"
 
 
 def replace(path: Path, text: str) -> None:

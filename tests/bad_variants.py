@@ -214,3 +214,16 @@ def is_no_function(example):
 def lookup(example):
     table = (np.arange(256) / 127.5 - 1).astype(np.float32)
     return lambda x: table[x]
+
+
+@variant(recipe="tf", runtime="numpy", writes="new")
+def dies_traced(example):
+    calls = []
+
+    def call(x):
+        calls.append(1)
+        if len(calls) == 22:
+            os._exit(5)
+        return right(x)
+
+    return call

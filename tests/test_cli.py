@@ -85,6 +85,14 @@ def test_a_fault_is_exit_status_1_and_a_known_one_is_not(copycost: Command) -> N
         (["run", "--batch", "0"], ["a batch of 0"]),
         (["run", "--batch", "many"], ["'many' is not a valid integer"]),
         (["run", "--budget", "0"], ["--budget"]),
+        (["run", "--budget", "nan"], ["--budget"]),
+        (["run", "--timeout", "inf"], ["--timeout"]),
+        (["run", "--image", ""], ["--image is empty"]),
+        (["run", "--with", "text.jpg"], ["text.jpg is not a .py file"]),
+        (["run", "--with", "magnitude.py"], ["a magnitude of nan"]),
+        (["run", "--with", "evidence.py"], ["known['float32'] is 5"]),
+        (["run", "--with", "numbered.py"], ["3 is no name for a variant"]),
+        (["run", "--json", "empty", "--out", "o"], ["empty cannot be written to"]),
         (["run", "--timeout", "-1"], ["--timeout"]),
         (["run", "--threads", "0"], ["--threads"]),
         (["run", "--image", "absent.jpg"], ["no image absent.jpg"]),
@@ -121,6 +129,9 @@ def test_bad_input_is_one_clear_line_before_anything_is_measured(
     (tmp_path / "misnamed.py").write_text(head.format("caffee", "new", "mine"))
     (tmp_path / "taken.py").write_text(head.format("tf", "new", "numpy_out"))
     (tmp_path / "nowhere.py").write_text(head.format("tf", "output", "mine"))
+    (tmp_path / "magnitude.py").write_text("from suite import recipe\nrecipe('m', magnitude=float('nan'))(abs)\n")
+    (tmp_path / "evidence.py").write_text(head.replace("')", "', known={{'float32': 5}})").format("tf", "new", "mine"))
+    (tmp_path / "numbered.py").write_text(head.replace("')", "', name=3)").format("tf", "new", "mine"))
     begun = time.monotonic()
     done = copycost(*arguments)
     assert done.returncode == 2, done.stdout + done.stderr
@@ -130,6 +141,8 @@ def test_bad_input_is_one_clear_line_before_anything_is_measured(
     for word in words:
         assert word in error
     assert not done.stdout
+    assert len(done.stderr.splitlines()) <= 3
+    assert not (tmp_path / "reports").exists()  # nothing was begun
 
 
 def test_lists(copycost: Command) -> None:
@@ -195,12 +208,44 @@ def test_a_killed_run_is_readable_and_resumes(copycost: Command, tmp_path: Path)
     assert wrong.returncode == 2
     assert "was begun with batch" in wrong.stderr
     assert copycost("run", "--resume", "--out", "here", "--threads", 1).returncode == 2
+    assert "with --with nothing" in copycost("run", "--resume", "--out", "here", "--with", BAD).stderr
     done = copycost("run", "--resume", "--out", "here", "--json", "all.json")
     assert done.returncode == 0, done.stderr
     after = read_json((tmp_path / "all.json").read_text())["measurements"]
     assert len(after) == 120
     assert after[: len(before)] == before  # nothing that was measured is measured again
     assert len({(m["variant"], m["batch"]) for m in after}) == 120
+
+
+@pytest.mark.parametrize("after", [0.1, 0.5, 1.5, 3.0])
+def test_ctrl_c_before_anything_is_measured(tmp_path: Path, after: float) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "suite",
+        "run",
+        *map(str, SMALL),
+        "--batch",
+        "64",
+        "--budget",
+        "60",
+        "--out",
+        "here",
+    ]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(after)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode in ((130, -signal.SIGINT) if after < 0.3 else (130,)), err
+    if after > 0.3:  # before, Python itself may be starting
+        assert "Traceback" not in err
+
+
+def test_json_goes_into_what_is_there(copycost: Command, tmp_path: Path) -> None:
+    (tmp_path / "link.json").symlink_to("target.json")
+    assert copycost("run", *SMALL, "--variant", "numpy-out", "--json", "link.json").returncode == 0
+    assert (tmp_path / "link.json").is_symlink()
+    assert read_json((tmp_path / "target.json").read_text())["schema"] == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

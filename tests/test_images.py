@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -58,3 +59,23 @@ def test_a_truncated_image_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(images.ImageError, match=r"cut\.jpg cannot be read") as caught:
         images.read(tmp_path / "cut.jpg")
     assert "\n" not in str(caught.value)
+
+
+def test_sixteen_bits_become_eight_and_an_unknown_range_is_refused(tmp_path: Path) -> None:
+    sixteen = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
+    Image.fromarray(sixteen).save(tmp_path / "sixteen.png")
+    (image,) = images.read(tmp_path / "sixteen.png").images
+    assert np.asarray(image)[..., 0].tolist() == (sixteen // 257).tolist()
+    Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "float.tif")
+    with pytest.raises(images.ImageError, match="mode F"):
+        images.read(tmp_path / "float.tif")
+
+
+def test_a_long_thin_photograph_takes_no_more_memory_than_its_crops(tmp_path: Path) -> None:
+    Image.new("RGB", (20_000, 1), (9, 9, 9)).save(tmp_path / "thin.png")
+    tracemalloc.start()
+    batch = images.batch(images.read(tmp_path / "thin.png"), (2, 100, 100), "uint8", "channels_last", 0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert batch.min() == batch.max() == 9
+    assert peak < 20 * batch.nbytes

@@ -38,7 +38,8 @@ def test_hostile_names_change_nothing_but_their_own_text(tmp_path: Path) -> None
 def test_the_figure_shows_the_times_of_the_frame() -> None:
     measured = [M, replace(M, variant="tf-xla", seconds=0.004, seconds_low=0.003, seconds_high=0.006)]
     figure, axis = plt.subplots()
-    time_per_image(axis, frame(measured), ["numpy-out", "tf-xla"])
+    series = [("cpu", "channels_last", 224, 224, 8, "float32")]
+    time_per_image(axis, frame(measured), ["numpy-out", "tf-xla"], series)
     (container,) = axis.containers
     line, _, (bars,) = container.lines
     assert line.get_xdata().tolist() == pytest.approx([0.00123 / 8 * 1e6, 0.004 / 8 * 1e6])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from time import perf_counter, perf_counter_ns
 from typing import Any
 
@@ -134,7 +136,7 @@ class Block:
             self.out = self.runtime.array(self.nothing, True)
         prepare = registry.variants[job.recipe, job.variant].prepare
         assert prepare is not None  # it was registered in this process
-        self.call: Callable[..., Any] = prepare(self.pristine)
+        self.call: Callable[..., Any] = prepare(self._input(0))
         if not callable(self.call):
             raise TypeError(f"prepare returned {type(self.call).__name__}, not a function")
         self.last: Any = None
@@ -147,18 +149,22 @@ class Block:
         nothing = self.runtime.array(self.nothing, False) if self.out is not None else None
         pristine = [self.pristine, *(self.runtime.array(pixels, False) for pixels in self.pixels[1:])]
         right: dict[int, np.ndarray] = {}
+        held: Any = None
         found = Audit("ok", None, max_abs_error=0.0, max_ulp=0.0)
         for i in range(AUDIT_CALLS):
             k = i % len(self.pixels)
-            if i < len(self.pixels):
-                self.x = self._input(k)
-            else:
-                # The same array with other pixels: what remembers an answer by the array gives the old one.
-                self.x = self.runtime.restore(self.x, pristine[k])
-            if self.out is not None:
-                self.out = self.runtime.restore(self.out, nothing)
-            self.runtime.fence()
             at = f" (call {i + 1})"
+            try:
+                if i < len(self.pixels):
+                    self.x = self._input(k)
+                else:
+                    # The same array with other pixels: what remembers an answer by the array gives the old one.
+                    self.x = self.runtime.restore(self.x, pristine[k])
+                if self.out is not None:
+                    self.out = self.runtime.restore(self.out, nothing)
+                self.runtime.fence()
+            except BaseException as exception:  # a call may have made its array read-only, or another shape
+                return replace(found, status="failed", reason=f"{describe(exception)} as its array was restored" + at)
             try:
                 result = self._result(self.call(*self._args()))
             except BaseException as exception:  # a variant may raise anything
@@ -180,6 +186,11 @@ class Block:
                 if k not in right:
                     right[k] = snapshot.copy()
             reason = verdict.reason or self._misplaced(result, self.references[k])
+            if held is not None and not reason and not same(self.runtime.to_numpy(held), right[0]):
+                reason = "an earlier result was changed by a later call"
+            held = result if i == 0 and found.result_shares == "nothing" else None
+            if i > 0:
+                self._spoil(result)
             result = None
             if reason:
                 return replace(found, status="wrong", reason=reason + at)
@@ -196,6 +207,12 @@ class Block:
             result_dtype=str(self.runtime.to_numpy(result).dtype),
             result_contiguous=found.result_contiguous is not False and self.runtime.contiguous(result),
         )
+
+    def _spoil(self, result: Any) -> None:
+        """Write over a result that belongs to the caller: what gives it again, as an answer it remembers, is found."""
+        belongs = self.job.writes == "new" and self._shares(result) == "nothing"
+        if belongs and isinstance(result, np.ndarray) and result.flags.writeable:
+            result.fill(np.nan)
 
     def _misplaced(self, result: Any, reference: np.ndarray) -> str | None:
         """Why the place that the variant writes to does not hold the result, or None."""
@@ -253,7 +270,11 @@ class Block:
         ------
         Wrong
         """
-        verdict = judge(self.runtime.to_numpy(self.last), self.references[0], self.dtype, self.job.magnitude, ulp=False)
+        try:
+            last = self.runtime.to_numpy(self.last)
+        except TypeError as exception:
+            raise Wrong(f"{exception} (in the last timed call)") from None
+        verdict = judge(last, self.references[0], self.dtype, self.job.magnitude, ulp=False)
         if verdict.reason:
             raise Wrong(f"{verdict.reason} (in the last timed call)")
         if not self.changes and not same(self.runtime.to_numpy(self.x), self.pixels[0]):
@@ -385,9 +406,14 @@ class ReferenceJob:
             x = np.load(source).astype(np.float64)
             if self.layout == "channels_first":
                 x = np.moveaxis(x, -3, -1)
-            y = np.asarray(reference(x), np.float64)
+            returned = reference(x)
+            y = np.asarray(returned)
+            if y.dtype.kind not in "fiu" or not y.size:
+                what = "an empty array" if not y.size else y.dtype if y.dtype.kind != "O" else type(returned).__name__
+                raise ValueError(f"it returned {what}, not real numbers")
+            y = y.astype(np.float64)
             if not np.isfinite(y).all():
-                raise ValueError("the reference is not finite everywhere")
+                raise ValueError("it is not finite everywhere")
             if self.layout == "channels_first":
                 y = np.moveaxis(y, -1, -3)
             np.save(target, np.ascontiguousarray(y))
@@ -434,6 +460,7 @@ def serve(connection: Any) -> None:
     from suite.runtime import Unavailable
 
     server: Any = None
+    process = os.getpid()
     while True:
         try:
             name, *args = connection.recv()
@@ -452,6 +479,8 @@ def serve(connection: Any) -> None:
             answer = ("wrong", str(exception))
         except BaseException as exception:  # a variant may raise anything
             answer = ("failed", describe(exception))
+        if os.getpid() != process:
+            os._exit(0)  # a variant has forked: the copy has nothing to say
         connection.send((*answer, perf_counter() - start))
 
 
@@ -475,9 +504,18 @@ def _copy(values: np.ndarray, scratch: np.ndarray) -> np.ndarray:
 
 def describe(exception: BaseException) -> str:
     """An exception in one line of at most 300 characters."""
-    text = " ".join(str(exception).split())
+    try:
+        text = one_line(str(exception))
+    except Exception:  # its own __str__ may raise
+        text = ""
     line = f"raised {type(exception).__name__}" + (f": {text}" if text else "")
     return line if len(line) <= 300 else line[:299] + "…"
+
+
+def one_line(text: str) -> str:
+    """Text that a terminal, a file and JSON can all hold: one line, and nothing that cannot be printed."""
+    text = " ".join(text[:2000].split())
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def free_memory() -> int:
@@ -485,8 +523,10 @@ def free_memory() -> int:
     with open("/proc/meminfo") as file:
         free = next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
     try:
-        with open("/sys/fs/cgroup/memory.max") as most, open("/sys/fs/cgroup/memory.current") as now:
-            free = min(free, int(most.read()) - int(now.read()))
+        group = Path("/sys/fs/cgroup")
+        most, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
+        counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        free = min(free, most - used + int(counts.get("inactive_file", 0)))  # files in memory give way
     except (OSError, ValueError):  # no control group, or one without a limit: "max"
         pass
     return max(0, free)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import selectors
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -14,8 +16,13 @@ from multiprocessing.connection import Connection
 from time import monotonic
 from typing import Any
 
+from suite.measure.block import one_line
+
 #: How long a runtime and a user's file may take to import, in seconds.
 _IMPORT_TIMEOUT = 300
+
+#: Bytes of an answer at most; a longer one is no answer.
+_LONGEST_ANSWER = 1 << 20
 
 
 class CaseEnded(Exception):
@@ -58,6 +65,7 @@ class Zygote:
         self._messages = Connection(os.dup(ours.fileno()))
         self.import_seconds: float | None = None
         self.forkable = True
+        self._failure: CaseEnded | None = None
 
     def ready(self) -> None:
         """Wait until all is imported.
@@ -68,6 +76,15 @@ class Zygote:
         """
         if self.import_seconds is not None:
             return
+        if self._failure is None:
+            try:
+                self._wait()
+                return
+            except CaseEnded as failure:
+                self._failure = failure
+        raise CaseEnded(self._failure.status, self._failure.reason)
+
+    def _wait(self) -> None:
         try:
             if not self._messages.poll(_IMPORT_TIMEOUT):
                 self.process.kill()
@@ -98,6 +115,8 @@ class Zygote:
 
     def _child(self) -> Child:
         ours, theirs = socket.socketpair()
+        # Half an answer is none: what has begun to arrive arrives at once.
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 10, 0))
         stderr_read, stderr_write = os.pipe()
         try:
             with self._lock:
@@ -123,6 +142,11 @@ class Zygote:
             except (EOFError, OSError):
                 return self.process.wait()
 
+    @property
+    def killed(self) -> bool:
+        """Whether the process has ended after it had imported all: a child of its has killed it."""
+        return self.import_seconds is not None and self.forkable and self.process.poll() is not None
+
     def close(self) -> None:
         """End the process and all it has forked."""
         self._messages.close()
@@ -140,6 +164,10 @@ class Child:
         self._selector = selectors.DefaultSelector()
         self._selector.register(connection, selectors.EVENT_READ)
         self._selector.register(stderr, selectors.EVENT_READ)
+        self._pidfd: int | None = None
+        with contextlib.suppress(OSError):  # it tells of an end that a grandchild, which holds the socket, hides
+            self._pidfd = os.pidfd_open(pid)
+            self._selector.register(self._pidfd, selectors.EVENT_READ)
         self._open = True
 
     def ask(self, *request: Any, timeout: float) -> tuple[Any, float]:
@@ -158,15 +186,17 @@ class Child:
                 if left <= 0:
                     self.close()
                     raise CaseEnded("timeout", "did not answer")
-                for key, _ in self._selector.select(left):
-                    if key.fileobj == self._stderr_fd:
-                        self._read_stderr()
-            status, value, seconds = self.connection.recv()
+                ready = {key.fileobj for key, _ in self._selector.select(left)}
+                if self._stderr_fd in ready:
+                    self._read_stderr()
+                if self._pidfd in ready and not self.connection.poll(0):
+                    raise EOFError
+            status, value, seconds = pickle.loads(self.connection.recv_bytes(_LONGEST_ANSWER))
         except (EOFError, OSError):
             code = self.close()
             said = self._stderr.decode(errors="replace").split("\n")
-            last = next((" ".join(line.split()) for line in reversed(said) if line.strip()), "")
-            raise CaseEnded("crashed", _ending(code) + (f": {last[:200]}" if last else "")) from None
+            last = next((one_line(line)[:200] for line in reversed(said) if line.strip()), "")
+            raise CaseEnded("crashed", _ending(code) + (f": {last}" if last else "")) from None
         except CaseEnded:
             raise
         except Exception:  # not a message: something else wrote to the connection
@@ -197,6 +227,8 @@ class Child:
             self._read_stderr()
         self._selector.close()
         os.close(self._stderr_fd)
+        if self._pidfd is not None:
+            os.close(self._pidfd)
         if not self.zygote.forkable:
             self.zygote.close()
         return code

@@ -1,7 +1,7 @@
 """One session: cases in, measurements out, group by group.
 
-A group is what can be compared: the same recipe, shape, dtype and device. Its cases are first audited and traced, as
-many at a time as there are cores, and then timed, one at a time and in turn.
+A group is what can be compared: the same recipe, shape, dtype and device. Its cases are first audited and traced, up to
+four at a time, and then timed, one at a time and in turn.
 """
 
 from __future__ import annotations
@@ -39,6 +39,15 @@ INPUTS = 3
 #: Bytes of each buffer that the machine's copy speed is measured with: several times a large cache.
 COPY_BYTES = 128 * 2**20
 
+#: Of the crops, and of the order of samples.
+_SEED = 0
+
+#: Seconds that a case may take where nothing else is said: so many, and so many for each 2²⁰ numbers in its input.
+_TIMEOUT = (60.0, 5.0)
+
+#: Processes side by side at most, while nothing is timed.
+_WORKERS = 4
+
 #: The part of the free memory that the processes of one group may take.
 _MEMORY_SHARE = 0.8
 
@@ -54,7 +63,7 @@ _THREAD_VARIABLES = (
 #: Where a session's time can go, as the report at its end names it.
 SPENDING = (
     "import", "inputs and references", "compile and start", "audit", "allocations", "reset", "timed calls",
-    "warm-up", "check", "other",
+    "warm-up", "copy speed", "check", "other",
 )  # fmt: skip
 
 
@@ -70,20 +79,17 @@ class Plan:
         A case is given, unless the budget ends before.
     budget : float
         Seconds for the timing of all cases.
-    timeout : float
-        Seconds that one case may take, all its processes together.
+    timeout : float or None
+        Seconds that one case may take, all its processes together. None: a minute, and more for large inputs.
     no_gpu : str or None
         Why there is no CUDA device.
-    seed : int
-        Of the crops and of the order of samples.
     """
 
     threads: int
     blocks: int
     budget: float
-    timeout: float
+    timeout: float | None
     no_gpu: str | None
-    seed: int = 0
 
 
 @dataclass
@@ -124,6 +130,7 @@ class _Progress:
 
     case: Case
     left: float  # of its timeout, in seconds
+    limit: float
     fields: dict[str, Any] = field(default_factory=dict)
     leaked_bytes: int = 0
     calls: int = 0
@@ -131,6 +138,7 @@ class _Progress:
     blocks: list[list[float]] = field(default_factory=list)
     firsts: list[float] = field(default_factory=list)
     ended: str | None = None  # stopped_by
+    over: bool = False  # its measurement is given already
 
 
 class Session:
@@ -154,23 +162,28 @@ class Session:
     ) -> None:
         self.plan, self.recipes, self.photographs, self.on_case = plan, recipes, photographs, on_case
         self.ledger = Ledger()
-        self.copy_speeds: list[float] = []
-        self._random = random.Random(plan.seed)
+        self._random = random.Random(_SEED)
         self._zygotes: dict[tuple[str, str], Zygote] = {}
         self._children: set[Child] = set()
         self._environment = registry.child_environment() | dict.fromkeys(_THREAD_VARIABLES, str(plan.threads))
         # What TensorFlow says at its start is nobody's answer.
         self._environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        self._workers = max(1, min(4, len(os.sched_getaffinity(0))))
+        # What a child that is killed leaves of temporary files goes with the session.
+        self._scratch = _new_folder(tempfile.gettempdir())
+        self._environment["TMPDIR"] = str(self._scratch)
+        self._workers = max(1, min(_WORKERS, len(os.sched_getaffinity(0))))
         self._copy: Child | None = None
+        # One pool for the session: a process that a thread has started may die with that thread.
         self._pool = ThreadPoolExecutor(self._workers)
         self._spent = 0.0  # of the budget
+        self._closed = False
 
     def __enter__(self) -> Session:
         return self
 
     def __exit__(self, *_: object) -> None:
         # Kill first: a thread that waits for an answer then gets none, and comes to its end.
+        self._closed = True
         for zygote in self._zygotes.values():
             zygote.process.kill()
         for child in list(self._children):
@@ -180,15 +193,18 @@ class Session:
             self._close(child)
         for zygote in self._zygotes.values():
             zygote.close()
+        shutil.rmtree(self._scratch, ignore_errors=True)
 
     def measure(self, cases: Sequence[Case]) -> Iterator[Measurement]:
         """Measure, and give each case's measurement as soon as it is complete."""
         groups = [list(group) for _, group in groupby(cases, key=lambda case: case.group)]
-        weights = [sum(_weight(case) for case in group) for group in groups]
+        free = free_memory()
+        runnable = {case.key for case in cases if not skip_reason(case, self.plan.no_gpu, free)}
+        weights = [sum(_weight(case) for case in group if case.key in runnable) for group in groups]
         with self.ledger.wall("import"):
-            self._import([case for case in cases if not skip_reason(case, self.plan.no_gpu, free_memory())])
+            self._import([case for case in cases if case.key in runnable])
         for i, group in enumerate(groups):
-            share = (self.plan.budget - self._spent) * weights[i] / sum(weights[i:])
+            share = (self.plan.budget - self._spent) * weights[i] / (sum(weights[i:]) or 1)
             yield from self._measure_group(group, share)
 
     def _import(self, cases: Sequence[Case]) -> None:
@@ -206,6 +222,10 @@ class Session:
     def _zygote(self, runtime: str, source: str) -> Zygote:
         # What ships is one: every module of it is imported at once.
         key = (runtime, source if source.endswith(".py") else "suite")
+        if self._closed:
+            raise CaseEnded("failed", "the session has ended")
+        if key in self._zygotes and self._zygotes[key].killed:
+            self._zygotes.pop(key).close()  # by a variant: what comes after it has a new one
         if key not in self._zygotes:
             self._zygotes[key] = Zygote(*key, self._environment)
         return self._zygotes[key]
@@ -225,59 +245,73 @@ class Session:
         for case in group:
             reason = skip_reason(case, self.plan.no_gpu, free)
             if reason:
-                yield self._ended(_Progress(case, 0), "skipped", reason)
+                yield self._ended(self._progress(case), "skipped", reason)
             else:
                 runnable.append(case)
         if not runnable:
             return
         folder = _folder(shared_bytes(runnable[0]))
+        if isinstance(folder, str):
+            for case in runnable:
+                yield self._ended(self._progress(case), "skipped", folder)
+            return
         try:
             try:
                 with self.ledger.wall("inputs and references"):
                     files = self._inputs(runnable[0], folder)
             except CaseEnded as ended:
                 for case in runnable:
-                    yield self._ended(_Progress(case, 0), ended.status, f"the reference: {ended.reason}")
+                    yield self._ended(self._progress(case), ended.status, f"the reference: {ended.reason}")
                 return
             timed = []
-            at_once = min(self._workers, _that_fit(runnable))
+            size = _that_fit(runnable)
             with self.ledger.wall():
-                audited = self._each(lambda case: self._examine(case, files), runnable, at_once)
+                audited = self._each(lambda case: self._examine(case, files), runnable, size)
             for result in audited:
                 if isinstance(result, Measurement):
                     yield result
                 else:
                     timed.append(result)
             start = monotonic()
-            size = _that_fit(runnable)
             parts = [timed[i : i + size] for i in range(0, len(timed), size)]
-            for part in parts:
-                with self.ledger.wall():
-                    measured = self._time(part, files, start + share * (parts.index(part) + 1) / len(parts))
-                yield from measured
+            for number, part in enumerate(parts, 1):
+                yield from self._time(part, files, start + share * number / len(parts))
             self._spent += monotonic() - start
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
+    def _progress(self, case: Case) -> _Progress:
+        fixed, by_size = _TIMEOUT
+        limit = self.plan.timeout if self.plan.timeout is not None else fixed + by_size * case.elements / 2**20
+        return _Progress(case, limit, limit)
+
     def _each(self, function: Callable[[Any], Any], things: Sequence[Any], at_once: int) -> list[Any]:
-        if at_once == 1:
+        """Map, so many side by side, and never more than there are cores."""
+        if min(at_once, self._workers) == 1:
             return [function(thing) for thing in things]
-        return list(self._pool.map(function, things))
+        turn = threading.Semaphore(at_once)
+
+        def in_turn(thing: Any) -> Any:
+            with turn:
+                return function(thing)
+
+        return list(self._pool.map(in_turn, things))
 
     def _inputs(self, case: Case, folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
         inputs = tuple(str(folder / f"input-{k}.npy") for k in range(INPUTS))
         references = tuple(str(folder / f"reference-{k}.npy") for k in range(INPUTS))
         for k, name in enumerate(inputs):
             shape = (case.batch, case.height, case.width)
-            np.save(name, images.batch(self.photographs, shape, case.dtype, case.layout, self.plan.seed + k))
+            np.save(name, images.batch(self.photographs, shape, case.dtype, case.layout, _SEED + k))
         source = self.recipes[case.recipe].source
         child = self._open("numpy", source)
         try:
             job = ReferenceJob(source, case.recipe, case.layout, inputs, references)
-            child.ask("open", job, timeout=self.plan.timeout)
+            limit = self._progress(case).limit
+            child.ask("open", job, timeout=limit)
         except CaseEnded as ended:
             if ended.status == "timeout":
-                ended.reason = f"took more than {self.plan.timeout:g} s"
+                ended.reason = f"took more than {limit:.3g} s"
             raise
         finally:
             self._close(child)
@@ -302,7 +336,7 @@ class Session:
             self._close(child)
             self.ledger.busy(what, monotonic() - start)
             if ended.status == "timeout":
-                ended.reason = f"took more than {self.plan.timeout:g} s ({what})"
+                ended.reason = f"took more than {state.limit:.3g} s ({what})"
             raise
         finally:
             state.left = max(0.0, state.left - (monotonic() - start))
@@ -316,7 +350,7 @@ class Session:
 
     def _examine(self, case: Case, files: tuple[tuple[str, ...], tuple[str, ...]]) -> Measurement | _Progress:
         """Audit and trace a case in one process."""
-        state = _Progress(case, self.plan.timeout)
+        state = self._progress(case)
         child = None
         try:
             self.on_case(case, "audit")
@@ -352,27 +386,22 @@ class Session:
     ) -> list[Measurement]:
         """Time cases in turn, block after block, until they have their blocks or the time is up."""
         ended: list[Measurement] = []
-        running = list(states)
-        copies: list[list[float]] = []
+        copies: list[float] = []
+        elements = int(np.load(files[1][0], mmap_mode="r").size)
         longest = 0.0
         for block in range(self.plan.blocks):
+            running = [s for s in states if not s.over and s.ended is None]
             start = monotonic()
             if block >= FEWEST_BLOCKS and start + longest > deadline:
                 for state in running:
-                    state.ended = state.ended or "budget"
+                    state.ended = "budget"
                 break
-            running = [s for s in running if s.ended is None]
             if not running:
                 break
-            copies.append(self._block(running, files, ended, first=block == 0))
-            done = {id(s) for s in running} & {id(s) for s in states if s.fields.get("over")}
-            running = [s for s in running if id(s) not in done]
+            copies += self._block(running, files, ended, first=block == 0)
             longest = max(longest, monotonic() - start)
-        speed = median(median(c) for c in copies if c) if any(copies) else None
-        if speed is not None:
-            self.copy_speeds.append(speed)
-        ended += [self._timed(state, speed) for state in states if not state.fields.pop("over", False)]
-        return ended
+        speed = median(copies) if copies else None
+        return ended + [self._timed(state, elements, speed) for state in states if not state.over]
 
     def _block(
         self,
@@ -386,10 +415,12 @@ class Session:
 
         def over(state: _Progress, why: CaseEnded) -> None:
             children.pop(id(state), None)
-            if why.status == "timeout" and len(state.blocks) >= FEWEST_BLOCKS:
+            if state.blocks and len(state.blocks[-1]) < ROUNDS:
+                state.blocks.pop()  # a block is whole, or it is none
+            if why.status == "timeout" and len(state.blocks) >= min(FEWEST_BLOCKS, self.plan.blocks):
                 state.ended = "timeout"
             else:
-                state.fields["over"] = True
+                state.over = True
                 ended.append(self._ended(state, why.status, why.reason))
 
         def attempt(function: Callable[[_Progress], None]) -> Callable[[_Progress], None]:
@@ -428,28 +459,31 @@ class Session:
         def check(state: _Progress) -> None:
             self._ask(state, children[id(state)], "check", "check")
 
+        def alive() -> list[_Progress]:
+            return [s for s in running if id(s) in children]
+
         copies: list[float] = []
         try:
-            at_once = self._workers
-            self._each(attempt(start), running, at_once)
-            alive = [s for s in running if id(s) in children]
-            # The first call of the first block is reported, so nothing else may run beside it.
-            self._each(attempt(begin), alive, 1 if first else at_once)
+            with self.ledger.wall():
+                self._each(attempt(start), running, len(running))
+                # The first call of the first block is reported, so nothing else may run beside it.
+                self._each(attempt(begin), alive(), 1 if first else len(running))
             for _ in range(ROUNDS):
-                alive = [s for s in running if id(s) in children]
-                self._random.shuffle(alive)
-                for state in alive:
-                    attempt(sample)(state)
-                copies += self._copy_speed()
-            self._each(attempt(check), [s for s in running if id(s) in children], at_once)
+                order = alive()
+                self._random.shuffle(order)
+                with self.ledger.wall():
+                    for state in order:
+                        attempt(sample)(state)
+                with self.ledger.wall("copy speed"):
+                    copies += self._copy_speed()
+            with self.ledger.wall():
+                self._each(attempt(check), alive(), len(running))
         finally:
-            for child in list(children.values()):
-                child.kill()  # all at once: giving back the memory of a process takes the kernel a while
-            for child in list(children.values()):
-                self._close(child)
-        for state in running:
-            # A block that did not come to its first sample is none.
-            state.blocks = [samples for samples in state.blocks if samples]
+            with self.ledger.wall("other"):
+                for child in list(children.values()):
+                    child.kill()  # all at once: giving back the memory of a process takes the kernel a while
+                for child in list(children.values()):
+                    self._close(child)
         return copies
 
     def _copy_speed(self) -> list[float]:
@@ -460,22 +494,21 @@ class Session:
                     return []
                 self._copy = self._open("numpy", "suite.recipes")
                 self._copy.ask("open", CopyJob(COPY_BYTES, self.plan.threads), timeout=60)
-            speed, seconds = self._copy.ask("sample", timeout=60)
+            speed, _ = self._copy.ask("sample", timeout=60)
         except CaseEnded:
             return []
-        self.ledger.busy("timed calls", seconds)
         return [speed]
 
-    def _timed(self, state: _Progress, copy_speed: float | None) -> Measurement:
+    def _timed(self, state: _Progress, elements: int, copy_speed: float | None) -> Measurement:
+        """The measurement of a case that was timed; `elements` are those of its result."""
         case = state.case
         found = estimate(state.blocks)
-        moved = case.elements * (np.dtype(case.dtype).itemsize + result_dtype(case.dtype).itemsize)
+        moved = case.elements * np.dtype(case.dtype).itemsize + elements * result_dtype(case.dtype).itemsize
         missing = {}
         if copy_speed is None:
             missing["copy_fraction"] = "the copy speed was not measured"
         if found.low is None:
             missing |= dict.fromkeys(("seconds_low", "seconds_high"), "one block has no interval")
-        grows = state.leaked_bytes > 0 and len(state.blocks) < self.plan.blocks
         return self._ended(
             state,
             "ok",
@@ -487,7 +520,7 @@ class Session:
             seconds_first=state.firsts[0],
             calls=state.calls,
             blocks=len(state.blocks),
-            stopped_by=state.ended or ("memory" if grows else "blocks"),
+            stopped_by=state.ended or "blocks",
             samples=state.blocks,
             images_per_second=(case.batch or 1) / found.value,
             bytes_moved=moved,
@@ -504,7 +537,7 @@ class Session:
         **figures: Any,
     ) -> Measurement:
         """The measurement of a case that is complete, each figure that it lacks with a reason."""
-        fields = {k: v for k, v in state.fields.items() if k != "over"} | figures
+        fields = state.fields | figures
         why = fields.pop("missing", {}) | (missing or {})
         lacking = [name for name in FIGURES if fields.get(name) is None and name != "batch"]
         default = status if status != "ok" else "not measured"
@@ -552,13 +585,20 @@ def _that_fit(cases: Sequence[Case]) -> int:
     return max(1, int(left // child_bytes(cases[0])))
 
 
-def _folder(nbytes: int) -> Path:
-    """A new folder for files that processes share: in memory where that is large enough, else on disk."""
-    memory = "/dev/shm"
-    roomy = os.path.isdir(memory) and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2 * nbytes
-    folder = Path(memory if roomy else tempfile.gettempdir())
-    for left in folder.glob("copycost-session-*"):
-        # A session that was killed could not clear away its own.
+def _folder(nbytes: int) -> Path | str:
+    """A new folder for files that processes share, in memory or else on disk; or why neither has room for it."""
+    disk = tempfile.gettempdir()
+    for parent, spare in (("/dev/shm", 2.0), (disk, 1.1)):
+        usable = os.path.isdir(parent) and os.access(parent, os.W_OK)
+        if usable and shutil.disk_usage(parent).free > spare * nbytes:
+            return _new_folder(parent)
+    free = shutil.disk_usage(disk).free
+    return f"needs {nbytes / 2**30:.3g} GiB for its inputs, and {free / 2**30:.3g} GiB is free in {disk}"
+
+
+def _new_folder(parent: str) -> Path:
+    """A folder of this session's; those of sessions that were killed are cleared away."""
+    for left in Path(parent).glob("copycost-session-*"):
         if not Path("/proc", left.name.split("-")[2]).exists():
             shutil.rmtree(left, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"copycost-session-{os.getpid()}-", dir=folder))
+    return Path(tempfile.mkdtemp(prefix=f"copycost-session-{os.getpid()}-", dir=parent))

@@ -15,8 +15,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 # Told apart by shape and filling as well as by colour; the colours are Okabe and Ito's.
-_MARKERS = "os^DvP"
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_MARKERS = "os^DvPX<p>"
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555")
+
+_SERIES = ["device", "layout", "height", "width", "batch", "dtype"]
 
 
 def draw(frame: pd.DataFrame) -> str:
@@ -24,17 +26,19 @@ def draw(frame: pd.DataFrame) -> str:
     timed = frame[frame["seconds"].notna()]
     recipes = list(dict.fromkeys(timed["recipe"]))
     variants = list(dict.fromkeys(timed.sort_values(["runtime", "variant"])["variant"]))[::-1]
+    series = [cast("tuple[Any, ...]", key) for key, _ in timed.groupby(_SERIES, sort=True, dropna=False)]
     width = 3.2 + 3.0 * max(1, len(recipes))
     figure, axes = plt.subplots(
         1, max(1, len(recipes)), figsize=(width, 1.9 + 0.27 * len(variants)), sharey=True, squeeze=False
     )
     for axis, recipe in zip(axes[0], recipes, strict=False):
-        time_per_image(axis, timed[timed["recipe"] == recipe], variants)
+        time_per_image(axis, timed[timed["recipe"] == recipe], variants, series)
         axis.set_title(recipe)
     if not recipes:
         axes[0][0].set_axis_off()
         axes[0][0].text(0.5, 0.5, "nothing was timed", ha="center")
-    handles, labels = axes[0][0].get_legend_handles_labels()
+    shown = {label: h for axis in axes[0] for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    labels, handles = list(shown), list(shown.values())
     rows = -(-len(labels) // 3)
     figure.tight_layout(rect=(0, 0.02 + 0.27 * rows / figure.get_figheight(), 1, 1))
     figure.legend(handles, labels, loc="lower center", ncols=3, frameon=False, fontsize="small")
@@ -46,7 +50,7 @@ def draw(frame: pd.DataFrame) -> str:
     return svg[svg.index("<svg") :]
 
 
-def time_per_image(axis: Axes, frame: pd.DataFrame, variants: list[str]) -> None:
+def time_per_image(axis: Axes, frame: pd.DataFrame, variants: list[str], series: list[tuple[Any, ...]]) -> None:
     """Seconds per image on a logarithmic axis: a row a variant, a marker for each shape, dtype and device.
 
     Parameters
@@ -56,11 +60,15 @@ def time_per_image(axis: Axes, frame: pd.DataFrame, variants: list[str]) -> None
         Timed cases of one recipe.
     variants : list of str
         The rows, from below.
+    series : list of tuple
+        The device, layout, height, width, batch and dtype of everything in the figure, so that each looks the same in
+        every panel.
     """
-    keys = ["device", "layout", "height", "width", "batch", "dtype"]
-    groups = list(frame.groupby(keys, sort=True, dropna=False))
-    dtypes = sorted(frame["dtype"].unique())
+    groups = list(frame.groupby(_SERIES, sort=True, dropna=False))
+    dtypes = sorted({str(one[-1]) for one in series})
+    looks = {str(one): i for i, one in enumerate(series)}
     for i, (key, cases) in enumerate(groups):
+        look = looks[str(key)]
         device, layout, height, width, batch, dtype = cast("tuple[Any, ...]", key)
         images = 1 if pd.isna(batch) else int(batch)
         # Side by side within the row, so that none hides another.
@@ -69,7 +77,7 @@ def time_per_image(axis: Axes, frame: pd.DataFrame, variants: list[str]) -> None
         middle = cases["seconds"].to_numpy(float)
         low = cases["seconds_low"].fillna(cases["seconds"]).to_numpy(float)
         high = cases["seconds_high"].fillna(cases["seconds"]).to_numpy(float)
-        colour = _COLOURS[i % len(_COLOURS)]
+        colour = _COLOURS[look % len(_COLOURS)]
         parts = ["one image" if pd.isna(batch) else f"batch {images}", str(dtype)]
         parts += [f"{height}×{width}"] if frame["height"].nunique() > 1 or frame["width"].nunique() > 1 else []
         parts += [str(layout)] if frame["layout"].nunique() > 1 else []
@@ -78,9 +86,9 @@ def time_per_image(axis: Axes, frame: pd.DataFrame, variants: list[str]) -> None
             middle / images * 1e6,
             rows,
             xerr=np.array([middle - low, high - middle]) / images * 1e6,
-            fmt=_MARKERS[i % len(_MARKERS)],
+            fmt=_MARKERS[look % len(_MARKERS)],
             color=colour,
-            markerfacecolor=colour if dtypes.index(dtype) % 2 == 0 else "white",
+            markerfacecolor=colour if dtypes.index(str(dtype)) % 2 == 0 else "white",
             markersize=5,
             linewidth=1,
             label=", ".join(parts),

@@ -73,11 +73,17 @@ def _to_numpy(result: Any) -> np.ndarray:
         return result
     if isinstance(result, tf.Variable):
         result = result.read_value()
-    if not tf.is_tensor(result) or not hasattr(result, "numpy"):
+    if not isinstance(result, tf.Tensor):
         raise TypeError(f"returned {type(result).__name__}, not a dense tensor, a variable or a NumPy array")
     # The tensor's own memory where it can be had; `.numpy()` copies.
-    in_host_memory = "GPU" not in result.device and result.dtype != tf.bfloat16
-    return np.asarray(memoryview(result)) if in_host_memory else result.numpy()
+    return np.asarray(memoryview(result)) if _in_host_memory(result) else result.numpy()
+
+
+def _in_host_memory(tensor: Any) -> bool:
+    """Whether a tensor's memory can be looked at as it is: on the CPU, in a dtype that Python's buffers know."""
+    import tensorflow as tf
+
+    return "GPU" not in tensor.device and tensor.dtype != tf.bfloat16
 
 
 def _extent(array: Any) -> tuple[int, int] | None:
@@ -85,8 +91,8 @@ def _extent(array: Any) -> tuple[int, int] | None:
 
     if isinstance(array, tf.Variable):
         array = array.read_value()
-    if tf.is_tensor(array):
-        if "GPU" in array.device:
+    if isinstance(array, tf.Tensor):
+        if not _in_host_memory(array):
             return None
         array = np.asarray(memoryview(array))
     return byte_bounds(array)
