@@ -136,7 +136,7 @@ class _Progress:
     calls: int = 0
     n: int = 1
     blocks: list[list[float]] = field(default_factory=list)
-    firsts: list[float] = field(default_factory=list)
+    first: float = 0.0
     ended: str | None = None  # stopped_by
     over: bool = False  # its measurement is given already
 
@@ -176,6 +176,7 @@ class Session:
         # One pool for the session: a process that a thread has started may die with that thread.
         self._pool = ThreadPoolExecutor(self._workers)
         self._spent = 0.0  # of the budget
+        self._lock = threading.Lock()  # of the zygotes: threads ask for them
         self._closed = False
 
     def __enter__(self) -> Session:
@@ -183,7 +184,8 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         # Kill first: a thread that waits for an answer then gets none, and comes to its end.
-        self._closed = True
+        with self._lock:
+            self._closed = True
         for zygote in self._zygotes.values():
             zygote.process.kill()
         for child in list(self._children):
@@ -222,13 +224,14 @@ class Session:
     def _zygote(self, runtime: str, source: str) -> Zygote:
         # What ships is one: every module of it is imported at once.
         key = (runtime, source if source.endswith(".py") else "suite")
-        if self._closed:
-            raise CaseEnded("failed", "the session has ended")
-        if key in self._zygotes and self._zygotes[key].killed:
-            self._zygotes.pop(key).close()  # by a variant: what comes after it has a new one
-        if key not in self._zygotes:
-            self._zygotes[key] = Zygote(*key, self._environment)
-        return self._zygotes[key]
+        with self._lock:
+            if self._closed:
+                raise CaseEnded("failed", "the session has ended")
+            if key in self._zygotes and self._zygotes[key].killed:
+                self._zygotes.pop(key).close()  # by a variant: what comes after it has a new one
+            if key not in self._zygotes:
+                self._zygotes[key] = Zygote(*key, self._environment)
+            return self._zygotes[key]
 
     def _open(self, runtime: str, source: str) -> Child:
         child = self._zygote(runtime, source).child()
@@ -446,8 +449,8 @@ class Session:
                 state.leaked_bytes,
                 None if first else state.n,
             )
-            state.firsts.append(ready.seconds_first)
-            state.n = ready.calls
+            if first:
+                state.first, state.n = ready.seconds_first, ready.calls
             state.blocks.append([])
 
         def sample(state: _Progress) -> None:
@@ -517,7 +520,7 @@ class Session:
             seconds=found.value,
             seconds_low=found.low,
             seconds_high=found.high,
-            seconds_first=state.firsts[0],
+            seconds_first=state.first,
             calls=state.calls,
             blocks=len(state.blocks),
             stopped_by=state.ended or "blocks",
