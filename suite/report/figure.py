@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullFormatter
 
 # Told apart by shape and filling as well as by colour; the colours are Okabe and Ito's.
 _MARKERS = "os^DvPX<p>"
@@ -94,6 +95,9 @@ def time_per_image(axis: Axes, frame: pd.DataFrame, variants: list[str], series:
             label=", ".join(parts),
         )
     axis.set_xscale("log")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_formatter(NullFormatter())
     axis.set_yticks(range(len(variants)), variants)
     axis.set_ylim(-0.6, len(variants) - 0.4)
     axis.set_xlabel("time per image (µs), 95 % interval")
