@@ -600,7 +600,7 @@ def _folder(nbytes: int) -> Path | str:
 
 
 def _new_folder(parent: str) -> Path:
-    """A folder of this session's; those of sessions that were killed are cleared away."""
+    """A folder for this process's files; those of processes that were killed are cleared away."""
     for left in Path(parent).glob("copycost-session-*"):
         if not Path("/proc", left.name.split("-")[2]).exists():
             shutil.rmtree(left, ignore_errors=True)
