@@ -103,11 +103,11 @@ _SELECTION = [
     click.option("--variant", "variant", multiple=True, metavar="GLOB", help="Only these variants."),
     click.option("--device", "device", multiple=True, metavar="GLOB", help="Only these devices: cpu, gpu."),
     click.option("--batch", "batch", multiple=True, type=int, metavar="N", help="Images in a batch."),
-    click.option("--size", "size", multiple=True, type=_Size(), help="Height and width.  [default: 224x224]"),
+    click.option("--size", "size", multiple=True, type=_Size(), metavar="HxW", help="Height and width."),
     click.option("--dtype", "dtype", multiple=True, type=_Word("dtype", registry.DTYPES), metavar="NAME",
                  help="Input dtype: uint8, float16, float32, float64."),
     click.option("--layout", "layout", multiple=True, type=_Word("layout", cases.LAYOUTS), metavar="NAME",
-                 help="channels_last or channels_first.  [default: channels_last]"),
+                 help="channels_last or channels_first."),
     click.option("--with", "with_files", multiple=True, metavar="FILE",
                  help="A Python file with variants and recipes of your own."),
 ]  # fmt: skip
@@ -151,7 +151,7 @@ def run(ctx: click.Context, **options: Any) -> None:
     """Measure: truth, allocations and time of every case.
 
     --recipe, --variant and --device choose by name or glob; --batch, --size, --dtype and --layout give that axis the
-    values named. All can be repeated.
+    values named in place of the profile's. All can be repeated.
 
     Exit status: 0 finished; 1 a case failed, crashed, timed out or was wrong without being known for it; 2 usage.
     """  # fmt: skip
@@ -475,11 +475,11 @@ def _source(source: str) -> str:
 @_errors
 def report(runs: tuple[str, ...], html: str) -> None:
     """Write a page of one or more runs: folders of `copycost run --out`, or files of `--json`."""
-    loaded = [results.load(Path(name)) for name in runs]
+    loaded = [(Path(name).name, *results.load(Path(name))) for name in runs]
     from suite.report import write_html  # matplotlib takes a second to import
 
     try:
-        path = write_html(Path(html), [e for e, _ in loaded], [m for _, ms in loaded for m in ms])
+        path = write_html(Path(html), loaded)
     except OSError as error:
         raise results.RunError(f"{html} cannot be written to: {error.strerror}") from None
     Console().print(f"The report is {path}", soft_wrap=True, highlight=False)

@@ -145,6 +145,19 @@ def test_bad_input_is_one_clear_line_before_anything_is_measured(
     assert not (tmp_path / "reports").exists()  # nothing was begun
 
 
+def test_the_examples_of_the_documentation(copycost: Command, tmp_path: Path) -> None:
+    docs = Path(__file__).parent.parent / "docs"
+    _, _, rest = (docs / "adding-a-variant.md").read_text().partition("```python\n")
+    (tmp_path / "my_variants.py").write_text(rest.partition("```")[0])
+    done = copycost("run", *SMALL, "--dtype", "uint8", "--with", "my_variants.py", "--variant", "lookup", "--json", "-")
+    found = {m["dtype"]: m["status"] for m in read_json(done.stdout)["measurements"]}
+    assert found == {"float32": "skipped", "uint8": "ok"}
+    empty = [*SMALL, "--recipe", "identity", "--with", docs / "examples" / "empty.py"]
+    done = copycost("run", *empty, "--variant", "empty", "--json", "-")
+    (row,) = read_json(done.stdout)["measurements"]
+    assert (row["status"], row["result_shares"], row["allocations"]) == ("ok", "input", 0)
+
+
 def test_lists(copycost: Command) -> None:
     assert {"caffe", "tf", "torch"} <= set(copycost("list", "recipes").stdout.split())
     variants = copycost("list", "variants").stdout

@@ -16,7 +16,9 @@ from suite.results import frame
 
 
 def test_the_page_needs_no_other_file_and_names_no_other_host(tmp_path: Path) -> None:
-    page = write_html(tmp_path, [{"cpu": "a CPU", "libraries": {"numpy": "2.4"}, "load": 0.1, "gpus": []}], [M])
+    page = write_html(
+        tmp_path, [("run", {"cpu": "a CPU", "libraries": {"numpy": "2.4"}, "load": 0.1, "gpus": []}, [M])]
+    )
     text = page.read_text()
     assert "numpy-out" in text
     assert "1.23 ms" in text
@@ -29,7 +31,7 @@ def test_the_page_needs_no_other_file_and_names_no_other_host(tmp_path: Path) ->
 def test_hostile_names_change_nothing_but_their_own_text(tmp_path: Path) -> None:
     name = "<script>alert('1')</script>\"&"
     hostile = replace(M, variant=name, status="failed", reason="</table><b>" + "x" * 10_000, seconds=None)
-    text = write_html(tmp_path, [{"image": name}], [hostile, replace(M, variant=name)]).read_text()
+    text = write_html(tmp_path, [(name, {"image": name}, [hostile, replace(M, variant=name)])] * 2).read_text()
     assert "<script" not in text
     assert "</table><b>" not in text
     assert "&lt;script&gt;" in text
@@ -51,5 +53,12 @@ def test_the_figure_shows_the_times_of_the_frame() -> None:
 
 def test_a_run_in_which_nothing_was_timed_is_reported(tmp_path: Path) -> None:
     skipped = replace(M, status="skipped", reason="no device", seconds=None)
-    assert "Nothing was timed" in write_html(tmp_path, [{}], [skipped]).read_text()
+    assert "Nothing was timed" in write_html(tmp_path, [("run", {}, [skipped])]).read_text()
     assert "nothing was timed" in draw(frame([skipped]))
+
+
+def test_two_runs_have_a_part_each(tmp_path: Path) -> None:
+    other = replace(M, seconds=0.5, seconds_low=0.4, seconds_high=0.6)
+    text = write_html(tmp_path, [("before", {}, [M]), ("after", {}, [other])]).read_text()
+    assert text.index("before") < text.index("1.23 ms") < text.index("after") < text.index("500 ms")
+    assert text.count("<svg") == 2

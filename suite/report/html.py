@@ -15,14 +15,27 @@ from suite.report import figure
 from suite.results import frame
 
 
-def write_html(folder: Path, environments: Sequence[dict[str, Any]], measurements: Sequence[Measurement]) -> Path:
-    """Write ``index.html``, which needs no other file, and give its path."""
+def write_html(folder: Path, runs: Sequence[tuple[str, dict[str, Any], Sequence[Measurement]]]) -> Path:
+    """Write ``index.html``, which needs no other file, and give its path.
+
+    Parameters
+    ----------
+    folder : Path
+    runs : sequence of (name, environment, measurements)
+        Each has a part of the page, with its own figure and table.
+    """
     jinja = Environment(
-        loader=PackageLoader("suite.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
+        loader=PackageLoader("suite.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    page = jinja.get_template("page.html").render(runs=[_part(*run) for run in runs], format=format)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "index.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _part(name: str, environment: dict[str, Any], measurements: Sequence[Measurement]) -> dict[str, Any]:
+    """What the template says of one run."""
     groups: dict[str, list[Measurement]] = {}
     skipped: dict[str | None, list[Measurement]] = {}
     for m in measurements:
@@ -32,15 +45,13 @@ def write_html(folder: Path, environments: Sequence[dict[str, Any]], measurement
             groups.setdefault(format.group_title(m), []).append(m)
     for rows in groups.values():
         rows.sort(key=lambda m: (m.seconds is None, m.seconds or 0))
-    page = jinja.get_template("page.html").render(
-        groups=groups.items(),
-        skipped=skipped.items(),
-        measurements=measurements,
-        environments=environments,
-        figure=Markup(figure.draw(frame(measurements))) if measurements else "",
-        format=format,
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "index.html"
-    path.write_text(page, encoding="utf-8")
-    return path
+    timed = any(m.seconds is not None for m in measurements)
+    return {
+        "name": name,
+        "cases": len(measurements),
+        "ok": sum(m.status == "ok" for m in measurements),
+        "figure": Markup(figure.draw(frame(measurements))) if timed else None,
+        "groups": groups.items(),
+        "skipped": skipped.items(),
+        "environment": environment,
+    }
