@@ -234,7 +234,7 @@ def _resumed(ctx: click.Context, writing: results.Run, options: dict[str, Any]) 
     for name, held in writing.settings.items():
         if name == "with_files":
             # Only names and digests are kept, so a run with files of the user's has to be given them again.
-            if _digests_that_are_there(options[name]) != held:
+            if _digests([f for f in options[name] if Path(f).is_file()]) != held:
                 raise results.RunError(
                     f"{writing.folder} was begun with --with {' '.join(held) or 'nothing'}: give the same, unchanged"
                 )
@@ -249,10 +249,6 @@ def _resumed(ctx: click.Context, writing: results.Run, options: dict[str, Any]) 
                 )
             resumed[name] = [tuple(v) if isinstance(v, list) else v for v in held] if isinstance(held, list) else held
     return resumed
-
-
-def _digests_that_are_there(files: Sequence[str]) -> dict[str, str]:
-    return _digests([file for file in files if Path(file).is_file()])
 
 
 def _plain(value: Any) -> Any:

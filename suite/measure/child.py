@@ -63,7 +63,7 @@ class Zygote:
         theirs.close()
         self._control = ours
         self._messages = Connection(os.dup(ours.fileno()))
-        self.import_seconds: float | None = None
+        self.imported = False
         self.forkable = True
         self._failure: CaseEnded | None = None
 
@@ -74,7 +74,7 @@ class Zygote:
         ------
         CaseEnded
         """
-        if self.import_seconds is not None:
+        if self.imported:
             return
         if self._failure is None:
             try:
@@ -89,13 +89,13 @@ class Zygote:
             if not self._messages.poll(_IMPORT_TIMEOUT):
                 self.process.kill()
                 raise CaseEnded("timeout", f"importing for {self.runtime} took over {_IMPORT_TIMEOUT} s")
-            status, value, seconds = self._messages.recv()
+            status, value = self._messages.recv()
         except (EOFError, OSError):
             code = self.process.wait()
             raise CaseEnded("crashed", f"importing for {self.runtime}: {_ending(code)}") from None
         if status != "ok":
             raise CaseEnded("failed", value)
-        self.forkable, self.import_seconds = value, seconds
+        self.forkable, self.imported = value, True
 
     def child(self) -> Child:
         """Start a child.
@@ -145,7 +145,7 @@ class Zygote:
     @property
     def killed(self) -> bool:
         """Whether the process has ended after it had imported all: a child of its has killed it."""
-        return self.import_seconds is not None and self.forkable and self.process.poll() is not None
+        return self.imported and self.forkable and self.process.poll() is not None
 
     def close(self) -> None:
         """End the process and all it has forked."""

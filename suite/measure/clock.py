@@ -7,7 +7,7 @@ from itertools import repeat
 from time import perf_counter_ns
 from typing import Any
 
-#: A sample of batched calls takes at least this long, in nanoseconds: ten thousand times the clock's own cost.
+#: A sample of batched calls takes at least this long, in nanoseconds: tens of thousands of times the clock's own cost.
 SAMPLE_NS = 3_000_000
 
 #: Calls in a sample at most.

@@ -2,8 +2,8 @@
 
 Importing TensorFlow takes seconds and forking a process that has done so a few milliseconds. Nothing is initialised
 before the fork: a device's context, or a pool of threads, would not work on its other side. A user's file may do such a
-thing as it is imported. That shows in the number of threads; the process then serves one block itself, and the next one
-is given a process of its own.
+thing as it is imported. That shows in the number of threads; every block is then given a process of its own, which
+imports all again and serves it itself.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import signal
 import socket
 import sys
 from multiprocessing.connection import Connection
-from time import perf_counter
 
 from suite import registry
 from suite.measure.block import describe, serve
@@ -30,7 +29,6 @@ def main(control_fd: int, runtime: str, source: str) -> None:
     """Import `runtime` and `source`, then answer ``"fork"`` and ``("reap", pid)`` until the session hangs up."""
     control = socket.socket(fileno=control_fd)
     messages = Connection(os.dup(control_fd))
-    start = perf_counter()
     try:
         registry.load_shipped()
         for package in registry.runtime(runtime).packages:
@@ -41,12 +39,12 @@ def main(control_fd: int, runtime: str, source: str) -> None:
         if source.endswith(".py"):  # what ships is registered already
             registry.load(source)
     except BaseException as exception:  # a user's file may raise anything
-        messages.send(("failed", f"importing for {runtime}: {describe(exception)}", 0.0))
+        messages.send(("failed", f"importing for {runtime}: {describe(exception)}"))
         return
     forkable = _threads() == threads
     gc.collect()
     gc.freeze()  # so that a child's collector does not write to the pages it shares with us
-    messages.send(("ok", forkable, perf_counter() - start))
+    messages.send(("ok", forkable))
     while True:
         try:
             request = messages.recv()
