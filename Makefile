@@ -4,24 +4,26 @@ BIN := .venv/bin
 
 .PHONY: bench test lint clean
 
-bench: .venv/installed
+bench: .venv/measures
 	@if [ -e reports/latest ]; then mv reports/latest reports/until-$$(date +%Y%m%d-%H%M%S); fi
 	@$(BIN)/copycost run --profile quick --out reports/latest; status=$$?; \
 	  $(BIN)/copycost report reports/latest --html reports/latest && exit $$status
 
-test: .venv/installed lint
+test: .venv/tests lint
 	$(BIN)/python -m pytest
 
-lint: .venv/installed
+lint: .venv/tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 # An editable install: a changed line is measured, not the copy of yesterday's.
-.venv/installed: pyproject.toml
+.venv/measures: EXTRAS := tensorflow,fast
+.venv/tests: EXTRAS := tensorflow,fast,torch,jax,dev
+.venv/measures .venv/tests: pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else "copycost needs Python 3.11 to 3.13; this is %d.%d. Name another: make PYTHON=python3.12" % v)'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[tensorflow,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]'
 	@touch $@
 
 clean:

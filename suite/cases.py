@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import fnmatch
 import importlib.util
+import os
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from suite import registry
 from suite.recipes import result_dtype
-from suite.registry import DEVICES, DTYPES, Recipe, Variant
+from suite.registry import DEVICES, DTYPES, LAYOUTS, Recipe, Variant
 
-LAYOUTS = ("channels_last", "channels_first")
 CHANNELS = 3
 
 #: Pixels along an image's side, and images in a batch, at most.
@@ -28,7 +32,7 @@ _ARRAYS_PER_CHILD = 16
 _CHILD_BYTES = 400 * 2**20
 
 
-class CaseError(Exception):
+class CaseError(ValueError):
     """A selection that names nothing, or an axis given an absurd value; the message is one line."""
 
 
@@ -84,48 +88,161 @@ PROFILES = {
 class Case:
     """Recipe × variant × batch × height × width × dtype × layout × device.
 
-    ``batch`` is None for one image without a batch axis. ``source`` and ``known`` are the variant's.
+    ``batch`` is None for one image without a batch axis.
     """
 
-    recipe: str
-    variant: str
-    runtime: str
-    writes: str
+    recipe: Recipe
+    variant: Variant
     device: str
     dtype: str
     layout: str
     batch: int | None
     height: int
     width: int
-    source: str
-    accepts: tuple[str, ...] = DTYPES
-    known: str | None = None
 
     @property
     def key(self) -> tuple[Any, ...]:
         """What tells a case from every other of a run."""
-        return (*self.group, self.variant)
+        return (*self.group, self.variant.name)
 
     @property
     def group(self) -> tuple[Any, ...]:
         """What cases have in common that are timed together."""
         return (
-            self.recipe, self.device, self.dtype, self.layout, self.batch, self.height, self.width,
+            self.recipe.name, self.device, self.dtype, self.layout, self.batch, self.height, self.width,
         )  # fmt: skip
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """Of each input."""
+        image = (self.height, self.width, CHANNELS)
+        if self.layout == "channels_first":
+            image = (CHANNELS, self.height, self.width)
+        return image if self.batch is None else (self.batch, *image)
+
+    @property
     def elements(self) -> int:
-        """Numbers in the input."""
-        return (self.batch or 1) * self.height * self.width * CHANNELS
+        """Numbers in all inputs."""
+        return self.recipe.inputs * (self.batch or 1) * self.height * self.width * CHANNELS
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all inputs."""
+        return self.elements * np.dtype(self.dtype).itemsize
+
+    @property
+    def result_dtype(self) -> np.dtype:
+        """What the result's dtype must be."""
+        return result_dtype(self.recipe.dtype or self.dtype)
 
     def label(self) -> str:
         """The case in a few words."""
         number = "" if self.batch is None else f"{self.batch}×"
         layout = "" if self.layout == "channels_last" else f" {self.layout}"
         return (
-            f"{self.recipe} {self.variant} {number}{self.height}×{self.width}×{CHANNELS}"
+            f"{self.recipe.name} {self.variant.name} {number}{self.height}×{self.width}×{CHANNELS}"
             f" {self.dtype}{layout} {self.device}"
         )
+
+
+def select(
+    profile: str = "quick",
+    *,
+    recipes: Sequence[str] = (),
+    variants: Sequence[str] = (),
+    devices: Sequence[str] = (),
+    batches: Sequence[int | None] = (),
+    sizes: Sequence[tuple[int, int]] = (),
+    dtypes: Sequence[str] = (),
+    layouts: Sequence[str] = (),
+    files: Sequence[str | os.PathLike[str]] = (),
+) -> list[Case]:
+    """The cases of a profile, each axis that is named in place of the profile's.
+
+    Parameters
+    ----------
+    profile : {"quick", "standard", "full"}
+    recipes, variants, devices : sequence of str
+        Names or globs.
+    batches : sequence of int or None
+        None: one image without a batch axis.
+    sizes : sequence of (height, width)
+    dtypes, layouts : sequence of str
+    files : sequence of path
+        Python files with variants and recipes of your own; the profile's recipes are then joined by theirs.
+
+    Raises
+    ------
+    CaseError
+        For a name or a glob that matches nothing, or a value that no image has.
+    RegistrationError
+        For a file that does not import, or that defines what is there already.
+    """
+    registry.check_name("profile", profile, PROFILES)
+    for what, given, allowed in (("dtype", dtypes, DTYPES), ("layout", layouts, LAYOUTS)):
+        for name in given:
+            registry.check_name(what, name, allowed)
+    registry.load_shipped()
+    entries: list[Recipe | Variant] = [*registry.recipes.values(), *registry.variants.values()]
+    for entry in entries:
+        if not registry.ships(entry.source):
+            raise registry.RegistrationError(
+                f"'{entry.name}' is defined in {entry.source}, where no measuring process finds it: "
+                "put it into a file of its own, and name that in files"
+            )
+    known = _Known(dict(registry.recipes), dict(registry.variants))
+    for module in registry.plugins():
+        try:
+            known = _joined(known, {module: registry.describe(module)})
+        except registry.RegistrationError as error:
+            # Somebody else's package is no reason not to measure.
+            warnings.warn(f"an installed package's variants are left out: {error}", stacklevel=2)
+    known = _joined(known, {os.fspath(file): registry.describe(str(Path(file).absolute())) for file in files})
+    profiled = PROFILES[profile].axes
+    axes = Axes(
+        # A user's own recipes are what the user came for.
+        profiled.recipes + tuple(name for name in known.recipes if name not in registry.recipes),
+        tuple(dict.fromkeys(batches)) or profiled.batches,
+        tuple(dict.fromkeys(sizes)) or profiled.sizes,
+        tuple(dict.fromkeys(dtypes)) or profiled.dtypes,
+        tuple(dict.fromkeys(layouts)) or profiled.layouts,
+    )
+    return expand(
+        axes,
+        known.variants.values(),
+        known.recipes,
+        only_recipes=recipes,
+        only_variants=variants,
+        only_devices=devices,
+    )
+
+
+@dataclass(frozen=True)
+class _Known:
+    """Every recipe and variant that there is, by name."""
+
+    recipes: dict[str, Recipe]
+    variants: dict[tuple[str, str], Variant]
+
+
+def _joined(known: _Known, described: Mapping[str, tuple[list[Recipe], list[Variant]]]) -> _Known:
+    """What is known, and what files or modules define beside it; or RegistrationError."""
+    recipes, variants = dict(known.recipes), dict(known.variants)
+    for source, (more, _) in described.items():
+        for recipe in more:
+            if recipe.name in recipes:
+                raise registry.RegistrationError(f"{source}: recipe '{recipe.name}' is defined twice")
+            recipes[recipe.name] = recipe
+    for source, (_, found) in described.items():
+        for variant in found:
+            if (variant.recipe, variant.name) in variants:
+                raise registry.RegistrationError(
+                    f"{source}: variant '{variant.name}' of recipe '{variant.recipe}' is defined twice"
+                )
+            registry.check_name("recipe", variant.recipe, recipes)
+            registry.check_name("runtime", variant.runtime, registry.runtimes())
+            variants[variant.recipe, variant.name] = variant
+    return _Known(recipes, variants)
 
 
 def expand(
@@ -159,15 +276,12 @@ def expand(
                     for dtype in axes.dtypes:
                         for device in device_names:
                             cases += [
-                                Case(
-                                    recipe, v.name, v.runtime, v.writes, device, dtype, layout, batch, height, width,
-                                    v.source, v.accepts, v.known.get(dtype),
-                                )
+                                Case(recipes[recipe], v, device, dtype, layout, batch, height, width)
                                 for v in variants
                                 if v.recipe == recipe
                                 and v.name in names
                                 and device in (v.devices or registry.runtime(v.runtime).devices)
-                            ]  # fmt: skip
+                            ]
     if not cases:
         raise CaseError("no variant that was chosen computes a recipe that was chosen on a device that was chosen")
     return cases
@@ -199,49 +313,63 @@ def skip_reason(case: Case, no_gpu: str | None, free_bytes: int) -> str | None:
     free_bytes : int
         Memory that can be had.
     """
-    if case.dtype not in case.accepts:
-        return f"it is for {', '.join(case.accepts)} only"
-    result = str(result_dtype(case.dtype))
-    if case.writes == "input" and result != case.dtype:
-        return f"a {result} result does not fit over a {case.dtype} input"
+    variant = case.variant
+    if case.dtype not in variant.accepts:
+        return f"it is for {', '.join(variant.accepts)} only"
+    if case.layout not in variant.layouts:
+        return f"it is for {', '.join(variant.layouts)} only"
+    if variant.writes == "input" and case.result_dtype != case.dtype:
+        return f"a {case.result_dtype} result does not fit over a {case.dtype} input"
     if case.device == "gpu" and no_gpu:
         return no_gpu
-    runtime = registry.runtime(case.runtime)
+    runtime = registry.runtime(variant.runtime)
     for package in runtime.packages:
         root = package.partition(".")[0]
         if importlib.util.find_spec(root) is None:
             return f"{root} is not installed: {runtime.install}"
-    needed = needed_bytes(case)
-    if needed > free_bytes:
-        return f"needs about {_gib(needed)}, and {_gib(free_bytes)} of memory is free"
-    return None
+    return too_large(case, case.elements // case.recipe.inputs, free_bytes)
 
 
-def shared_bytes(case: Case) -> int:
+def misfit(case: Case, result_shape: tuple[int, ...]) -> str | None:
+    """Why a result of this shape cannot be written over the input of the case, or None."""
+    if case.variant.writes != "input" or result_shape == case.shape:
+        return None
+    result, given = ("×".join(map(str, shape)) for shape in (result_shape, case.shape))
+    return f"a {result} result does not fit over a {given} input"
+
+
+def too_large(case: Case, result_elements: int, free_bytes: int) -> str | None:
+    """Why there is no memory for a case whose result has so many elements, or None."""
+    needed = shared_bytes(case, result_elements) + child_bytes(case, result_elements)
+    return f"needs about {_gib(needed)}, and {_gib(free_bytes)} of memory is free" if needed > free_bytes else None
+
+
+def shared_bytes(case: Case, result_elements: int) -> int:
     """What the three inputs of a case and their float64 references take, shared by its whole group."""
-    return 3 * case.elements * (_itemsize(case.dtype) + 8)
+    return 3 * (case.nbytes + 8 * result_elements)
 
 
-def child_bytes(case: Case) -> int:
+def child_bytes(case: Case, result_elements: int) -> int:
     """What one process takes that measures the case, roughly and rather too much."""
-    largest = max(_itemsize(case.dtype), result_dtype(case.dtype).itemsize)
-    return _CHILD_BYTES + _ARRAYS_PER_CHILD * case.elements * largest
-
-
-def needed_bytes(case: Case) -> int:
-    """What measuring the case alone takes."""
-    return shared_bytes(case) + child_bytes(case)
+    return _CHILD_BYTES + _ARRAYS_PER_CHILD * max(case.nbytes, result_elements * case.result_dtype.itemsize)
 
 
 def as_row(case: Case) -> dict[str, Any]:
     """The case's part of a measurement."""
-    row = asdict(case)
-    del row["source"], row["accepts"]
-    return row | {"channels": CHANNELS}
-
-
-def _itemsize(dtype: str) -> int:
-    return {"uint8": 1, "float16": 2, "float32": 4, "float64": 8}[dtype]
+    return {
+        "recipe": case.recipe.name,
+        "variant": case.variant.name,
+        "runtime": case.variant.runtime,
+        "writes": case.variant.writes,
+        "device": case.device,
+        "dtype": case.dtype,
+        "layout": case.layout,
+        "batch": case.batch,
+        "height": case.height,
+        "width": case.width,
+        "channels": CHANNELS,
+        "known": case.variant.known.get(case.dtype),
+    }
 
 
 def _matching(what: str, globs: Sequence[str], names: Sequence[str]) -> list[str]:

@@ -26,10 +26,10 @@ from rich.table import Table
 from rich.text import Text
 
 from suite import __version__, cases, devices, doctor, environment, format, images, registry, results, table
-from suite.cases import PROFILES, Axes, Case
-from suite.measure.block import free_memory
-from suite.measure.sampling import ROUNDS
-from suite.measure.session import Plan, Session
+from suite.cases import PROFILES, Case
+from suite.engine.block import free_memory
+from suite.engine.sampling import ROUNDS
+from suite.engine.session import Plan, Session
 from suite.measurement import Measurement
 
 #: What goes wrong before work starts: a line, and exit status 2.
@@ -49,14 +49,6 @@ class _Seconds(click.ParamType):
         if not 0 < seconds <= 1e7:
             self.fail(f"{value} seconds: more than 0, and at most 10,000,000")
         return seconds
-
-
-@dataclass(frozen=True)
-class _Choice:
-    """What a selection of options amounts to."""
-
-    cases: list[Case]
-    recipes: dict[str, registry.Recipe]
 
 
 def _errors(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -82,6 +74,18 @@ class _Size(click.ParamType):
         return int(found[1]), int(found[2])
 
 
+class _Batch(click.ParamType):
+    name = "N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        if value == "none":
+            return value  # click takes None for an option that was not given
+        try:
+            return int(value)
+        except ValueError:
+            self.fail(f"'{value}' is not a number of images, nor none")
+
+
 class _Word(click.ParamType):
     """One of a few words; another is told which is nearest."""
 
@@ -102,7 +106,8 @@ _SELECTION = [
     click.option("--recipe", "recipe", multiple=True, metavar="GLOB", help="Only these recipes."),
     click.option("--variant", "variant", multiple=True, metavar="GLOB", help="Only these variants."),
     click.option("--device", "device", multiple=True, metavar="GLOB", help="Only these devices: cpu, gpu."),
-    click.option("--batch", "batch", multiple=True, type=int, metavar="N", help="Images in a batch."),
+    click.option("--batch", "batch", multiple=True, type=_Batch(), metavar="N",
+                 help="Images in a batch; none: one image without a batch axis."),
     click.option("--size", "size", multiple=True, type=_Size(), metavar="HxW", help="Height and width."),
     click.option("--dtype", "dtype", multiple=True, type=_Word("dtype", registry.DTYPES), metavar="NAME",
                  help="Input dtype: uint8, float16, float32, float64."),
@@ -169,14 +174,14 @@ def run(ctx: click.Context, **options: Any) -> None:
         else:
             writing.begin(prepared.taken_in, prepared.settings)
         measured = {_key(m) for m in writing.measurements}
-        left = [case for case in prepared.chosen.cases if case.key not in measured]
+        left = [case for case in prepared.chosen if case.key not in measured]
         interrupted = _measure(writing, left, prepared)
         if options["json_file"] is not None:
             _write_json(options["json_file"], writing.document())
         console = Console(stderr=options["json_file"] == "-")
         console.print()
         table.show(console, writing.measurements)
-        _conclude(console, writing, len(prepared.chosen.cases), folder)
+        _conclude(console, writing, len(prepared.chosen), folder)
     if interrupted:
         sys.exit(_INTERRUPTED)
     sys.exit(1 if any(m.unexpected for m in writing.measurements) else 0)
@@ -186,7 +191,7 @@ def run(ctx: click.Context, **options: Any) -> None:
 class _Prepared:
     """A run that can begin."""
 
-    chosen: _Choice
+    chosen: list[Case]
     plan: Plan
     photographs: images.Photographs
     taken_in: dict[str, Any]
@@ -256,42 +261,22 @@ def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def _choose(options: dict[str, Any]) -> _Choice:
-    """Expand the selection into cases."""
-    profile = PROFILES[options["profile"]]
-    recipes, variants = dict(registry.recipes), dict(registry.variants)
+def _choose(options: dict[str, Any]) -> list[Case]:
+    """The cases that the options select."""
     for file in options["with_files"]:
-        found_recipes, found_variants = registry.describe(str(Path(file).absolute()))
-        for recipe in found_recipes:
-            if recipe.name in recipes:
-                raise registry.RegistrationError(f"{file}: recipe '{recipe.name}' is defined twice")
-            recipes[recipe.name] = recipe
-        for variant in found_variants:
-            if (variant.recipe, variant.name) in variants:
-                raise registry.RegistrationError(
-                    f"{file}: variant '{variant.name}' of recipe '{variant.recipe}' is defined twice"
-                )
-            variants[variant.recipe, variant.name] = variant
-    for variant in variants.values():
-        registry.check_name("recipe", variant.recipe, recipes)
-        registry.check_name("runtime", variant.runtime, registry.runtimes())
-    axes = Axes(
-        # A user's own recipes are what the user came for.
-        profile.axes.recipes + tuple(name for name in recipes if name not in registry.recipes),
-        tuple(dict.fromkeys(options["batch"])) or profile.axes.batches,
-        tuple(dict.fromkeys(options["size"])) or profile.axes.sizes,
-        tuple(dict.fromkeys(options["dtype"])) or profile.axes.dtypes,
-        tuple(dict.fromkeys(options["layout"])) or profile.axes.layouts,
+        if not file.endswith(".py"):
+            raise registry.RegistrationError(f"{file} is not a .py file")
+    return cases.select(
+        options["profile"],
+        recipes=options["recipe"],
+        variants=options["variant"],
+        devices=options["device"],
+        batches=[None if batch == "none" else batch for batch in options["batch"]],
+        sizes=options["size"],
+        dtypes=options["dtype"],
+        layouts=options["layout"],
+        files=options["with_files"],
     )
-    chosen = cases.expand(
-        axes,
-        variants.values(),
-        recipes,
-        only_recipes=options["recipe"],
-        only_variants=options["variant"],
-        only_devices=options["device"],
-    )
-    return _Choice(chosen, recipes)
 
 
 def _key(measurement: Measurement) -> tuple[Any, ...]:
@@ -331,7 +316,7 @@ def _interrupt(*_: object) -> None:
 
 def _measure(writing: results.Run, left: Sequence[Case], prepared: _Prepared) -> bool:
     """Measure what is left, a progress bar on standard error; whether it was interrupted."""
-    plan, total = prepared.plan, len(prepared.chosen.cases)
+    plan, total = prepared.plan, len(prepared.chosen)
     console = Console(stderr=True)
     steps_of_case = 2 + plan.blocks * ROUNDS
     steps = {case.key: 0 for case in left}  # every case from the start: other threads count them
@@ -356,7 +341,7 @@ def _measure(writing: results.Run, left: Sequence[Case], prepared: _Prepared) ->
             steps[case.key] += 1
             moved(case, doing)
 
-        with Session(plan, prepared.chosen.recipes, prepared.photographs, on_case) as session:
+        with Session(plan, prepared.photographs, on_case) as session:
             title = ""
             try:
                 moved(None, "importing")
@@ -431,21 +416,22 @@ def list_(what: str, **options: Any) -> None:
     chosen = _choose(options | ({} if what == "cases" or options["recipe"] else {"recipe": ("*",)}))
     if what == "recipes":
         _columns(shown, "recipe", "variants", "defined in")
-        for name in dict.fromkeys(case.recipe for case in chosen.cases):
-            variants = {case.variant for case in chosen.cases if case.recipe == name}
-            shown.add_row(Text(name), str(len(variants)), Text(_source(chosen.recipes[name].source)))
+        for recipe in dict.fromkeys(case.recipe for case in chosen):
+            variants = {case.variant.name for case in chosen if case.recipe == recipe}
+            shown.add_row(Text(recipe.name), str(len(variants)), Text(_source(recipe.source)))
     elif what == "variants":
         _columns(shown, "variant", "runtime", "writes", "recipes", "devices", "defined in")
-        for name in dict.fromkeys(case.variant for case in chosen.cases):
-            its = [case for case in chosen.cases if case.variant == name]
+        for name in dict.fromkeys(case.variant.name for case in chosen):
+            its = [case for case in chosen if case.variant.name == name]
+            by = its[0].variant
             shown.add_row(
-                Text(name), its[0].runtime, its[0].writes, Text(_unique(c.recipe for c in its)),
-                _unique(c.device for c in its), Text(_source(its[0].source)),
+                Text(name), by.runtime, by.writes, Text(_unique(c.recipe.name for c in its)),
+                _unique(c.device for c in its), Text(_source(by.source)),
             )  # fmt: skip
     else:
         none = devices.gpus()[1]
         free = free_memory()
-        for case in chosen.cases:
+        for case in chosen:
             reason = cases.skip_reason(case, none, free)
             console.print(Text(case.label() + (f"  (skipped: {reason})" if reason else "")), soft_wrap=True)
         return

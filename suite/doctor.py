@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 
 from suite import devices, environment
-from suite.measure.block import free_memory
+from suite.engine.block import free_memory
 
 #: Busy or stolen time, as a part of all CPUs' time, above which timings suffer.
 _MUCH = 0.05

@@ -69,6 +69,11 @@ def remarks(m: Measurement) -> str:
     if m.status != "ok":
         known = f" (known: {m.known})" if m.known else ""
         return f"{m.status}: {m.reason}{known}" if m.reason else m.status
+    return _seen(m)
+
+
+def _seen(m: Measurement) -> str:
+    """What a call does that is no fault, and that one should know of."""
     found = []
     if m.input_changed:
         found.append("changes its input")
@@ -79,6 +84,29 @@ def remarks(m: Measurement) -> str:
     if m.stopped_by == "timeout":
         found.append("timing stopped by the timeout")
     return ", ".join(found)
+
+
+def line(m: Measurement) -> str:
+    """A measurement in one line.
+
+    ``numpy-new (tf): 4.01 ms ±11 %, 2 allocations of 2 × the input (36.8 MiB), input unchanged``
+    """
+    name = f"{m.variant} ({m.recipe})" if m.recipe else m.variant
+    if m.status not in ("ok", "unchecked"):
+        return f"{name}: {remarks(m)}"
+    time = f"{seconds(m.seconds)} {spread(m)}".strip() if m.seconds is not None else "not timed"
+    if m.allocations is None:
+        allocated = f"allocations not counted ({m.missing.get('allocations', 'not watched')})"
+    elif not m.allocations:
+        allocated = "no allocations"
+    else:
+        noun = "allocation" if m.allocations == 1 else "allocations"
+        multiple = three((m.allocated_bytes or 0) / m.input_bytes).removesuffix(".00")
+        allocated = f"{count(m.allocations)} {noun} of {multiple} × the input ({size(m.allocated_bytes)})"
+    found = remarks(m) if m.status == "ok" else _seen(m)
+    if not m.input_changed:
+        found = "input unchanged" + (f", {found}" if found else "")
+    return f"{name}: {time}, {allocated}, {found}" + (", result unchecked" if m.status == "unchecked" else "")
 
 
 def group_title(m: Measurement) -> str:

@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+import numpy as np
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Measurement:
     """One case, measured. A figure that could not be had is None, and `missing` says why.
+
+    Prints as one line: time, allocations in multiples of the input, what became of the input.
 
     Attributes
     ----------
@@ -106,6 +110,19 @@ class Measurement:
     max_abs_error: float | None = None
     max_ulp: float | None = None
     instruments: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        from suite import format  # which knows of measurements
+
+        return format.line(self)
+
+    def __repr__(self) -> str:
+        return f"<{self}>"
+
+    @property
+    def input_bytes(self) -> int:
+        """Bytes of one input: the N of the tables."""
+        return (self.batch or 1) * self.height * self.width * self.channels * np.dtype(self.dtype).itemsize
 
     def to_dict(self) -> dict[str, Any]:
         """The flat object of the JSON contract."""

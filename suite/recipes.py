@@ -1,11 +1,13 @@
 """What is computed: each recipe's float64 reference, written from its formula.
 
 A reference is given channels-last images, values 0 to 255, whatever the layout of the case: the engine
-transposes. The constants are those of ``keras.applications.imagenet_utils.preprocess_input`` (Keras 3),
-whose three modes carry the names that the recipes have here.
+transposes. The constants of the first three are those of ``keras.applications.imagenet_utils.preprocess_input``
+(Keras 3), whose three modes carry the names that the recipes have here.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -39,6 +41,64 @@ def torch(x: np.ndarray) -> np.ndarray:
     return (x / 255.0 - np.array(TORCH_MEAN)) / np.array(TORCH_STD)
 
 
+@recipe("minmax", magnitude=255)
+def minmax(x: np.ndarray) -> np.ndarray:
+    """0 … 1 from the smallest to the largest value of the whole batch; 0 where all are equal."""
+    low, high = x.min(), x.max()
+    return (x - low) / (high - low if high > low else 1.0)
+
+
+@recipe("resize_scale", magnitude=255, dtype="float32")
+def resize_scale(x: np.ndarray) -> np.ndarray:
+    """Bilinear to 256×256 as ``tf.image.resize`` does it, without antialiasing; then scaled to −1 … 1."""
+    above, below, down = bilinear(x.shape[-3])
+    left, right, along = bilinear(x.shape[-2])
+    down, along = down[:, None, None], along[:, None]
+    rows = x[..., above, :, :] * (1 - down) + x[..., below, :, :] * down
+    pixels = rows[..., left, :] * (1 - along) + rows[..., right, :] * along
+    return pixels / 127.5 - 1.0
+
+
+@recipe("add", magnitude=510, inputs=2)
+def add(x: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """The sum of two batches, 0 … 510."""
+    a, b = x
+    return a + b
+
+
+#: Height and width of what `resize_scale` gives.
+RESIZED = 256
+
+#: The recipes that are one multiplication and one addition for each channel: factor and summand by channel of the
+#: result, and whether channels are reversed.
+AFFINE = {
+    "caffe": ((1.0,) * 3, tuple(-m for m in CAFFE_MEAN), True),
+    "tf": ((1 / 127.5,) * 3, (-1.0,) * 3, False),
+    "torch": (
+        tuple(1 / (255 * s) for s in TORCH_STD),
+        tuple(-m / s for m, s in zip(TORCH_MEAN, TORCH_STD, strict=True)),
+        False,
+    ),
+}
+
+
+def bilinear(length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where each of 256 pixels lies between those of an axis of `length`, with half-pixel centres.
+
+    Pixel i is at (i + 0.5) · length / 256 − 0.5, and no further than the first and the last.
+
+    Returns
+    -------
+    lower, upper : ndarray of intp, shape (256,)
+        The neighbours.
+    fraction : ndarray of float64, shape (256,)
+        The way from the one to the other, 0 … 1.
+    """
+    at = np.clip((np.arange(RESIZED) + 0.5) * (length / RESIZED) - 0.5, 0, length - 1)
+    lower = np.floor(at).astype(np.intp)
+    return lower, np.minimum(lower + 1, length - 1), at - lower
+
+
 def result_dtype(input_dtype: np.dtype | str) -> np.dtype:
     """The dtype that a result must have: float32 for integers, floats keep theirs."""
     dtype = np.dtype(input_dtype)
@@ -59,3 +119,8 @@ def channels_reversed(shape: tuple[int, ...]) -> tuple[slice, ...]:
     back = slice(None, None, -1)
     whole = slice(None)
     return (..., back) if shape[-1] == 3 else (..., back, whole, whole)  # type: ignore[return-value]
+
+
+def first(x: Any) -> Any:
+    """The first of a pair, or the one input that there is."""
+    return x[0] if isinstance(x, tuple) else x

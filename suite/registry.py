@@ -16,6 +16,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,13 +27,14 @@ if TYPE_CHECKING:
 
 WRITES = ("new", "out", "input")
 DTYPES = ("uint8", "float16", "float32", "float64")
+LAYOUTS = ("channels_last", "channels_first")
 DEVICES = ("cpu", "gpu")
 
 #: How long a user's file may take to import in the process that only looks what is in it, in seconds.
 _IMPORT_TIMEOUT = 120
 
 
-class RegistrationError(Exception):
+class RegistrationError(ValueError):
     """A recipe, a variant or a file of them that cannot be used; the message is one line."""
 
 
@@ -48,6 +50,10 @@ class Recipe:
         ``8 · eps(result dtype) · S``. None: the larger of 255 and the reference's own largest magnitude.
     source : str
         The module or the file that defines it.
+    inputs : {1, 2}
+        With two, whoever computes it is given a pair.
+    dtype : str or None
+        Of every result. None: float32 for integers, floats keep theirs.
     reference : callable
         float64 arrays of channels-last images in, a float64 array out. None where only the name travels.
     """
@@ -55,6 +61,8 @@ class Recipe:
     name: str
     magnitude: float | None
     source: str
+    inputs: int = 1
+    dtype: str | None = None
     reference: Callable[..., np.ndarray] | None = field(default=None, compare=False, repr=False)
 
 
@@ -71,6 +79,8 @@ class Variant:
         The input dtypes that it is for.
     devices : tuple of str
         The kinds of device it runs on; empty: all that its runtime knows.
+    layouts : tuple of str
+        The layouts that it is for.
     known : mapping of str to str
         Input dtype → the evidence that a library's path is known to be wrong, or to raise, for it.
     source : str
@@ -85,6 +95,7 @@ class Variant:
     writes: str
     accepts: tuple[str, ...]
     devices: tuple[str, ...]
+    layouts: tuple[str, ...]
     known: Mapping[str, str]
     source: str
     prepare: Callable[[Any], Callable[..., Any]] | None = field(default=None, compare=False, repr=False)
@@ -96,7 +107,7 @@ _source: list[str] = []  # what is being loaded, innermost last
 
 
 def recipe(
-    name: str | None = None, *, magnitude: float | None = None
+    name: str | None = None, *, magnitude: float | None = None, inputs: int = 1, dtype: str | None = None
 ) -> Callable[[Callable[..., np.ndarray]], Callable[..., np.ndarray]]:
     """Register a function as a recipe's reference: float64 channels-last images in, float64 out.
 
@@ -106,21 +117,29 @@ def recipe(
         The default is the function's name, with ``-`` for ``_``.
     magnitude : float, optional
         The largest magnitude of any intermediate in the formula over the input's range (0 to 255).
+    inputs : {1, 2}, optional
+        With two, the reference and every variant are given a pair of them.
+    dtype : str, optional
+        Of every result. The default is float32 for integers; floats keep theirs.
 
     Raises
     ------
     RegistrationError
-        If the name is taken.
+        If the name is taken, or a word is not one of those allowed.
     """
 
     if magnitude is not None and not (isinstance(magnitude, int | float) and 0 < magnitude < float("inf")):
         raise RegistrationError(f"a magnitude of {magnitude!r}: it is a finite number above 0")
+    if inputs not in (1, 2):
+        raise RegistrationError(f"a recipe of {inputs!r} inputs: it has 1 or 2")
+    if dtype is not None:
+        check_name("dtype", dtype, [name for name in DTYPES if name.startswith("float")])
 
     def register(reference: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
         chosen = _name("recipe", reference.__name__.replace("_", "-") if name is None else name)
         if chosen in recipes:
             raise RegistrationError(f"recipe '{chosen}' is defined twice")
-        recipes[chosen] = Recipe(chosen, magnitude, _where(reference), reference)
+        recipes[chosen] = Recipe(chosen, magnitude, _where(reference), inputs, dtype, reference)
         return reference
 
     return register
@@ -134,6 +153,7 @@ def variant(
     accepts: Iterable[str] = DTYPES,
     name: str | None = None,
     devices: Iterable[str] = (),
+    layouts: Iterable[str] = LAYOUTS,
     known: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[[Any], Callable[..., Any]]], Callable[[Any], Callable[..., Any]]]:
     """Register ``prepare(example)``, which returns ``call(x)`` or, for ``writes="out"``, ``call(x, out)``.
@@ -152,6 +172,8 @@ def variant(
         The default is the function's name, with ``-`` for ``_``.
     devices : iterable of {"cpu", "gpu"}, optional
         The default is every device the runtime knows.
+    layouts : iterable of {"channels_last", "channels_first"}, optional
+        The default is both.
     known : mapping, optional
         Input dtype → evidence that this path of a library is wrong or raises.
 
@@ -160,7 +182,7 @@ def variant(
     RegistrationError
         If a word is not one of those allowed or the name is taken for this recipe.
     """
-    accepts, devices = _words(accepts), _words(devices)
+    accepts, devices, layouts = _words(accepts), _words(devices), _words(layouts)
     _name("recipe", recipe)
     _name("runtime", runtime)
     check_name("writes", writes, WRITES)
@@ -172,13 +194,15 @@ def variant(
         check_name("dtype", dtype, DTYPES)
     for device in devices:
         check_name("device", device, DEVICES)
+    for layout in layouts:
+        check_name("layout", layout, LAYOUTS)
 
     def register(prepare: Callable[[Any], Callable[..., Any]]) -> Callable[[Any], Callable[..., Any]]:
         chosen = _name("variant", prepare.__name__.replace("_", "-") if name is None else name)
         if (recipe, chosen) in variants:
             raise RegistrationError(f"variant '{chosen}' of recipe '{recipe}' is defined twice")
         variants[recipe, chosen] = Variant(
-            chosen, recipe, runtime, writes, accepts, devices, dict(known or {}), _where(prepare), prepare
+            chosen, recipe, runtime, writes, accepts, devices, layouts, dict(known or {}), _where(prepare), prepare
         )
         return prepare
 
@@ -215,9 +239,20 @@ def load(source: str) -> None:
     RegistrationError
         If it is a file that is not there.
     """
-    if not source.endswith(".py"):
+    if ships(source):
         importlib.import_module(source)
         return
+    _source.append(source)
+    try:
+        if source.endswith(".py"):
+            _load_file(source)
+        else:
+            importlib.import_module(source)
+    finally:
+        _source.pop()
+
+
+def _load_file(source: str) -> None:
     path = Path(source)
     if not path.is_file():
         raise RegistrationError(f"no file {source}")
@@ -228,11 +263,12 @@ def load(source: str) -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     sys.path.insert(0, str(path.parent))  # so that it can import what lies beside it, as a script can
-    _source.append(source)
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        _source.pop()
+    spec.loader.exec_module(module)
+
+
+def ships(source: str) -> bool:
+    """Whether a module is one of copycost's own."""
+    return not source.endswith(".py") and source.partition(".")[0] == "suite"
 
 
 def runtimes() -> tuple[str, ...]:
@@ -261,6 +297,11 @@ def load_shipped() -> None:
         load(f"suite.variants.{name}")
 
 
+def plugins() -> tuple[str, ...]:
+    """The modules that installed packages name as having variants: their entry points ``copycost.variants``."""
+    return tuple(dict.fromkeys(point.module for point in entry_points(group="copycost.variants")))
+
+
 def child_environment() -> dict[str, str]:
     """The environment of a process that is to import this very package, wherever it runs from."""
     here = str(Path(__file__).parent.parent)
@@ -268,15 +309,13 @@ def child_environment() -> dict[str, str]:
 
 
 def describe(source: str) -> tuple[list[Recipe], list[Variant]]:
-    """What a user's file defines, learned in a process of its own: whatever importing it does stays there.
+    """What a user's file or module defines, learned in a process of its own: what importing it does stays there.
 
     Raises
     ------
     RegistrationError
         If it does not import, with the line that its traceback ends in.
     """
-    if not source.endswith(".py"):
-        raise RegistrationError(f"{source} is not a .py file")
     with tempfile.TemporaryFile() as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "suite.registry", source, str(file.fileno())],
@@ -303,9 +342,8 @@ def describe(source: str) -> tuple[list[Recipe], list[Variant]]:
         raise RegistrationError(f"{source} ended the process that imported it (status {status})")
     if answer["error"]:
         raise RegistrationError(answer["error"])
-    found = [
-        Variant(**{**v, "accepts": tuple(v["accepts"]), "devices": tuple(v["devices"])}) for v in answer["variants"]
-    ]
+    several = ("accepts", "devices", "layouts")
+    found = [Variant(**v | {name: tuple(v[name]) for name in several}) for v in answer["variants"]]
     return [Recipe(**r) for r in answer["recipes"]], found
 
 

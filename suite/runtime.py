@@ -8,11 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from suite.measure.allocations import Event
+from suite.engine.allocations import Event
 
 
 class Unavailable(Exception):
     """Raised by a runtime's `start` where it cannot run here; the message is the reason for the skip."""
+
+
+class Gone(Exception):
+    """Raised by a runtime's `to_numpy` and `extent` for an array that a call has consumed."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Runtime:
         a new one if it cannot be written to. Nobody else holds the memory that it then has.
     to_numpy : callable
         ``to_numpy(result)``: the values at this moment as a NumPy array, which may share the result's memory.
-        Raises TypeError, saying what it was given, for what is no array.
+        Raises TypeError, saying what it was given, for what is no array, and `Gone` for one that is used up.
     extent : callable
         ``extent(array)``: first and last address + 1 of its memory, None if that cannot be known.
     contiguous : callable

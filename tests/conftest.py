@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -13,11 +14,14 @@ from typing import Any
 import pytest
 
 from suite import devices, images, registry
-from suite.cases import Axes, expand
-from suite.measure.session import Plan, Session
+from suite.cases import select
+from suite.engine.session import Plan, Session
 from suite.measurement import Measurement
 
 registry.load_shipped()
+
+# Where the tests run in the background of a shell, Ctrl-C is ignored by all that they start, unless it is not here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 BAD = Path(__file__).with_name("bad_variants.py")
 
@@ -31,7 +35,7 @@ def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def copycost(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run the command in an empty folder and give what came of it."""
 
     def run(*args: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -60,17 +64,15 @@ def measure(
     blocks: int = 3,
     budget: float = 1.0,
     timeout: float = 120.0,
+    image: images.Photographs | None = None,
 ) -> Iterator[Measurement]:
     """Measure with as little timing as there can be, unless more is asked for."""
-    found_recipes, found_variants = dict(registry.recipes), list(registry.variants.values())
-    for file in files:
-        more_recipes, more_variants = registry.describe(str(file))
-        found_recipes |= {r.name: r for r in more_recipes}
-        found_variants += more_variants
-    axes = Axes(recipes, batches, (size,), dtypes, layouts)
-    cases = expand(axes, found_variants, found_recipes, only_variants=variants, only_devices=devices_)
+    cases = select(
+        recipes=recipes, variants=variants, devices=devices_, batches=batches, sizes=(size,), dtypes=dtypes,
+        layouts=layouts, files=files,
+    )  # fmt: skip
     plan = Plan(devices.cpus(), blocks, budget, timeout, devices.gpus()[1])
-    with Session(plan, found_recipes, images.read()) as session:
+    with Session(plan, image or images.read()) as session:
         yield from session.measure(cases)
 
 

@@ -14,7 +14,7 @@ import pytest
 from conftest import by_variant, measure
 
 from suite import registry
-from suite.measure.allocations import Event, Tally, add, middle, tally, trace_host
+from suite.engine.allocations import Event, Tally, add, middle, tally, trace_host
 from suite.measurement import Measurement
 
 # Requests, total, peak and what is kept, in arrays of N bytes, for recipe tf on float32 in the steady state.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from suite.measure.audit import judge, overlap, same
+from suite.engine.audit import judge, overlap, same
 
 F32 = np.dtype("float32")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from suite import registry
-from suite.measure.audit import judge
+from suite.engine.audit import judge
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 8, 6, 3)).astype(np.float64)
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from suite.measure.sampling import _T975, estimate
+from suite.engine.sampling import _T975, estimate
 
 
 @pytest.mark.parametrize("blocks", [3, 5, 7, 12])

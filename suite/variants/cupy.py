@@ -7,12 +7,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from suite.measure.allocations import Event
+from suite.engine.allocations import Event
 from suite.recipes import (
     CAFFE_MEAN,
+    RESIZED,
     TORCH_MEAN,
     TORCH_STD,
+    bilinear,
     channels_reversed,
+    first,
     per_channel,
     result_dtype,
 )
@@ -114,11 +117,11 @@ RUNTIME = Runtime(
 
 
 class Formula(NamedTuple):
-    """A recipe in CuPy: as statements, into a buffer, and as one elementwise kernel."""
+    """A recipe in CuPy: as statements, into a buffer, and as one elementwise kernel (None for a reduction)."""
 
     statements: Callable[[Any], Any]
     into: Callable[[Any, Any], Any]
-    fused: Callable[[Any], Any]
+    fused: Callable[[Any], Any] | None = None
 
 
 def tf(x: Any) -> Formula:
@@ -187,6 +190,115 @@ def torch(x: Any) -> Formula:
     return Formula(statements, into, lambda x: kernel(x, mean, std, cupy.empty(x.shape, dtype)))
 
 
+def minmax(x: Any) -> Formula:
+    """(x − smallest) / (largest − smallest), 0 where they are equal. Both stay on the device."""
+    import cupy
+
+    dtype = result_dtype(x.dtype)
+
+    def extremes(x):
+        low = x.min()
+        span = (x.max() - low).astype(dtype)
+        return low, cupy.where(span == 0, dtype.type(1), span)
+
+    def statements(x):
+        low, span = extremes(x)
+        centred = x - low  # of x's own dtype: no value is below the smallest
+        return centred / span
+
+    def into(x, out):
+        low, span = extremes(x)
+        cupy.subtract(x, low, out=out)
+        cupy.divide(out, span, out=out)
+        return out
+
+    return Formula(statements, into)
+
+
+#: One pixel of `resize_scale` from its four neighbours; ``i`` counts the result's elements.
+_RESIZE = """
+const int c = channels_last ? i % 3 : (i / (SIZE * SIZE)) % 3;
+const int column = (channels_last ? i / 3 : i) % SIZE;
+const int row = (channels_last ? i / (3 * SIZE) : i / SIZE) % SIZE;
+const long long image = i / (3 * SIZE * SIZE);
+const float down = min(max((row + 0.5f) * (height / float(SIZE)) - 0.5f, 0.0f), height - 1.0f);
+const float along = min(max((column + 0.5f) * (width / float(SIZE)) - 0.5f, 0.0f), width - 1.0f);
+const int above = int(down), below = min(above + 1, height - 1);
+const int left = int(along), right = min(left + 1, width - 1);
+const long long step = channels_last ? 3 : 1;
+const long long first = image * 3 * height * width + (channels_last ? c : (long long)c * height * width);
+const float top_left = x[first + ((long long)above * width + left) * step];
+const float top_right = x[first + ((long long)above * width + right) * step];
+const float bottom_left = x[first + ((long long)below * width + left) * step];
+const float bottom_right = x[first + ((long long)below * width + right) * step];
+const float top = top_left + (top_right - top_left) * (along - left);
+const float bottom = bottom_left + (bottom_right - bottom_left) * (along - left);
+y = (top + (bottom - top) * (down - above)) / 127.5f - 1.0f;
+""".replace("SIZE", str(RESIZED))
+
+
+def resize_scale(x: Any) -> Formula:
+    """Bilinear to 256×256: between rows, then between columns; then x / 127.5 − 1. All in float32."""
+    import cupy
+
+    last = x.shape[-1] == 3
+    rows, columns = (-3, -2) if last else (-2, -1)
+    scale, one = np.float32(127.5), np.float32(1)
+    result = list(x.shape)
+    result[rows] = result[columns] = RESIZED
+
+    def weights(axis):
+        lower, upper, fraction = bilinear(x.shape[axis])
+        shape = (RESIZED, *[1] * (-axis - 1))
+        return cupy.asarray(lower), cupy.asarray(upper), cupy.asarray(fraction.astype(np.float32).reshape(shape))
+
+    vertical, horizontal = weights(rows), weights(columns)
+
+    def between(x, weights, axis):
+        lower, upper, fraction = weights
+        first = cupy.take(x, lower, axis)
+        return first + (cupy.take(x, upper, axis) - first) * fraction
+
+    def resized(x):
+        return between(between(x.astype(np.float32, copy=False), vertical, rows), horizontal, columns)
+
+    def statements(x):
+        scaled = resized(x) / scale
+        return scaled - one
+
+    def into(x, out):
+        cupy.divide(resized(x), scale, out=out)
+        cupy.subtract(out, one, out=out)
+        return out
+
+    kernel = cupy.ElementwiseKernel(
+        "raw T x, int32 height, int32 width, bool channels_last", "float32 y", _RESIZE, "copycost_resize_scale"
+    )
+
+    def fused(x):
+        return kernel(x, x.shape[rows], x.shape[columns], last, cupy.empty(result, np.float32))
+
+    return Formula(statements, into, fused)
+
+
+def add(x: tuple[Any, Any]) -> Formula:
+    """a + b."""
+    import cupy
+
+    dtype = result_dtype(x[0].dtype)
+
+    def statements(x):
+        a, b = x
+        return cupy.add(a, b, dtype=dtype)
+
+    def into(x, out):
+        a, b = x
+        return cupy.add(a, b, out=out, dtype=dtype)
+
+    kernel = cupy.ElementwiseKernel("T a, T b", "R y", "y = R(a) + R(b)", "copycost_add")
+    return Formula(statements, into, lambda x: kernel(*x, cupy.empty(x[0].shape, dtype)))
+
+
 def _register(recipe: str, formula: Callable[[Any], Formula]) -> None:
     @variant(recipe=recipe, runtime="cupy", writes="new")
     def cupy_new(example):
@@ -196,15 +308,30 @@ def _register(recipe: str, formula: Callable[[Any], Formula]) -> None:
     def cupy_out(example):
         return formula(example).into
 
+    if recipe != "minmax":  # a reduction is no elementwise kernel
+
+        @variant(recipe=recipe, runtime="cupy", writes="new")
+        def cupy_fused(example):
+            return formula(example).fused
+
     @variant(recipe=recipe, runtime="cupy", writes="input")
     def cupy_inplace(example):
         into = formula(example).into
-        return lambda x: into(x, x)
-
-    @variant(recipe=recipe, runtime="cupy", writes="new")
-    def cupy_fused(example):
-        return formula(example).fused
+        return (lambda x: into(x, x[0])) if isinstance(example, tuple) else lambda x: into(x, x)
 
 
-for _recipe, _formula in {"caffe": caffe, "tf": tf, "torch": torch}.items():
+def register_expression(recipe: str, function: Callable[..., Any], constants: list[np.ndarray]) -> None:
+    """Register ``function(x, *constants)``, for images with channels last."""
+
+    @variant(recipe=recipe, runtime="cupy", writes="new", layouts="channels_last")
+    def cupy_expression(example):
+        import cupy
+
+        bound = [cupy.asarray(constant, result_dtype(first(example).dtype)) for constant in constants]
+        return lambda x: function(x, *bound)
+
+
+for _recipe, _formula in {
+    "caffe": caffe, "tf": tf, "torch": torch, "minmax": minmax, "resize_scale": resize_scale, "add": add,
+}.items():  # fmt: skip
     _register(_recipe, _formula)

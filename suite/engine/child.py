@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from time import monotonic
 from typing import Any
 
-from suite.measure.block import one_line
+from suite.engine.block import one_line
 
 #: How long a runtime and a user's file may take to import, in seconds.
 _IMPORT_TIMEOUT = 300
@@ -52,7 +52,7 @@ class Zygote:
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "suite.measure.zygote", str(theirs.fileno()), self.runtime, self.source],
+            [sys.executable, "-m", "suite.engine.zygote", str(theirs.fileno()), self.runtime, self.source],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter, perf_counter_ns
@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from suite import registry
-from suite.measure import clock
-from suite.measure.allocations import (
+from suite.engine import clock
+from suite.engine.allocations import (
     WINDOWS,
     Event,
     Tally,
@@ -22,7 +22,11 @@ from suite.measure.allocations import (
     tally,
     trace_host,
 )
-from suite.measure.audit import Verdict, judge, overlap, same
+from suite.engine.audit import Verdict, judge, overlap, same
+from suite.runtime import Gone, Runtime, Unavailable
+
+#: Name, array and addresses of what a call is given.
+_Places = list[tuple[str, Any, tuple[int, int] | None]]
 
 #: Calls in an audit, over the inputs of the case in turn.
 AUDIT_CALLS = 20
@@ -39,8 +43,8 @@ class BlockJob:
     ----------
     source, recipe, variant, runtime, writes, device : str
     threads : int
-    inputs : tuple of str
-        ``.npy`` files with the inputs, in the case's dtype and layout.
+    inputs : tuple of tuple of str
+        ``.npy`` files with the inputs, in the case's dtype and layout; a recipe of two has two each time.
     references : tuple of str
         ``.npy`` files with the float64 reference of each.
     dtype : str
@@ -56,14 +60,42 @@ class BlockJob:
     writes: str
     device: str
     threads: int
-    inputs: tuple[str, ...]
+    inputs: tuple[tuple[str, ...], ...]
     references: tuple[str, ...]
     dtype: str
     magnitude: float | None
 
     def start(self) -> Block:
         """Choose the device and prepare the call."""
-        return Block(self)
+        runtime = registry.runtime(self.runtime)
+        runtime.start(self.device, self.threads)
+        prepare = registry.variants[self.recipe, self.variant].prepare
+        assert prepare is not None  # it was registered in this process
+        references = [np.load(name, mmap_mode="r") for name in self.references]
+        # Not a number, so that an element that is never written to is seen.
+        nothing = np.full(references[0].shape, np.nan, self.dtype) if self.writes == "out" else None
+        return Block(
+            runtime,
+            prepare,
+            self.writes,
+            self.device,
+            [tuple(np.load(name, mmap_mode="r") for name in one) for one in self.inputs],
+            Truth(references, np.dtype(self.dtype), self.magnitude),
+            nothing,
+        )
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What results must be: the float64 reference of each input, the dtype, and the S of the tolerance."""
+
+    references: list[np.ndarray]
+    dtype: np.dtype
+    magnitude: float | None
+
+    def judge(self, k: int, result: np.ndarray, ulp: bool = True) -> Verdict:
+        """Compare a result with the reference of input `k`."""
+        return judge(result, self.references[k], self.dtype, self.magnitude, ulp)
 
 
 @dataclass(frozen=True)
@@ -118,40 +150,55 @@ class Wrong(Exception):
 
 
 class Block:
-    """One prepared call and its arrays."""
+    """One prepared call and its arrays.
 
-    def __init__(self, job: BlockJob) -> None:
-        self.job = job
-        self.runtime = registry.runtime(job.runtime)
-        self.runtime.start(job.device, job.threads)
-        self.pixels = [np.load(name, mmap_mode="r") for name in job.inputs]
-        self.references = [np.load(name, mmap_mode="r") for name in job.references]
-        self.dtype = np.dtype(job.dtype)
-        self.pristine = self.runtime.array(self.pixels[0], False)
-        self.x: Any = None
-        self.out: Any = None
-        if job.writes == "out":
-            # Not a number, so that an element that is never written to is seen.
-            self.nothing = np.full(self.references[0].shape, np.nan, self.dtype)
-            self.out = self.runtime.array(self.nothing, True)
-        prepare = registry.variants[job.recipe, job.variant].prepare
-        assert prepare is not None  # it was registered in this process
-        self.call: Callable[..., Any] = prepare(self._input(0))
+    Parameters
+    ----------
+    runtime : Runtime
+    prepare : callable
+        Given an input, returns the call.
+    writes, device : str
+    pixels : list of tuple of ndarray
+        The values of each input: one array, or two.
+    truth : Truth or None
+        None where there is no reference.
+    nothing : ndarray or None
+        What an `out` holds before a call; None where the call is given none.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        prepare: Callable[[Any], Callable[..., Any]],
+        writes: str,
+        device: str,
+        pixels: list[tuple[np.ndarray, ...]],
+        truth: Truth | None,
+        nothing: np.ndarray | None,
+    ) -> None:
+        self.runtime, self.writes, self.device = runtime, writes, device
+        self.pixels, self.truth, self.nothing = pixels, truth, nothing
+        self.pristine = self._arrays(0, False)
+        self.x: tuple[Any, ...] = ()
+        self.out = runtime.array(nothing, True) if nothing is not None else None
+        self.call: Callable[..., Any] = prepare(_given(self._input(0)))
         if not callable(self.call):
             raise TypeError(f"prepare returned {type(self.call).__name__}, not a function")
         self.last: Any = None
         self.changes = False
         self.most_calls: float = clock.MOST_CALLS
 
-    def audit(self) -> Audit:
+    def audit(self, calls: int = AUDIT_CALLS) -> Audit:
         """Call on every input in turn, in new arrays and again in the same one, and compare all there is to compare."""
-        scratch = np.empty(self.references[0].shape, self.dtype)
-        nothing = self.runtime.array(self.nothing, False) if self.out is not None else None
-        pristine = [self.pristine, *(self.runtime.array(pixels, False) for pixels in self.pixels[1:])]
+        scratch = np.empty(self.truth.references[0].shape, self.truth.dtype) if self.truth else np.empty(0)
+        nothing = self.runtime.array(self.nothing, False) if self.nothing is not None else None
+        pristine = [self.pristine, *(self._arrays(k, False) for k in range(1, len(self.pixels)))]
         right: dict[int, np.ndarray] = {}
         held: Any = None
         found = Audit("ok", None, max_abs_error=0.0, max_ulp=0.0)
-        for i in range(AUDIT_CALLS):
+        if self.truth is None:
+            found = Audit("unchecked", "no reference was given")
+        for i in range(calls):
             k = i % len(self.pixels)
             at = f" (call {i + 1})"
             try:
@@ -159,12 +206,13 @@ class Block:
                     self.x = self._input(k)
                 else:
                     # The same array with other pixels: what remembers an answer by the array gives the old one.
-                    self.x = self.runtime.restore(self.x, pristine[k])
+                    self.x = self._restore(pristine[k])
                 if self.out is not None:
                     self.out = self.runtime.restore(self.out, nothing)
                 self.runtime.fence()
             except BaseException as exception:  # a call may have made its array read-only, or another shape
                 return replace(found, status="failed", reason=f"{describe(exception)} as its array was restored" + at)
+            places = self._places()
             try:
                 result = self._result(self.call(*self._args()))
             except BaseException as exception:  # a variant may raise anything
@@ -174,54 +222,64 @@ class Block:
                 snapshot = _copy(self.runtime.to_numpy(result), scratch)
             except TypeError as exception:
                 return replace(_unjudged(found), status="wrong", reason=str(exception) + at)
-            found = self._look(found, result, self.pixels[k])
-            verdict = Verdict(None)
-            if k not in right or not same(snapshot, right[k]):
-                verdict = judge(snapshot, self.references[k], self.dtype, self.job.magnitude)
+            found = self._look(found, result, k, places)
+            reason = None
+            if self.truth is not None and (k not in right or not same(snapshot, right[k])):
+                verdict = self.truth.judge(k, snapshot)
+                reason = verdict.reason
                 found = replace(
                     found,
                     max_abs_error=_larger(found.max_abs_error, verdict.max_abs_error),
                     max_ulp=_larger(found.max_ulp, verdict.max_ulp),
                 )
-                if k not in right:
-                    right[k] = snapshot.copy()
-            reason = verdict.reason or self._misplaced(result, self.references[k])
+            right.setdefault(k, snapshot.copy())
+            reason = reason or self._misplaced(result, k, snapshot, places)
             if held is not None and not reason and not same(self.runtime.to_numpy(held), right[0]):
                 reason = "an earlier result was changed by a later call"
             held = result if i == 0 and found.result_shares == "nothing" else None
             if i > 0:
-                self._spoil(result)
+                self._spoil(result, places)
             result = None
             if reason:
                 return replace(found, status="wrong", reason=reason + at)
         return found
 
-    def _look(self, found: Audit, result: Any, pixels: np.ndarray) -> Audit:
+    def _look(self, found: Audit, result: Any, k: int, places: _Places) -> Audit:
         """What a result is and what became of the input, added to what was found before."""
-        shares = self._shares(result)
-        changed = not same(self.runtime.to_numpy(self.x), pixels)
+        shares = self._shares(result, places)
         return replace(
             found,
-            input_changed=bool(found.input_changed) or changed,
+            input_changed=bool(found.input_changed) or self._changed(k),
             result_shares=shares if shares != "nothing" else found.result_shares or shares,
             result_dtype=str(self.runtime.to_numpy(result).dtype),
             result_contiguous=found.result_contiguous is not False and self.runtime.contiguous(result),
         )
 
-    def _spoil(self, result: Any) -> None:
-        """Write over a result that belongs to the caller: what gives it again, as an answer it remembers, is found."""
-        belongs = self.job.writes == "new" and self._shares(result) == "nothing"
-        if belongs and isinstance(result, np.ndarray) and result.flags.writeable:
-            result.fill(np.nan)
+    def _changed(self, k: int) -> bool:
+        """Whether the input is no longer what it was."""
+        try:
+            return not all(map(same, map(self.runtime.to_numpy, self.x), self.pixels[k]))
+        except Gone:
+            return True
 
-    def _misplaced(self, result: Any, reference: np.ndarray) -> str | None:
+    def _spoil(self, result: Any, places: _Places) -> None:
+        """Write over a result that belongs to the caller: what gives it again, as an answer it remembers, is found."""
+        if self.writes == "new" and self._shares(result, places) == "nothing":
+            values = self.runtime.to_numpy(result)
+            if values.flags.writeable and values.dtype.kind == "f":
+                values.fill(np.nan)
+
+    def _misplaced(self, result: Any, k: int, snapshot: np.ndarray, places: _Places) -> str | None:
         """Why the place that the variant writes to does not hold the result, or None."""
-        if self.job.writes == "new" or self._shares(result) == self.job.writes:
+        if self.writes == "new" or self._shares(result, places) == self.writes:
             return None
-        held = self.runtime.to_numpy(self._target())
-        if judge(held, reference, self.dtype, self.job.magnitude, ulp=False).reason is None:
+        try:
+            held = self.runtime.to_numpy(self._target())
+        except Gone:
+            held = np.empty(0)
+        if self.truth.judge(k, held, ulp=False).reason is None if self.truth else same(held, snapshot):
             return None
-        return "the result is not in the " + ("buffer that it was given" if self.job.writes == "out" else "input")
+        return "the result is not in the " + ("buffer that it was given" if self.writes == "out" else "input")
 
     def allocations(self) -> Traced:
         """Trace a few steady calls, each on an input of its own, with every instrument in turn."""
@@ -274,34 +332,49 @@ class Block:
             last = self.runtime.to_numpy(self.last)
         except TypeError as exception:
             raise Wrong(f"{exception} (in the last timed call)") from None
-        verdict = judge(last, self.references[0], self.dtype, self.job.magnitude, ulp=False)
-        if verdict.reason:
-            raise Wrong(f"{verdict.reason} (in the last timed call)")
-        if not self.changes and not same(self.runtime.to_numpy(self.x), self.pixels[0]):
+        reason = self.truth.judge(0, last, ulp=False).reason if self.truth else None
+        if reason:
+            raise Wrong(f"{reason} (in the last timed call)")
+        if not self.changes and self._changed(0):
             raise Wrong("the input was changed by the timed calls, and not by the first ones")
 
-    def _input(self, k: int) -> Any:
-        return self.runtime.array(self.pixels[k], self.job.writes == "input")
+    def _arrays(self, k: int, mutable: bool) -> tuple[Any, ...]:
+        """Input `k` in new arrays; of two, what is written over is the first."""
+        return tuple(self.runtime.array(one, mutable and i == 0) for i, one in enumerate(self.pixels[k]))
 
-    def _shared_input(self) -> Any:
+    def _input(self, k: int) -> tuple[Any, ...]:
+        return self._arrays(k, self.writes == "input")
+
+    def _restore(self, pristine: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(map(self.runtime.restore, self.x, pristine))
+
+    def _shared_input(self) -> tuple[Any, ...]:
         """The pristine input itself: no call has been seen to change it. A variable is never shared."""
-        return self._input(0) if self.job.writes == "input" else self.pristine
+        return self._input(0) if self.writes == "input" else self.pristine
 
     def _args(self) -> tuple[Any, ...]:
-        return (self.x,) if self.out is None else (self.x, self.out)
+        return (_given(self.x),) if self.out is None else (_given(self.x), self.out)
 
     def _target(self) -> Any:
-        return self.x if self.out is None else self.out
+        return self.x[0] if self.out is None else self.out
 
     def _result(self, returned: Any) -> Any:
         """What a call gave: what it returned or, where that is nothing, what it was to write to."""
-        return self._target() if returned is None and self.job.writes != "new" else returned
+        return self._target() if returned is None and self.writes != "new" else returned
 
-    def _shares(self, result: Any) -> str:
-        for name, array in (("input", self.x), ("out", self.out)):
-            if array is not None and (
-                result is array or overlap(self.runtime.extent(result), self.runtime.extent(array))
-            ):
+    def _places(self) -> _Places:
+        """Where the arrays of a call lie before it: afterwards one of them may be gone."""
+        named = [("input", array) for array in self.x] + ([("out", self.out)] if self.out is not None else [])
+        return [(name, array, self.runtime.extent(array)) for name, array in named]
+
+    def _shares(self, result: Any, places: _Places) -> str:
+        where = self.runtime.extent(result)
+        for name, array, before in places:
+            try:
+                place = self.runtime.extent(array)
+            except Gone:
+                place = before
+            if result is array or overlap(where, place):
                 return name
         return "nothing"
 
@@ -317,7 +390,7 @@ class Block:
         return Sample(timed / n * 1e-9, n, reset * 1e-9)
 
     def _restored(self) -> tuple[Any, ...]:
-        self.x = self.runtime.restore(self.x, self.pristine)
+        self.x = self._restore(self.pristine)
         return self._args()
 
     def _most_per_sample(self) -> int:
@@ -340,7 +413,7 @@ class Block:
             for i in range(windows):
                 result, events = self.runtime.trace(self._fenced_call(i))
                 traces.append(events)
-                kept = 0 if self.job.writes != "new" else _nbytes(result)
+                kept = 0 if self.writes != "new" else _nbytes(result)
                 result = None
             instruments.append(self.runtime.instrument)
             leaked += max(0, tally(traces[-1]).retained_bytes - kept)
@@ -362,12 +435,12 @@ class Block:
                 # Two instruments, two calls: how their peaks fall together is not known.
                 unequal["peak_bytes"] = [max(peaks), sum(peaks)]
             ranges |= {f"host_{name}": both for name, both in unequal.items()}
-        device_or_none = device if self.job.device != "cpu" else None
+        device_or_none = device if self.device != "cpu" else None
         return Traced(total, device_or_none, ranges, leaked, tuple(instruments), missing), agree
 
     def _fenced_call(self, i: int) -> Callable[[], Any]:
         """A call on a fresh input, made now and not when it is called."""
-        x = self._input(i % len(self.pixels))
+        x = _given(self._input(i % len(self.pixels)))
         args = (x,) if self.out is None else (x, self.out)
         call, fence = self.call, self.runtime.fence
 
@@ -377,6 +450,11 @@ class Block:
             return result
 
         return run
+
+
+def _given(x: tuple[Any, ...]) -> Any:
+    """What a call is given: the one input, or the pair."""
+    return x[0] if len(x) == 1 else x
 
 
 @dataclass(frozen=True)
@@ -389,7 +467,7 @@ class ReferenceJob:
     source: str
     recipe: str
     layout: str
-    inputs: tuple[str, ...]
+    inputs: tuple[tuple[str, ...], ...]
     references: tuple[str, ...]
 
     def start(self) -> None:
@@ -402,21 +480,32 @@ class ReferenceJob:
         """
         reference = registry.recipes[self.recipe].reference
         assert reference is not None  # it was registered in this process
-        for source, target in zip(self.inputs, self.references, strict=True):
-            x = np.load(source).astype(np.float64)
-            if self.layout == "channels_first":
-                x = np.moveaxis(x, -3, -1)
-            returned = reference(x)
-            y = np.asarray(returned)
-            if y.dtype.kind not in "fiu" or not y.size:
-                what = "an empty array" if not y.size else y.dtype if y.dtype.kind != "O" else type(returned).__name__
-                raise ValueError(f"it returned {what}, not real numbers")
-            y = y.astype(np.float64)
-            if not np.isfinite(y).all():
-                raise ValueError("it is not finite everywhere")
-            if self.layout == "channels_first":
-                y = np.moveaxis(y, -1, -3)
-            np.save(target, np.ascontiguousarray(y))
+        for sources, target in zip(self.inputs, self.references, strict=True):
+            np.save(target, refer(reference, [np.load(source) for source in sources], self.layout))
+
+
+def refer(reference: Callable[..., Any], pixels: Sequence[np.ndarray], layout: str) -> np.ndarray:
+    """The float64 reference of an input, in its layout.
+
+    Raises
+    ------
+    ValueError
+        Where the reference does not return a finite array.
+    """
+    x = [one.astype(np.float64) for one in pixels]
+    if layout == "channels_first":
+        x = [np.moveaxis(one, -3, -1) for one in x]
+    returned = reference(_given(tuple(x)))
+    y = np.asarray(returned)
+    if y.dtype.kind not in "fiu" or not y.size:
+        what = "an empty array" if not y.size else y.dtype if y.dtype.kind != "O" else type(returned).__name__
+        raise ValueError(f"it returned {what}, not real numbers")
+    y = y.astype(np.float64)
+    if not np.isfinite(y).all():
+        raise ValueError("it is not finite everywhere")
+    if layout == "channels_first" and y.ndim >= 3:
+        y = np.moveaxis(y, -1, -3)
+    return np.ascontiguousarray(y)
 
 
 @dataclass(frozen=True)
@@ -457,8 +546,6 @@ def serve(connection: Any) -> None:
     A request is ``("open", job)`` or a method's name with its arguments; the answer ``("ok", value, seconds)``,
     ``("skipped" | "wrong" | "failed", reason, seconds)``.
     """
-    from suite.runtime import Unavailable
-
     server: Any = None
     process = os.getpid()
     while True:

@@ -20,7 +20,7 @@ import sys
 from multiprocessing.connection import Connection
 
 from suite import registry
-from suite.measure.block import describe, serve
+from suite.engine.block import describe, serve
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -36,7 +36,7 @@ def main(control_fd: int, runtime: str, source: str) -> None:
         if importlib.util.find_spec("memray"):
             importlib.import_module("memray")
         threads = _threads()
-        if source.endswith(".py"):  # what ships is registered already
+        if not registry.ships(source):  # else it is registered already
             registry.load(source)
     except BaseException as exception:  # a user's file may raise anything
         messages.send(("failed", f"importing for {runtime}: {describe(exception)}"))

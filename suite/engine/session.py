@@ -24,14 +24,12 @@ from typing import Any
 import numpy as np
 
 from suite import images, registry
-from suite.cases import Case, as_row, child_bytes, shared_bytes, skip_reason
-from suite.measure.allocations import Tally
-from suite.measure.block import Audit, BlockJob, CopyJob, Ready, ReferenceJob, Sample, Traced, free_memory
-from suite.measure.child import CaseEnded, Child, Zygote
-from suite.measure.sampling import FEWEST_BLOCKS, ROUNDS, estimate
-from suite.measurement import FIGURES, Measurement
-from suite.recipes import result_dtype
-from suite.registry import Recipe
+from suite.cases import Case, as_row, child_bytes, misfit, shared_bytes, skip_reason, too_large
+from suite.engine import figures
+from suite.engine.block import Audit, BlockJob, CopyJob, Ready, ReferenceJob, Sample, Traced, free_memory
+from suite.engine.child import CaseEnded, Child, Zygote
+from suite.engine.sampling import FEWEST_BLOCKS, ROUNDS
+from suite.measurement import Measurement
 
 #: Inputs that a case is audited on.
 INPUTS = 3
@@ -56,9 +54,14 @@ _THREAD_VARIABLES = (
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
     "NUMEXPR_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "NPROC",  # JAX: the threads of XLA on the CPU
     "TF_NUM_INTRAOP_THREADS",
     "TF_NUM_INTEROP_THREADS",
 )
+
+#: Names of the files with the inputs, one or two each time, and with the references.
+_Files = tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]
 
 #: Where a session's time can go, as the report at its end names it.
 SPENDING = (
@@ -147,7 +150,6 @@ class Session:
     Parameters
     ----------
     plan : Plan
-    recipes : mapping of str to Recipe
     photographs : Photographs
     on_case : callable, optional
         ``on_case(case, doing)``, as a case is taken up, from any thread.
@@ -156,11 +158,10 @@ class Session:
     def __init__(
         self,
         plan: Plan,
-        recipes: dict[str, Recipe],
         photographs: images.Photographs,
         on_case: Callable[[Case, str], None] = lambda case, doing: None,
     ) -> None:
-        self.plan, self.recipes, self.photographs, self.on_case = plan, recipes, photographs, on_case
+        self.plan, self.photographs, self.on_case = plan, photographs, on_case
         self.ledger = Ledger()
         self._random = random.Random(_SEED)
         self._zygotes: dict[tuple[str, str], Zygote] = {}
@@ -214,7 +215,7 @@ class Session:
         if cases:
             self._zygote("numpy", "suite.recipes")
         for case in cases:
-            self._zygote(case.runtime, case.source)
+            self._zygote(case.variant.runtime, case.variant.source)
         for zygote in self._zygotes.values():
             try:
                 zygote.ready()
@@ -223,7 +224,7 @@ class Session:
 
     def _zygote(self, runtime: str, source: str) -> Zygote:
         # What ships is one: every module of it is imported at once.
-        key = (runtime, source if source.endswith(".py") else "suite")
+        key = (runtime, "suite" if registry.ships(source) else source)
         with self._lock:
             if self._closed:
                 raise CaseEnded("failed", "the session has ended")
@@ -253,7 +254,7 @@ class Session:
                 runnable.append(case)
         if not runnable:
             return
-        folder = _folder(shared_bytes(runnable[0]))
+        folder = _folder(shared_bytes(runnable[0], runnable[0].elements))
         if isinstance(folder, str):
             for case in runnable:
                 yield self._ended(self._progress(case), "skipped", folder)
@@ -266,15 +267,26 @@ class Session:
                 for case in runnable:
                     yield self._ended(self._progress(case), ended.status, f"the reference: {ended.reason}")
                 return
-            timed = []
-            size = _that_fit(runnable)
-            with self.ledger.wall():
-                audited = self._each(lambda case: self._examine(case, files), runnable, size)
-            for result in audited:
-                if isinstance(result, Measurement):
-                    yield result
+            # Only now is it known how large a result is, and where it fits.
+            result = np.load(files[1][0], mmap_mode="r")
+            fitting = []
+            for case in runnable:
+                reason = misfit(case, result.shape) or too_large(case, result.size, free_memory())
+                if reason:
+                    yield self._ended(self._progress(case), "skipped", reason)
                 else:
-                    timed.append(result)
+                    fitting.append(case)
+            if not fitting:
+                return
+            timed = []
+            size = _that_fit(fitting[0], result.size)
+            with self.ledger.wall():
+                audited = self._each(lambda case: self._examine(case, files), fitting, size)
+            for examined in audited:
+                if isinstance(examined, Measurement):
+                    yield examined
+                else:
+                    timed.append(examined)
             start = monotonic()
             parts = [timed[i : i + size] for i in range(0, len(timed), size)]
             for number, part in enumerate(parts, 1):
@@ -300,16 +312,19 @@ class Session:
 
         return list(self._pool.map(in_turn, things))
 
-    def _inputs(self, case: Case, folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        inputs = tuple(str(folder / f"input-{k}.npy") for k in range(INPUTS))
+    def _inputs(self, case: Case, folder: Path) -> _Files:
+        parts = range(case.recipe.inputs)
+        inputs = tuple(tuple(str(folder / f"input-{k}-{part}.npy") for part in parts) for k in range(INPUTS))
         references = tuple(str(folder / f"reference-{k}.npy") for k in range(INPUTS))
-        for k, name in enumerate(inputs):
-            shape = (case.batch, case.height, case.width)
-            np.save(name, images.batch(self.photographs, shape, case.dtype, case.layout, _SEED + k))
-        source = self.recipes[case.recipe].source
+        for k, names in enumerate(inputs):
+            for part, name in enumerate(names):
+                shape = (case.batch, case.height, case.width)
+                seed = _SEED + k + INPUTS * part
+                np.save(name, images.batch(self.photographs, shape, case.dtype, case.layout, seed))
+        source = case.recipe.source
         child = self._open("numpy", source)
         try:
-            job = ReferenceJob(source, case.recipe, case.layout, inputs, references)
+            job = ReferenceJob(source, case.recipe.name, case.layout, inputs, references)
             limit = self._progress(case).limit
             child.ask("open", job, timeout=limit)
         except CaseEnded as ended:
@@ -320,12 +335,13 @@ class Session:
             self._close(child)
         return inputs, references
 
-    def _start(self, state: _Progress, files: tuple[tuple[str, ...], tuple[str, ...]]) -> Child:
+    def _start(self, state: _Progress, files: _Files) -> Child:
         case = state.case
-        child = self._open(case.runtime, case.source)
+        by = case.variant
+        child = self._open(by.runtime, by.source)
         job = BlockJob(
-            case.source, case.recipe, case.variant, case.runtime, case.writes, case.device, self.plan.threads,
-            *files, str(result_dtype(case.dtype)), self.recipes[case.recipe].magnitude,
+            by.source, case.recipe.name, by.name, by.runtime, by.writes, case.device, self.plan.threads,
+            *files, str(case.result_dtype), case.recipe.magnitude,
         )  # fmt: skip
         self._ask(state, child, "compile and start", "open", job)
         return child
@@ -351,7 +367,7 @@ class Session:
             self.ledger.busy(what, seconds)
         return value
 
-    def _examine(self, case: Case, files: tuple[tuple[str, ...], tuple[str, ...]]) -> Measurement | _Progress:
+    def _examine(self, case: Case, files: _Files) -> Measurement | _Progress:
         """Audit and trace a case in one process."""
         state = self._progress(case)
         child = None
@@ -359,21 +375,13 @@ class Session:
             self.on_case(case, "audit")
             child = self._start(state, files)
             audit: Audit = self._ask(state, child, "audit", "audit")
-            state.fields |= {
-                "input_changed": audit.input_changed,
-                "result_shares": audit.result_shares,
-                "result_dtype": audit.result_dtype,
-                "result_contiguous": audit.result_contiguous,
-                "max_abs_error": audit.max_abs_error,
-                "max_ulp": audit.max_ulp,
-                "instruments": ("audit",),
-            }
+            state.fields |= figures.of_audit(audit)
             if audit.status != "ok":
                 return self._ended(state, audit.status, audit.reason)
             self.on_case(case, "allocations")
             traced: Traced = self._ask(state, child, "allocations", "allocations")
             state.leaked_bytes = traced.leaked_bytes
-            state.fields |= _allocation_fields(traced)
+            state.fields |= figures.of_allocations(traced)
         except CaseEnded as ended:
             return self._ended(state, ended.status, ended.reason)
         finally:
@@ -384,7 +392,7 @@ class Session:
     def _time(
         self,
         states: Sequence[_Progress],
-        files: tuple[tuple[str, ...], tuple[str, ...]],
+        files: _Files,
         deadline: float,
     ) -> list[Measurement]:
         """Time cases in turn, block after block, until they have their blocks or the time is up."""
@@ -409,7 +417,7 @@ class Session:
     def _block(
         self,
         running: Sequence[_Progress],
-        files: tuple[tuple[str, ...], tuple[str, ...]],
+        files: _Files,
         ended: list[Measurement],
         first: bool,
     ) -> list[float]:
@@ -505,76 +513,22 @@ class Session:
     def _timed(self, state: _Progress, elements: int, copy_speed: float | None) -> Measurement:
         """The measurement of a case that was timed; `elements` are those of its result."""
         case = state.case
-        found = estimate(state.blocks)
-        moved = case.elements * np.dtype(case.dtype).itemsize + elements * result_dtype(case.dtype).itemsize
-        missing = {}
-        if copy_speed is None:
-            missing["copy_fraction"] = "the copy speed was not measured"
-        if found.low is None:
-            missing |= dict.fromkeys(("seconds_low", "seconds_high"), "one block has no interval")
-        return self._ended(
-            state,
-            "ok",
-            None,
-            missing,
-            seconds=found.value,
-            seconds_low=found.low,
-            seconds_high=found.high,
-            seconds_first=state.first,
+        timed = figures.of_time(
+            state.blocks,
+            first=state.first,
             calls=state.calls,
-            blocks=len(state.blocks),
             stopped_by=state.ended or "blocks",
-            samples=state.blocks,
-            images_per_second=(case.batch or 1) / found.value,
-            bytes_moved=moved,
-            bytes_per_second=moved / found.value,
-            copy_fraction=moved / found.value / copy_speed if copy_speed else None,
+            images=case.batch or 1,
+            bytes_moved=case.nbytes + elements * case.result_dtype.itemsize,
+            copy_speed=copy_speed,
         )
+        return self._ended(state, "ok", None, timed)
 
     def _ended(
-        self,
-        state: _Progress,
-        status: str,
-        reason: str | None,
-        missing: dict[str, str] | None = None,
-        **figures: Any,
+        self, state: _Progress, status: str, reason: str | None, timed: dict[str, Any] | None = None
     ) -> Measurement:
-        """The measurement of a case that is complete, each figure that it lacks with a reason."""
-        fields = state.fields | figures
-        why = fields.pop("missing", {}) | (missing or {})
-        lacking = [name for name in FIGURES if fields.get(name) is None and name != "batch"]
-        default = status if status != "ok" else "not measured"
-        return Measurement(
-            **as_row(state.case),
-            threads=self.plan.threads,
-            status=status,
-            reason=reason,
-            missing={name: why.get(name, default) for name in lacking},
-            **fields,
-        )
-
-
-def _allocation_fields(traced: Traced) -> dict[str, Any]:
-    fields: dict[str, Any] = {"instruments": ("audit", *traced.instruments)}
-    missing: dict[str, str] = {}
-    spaces = {"host": traced.host, "device": traced.device}
-    for name in Tally.__dataclass_fields__:
-        for space, found in spaces.items():
-            fields[f"{space}_{name}"] = getattr(found, name) if found else None
-        fields[name] = None
-        if traced.host is None:
-            missing[name] = missing[f"host_{name}"] = traced.missing or "not watched"
-        else:
-            fields[name] = sum(getattr(found, name) for found in spaces.values() if found)
-        if traced.device is None:
-            missing[f"device_{name}"] = "the case is on the CPU"
-    ranges = dict(traced.ranges)
-    for key, both in traced.ranges.items():
-        space, _, name = key.partition("_")
-        other = spaces["device" if space == "host" else "host"]
-        beside = getattr(other, name) if other else 0
-        ranges.setdefault(name, [b + beside for b in both])
-    return fields | {"missing": missing, "ranges": ranges}
+        """The measurement of a case that is complete."""
+        return figures.measurement(as_row(state.case), self.plan.threads, status, reason, state.fields, timed or {})
 
 
 def _weight(case: Case) -> float:
@@ -582,10 +536,10 @@ def _weight(case: Case) -> float:
     return 2.0 + case.elements / 2e6
 
 
-def _that_fit(cases: Sequence[Case]) -> int:
-    """How many processes of a group fit in memory at once; at least one."""
-    left = _MEMORY_SHARE * (free_memory() - shared_bytes(cases[0]))
-    return max(1, int(left // child_bytes(cases[0])))
+def _that_fit(case: Case, result_elements: int) -> int:
+    """How many processes of a case's group fit in memory at once; at least one."""
+    left = _MEMORY_SHARE * (free_memory() - shared_bytes(case, result_elements))
+    return max(1, int(left // child_bytes(case, result_elements)))
 
 
 def _folder(nbytes: int) -> Path | str:

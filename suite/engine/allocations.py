@@ -6,6 +6,7 @@ and nowhere else.
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
@@ -127,6 +128,8 @@ def trace_host(calls: Sequence[Callable[[], Any]]) -> tuple[list[list[Event]], i
 
     handle, name = tempfile.mkstemp(prefix="copycost-", suffix=".memray")
     os.close(handle)
+    collects = gc.isenabled()
+    gc.disable()  # when it runs has nothing to do with the call that happens to run
     try:
         with Tracker(destination=FileDestination(name, overwrite=True, compress_on_exit=False)):
             for i, call in enumerate(calls):
@@ -139,6 +142,8 @@ def trace_host(calls: Sequence[Callable[[], Any]]) -> tuple[list[list[Event]], i
             records = [(r.allocator, r.address, r.size) for r in reader.get_allocation_records()]
     finally:
         os.unlink(name)
+        if collects:
+            gc.enable()
 
     first = _MARK + bytes.__basicsize__  # what a `bytes` object of _MARK bytes asks for
     marks = set(range(first, first + 3 * len(calls)))

@@ -1,0 +1,125 @@
+"""From what blocks gave to the fields of a measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from suite.engine.allocations import Tally
+from suite.engine.block import Audit, Traced
+from suite.engine.sampling import estimate
+from suite.measurement import FIGURES, Measurement
+
+
+def of_audit(audit: Audit) -> dict[str, Any]:
+    """What an audit saw."""
+    return {
+        "input_changed": audit.input_changed,
+        "result_shares": audit.result_shares,
+        "result_dtype": audit.result_dtype,
+        "result_contiguous": audit.result_contiguous,
+        "max_abs_error": audit.max_abs_error,
+        "max_ulp": audit.max_ulp,
+        "instruments": ("audit",),
+    }
+
+
+def of_allocations(traced: Traced) -> dict[str, Any]:
+    """What a call allocates, by memory space and in all."""
+    fields: dict[str, Any] = {"instruments": ("audit", *traced.instruments)}
+    missing: dict[str, str] = {}
+    spaces = {"host": traced.host, "device": traced.device}
+    for name in Tally.__dataclass_fields__:
+        for space, found in spaces.items():
+            fields[f"{space}_{name}"] = getattr(found, name) if found else None
+        fields[name] = None
+        if traced.host is None:
+            missing[name] = missing[f"host_{name}"] = traced.missing or "not watched"
+        else:
+            fields[name] = sum(getattr(found, name) for found in spaces.values() if found)
+        if traced.device is None:
+            missing[f"device_{name}"] = "the case is on the CPU"
+    ranges = dict(traced.ranges)
+    for key, both in traced.ranges.items():
+        space, _, name = key.partition("_")
+        other = spaces["device" if space == "host" else "host"]
+        beside = getattr(other, name) if other else 0
+        ranges.setdefault(name, [b + beside for b in both])
+    return fields | {"missing": missing, "ranges": ranges}
+
+
+def of_time(
+    samples: Sequence[Sequence[float]],
+    *,
+    first: float,
+    calls: int,
+    stopped_by: str,
+    images: int,
+    bytes_moved: int,
+    copy_speed: float | None,
+) -> dict[str, Any]:
+    """What the samples of each block say.
+
+    Parameters
+    ----------
+    samples : sequence of sequence of float
+        Seconds per call, by block.
+    first : float
+        Seconds of the first call.
+    calls : int
+        In all.
+    stopped_by : str
+    images : int
+        In a batch.
+    bytes_moved : int
+        Input and result.
+    copy_speed : float or None
+        Bytes per second, read and written.
+    """
+    found = estimate(samples)
+    missing = {}
+    if copy_speed is None:
+        missing["copy_fraction"] = "the copy speed was not measured"
+    if found.low is None:
+        missing |= dict.fromkeys(("seconds_low", "seconds_high"), "one block has no interval")
+    return {
+        "seconds": found.value,
+        "seconds_low": found.low,
+        "seconds_high": found.high,
+        "seconds_first": first,
+        "calls": calls,
+        "blocks": len(samples),
+        "stopped_by": stopped_by,
+        "samples": [list(one) for one in samples],
+        "images_per_second": images / found.value,
+        "bytes_moved": bytes_moved,
+        "bytes_per_second": bytes_moved / found.value,
+        "copy_fraction": bytes_moved / found.value / copy_speed if copy_speed else None,
+        "missing": missing,
+    }
+
+
+def measurement(
+    row: Mapping[str, Any], threads: int, status: str, reason: str | None, *parts: Mapping[str, Any]
+) -> Measurement:
+    """The measurement of a case that is complete, each figure that it lacks with a reason.
+
+    Parameters
+    ----------
+    row : mapping
+        The case's own fields.
+    threads : int
+    status : str
+    reason : str or None
+    *parts : mapping
+        Figures; ``missing`` in them says why one is not there. Others are missing for the status.
+    """
+    fields: dict[str, Any] = {}
+    why: dict[str, str] = {}
+    for part in parts:
+        fields |= part
+        why |= part.get("missing", {})
+    lacking = [name for name in FIGURES if fields.get(name) is None and name != "batch"]
+    default = status if status not in ("ok", "unchecked") else "not measured"
+    fields["missing"] = {name: why.get(name, default) for name in lacking}
+    return Measurement(**row, threads=threads, status=status, reason=reason, **fields)

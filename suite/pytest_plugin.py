@@ -1,0 +1,29 @@
+"""The pytest fixture `copycost`: what a call allocates and does to its input, for a project's own tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from suite.measurement import Measurement
+
+
+@pytest.fixture
+def copycost() -> Callable[..., Measurement]:
+    """``copycost(call, x, reference=None, out=None, runtime="numpy")`` returns a `suite.Measurement`.
+
+    It is not timed: a test should not depend on a machine's speed. A call that raises fails the test, since nothing is
+    known then, and what is not known is false in an assertion.
+    """
+    from suite.python import look  # only where a test asks for it
+
+    def measured(call: Callable[..., Any], x: Any, **more: Any) -> Measurement:
+        found = look(call, x, **more)
+        if found.status == "failed":
+            pytest.fail(str(found), pytrace=False)
+        return found
+
+    return measured

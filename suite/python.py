@@ -1,0 +1,315 @@
+"""From Python: one function measured in this process, and cases measured as the command does."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from suite import devices, images, registry
+from suite.cases import PROFILES, Case
+from suite.engine import figures
+from suite.engine.block import Block, Truth, Wrong, describe, refer
+from suite.engine.sampling import ROUNDS
+from suite.engine.session import Plan, Session
+from suite.measurement import Measurement
+from suite.recipes import result_dtype
+from suite.registry import Recipe
+from suite.runtime import Runtime
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Calls of an audit where there is no reference: what changes its input, or gives a buffer again, does so by then.
+_UNCHECKED_CALLS = 3
+
+#: Seconds of timing after which no further block is begun.
+_SECONDS = 5.0
+
+
+def measure(
+    call: Callable[..., Any],
+    x: Any,
+    reference: Callable[..., Any] | None = None,
+    out: Any = None,
+    runtime: str = "numpy",
+) -> Measurement:
+    """Measure one function, in this process.
+
+    Neither `x` nor `out` is touched: the calls are given copies. The blocks have fresh buffers and not fresh processes,
+    so that the interval holds what differs between buffers, and not what differs between processes; `copycost run`
+    has both.
+
+    Parameters
+    ----------
+    call : callable
+        ``call(x)``, or ``call(x, out)`` where `out` is given. It returns its result, or None where it writes over `x`
+        or to `out`.
+    x : array, or pair of arrays
+        An image, a batch of them, or an array of any shape: a NumPy array, or one of the runtime.
+    reference : callable, optional
+        Given `x` in float64 NumPy, returns what the result must be. Without it the status is ``"unchecked"``. The
+        tolerance is that of the recipe where it is one of ``suite.recipes``; otherwise 8 · eps · S with S the larger of
+        255 and its own largest magnitude.
+    out : array, optional
+        Of the shape and dtype of the buffer that the call is given.
+    runtime : str, optional
+        Whose arrays the call is given: ``"numpy"``, ``"tensorflow"``, ``"cupy"``, ``"torch"``, ``"jax"``.
+
+    Returns
+    -------
+    Measurement
+        With status ``"failed"`` if the call raises.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what it should be.
+    """
+    return _measure(call, x, reference, out, runtime, PROFILES["quick"].blocks)
+
+
+def look(
+    call: Callable[..., Any],
+    x: Any,
+    reference: Callable[..., Any] | None = None,
+    out: Any = None,
+    runtime: str = "numpy",
+) -> Measurement:
+    """`measure` without timing: for tests, which should not depend on a machine's speed."""
+    return _measure(call, x, reference, out, runtime, 0)
+
+
+def run(
+    cases: Iterable[Case],
+    *,
+    image: str | os.PathLike[str] | None = None,
+    threads: int | None = None,
+    blocks: int = 5,
+    budget: float | None = None,
+) -> pd.DataFrame:
+    """Measure cases as `copycost run` does, in processes of their own.
+
+    Parameters
+    ----------
+    cases : iterable of Case
+        As `suite.select` gives them.
+    image : path, optional
+        An image or a folder of them, in place of the photograph that ships.
+    threads : int, optional
+        For every runtime; the default is all CPUs.
+    blocks : int, optional
+        Fresh processes that each case is timed in.
+    budget : float, optional
+        Seconds of timing after which cases get three blocks only.
+
+    Returns
+    -------
+    DataFrame
+        A row a case, a column a field of `Measurement`. After Ctrl-C, what had been measured by then.
+
+    Raises
+    ------
+    ValueError
+        For a number that is too small.
+    suite.images.ImageError
+        For an image that cannot be read.
+    """
+    from suite import results  # pandas takes a second to import
+
+    for name, value in (("threads", threads), ("blocks", blocks), ("budget", budget)):
+        if value is not None and value <= 0:
+            raise ValueError(f"{name} is {value}: it is above 0")
+    plan = Plan(threads or devices.cpus(), blocks, float("inf") if budget is None else budget, None, devices.gpus()[1])
+    cases, measured = list(cases), []
+    with Session(plan, images.read(None if image is None else Path(image))) as session:
+        try:
+            for measurement in session.measure(cases):
+                measured.append(measurement)
+        except KeyboardInterrupt:
+            warnings.warn(f"interrupted with {len(measured)} of {len(cases)} cases measured", stacklevel=2)
+    return results.frame(measured)
+
+
+def _measure(
+    call: Callable[..., Any], x: Any, reference: Callable[..., Any] | None, out: Any, runtime: str, blocks: int
+) -> Measurement:
+    registry.load_shipped()
+    if not callable(call):
+        raise TypeError(f"call is {type(call).__name__}, not a function")
+    its = _runtime(runtime)
+    given = _values(its, "x", x)
+    recipe = next((r for r in registry.recipes.values() if reference and r.reference is reference), None)
+    nothing = None
+    if out is not None:
+        (like,) = _values(its, "out", out)
+        nothing = np.full(like.shape, np.nan if like.dtype.kind == "f" else 0, like.dtype)
+    inputs = [given]
+    if reference is not None:
+        # Other values, so that an answer that is remembered is a wrong one.
+        inputs += [tuple(np.ascontiguousarray(flipped(one)) for one in given) for flipped in (np.flip, _rolled)]
+
+    array = its.array(given[0], False)
+    device = "gpu" if any(word in str(getattr(array, "device", "")).upper() for word in ("GPU", "CUDA")) else "cpu"
+    row = _row(call, given[0], reference, recipe, runtime, device) | {"writes": "new" if out is None else "out"}
+
+    def ended(status: str, reason: str | None, *parts: dict[str, Any]) -> Measurement:
+        return figures.measurement(row, devices.cpus(), status, reason, *parts)
+
+    try:
+        truth = _truth(reference, recipe, inputs)
+    except Exception as exception:
+        return ended("failed", f"the reference {describe(exception)}")
+    try:
+        if out is None and _writes_over(its, call, x, inputs[0]):
+            row["writes"] = "input"
+
+        def block() -> Block:
+            return Block(its, lambda example: call, row["writes"], device, inputs, truth, nothing)
+
+        first = block()
+        audit = first.audit() if truth else first.audit(_UNCHECKED_CALLS)
+        if out is None and audit.input_changed and audit.result_shares == "input":
+            row["writes"] = "input"
+        if audit.status not in ("ok", "unchecked"):
+            return ended(audit.status, audit.reason, figures.of_audit(audit))
+        traced, leaked = _allocations(first)
+        found = [figures.of_audit(audit), traced]
+        if not blocks:
+            untimed = dict.fromkeys(_TIMES, "not timed")
+            return ended(audit.status, audit.reason, *found, {"missing": traced["missing"] | untimed})
+        timed = _time(block, blocks, bool(audit.input_changed), leaked, given)
+        timed["missing"] |= traced["missing"]
+        return ended(audit.status, audit.reason, *found, timed)
+    except Wrong as exception:
+        return ended("wrong", str(exception))
+    except Exception as exception:  # a function may raise anything
+        return ended("failed", describe(exception))
+
+
+#: The figures that come from timing.
+_TIMES = (
+    "seconds", "seconds_low", "seconds_high", "seconds_first", "calls", "blocks", "stopped_by", "samples",
+    "images_per_second", "bytes_moved", "bytes_per_second", "copy_fraction",
+)  # fmt: skip
+
+
+def _runtime(name: str) -> Runtime:
+    found = registry.runtime(name)
+    for package in found.packages:
+        root = package.partition(".")[0]
+        if importlib.util.find_spec(root) is None:
+            raise ValueError(f"{root} is not installed: {found.install}")
+    return found
+
+
+def _values(runtime: Runtime, name: str, given: Any) -> tuple[np.ndarray, ...]:
+    """Copies of what was given, as NumPy arrays: one, or two of a pair."""
+    several = tuple(given) if isinstance(given, tuple | list) else (given,)
+    if len(several) > 2 or not several:
+        raise ValueError(f"{name} is a {type(given).__name__} of {len(several)}: it is an array, or a pair of them")
+    try:
+        values = tuple(np.array(runtime.to_numpy(one), order="C") for one in several)
+    except TypeError as error:
+        raise TypeError(f"{name} {str(error).replace('returned', 'is')}") from None
+    for one in values:
+        if one.dtype.kind not in "fiub" or not one.size:
+            raise ValueError(f"{name} has dtype {one.dtype} and shape {one.shape}: it is an array of real numbers")
+    return values
+
+
+def _rolled(array: np.ndarray) -> np.ndarray:
+    return np.roll(array, 1)
+
+
+def _row(
+    call: Callable[..., Any],
+    x: np.ndarray,
+    reference: Callable[..., Any] | None,
+    recipe: Recipe | None,
+    runtime: str,
+    device: str,
+) -> dict[str, Any]:
+    """The fields that say what was measured; an array that is no image is one of a single channel."""
+    image = x.shape[-3:] if x.ndim >= 3 else (*(1,) * (2 - x.ndim), *x.shape, 1)
+    first = image[-1] != 3 and image[0] == 3 and x.ndim >= 3
+    height, width, channels = (image[1], image[2], image[0]) if first else image
+    return {
+        "recipe": recipe.name if recipe else getattr(reference, "__name__", ""),
+        "variant": getattr(call, "__name__", type(call).__name__),
+        "runtime": runtime,
+        "device": device,
+        "dtype": str(x.dtype),
+        "layout": "channels_first" if first else "channels_last",
+        "batch": int(np.prod(x.shape[:-3])) if x.ndim > 3 else None,
+        "height": height,
+        "width": width,
+        "channels": channels,
+        "known": None,
+    }
+
+
+def _truth(
+    reference: Callable[..., Any] | None, recipe: Recipe | None, inputs: list[tuple[np.ndarray, ...]]
+) -> Truth | None:
+    if reference is None:
+        return None
+    references = [refer(reference, one, "channels_last") for one in inputs]
+    dtype = result_dtype((recipe.dtype if recipe else None) or inputs[0][0].dtype)
+    return Truth(references, dtype, recipe.magnitude if recipe else None)
+
+
+def _writes_over(runtime: Runtime, call: Callable[..., Any], x: Any, given: tuple[np.ndarray, ...]) -> bool:
+    """Whether the call writes over its input and returns nothing, or is given a variable."""
+    if type(x).__name__.endswith("Variable"):  # TensorFlow's, of which there is more than one class
+        return True
+    arrays = tuple(runtime.array(one, False) for one in given)
+    return call(arrays[0] if len(arrays) == 1 else arrays) is None
+
+
+def _allocations(block: Block) -> tuple[dict[str, Any], int]:
+    """What a call allocates, and leaves behind; or why that was not seen."""
+    try:
+        traced = block.allocations()
+    except RuntimeError as error:  # another tracker, or profiler, is at work in this process
+        return {"missing": dict.fromkeys(_ALLOCATIONS, describe(error))}, 0
+    return figures.of_allocations(traced), traced.leaked_bytes
+
+
+_ALLOCATIONS = tuple(
+    f"{space}{name}"
+    for space in ("", "host_", "device_")
+    for name in ("allocations", "allocated_bytes", "peak_bytes", "retained_bytes", "small_allocations", "small_bytes")
+)
+
+
+def _time(
+    block: Callable[[], Block], blocks: int, changes: bool, leaked: int, given: tuple[np.ndarray, ...]
+) -> dict[str, Any]:
+    samples: list[list[float]] = []
+    first, n, calls, result_bytes = 0.0, None, 0, 0
+    start = perf_counter()
+    while len(samples) < blocks and (len(samples) < 2 or perf_counter() - start < _SECONDS):
+        fresh = block()
+        ready = fresh.first(changes, leaked, n)
+        first, n = first or ready.seconds_first, ready.calls
+        taken = [fresh.sample(n) for _ in range(ROUNDS)]
+        samples.append([sample.seconds for sample in taken])
+        calls += sum(sample.calls for sample in taken)
+        result_bytes = fresh.runtime.to_numpy(fresh.last).nbytes
+        fresh.check()
+    return figures.of_time(
+        samples,
+        first=first,
+        calls=calls,
+        stopped_by="blocks" if len(samples) == blocks else "budget",
+        images=int(np.prod(given[0].shape[:-3])) if given[0].ndim > 3 else 1,
+        bytes_moved=sum(one.nbytes for one in given) + result_bytes,
+        copy_speed=None,
+    )
