@@ -15,11 +15,15 @@ from suite import __version__, devices
 #: The version of the way of measuring. It changes where the figures of two versions must not be compared.
 ENGINE = 1
 
-_LIBRARIES = ("numpy", "tensorflow", "keras", "cupy-cuda12x", "cupy-cuda13x", "memray", "pandas", "pillow")
+_LIBRARIES = (
+    "numpy", "tensorflow", "keras", "cupy-cuda12x", "cupy-cuda13x", "torch", "jax", "jaxlib", "numba", "numexpr",
+    "memray", "pandas", "pillow",
+)  # fmt: skip
 
 #: Variables that change what is measured.
 _VARIABLES = re.compile(
-    r"^(TF_|XLA_|CUDA_|CUPY_|KERAS_BACKEND|OMP_|OPENBLAS_|MKL_|MALLOC_|LD_PRELOAD|GLIBC_TUNABLES|PYTHONMALLOC|NUMPY_)"
+    r"^(TF_|XLA_|CUDA_|CUPY_|KERAS_BACKEND|OMP_|OPENBLAS_|MKL_|MALLOC_|LD_PRELOAD|GLIBC_TUNABLES|PYTHONMALLOC|NUMPY_"
+    r"|JAX_|NUMBA_|NUMEXPR_|TORCH(?!INDUCTOR_CACHE_DIR))"
 )
 
 #: What two parts of one run must have in common.

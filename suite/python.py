@@ -105,7 +105,7 @@ def run(
     threads : int, optional
         For every runtime; the default is all CPUs.
     blocks : int, optional
-        Fresh processes that each case is timed in.
+        Fresh processes that each case is timed in; 0 to time nothing.
     budget : float, optional
         Seconds of timing after which cases get three blocks only.
 
@@ -123,9 +123,9 @@ def run(
     """
     from suite import results  # pandas takes a second to import
 
-    for name, value in (("threads", threads), ("blocks", blocks), ("budget", budget)):
-        if value is not None and value <= 0:
-            raise ValueError(f"{name} is {value}: it is above 0")
+    for name, value, least in (("threads", threads, 1), ("blocks", blocks, 0), ("budget", budget, 0)):
+        if value is not None and value < least:
+            raise ValueError(f"{name} is {value}: it is {least} or more")
     plan = Plan(threads or devices.cpus(), blocks, float("inf") if budget is None else budget, None, devices.gpus()[1])
     cases, measured = list(cases), []
     with Session(plan, images.read(None if image is None else Path(image))) as session:
@@ -182,22 +182,13 @@ def _measure(
         traced, leaked = _allocations(first)
         found = [figures.of_audit(audit), traced]
         if not blocks:
-            untimed = dict.fromkeys(_TIMES, "not timed")
-            return ended(audit.status, audit.reason, *found, {"missing": traced["missing"] | untimed})
+            return ended(audit.status, audit.reason, *found, figures.untimed())
         timed = _time(block, blocks, bool(audit.input_changed), leaked, given)
-        timed["missing"] |= traced["missing"]
         return ended(audit.status, audit.reason, *found, timed)
     except Wrong as exception:
         return ended("wrong", str(exception))
     except Exception as exception:  # a function may raise anything
         return ended("failed", describe(exception))
-
-
-#: The figures that come from timing.
-_TIMES = (
-    "seconds", "seconds_low", "seconds_high", "seconds_first", "calls", "blocks", "stopped_by", "samples",
-    "images_per_second", "bytes_moved", "bytes_per_second", "copy_fraction",
-)  # fmt: skip
 
 
 def _runtime(name: str) -> Runtime:

@@ -7,11 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from suite import devices, images, registry
 from suite.cases import select
@@ -22,6 +24,10 @@ registry.load_shipped()
 
 # Where the tests run in the background of a shell, Ctrl-C is ignored by all that they start, unless it is not here.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# torch.compile builds its headers once, and not once for every session of the tests.
+_COMPILED = tempfile.TemporaryDirectory(prefix="copycost-inductor-")
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", _COMPILED.name)
 
 BAD = Path(__file__).with_name("bad_variants.py")
 
@@ -49,6 +55,14 @@ def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture
+def flat(tmp_path: Path) -> images.Photographs:
+    """A photograph of nothing: every pixel is the same."""
+    path = tmp_path / "flat.png"
+    Image.new("RGB", (300, 300), (77, 77, 77)).save(path)
+    return images.read(path)
 
 
 def measure(

@@ -99,6 +99,18 @@ def of_time(
     }
 
 
+def untimed() -> dict[str, Any]:
+    """Of a case that was not to be timed."""
+    return {"missing": dict.fromkeys(_TIMES, "not timed")}
+
+
+#: The figures that come from timing.
+_TIMES = (
+    "seconds", "seconds_low", "seconds_high", "seconds_first", "calls", "blocks", "stopped_by", "samples",
+    "images_per_second", "bytes_moved", "bytes_per_second", "copy_fraction",
+)  # fmt: skip
+
+
 def measurement(
     row: Mapping[str, Any], threads: int, status: str, reason: str | None, *parts: Mapping[str, Any]
 ) -> Measurement:

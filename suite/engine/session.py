@@ -79,7 +79,7 @@ class Plan:
     threads : int
         For every runtime.
     blocks : int
-        A case is given, unless the budget ends before.
+        A case is given, unless the budget ends before. 0: nothing is timed.
     budget : float
         Seconds for the timing of all cases.
     timeout : float or None
@@ -287,6 +287,9 @@ class Session:
                     yield examined
                 else:
                     timed.append(examined)
+            if not self.plan.blocks:
+                yield from (self._ended(state, "ok", None, figures.untimed()) for state in timed)
+                return
             start = monotonic()
             parts = [timed[i : i + size] for i in range(0, len(timed), size)]
             for number, part in enumerate(parts, 1):

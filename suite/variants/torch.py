@@ -203,14 +203,20 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return torch.compile(function, dynamic=False)
 
 
+#: Of bytes the compiled minimum is 0 (pytorch/pytorch#191499).
+_UINT8_MINIMUM = "docs/known.md#torch-compile-minimum-of-uint8"
+
+
 def _register_expression(
     recipe: str, expression: Callable[[Any], Callable[..., Any]], layouts: tuple[str, ...] = LAYOUTS
 ) -> None:
+    known = {"uint8": _UINT8_MINIMUM} if recipe == "minmax" else {}
+
     @variant(recipe=recipe, runtime="torch", writes="new", layouts=layouts)
     def torch_new(example):
         return expression(example)
 
-    @variant(recipe=recipe, runtime="torch", writes="new", layouts=layouts)
+    @variant(recipe=recipe, runtime="torch", writes="new", layouts=layouts, known=known)
     def torch_compile(example):
         return _compiled(expression(example))
 
