@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from suite import devices, images, registry
-from suite.cases import select
+from suite.cases import Case, select
 from suite.engine.session import Plan, Session
 from suite.measurement import Measurement
 
@@ -40,8 +40,11 @@ def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=none))
 
 
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
 @pytest.fixture
-def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def command(tmp_path: Path) -> Command:
     """Run the command in an empty folder and give what came of it."""
 
     def run(*args: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -79,6 +82,7 @@ def measure(
     budget: float = 1.0,
     timeout: float = 120.0,
     image: images.Photographs | None = None,
+    only: Callable[[Case], bool] = lambda case: True,
 ) -> Iterator[Measurement]:
     """Measure with as little timing as there can be, unless more is asked for."""
     cases = select(
@@ -87,7 +91,7 @@ def measure(
     )  # fmt: skip
     plan = Plan(devices.cpus(), blocks, budget, timeout, devices.gpus()[1])
     with Session(plan, image or images.read()) as session:
-        yield from session.measure(cases)
+        yield from session.measure([case for case in cases if only(case)])
 
 
 def by_variant(measurements: Iterable[Measurement]) -> dict[str, Measurement]:

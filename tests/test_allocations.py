@@ -130,10 +130,10 @@ def test_every_shipped_cpu_variant_is_in_the_table() -> None:
 
 @pytest.fixture(scope="module")
 def others() -> dict[tuple[str, str, str], Measurement]:
-    recipes, variants = ({row[i] for row in OTHERS} for i in (0, 1))
+    rows = {row[:3] for row in OTHERS}
     found = measure(
-        recipes=tuple(recipes), variants=tuple(variants), batches=(8,), size=(224, 224), dtypes=("float32", "uint8"),
-        blocks=0,
+        recipes=("*",), batches=(8,), size=(224, 224), dtypes=("float32", "uint8"), blocks=0,
+        only=lambda case: (case.recipe.name, case.variant.name, case.dtype) in rows,
     )  # fmt: skip
     return {(m.recipe, m.variant, m.dtype): m for m in found}
 

@@ -1,0 +1,277 @@
+"""One function measured from Python, cases as a DataFrame, and the fixture for other projects' tests."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from jsonschema import Draft202012Validator
+from test_cli import schema
+
+import suite
+from suite import recipes, results
+from suite.measurement import Measurement
+from suite.python import look
+
+X = np.random.default_rng(0).uniform(0, 255, (4, 60, 50, 3)).astype(np.float32)
+
+
+def new(x: np.ndarray) -> np.ndarray:
+    scaled = x / np.float32(127.5)
+    return scaled - np.float32(1)
+
+
+def over(x: np.ndarray) -> None:
+    x /= np.float32(127.5)
+    x -= np.float32(1)
+
+
+def into(x: np.ndarray, out: np.ndarray) -> np.ndarray:
+    np.divide(x, np.float32(127.5), out=out)
+    return np.subtract(out, np.float32(1), out=out)
+
+
+def test_a_function_that_is_right() -> None:
+    m = suite.measure(new, X, recipes.tf)
+    assert (m.status, m.recipe, m.variant, m.writes) == ("ok", "tf", "new", "new")
+    assert (m.allocations, m.allocated_bytes, m.retained_bytes) == (2, 2 * X.nbytes, X.nbytes)
+    assert (m.input_changed, m.result_shares) == (False, "nothing")
+    assert (m.batch, m.height, m.width, m.channels, m.dtype) == (4, 60, 50, 3, "float32")
+    assert m.seconds is not None
+    assert m.seconds_low is not None
+    assert m.seconds_low <= m.seconds
+    assert m.blocks == 5
+    assert m.missing["copy_fraction"] == "the copy speed was not measured"
+
+
+def test_a_function_without_a_reference_is_unchecked() -> None:
+    m = suite.measure(new, X)
+    assert (m.status, m.reason) == ("unchecked", "no reference was given")
+    assert m.allocated_bytes == 2 * X.nbytes
+    assert m.seconds is not None
+    assert m.max_abs_error is None
+
+
+def test_what_writes_over_its_input_is_seen_and_the_callers_is_untouched() -> None:
+    before = X.copy()
+    m = suite.measure(over, X, recipes.tf)
+    assert (m.status, m.writes, m.input_changed, m.result_shares) == ("ok", "input", True, "input")
+    assert m.allocations == 0
+    assert np.array_equal(X, before)
+
+
+def test_a_buffer_is_copied_and_poisoned() -> None:
+    out = np.zeros_like(X)
+    m = suite.measure(into, X, recipes.tf, out=out)
+    assert (m.status, m.writes, m.result_shares, m.allocations) == ("ok", "out", "out", 0)
+    assert not out.any()
+    m = suite.measure(lambda x, out: out, X, recipes.tf, out=out)
+    assert (m.status, "not finite" in (m.reason or "")) == ("wrong", True)
+
+
+def test_what_is_wrong_or_raises_is_a_measurement_that_says_so() -> None:
+    wrong = suite.measure(lambda x: x / 128 - 1, X, recipes.tf)
+    assert (wrong.status, (wrong.reason or "")[:9]) == ("wrong", "off by up")
+    failed = suite.measure(lambda x: x.nothing, X)
+    assert failed.status == "failed"
+    assert "AttributeError" in (failed.reason or "")
+    assert failed.missing["seconds"] == "failed"
+    reference = suite.measure(new, X, reference=lambda x: None)
+    assert (reference.status, "reference" in (reference.reason or "")) == ("failed", True)
+
+
+def test_an_answer_that_is_remembered_is_wrong() -> None:
+    remembered: list[np.ndarray] = []
+
+    def first_answer(x: np.ndarray) -> np.ndarray:
+        remembered.append(new(x))
+        return remembered[0].copy()
+
+    assert suite.measure(first_answer, X, recipes.tf).status == "wrong"
+
+
+def test_a_pair_and_arrays_that_are_no_images() -> None:
+    m = suite.measure(lambda x: x[0] + x[1], (X, X), recipes.add)
+    assert (m.status, m.recipe, m.bytes_moved) == ("ok", "add", 3 * X.nbytes)
+    m = suite.measure(lambda x: x * 2, np.arange(5000, dtype=np.float64))
+    assert (m.batch, m.height, m.width, m.channels) == (None, 1, 5000, 1)
+    assert m.allocated_bytes == 40_000
+    assert suite.measure(lambda x: x + 1, np.ones((3, 20, 20))).layout == "channels_first"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ((3, X), TypeError, "call is int"),
+        ((new, [1, 2, 3]), ValueError, "a pair of them"),
+        ((new, "x"), TypeError, "x is str, not a NumPy array"),
+        ((new, np.array(["a"])), ValueError, "dtype <U1"),
+        ((new, np.empty((0, 3))), ValueError, "shape"),
+        ((new, X, None, None, "numpi"), ValueError, "did you mean numpy"),
+    ],
+)
+def test_bad_arguments_are_one_clear_line(arguments: tuple[Any, ...], error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words) as caught:
+        suite.measure(*arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_tensorflow_and_its_variables() -> None:
+    import tensorflow as tf
+
+    x = tf.constant(np.tile(X, (8, 1, 1, 1)))
+    n = 8 * X.nbytes
+    eager = suite.measure(lambda x: x / 127.5 - 1.0, x, recipes.tf, runtime="tensorflow")
+    assert (eager.status, eager.allocations, eager.allocated_bytes, eager.device) == ("ok", 2, 2 * n, "cpu")
+
+    @tf.function(jit_compile=True)
+    def over(v: Any) -> None:
+        v.assign(v / 127.5 - 1.0)
+
+    m = suite.measure(over, tf.Variable(x), recipes.tf, runtime="tensorflow")
+    assert (m.status, m.writes, m.allocations, m.input_changed) == ("ok", "input", 0, True)
+
+
+@pytest.mark.parametrize(
+    ("m", "line"),
+    [
+        ({}, "v (tf): 4.01 ms ±11 %, 2 allocations of 2 × the input (24.0 KiB), input unchanged"),
+        ({"allocations": 0}, "v (tf): 4.01 ms ±11 %, no allocations, input unchanged"),
+        (
+            {"input_changed": True, "result_shares": "input"},
+            "v (tf): 4.01 ms ±11 %, 2 allocations of 2 × the input (24.0 KiB), "
+            "changes its input, shares the input's memory",
+        ),
+        (
+            {"status": "unchecked", "recipe": "", "seconds": None},
+            "v: not timed, 2 allocations of 2 × the input (24.0 KiB), input unchanged, result unchecked",
+        ),
+        (
+            {"allocations": None, "missing": {"allocations": "memray is not installed"}},
+            "v (tf): 4.01 ms ±11 %, allocations not counted (memray is not installed), input unchanged",
+        ),
+        ({"status": "failed", "reason": "raised ValueError: x"}, "v (tf): failed: raised ValueError: x"),
+    ],
+)
+def test_a_measurement_is_one_line(m: dict[str, Any], line: str) -> None:
+    fields: dict[str, Any] = {
+        "recipe": "tf", "variant": "v", "runtime": "numpy", "writes": "new", "device": "cpu", "dtype": "float32",
+        "layout": "channels_last", "batch": None, "height": 32, "width": 32, "channels": 3, "threads": 1,
+        "status": "ok", "seconds": 0.00401, "seconds_low": 0.0037, "seconds_high": 0.00446, "allocations": 2,
+        "allocated_bytes": 24576, "input_changed": False, "result_shares": "nothing",
+    }  # fmt: skip
+    found = Measurement(**fields | m)
+    assert str(found) == line
+    assert repr(found) == f"<{line}>"
+
+
+def test_a_measurement_keeps_to_the_schema() -> None:
+    document = results.document({"engine": 1}, [suite.measure(new, X, recipes.tf), look(new, X)])
+    rows = {"$defs": schema().schema.get("$defs", {}), **schema().schema["properties"]["measurements"]}
+    Draft202012Validator(rows).validate(document["measurements"])
+
+
+def test_cases_from_python_are_a_frame() -> None:
+    cases = suite.select(
+        recipes=["tf"], variants=["numpy-o*", "numpy-t*"], batches=[2, None], sizes=[(30, 20)], devices=["cpu"]
+    )
+    frame = suite.run(cases, blocks=3, budget=1)
+    assert len(frame) == 2 * 2 * 2
+    assert set(frame["status"]) == {"ok", "skipped"}
+    timed = frame[frame["status"] == "ok"]
+    assert (timed["seconds"] > 0).all()
+    assert timed["batch"].isna().sum() == 3
+    assert suite.run(cases[:1], blocks=0)["seconds"].isna().all()
+    with pytest.raises(ValueError, match="blocks is -1"):
+        suite.run(cases, blocks=-1)
+    for wrong in ({"recipes": ["tff"]}, {"profile": "swift"}, {"dtypes": ["int8"]}, {"layouts": ["last"]}):
+        with pytest.raises(ValueError, match="did you mean"):
+            suite.select(**wrong)  # type: ignore[arg-type]
+
+
+def test_an_interrupted_run_gives_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    from suite.engine.session import Session
+
+    measure = Session.measure
+
+    def interrupted(self: Session, cases: Any) -> Any:
+        for number, measurement in enumerate(measure(self, cases)):
+            if number == 2:
+                raise KeyboardInterrupt
+            yield measurement
+
+    monkeypatch.setattr(Session, "measure", interrupted)
+    cases = suite.select(recipes=["tf"], variants=["numpy-*"], batches=[1], sizes=[(20, 20)], devices=["cpu"])
+    with pytest.warns(UserWarning, match=f"interrupted with 2 of {len(cases)} cases measured"):
+        assert len(suite.run(cases, blocks=0)) == 2
+
+
+def test_a_variant_of_a_notebook_is_refused_with_the_way_out() -> None:
+    from suite import registry
+
+    try:
+
+        @suite.variant(recipe="tf", runtime="numpy", writes="new")
+        def of_a_notebook(example: Any) -> Any:
+            return new
+
+        with pytest.raises(ValueError, match="put it into a file of its own"):
+            suite.select()
+    finally:
+        del registry.variants["tf", "of-a-notebook"]
+
+
+def test_the_fixture_gives_a_measurement(copycost: Callable[..., Measurement]) -> None:
+    m = copycost(into, X, reference=recipes.tf, out=np.empty_like(X))
+    assert (m.status, m.allocated_bytes, m.input_changed) == ("ok", 0, False)
+    assert m.missing["seconds"] == "not timed"
+    with pytest.raises(pytest.fail.Exception, match="raised ZeroDivisionError"):
+        copycost(lambda x: 1 / 0, X)
+
+
+#: Beside a thread that allocates small things all the time, and with the collector on.
+THOUSAND = """
+import threading
+import numpy as np
+import pytest
+
+X = np.ones((1, 60, 50, 3), np.float32)
+
+def twice(x):
+    scaled = x / np.float32(127.5)
+    return scaled - np.float32(1)
+
+def into(x, out):
+    return np.divide(x, np.float32(127.5), out=out)
+
+@pytest.fixture(autouse=True)
+def restless():
+    stop = threading.Event()
+    def allocate():
+        while not stop.wait(0.0005):
+            [bytes(200) for _ in range(50)]
+    thread = threading.Thread(target=allocate)
+    thread.start()
+    yield
+    stop.set()
+    thread.join()
+
+@pytest.mark.parametrize("i", range(500))
+def test_assertions(copycost, i):
+    assert copycost(into, X, out=np.empty_like(X)).allocated_bytes == 0
+    m = copycost(twice, X)
+    assert (m.allocations, m.allocated_bytes, m.input_changed) == (2, 2 * X.nbytes, False)
+"""
+
+
+def test_a_thousand_allocation_assertions_in_another_project(tmp_path: Path) -> None:
+    (tmp_path / "test_theirs.py").write_text(THOUSAND)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x"], cwd=tmp_path, capture_output=True, text=True, timeout=600
+    )
+    assert "500 passed" in done.stdout, done.stdout + done.stderr
