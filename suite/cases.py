@@ -74,7 +74,7 @@ PROFILES = {
     "standard": Profile(
         Axes(("*",), (1, 8, 32, 128), ((224, 224),), ("uint8", "float32"), ("channels_last",)),
         blocks=7,
-        budget=600,
+        budget=480,
     ),
     "full": Profile(
         Axes(("*",), (1, 8, 32, 128), ((224, 224), (512, 512)), DTYPES, LAYOUTS),

@@ -232,7 +232,8 @@ class Block:
                     max_abs_error=_larger(found.max_abs_error, verdict.max_abs_error),
                     max_ulp=_larger(found.max_ulp, verdict.max_ulp),
                 )
-            right.setdefault(k, snapshot.copy())
+            if k not in right:
+                right[k] = snapshot.copy()
             reason = reason or self._misplaced(result, k, snapshot, places)
             if held is not None and not reason and not same(self.runtime.to_numpy(held), right[0]):
                 reason = "an earlier result was changed by a later call"
