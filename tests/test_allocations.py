@@ -291,7 +291,7 @@ def test_what_a_call_keeps_is_leaked_and_what_it_replaces_is_not() -> None:
 
 
 def test_an_arena_of_the_interpreter_is_left_out() -> None:
-    hold = [[None] * 200_000 for _ in range(3)]
+    hold = [[None] * 200_000 for _ in range(4)]
 
     def fill(target: list[object]) -> Callable[[], None]:
         def call() -> None:
@@ -301,8 +301,9 @@ def test_an_arena_of_the_interpreter_is_left_out() -> None:
         return call
 
     # 200,000 objects of 16 bytes take three arenas of one mebibyte, and ask for nothing of the threshold's size.
+    # The middle of three: where an arena is the first in its 16 GiB of addresses, one window has a map of them.
     found, _ = calls(*[fill(target) for target in hold])
-    assert [t.allocated_bytes for t in found] == [0, 0]
+    assert middle(found)[0].allocated_bytes == 0
 
 
 def test_requests_below_the_threshold_are_counted_apart() -> None:
