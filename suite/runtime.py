@@ -50,6 +50,9 @@ class Runtime:
         ``contiguous(array)``: whether its elements lie in memory in C order without gaps.
     fence : callable
         ``fence()`` returns when all work queued so far is done.
+    wait : callable or None
+        ``wait(result)`` returns a call's result once it is there: for a library that has no fence for all it has
+        queued. It is then a part of every call.
     trace : callable or None
         ``trace(function)``: run `function` and return its result and the `Event`s of the runtime's own allocator,
         in order. None where all its memory comes from the C library, which the engine watches itself.
@@ -68,5 +71,6 @@ class Runtime:
     extent: Callable[[Any], tuple[int, int] | None]
     contiguous: Callable[[Any], bool]
     fence: Callable[[], None]
+    wait: Callable[[Any], Any] | None = None
     trace: Callable[[Callable[[], Any]], tuple[Any, list[Event]]] | None = None
     instrument: str = ""

@@ -275,3 +275,18 @@ def test_a_thousand_allocation_assertions_in_another_project(tmp_path: Path) -> 
         [sys.executable, "-m", "pytest", "-q", "-x"], cwd=tmp_path, capture_output=True, text=True, timeout=600
     )
     assert "500 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_the_time_of_jax_is_that_of_its_work() -> None:
+    """JAX returns before its work is done. Of two programs the one with 60 times the work takes far longer."""
+    import jax
+    import jax.numpy as jnp
+
+    x = jnp.ones((600, 600), jnp.float32)
+    once = suite.measure(jax.jit(lambda x: x @ x), x, runtime="jax")
+    often = suite.measure(
+        jax.jit(lambda x: jax.lax.fori_loop(0, 60, lambda _, y: (x @ y) * 0.001, x)), x, runtime="jax"
+    )
+    assert once.seconds is not None
+    assert often.seconds is not None
+    assert often.seconds > 10 * once.seconds

@@ -181,9 +181,11 @@ class Block:
         self.pristine = self._arrays(0, False)
         self.x: tuple[Any, ...] = ()
         self.out = runtime.array(nothing, True) if nothing is not None else None
-        self.call: Callable[..., Any] = prepare(_given(self._input(0)))
-        if not callable(self.call):
-            raise TypeError(f"prepare returned {type(self.call).__name__}, not a function")
+        call = prepare(_given(self._input(0)))
+        if not callable(call):
+            raise TypeError(f"prepare returned {type(call).__name__}, not a function")
+        wait = runtime.wait
+        self.call: Callable[..., Any] = call if wait is None else lambda *args: wait(call(*args))
         self.last: Any = None
         self.changes = False
         self.most_calls: float = clock.MOST_CALLS

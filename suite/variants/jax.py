@@ -29,9 +29,6 @@ def _start(device: str, threads: int) -> None:
 
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_enable_x64", True)  # else float64 becomes float32
-    # A call then returns when its work is done. There is no fence for all that JAX has queued, only for an array that
-    # one holds, and a timed call's result is dropped.
-    jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
 def _array(pixels: np.ndarray, mutable: bool) -> Any:
@@ -69,6 +66,10 @@ def _extent(array: Any) -> tuple[int, int] | None:
     return start, start + array.nbytes
 
 
+def _wait(result: Any) -> Any:
+    return result.block_until_ready() if hasattr(result, "block_until_ready") else result
+
+
 RUNTIME = Runtime(
     name="jax",
     packages=("jax", "jax.numpy"),
@@ -81,6 +82,7 @@ RUNTIME = Runtime(
     extent=_extent,
     contiguous=lambda array: not isinstance(array, np.ndarray) or bool(array.flags.c_contiguous),
     fence=lambda: None,
+    wait=_wait,  # there is no fence for all that JAX has queued, only for an array that one holds
 )
 
 
