@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import glob
 import importlib.util
 import os
 import warnings
@@ -178,6 +179,8 @@ def select(
     RegistrationError
         For a file that does not import, or that defines what is there already.
     """
+    recipes, variants, devices = map(registry.words, (recipes, variants, devices))
+    dtypes, layouts = map(registry.words, (dtypes, layouts))
     registry.check_name("profile", profile, PROFILES)
     for what, given, allowed in (("dtype", dtypes, DTYPES), ("layout", layouts, LAYOUTS)):
         for name in given:
@@ -185,23 +188,31 @@ def select(
     registry.load_shipped()
     entries: list[Recipe | Variant] = [*registry.recipes.values(), *registry.variants.values()]
     for entry in entries:
-        if not registry.ships(entry.source):
+        if entry.source == "__main__":
             raise registry.RegistrationError(
-                f"'{entry.name}' is defined in {entry.source}, where no measuring process finds it: "
+                f"'{entry.name}' is defined in the program that runs, where no measuring process finds it: "
                 "put it into a file of its own, and name that in files"
             )
-    known = _Known(dict(registry.recipes), dict(registry.variants))
+    paths = [os.fspath(file) for file in ([files] if isinstance(files, str | os.PathLike) else files)]
+    for file in paths:
+        if not file.endswith(".py"):
+            raise registry.RegistrationError(f"{file} is not a .py file")
+    known = _Known(
+        {name: recipe for name, recipe in registry.recipes.items() if registry.ships(recipe.source)},
+        {key: variant for key, variant in registry.variants.items() if registry.ships(variant.source)},
+    )
+    shipped = set(known.recipes)
     for module in registry.plugins():
         try:
             known = _joined(known, {module: registry.describe(module)})
         except registry.RegistrationError as error:
             # Somebody else's package is no reason not to measure.
             warnings.warn(f"an installed package's variants are left out: {error}", stacklevel=2)
-    known = _joined(known, {os.fspath(file): registry.describe(str(Path(file).absolute())) for file in files})
+    known = _joined(known, {file: registry.describe(str(Path(file).absolute())) for file in paths})
     profiled = PROFILES[profile].axes
     axes = Axes(
         # A user's own recipes are what the user came for.
-        profiled.recipes + tuple(name for name in known.recipes if name not in registry.recipes),
+        profiled.recipes + tuple(glob.escape(name) for name in known.recipes if name not in shipped),
         tuple(dict.fromkeys(batches)) or profiled.batches,
         tuple(dict.fromkeys(sizes)) or profiled.sizes,
         tuple(dict.fromkeys(dtypes)) or profiled.dtypes,
@@ -290,8 +301,15 @@ def expand(
 def check_axes(axes: Axes) -> None:
     """Raise CaseError for a value that no batch of images has."""
     for batch in axes.batches:
+        if batch is not None and not isinstance(batch, int):
+            raise CaseError(
+                f"a batch of {batch!r}: it is a whole number of images, or None for one without a batch axis"
+            )
         if batch is not None and not 1 <= batch <= _LARGEST_BATCH:
             raise CaseError(f"a batch of {batch}: 1 to {_LARGEST_BATCH:,} images can be measured")
+    for size in axes.sizes:
+        if not (isinstance(size, tuple | list) and len(size) == 2 and all(isinstance(side, int) for side in size)):
+            raise CaseError(f"a size of {size!r}: it is a height and a width, as (224, 224)")
     for height, width in axes.sizes:
         for side in (height, width):
             if not 1 <= side <= _LARGEST_SIDE:
@@ -327,7 +345,9 @@ def skip_reason(case: Case, no_gpu: str | None, free_bytes: int) -> str | None:
         root = package.partition(".")[0]
         if importlib.util.find_spec(root) is None:
             return f"{root} is not installed: {runtime.install}"
-    return too_large(case, case.elements // case.recipe.inputs, free_bytes)
+    # As if the result were as large as an input; the session looks again when it knows.
+    elements = case.elements // case.recipe.inputs
+    return too_large(shared_bytes(case, elements) + child_bytes(case, elements), free_bytes)
 
 
 def misfit(case: Case, result_shape: tuple[int, ...]) -> str | None:
@@ -338,10 +358,11 @@ def misfit(case: Case, result_shape: tuple[int, ...]) -> str | None:
     return f"a {result} result does not fit over a {given} input"
 
 
-def too_large(case: Case, result_elements: int, free_bytes: int) -> str | None:
-    """Why there is no memory for a case whose result has so many elements, or None."""
-    needed = shared_bytes(case, result_elements) + child_bytes(case, result_elements)
-    return f"needs about {_gib(needed)}, and {_gib(free_bytes)} of memory is free" if needed > free_bytes else None
+def too_large(needed_bytes: int, free_bytes: int) -> str | None:
+    """Why there is not enough memory, or None."""
+    if needed_bytes <= free_bytes:
+        return None
+    return f"needs about {_gib(needed_bytes)}, and {_gib(free_bytes)} of memory is free"
 
 
 def shared_bytes(case: Case, result_elements: int) -> int:
@@ -376,11 +397,11 @@ def _matching(what: str, globs: Sequence[str], names: Sequence[str]) -> list[str
     """The names that any of the globs matches, in their own order; all where there is no glob."""
     if not globs:
         return list(names)
-    for glob in globs:
-        if not fnmatch.filter(names, glob):
-            near = registry.nearest(glob, names)
-            raise CaseError(f"unknown {what} '{glob}'; did you mean {near}?")
-    return [name for name in names if any(fnmatch.fnmatchcase(name, glob) for glob in globs)]
+    for pattern in globs:
+        if not fnmatch.filter(names, pattern):
+            near = registry.nearest(pattern, names)
+            raise CaseError(f"unknown {what} '{pattern}'; did you mean {near}?")
+    return [name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in globs)]
 
 
 def _gib(count: int) -> str:

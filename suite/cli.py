@@ -264,9 +264,6 @@ def _plain(value: Any) -> Any:
 
 def _choose(options: dict[str, Any]) -> list[Case]:
     """The cases that the options select."""
-    for file in options["with_files"]:
-        if not file.endswith(".py"):
-            raise registry.RegistrationError(f"{file} is not a .py file")
     return cases.select(
         options["profile"],
         recipes=options["recipe"],

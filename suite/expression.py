@@ -14,8 +14,8 @@ from suite import registry
 def formula(*, recipe: str, constants: Sequence[Any] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register ``function(x, *constants)`` as an expression of every runtime that can evaluate it.
 
-    Arrays of all runtimes have Python's operators and slices, and that is what the function may use. It is given
-    channels-last images; in TensorFlow, which does not mix dtypes, in the result's dtype.
+    Arrays of all runtimes have Python's operators, and slices with positive steps, and that is what the function may
+    use. It is given channels-last images in the result's dtype: bytes are converted first.
 
     Parameters
     ----------

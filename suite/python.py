@@ -15,6 +15,7 @@ import numpy as np
 from suite import devices, images, registry
 from suite.cases import PROFILES, Case
 from suite.engine import figures
+from suite.engine.allocations import Busy
 from suite.engine.block import Block, Truth, Wrong, describe, refer
 from suite.engine.sampling import ROUNDS
 from suite.engine.session import Plan, Session
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 #: Calls of an audit where there is no reference: what changes its input, or gives a buffer again, does so by then.
-_UNCHECKED_CALLS = 3
+_UNCHECKED_CALLS = 4
 
 #: Seconds of timing after which no further block is begun.
 _SECONDS = 5.0
@@ -52,7 +53,8 @@ def measure(
         ``call(x)``, or ``call(x, out)`` where `out` is given. It returns its result, or None where it writes over `x`
         or to `out`.
     x : array, or pair of arrays
-        An image, a batch of them, or an array of any shape: a NumPy array, or one of the runtime.
+        An image, a batch of them, or an array of any shape: a NumPy array, or one of the runtime. The calls also get
+        its values in two other orders.
     reference : callable, optional
         Given `x` in float64 NumPy, returns what the result must be. Without it the status is ``"unchecked"``. The
         tolerance is that of the recipe where it is one of ``suite.recipes``; otherwise 8 · eps · S with S the larger of
@@ -141,37 +143,44 @@ def _measure(
     call: Callable[..., Any], x: Any, reference: Callable[..., Any] | None, out: Any, runtime: str, blocks: int
 ) -> Measurement:
     registry.load_shipped()
-    if not callable(call):
-        raise TypeError(f"call is {type(call).__name__}, not a function")
+    for name, function in (("call", call), ("reference", reference)):
+        if not callable(function) and (name == "call" or function is not None):
+            raise TypeError(f"{name} is {type(function).__name__}, not a function")
     its = _runtime(runtime)
-    given = _values(its, "x", x)
-    recipe = next((r for r in registry.recipes.values() if reference and r.reference is reference), None)
+    # As the runtime holds them: JAX makes float64 into float32 unless it is told not to.
+    arrays = tuple(its.array(one, False) for one in _values(its, "x", x))
+    given = tuple(np.array(its.to_numpy(one), order="C") for one in arrays)
+    device = _device(its, arrays[0])
+    recipe = next((r for r in registry.recipes.values() if reference is not None and r.reference is reference), None)
     nothing = None
     if out is not None:
-        (like,) = _values(its, "out", out)
+        like, *more = _values(its, "out", out)
+        if more:
+            raise ValueError("out is a pair: it is one array")
         nothing = np.full(like.shape, np.nan if like.dtype.kind == "f" else 0, like.dtype)
-    inputs = [given]
-    if reference is not None:
-        # Other values, so that an answer that is remembered is a wrong one.
-        inputs += [tuple(np.ascontiguousarray(flipped(one)) for one in given) for flipped in (np.flip, _rolled)]
-
-    array = its.array(given[0], False)
-    device = "gpu" if any(word in str(getattr(array, "device", "")).upper() for word in ("GPU", "CUDA")) else "cpu"
+    # In another order, so that an answer that is remembered is a wrong one, and a buffer that is given again is seen.
+    inputs = [given, *(tuple(np.ascontiguousarray(f(one)) for one in given) for f in (np.flip, _rolled))]
     row = _row(call, given[0], reference, recipe, runtime, device) | {"writes": "new" if out is None else "out"}
 
     def ended(status: str, reason: str | None, *parts: dict[str, Any]) -> Measurement:
         return figures.measurement(row, devices.cpus(), status, reason, *parts)
 
     try:
-        truth = _truth(reference, recipe, inputs)
+        truth = _truth(reference, recipe, inputs, row["layout"])
     except Exception as exception:
         return ended("failed", f"the reference {describe(exception)}")
     try:
-        if out is None and _writes_over(its, call, x, inputs[0]):
-            row["writes"] = "input"
+        variable = type(x[0] if isinstance(x, tuple | list) else x).__name__.endswith("Variable")  # TensorFlow's
 
         def block() -> Block:
-            return Block(its, lambda example: call, row["writes"], device, inputs, truth, nothing)
+            writes = row["writes"]
+            return Block(
+                its, lambda example: call, writes, device, inputs, truth, nothing, variable or writes == "input"
+            )
+
+        returned, first_seconds = block().try_out()
+        if out is None and not returned:
+            row["writes"] = "input"
 
         first = block()
         audit = first.audit() if truth else first.audit(_UNCHECKED_CALLS)
@@ -179,11 +188,14 @@ def _measure(
             row["writes"] = "input"
         if audit.status not in ("ok", "unchecked"):
             return ended(audit.status, audit.reason, figures.of_audit(audit))
+        if not returned and out is None and not audit.input_changed:
+            return ended("wrong", "returned nothing, and its input is unchanged", figures.of_audit(audit))
         traced, leaked = _allocations(first)
-        found = [figures.of_audit(audit), traced]
+        unjudged = {} if truth else {"missing": dict.fromkeys(("max_abs_error", "max_ulp"), audit.reason)}
+        found = [figures.of_audit(audit), traced, unjudged]
         if not blocks:
             return ended(audit.status, audit.reason, *found, figures.untimed())
-        timed = _time(block, blocks, bool(audit.input_changed), leaked, given)
+        timed = _time(block, blocks, bool(audit.input_changed), leaked, given) | {"seconds_first": first_seconds}
         return ended(audit.status, audit.reason, *found, timed)
     except Wrong as exception:
         return ended("wrong", str(exception))
@@ -210,7 +222,7 @@ def _values(runtime: Runtime, name: str, given: Any) -> tuple[np.ndarray, ...]:
     except TypeError as error:
         raise TypeError(f"{name} {str(error).replace('returned', 'is')}") from None
     for one in values:
-        if one.dtype.kind not in "fiub" or not one.size:
+        if one.dtype.kind not in "fiu" or not one.size:
             raise ValueError(f"{name} has dtype {one.dtype} and shape {one.shape}: it is an array of real numbers")
     return values
 
@@ -247,29 +259,31 @@ def _row(
 
 
 def _truth(
-    reference: Callable[..., Any] | None, recipe: Recipe | None, inputs: list[tuple[np.ndarray, ...]]
+    reference: Callable[..., Any] | None, recipe: Recipe | None, inputs: list[tuple[np.ndarray, ...]], layout: str
 ) -> Truth | None:
     if reference is None:
         return None
-    references = [refer(reference, one, "channels_last") for one in inputs]
+    # A recipe's is given channels-last images; the user's own takes x as it is.
+    references = [refer(reference, one, layout if recipe else "channels_last") for one in inputs]
     dtype = result_dtype((recipe.dtype if recipe else None) or inputs[0][0].dtype)
     return Truth(references, dtype, recipe.magnitude if recipe else None)
 
 
-def _writes_over(runtime: Runtime, call: Callable[..., Any], x: Any, given: tuple[np.ndarray, ...]) -> bool:
-    """Whether the call writes over its input and returns nothing, or is given a variable."""
-    if type(x).__name__.endswith("Variable"):  # TensorFlow's, of which there is more than one class
-        return True
-    arrays = tuple(runtime.array(one, False) for one in given)
-    return call(arrays[0] if len(arrays) == 1 else arrays) is None
+def _device(runtime: Runtime, array: Any) -> str:
+    """Where the arrays of the runtime are; or ValueError for a place that is not watched."""
+    where = str(getattr(array, "device", "")).upper()
+    device = "gpu" if "GPU" in where or "CUDA" in where else "cpu"
+    if device not in runtime.devices:
+        raise ValueError(f"x is on {device}, and {runtime.name} is measured on {' and '.join(runtime.devices)} only")
+    return device
 
 
 def _allocations(block: Block) -> tuple[dict[str, Any], int]:
     """What a call allocates, and leaves behind; or why that was not seen."""
     try:
         traced = block.allocations()
-    except RuntimeError as error:  # another tracker, or profiler, is at work in this process
-        return {"missing": dict.fromkeys(_ALLOCATIONS, describe(error))}, 0
+    except Busy as busy:
+        return {"missing": dict.fromkeys(_ALLOCATIONS, str(busy))}, 0
     return figures.of_allocations(traced), traced.leaked_bytes
 
 

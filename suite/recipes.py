@@ -7,6 +7,7 @@ transposes. The constants of the first three are those of ``keras.applications.i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -124,3 +125,8 @@ def channels_reversed(shape: tuple[int, ...]) -> tuple[slice, ...]:
 def first(x: Any) -> Any:
     """The first of a pair, or the one input that there is."""
     return x[0] if isinstance(x, tuple) else x
+
+
+def each(x: Any, function: Callable[[Any], Any]) -> Any:
+    """`function` of the one input, or the pair of it of both."""
+    return tuple(map(function, x)) if isinstance(x, tuple) else function(x)

@@ -182,7 +182,7 @@ def variant(
     RegistrationError
         If a word is not one of those allowed or the name is taken for this recipe.
     """
-    accepts, devices, layouts = _words(accepts), _words(devices), _words(layouts)
+    accepts, devices, layouts = words(accepts), words(devices), words(layouts)
     _name("recipe", recipe)
     _name("runtime", runtime)
     check_name("writes", writes, WRITES)
@@ -379,7 +379,8 @@ def _where(function: Callable[..., Any]) -> str:
     return _source[-1] if _source else function.__module__
 
 
-def _words(given: Iterable[str]) -> tuple[str, ...]:
+def words(given: Iterable[str]) -> tuple[str, ...]:
+    """One word, or several, as several."""
     return (given,) if isinstance(given, str) else tuple(given)
 
 

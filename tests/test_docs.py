@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 from conftest import Command, read_json
 
-from suite import registry
-
 DOCS = Path(__file__).parent.parent / "docs"
 EXAMPLES = sorted((DOCS / "examples").glob("*.py"))
 
@@ -133,7 +131,3 @@ def test_a_package_that_is_broken_is_left_out_with_a_line(
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
-
-
-def test_examples_leave_nothing_registered_here() -> None:
-    assert all(registry.ships(v.source) for v in registry.variants.values())

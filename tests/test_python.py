@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,8 @@ def test_a_pair_and_arrays_that_are_no_images() -> None:
         ((new, "x"), TypeError, "x is str, not a NumPy array"),
         ((new, np.array(["a"])), ValueError, "dtype <U1"),
         ((new, np.empty((0, 3))), ValueError, "shape"),
+        ((new, X, X), TypeError, "reference is ndarray, not a function"),
+        ((new, X, None, (X, X)), ValueError, "out is a pair"),
         ((new, X, None, None, "numpi"), ValueError, "did you mean numpy"),
     ],
 )
@@ -135,6 +138,10 @@ def test_tensorflow_and_its_variables() -> None:
 
     m = suite.measure(over, tf.Variable(x), recipes.tf, runtime="tensorflow")
     assert (m.status, m.writes, m.allocations, m.input_changed) == ("ok", "input", 0, True)
+    read = suite.measure(lambda v: v / 127.5 - 1.0, tf.Variable(x), recipes.tf, runtime="tensorflow")
+    assert (read.status, read.writes, read.input_changed) == ("ok", "new", False), read.reason
+    added = look(lambda x: x[0].assign_add(x[1]), (tf.Variable(x), x), recipes.add, runtime="tensorflow")
+    assert (added.status, added.input_changed, added.result_shares) == ("ok", True, "input"), added.reason
 
 
 @pytest.mark.parametrize(
@@ -189,9 +196,47 @@ def test_cases_from_python_are_a_frame() -> None:
     assert suite.run(cases[:1], blocks=0)["seconds"].isna().all()
     with pytest.raises(ValueError, match="blocks is -1"):
         suite.run(cases, blocks=-1)
+    for wrong in ({"batches": [2.5]}, {"sizes": [224]}, {"sizes": [(8, 8.5)]}):
+        with pytest.raises(ValueError, match=r"a (batch|size) of"):
+            suite.select(**wrong)  # type: ignore[arg-type]
+    assert {case.recipe.name for case in suite.select(recipes="tf", devices="cpu")} == {"tf"}
     for wrong in ({"recipes": ["tff"]}, {"profile": "swift"}, {"dtypes": ["int8"]}, {"layouts": ["last"]}):
         with pytest.raises(ValueError, match="did you mean"):
             suite.select(**wrong)  # type: ignore[arg-type]
+
+
+def test_what_is_found_without_a_reference() -> None:
+    buffer = np.empty_like(X)
+    reused = look(lambda x: np.multiply(x, np.float32(2), out=buffer), X)
+    assert (reused.status, reused.reason) == ("wrong", "an earlier result was changed by a later call (call 2)")
+    forgotten = look(lambda x: None, X)
+    assert (forgotten.status, forgotten.reason) == ("wrong", "returned nothing, and its input is unchanged")
+    assert look(np.fft.fft, X.astype(np.float64)).result_dtype == "complex128"
+    assert look(lambda x: x[::2], X).result_shares == "input"
+    assert look(new, X).missing["max_abs_error"] == "no reference was given"
+
+    def interrupted(x: np.ndarray) -> np.ndarray:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        look(interrupted, X)
+
+
+def test_under_another_tracker_allocations_are_missing_with_the_reason(tmp_path: Path) -> None:
+    import memray
+
+    with memray.Tracker(tmp_path / "theirs.bin"):
+        m = look(new, X)
+    assert m.status == "unchecked"
+    assert m.allocations is None
+    assert m.missing["allocations"].startswith("memray: ")
+
+
+def test_a_recipe_of_images_with_channels_first() -> None:
+    first = np.ascontiguousarray(np.moveaxis(X, -1, 1))
+    mean = np.array(recipes.CAFFE_MEAN, np.float32)[:, None, None]
+    m = look(lambda x: x[:, ::-1] - mean, first, recipes.caffe)
+    assert (m.status, m.layout) == ("ok", "channels_first"), m.reason
 
 
 def test_an_interrupted_run_gives_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,6 +265,8 @@ def test_a_variant_of_a_notebook_is_refused_with_the_way_out() -> None:
         def of_a_notebook(example: Any) -> Any:
             return new
 
+        entry = registry.variants["tf", "of-a-notebook"]
+        registry.variants["tf", "of-a-notebook"] = replace(entry, source="__main__")
         with pytest.raises(ValueError, match="put it into a file of its own"):
             suite.select()
     finally:

@@ -49,7 +49,7 @@ def test_the_parent_imports_no_framework() -> None:
     assert json.loads(done.stdout) == [["ok"] * 3, [], []], done.stderr
 
 
-@pytest.mark.parametrize("runtime", ["numpy", "keras", "tensorflow", "numba", "torch", "jax"])
+@pytest.mark.parametrize("runtime", ["numpy", "keras", "tensorflow", "numba", "numexpr", "torch", "jax"])
 def test_a_zygote_initialises_nothing(runtime: str) -> None:
     """No CUDA driver is loaded, and no thread is there but those of two libraries that start them again in a fork."""
     one = {"OPENBLAS_NUM_THREADS": "1", "NUMEXPR_NUM_THREADS": "1"}

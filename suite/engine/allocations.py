@@ -9,7 +9,8 @@ from __future__ import annotations
 import gc
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,10 @@ _ARENA = 1 << 20
 #: The marks of a window are `bytes` objects of this size and the next ones. Any size that nothing else asks for would
 #: do.
 _MARK = 7_340_033
+
+
+class Busy(Exception):
+    """An instrument that is at work for somebody else in this process."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,8 @@ def trace_host(calls: Sequence[Callable[[], Any]]) -> tuple[list[list[Event]], i
     ------
     ImportError
         Where memray is not installed.
+    Busy
+        If another tracker is at work.
     """
     from memray import AllocatorType, FileDestination, FileReader, Tracker
 
@@ -131,7 +138,7 @@ def trace_host(calls: Sequence[Callable[[], Any]]) -> tuple[list[list[Event]], i
     collects = gc.isenabled()
     gc.disable()  # when it runs has nothing to do with the call that happens to run
     try:
-        with Tracker(destination=FileDestination(name, overwrite=True, compress_on_exit=False)):
+        with _started(Tracker, FileDestination(name, overwrite=True, compress_on_exit=False)):
             for i, call in enumerate(calls):
                 bytes(_MARK + 3 * i)
                 result = call()
@@ -180,3 +187,17 @@ def trace_host(calls: Sequence[Callable[[], Any]]) -> tuple[list[list[Event]], i
             after[window].append(event)
     leaked = tally(windows[-1]).retained_bytes + sum(e.bytes for e in after[-1] if abs(e.bytes) >= THRESHOLD)
     return windows[1:], leaked
+
+
+@contextmanager
+def _started(tracker: Any, destination: Any) -> Iterator[None]:
+    """A tracker at work, or `Busy`."""
+    try:
+        running = tracker(destination=destination)
+        running.__enter__()
+    except RuntimeError as error:
+        raise Busy(f"memray: {error}") from None
+    try:
+        yield
+    finally:
+        running.__exit__(None, None, None)

@@ -79,6 +79,8 @@ def same(one: np.ndarray, other: np.ndarray) -> bool:
     """Whether two arrays have equal bits."""
     if one.dtype != other.dtype or one.shape != other.shape:
         return False
+    if one.dtype.itemsize > 8:  # complex numbers, long doubles
+        return np.ascontiguousarray(one).tobytes() == np.ascontiguousarray(other).tobytes()
     bits = np.dtype(f"u{one.dtype.itemsize}")
     return bool(np.array_equal(one.view(bits), other.view(bits)))
 

@@ -164,6 +164,8 @@ class Block:
         None where there is no reference.
     nothing : ndarray or None
         What an `out` holds before a call; None where the call is given none.
+    mutable : bool, optional
+        Whether the first input is of the kind that can be written to; the default is where `writes` says so.
     """
 
     def __init__(
@@ -175,8 +177,10 @@ class Block:
         pixels: list[tuple[np.ndarray, ...]],
         truth: Truth | None,
         nothing: np.ndarray | None,
+        mutable: bool | None = None,
     ) -> None:
         self.runtime, self.writes, self.device = runtime, writes, device
+        self.mutable = writes == "input" if mutable is None else mutable
         self.pixels, self.truth, self.nothing = pixels, truth, nothing
         self.pristine = self._arrays(0, False)
         self.x: tuple[Any, ...] = ()
@@ -189,6 +193,14 @@ class Block:
         self.last: Any = None
         self.changes = False
         self.most_calls: float = clock.MOST_CALLS
+
+    def try_out(self) -> tuple[bool, float]:
+        """Call once: whether it returned anything, and the seconds it took."""
+        self.x = self._input(0)
+        start = perf_counter_ns()
+        returned = self.call(*self._args())
+        self.runtime.fence()
+        return returned is not None, (perf_counter_ns() - start) * 1e-9
 
     def audit(self, calls: int = AUDIT_CALLS) -> Audit:
         """Call on every input in turn, in new arrays and again in the same one, and compare all there is to compare."""
@@ -212,16 +224,22 @@ class Block:
                 if self.out is not None:
                     self.out = self.runtime.restore(self.out, nothing)
                 self.runtime.fence()
+            except KeyboardInterrupt:
+                raise
             except BaseException as exception:  # a call may have made its array read-only, or another shape
                 return replace(found, status="failed", reason=f"{describe(exception)} as its array was restored" + at)
             places = self._places()
             try:
                 result = self._result(self.call(*self._args()))
+            except KeyboardInterrupt:  # of a user, where this is the user's process
+                raise
             except BaseException as exception:  # a variant may raise anything
                 return replace(_unjudged(found), status="failed", reason=describe(exception) + at)
             try:
                 # At once: an answer that is computed later is no answer.
                 snapshot = _copy(self.runtime.to_numpy(result), scratch)
+                if snapshot.dtype.kind not in "biufc":
+                    raise TypeError(f"returned an array of {snapshot.dtype}, not of numbers")
             except TypeError as exception:
                 return replace(_unjudged(found), status="wrong", reason=str(exception) + at)
             found = self._look(found, result, k, places)
@@ -346,14 +364,14 @@ class Block:
         return tuple(self.runtime.array(one, mutable and i == 0) for i, one in enumerate(self.pixels[k]))
 
     def _input(self, k: int) -> tuple[Any, ...]:
-        return self._arrays(k, self.writes == "input")
+        return self._arrays(k, self.mutable)
 
     def _restore(self, pristine: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(map(self.runtime.restore, self.x, pristine))
 
     def _shared_input(self) -> tuple[Any, ...]:
         """The pristine input itself: no call has been seen to change it. A variable is never shared."""
-        return self._input(0) if self.writes == "input" else self.pristine
+        return self._input(0) if self.mutable else self.pristine
 
     def _args(self) -> tuple[Any, ...]:
         return (_given(self.x),) if self.out is None else (_given(self.x), self.out)

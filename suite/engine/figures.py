@@ -131,7 +131,7 @@ def measurement(
     for part in parts:
         fields |= part
         why |= part.get("missing", {})
-    lacking = [name for name in FIGURES if fields.get(name) is None and name != "batch"]
+    lacking = [name for name in FIGURES if fields.get(name) is None]
     default = status if status not in ("ok", "unchecked") else "not measured"
     fields["missing"] = {name: why.get(name, default) for name in lacking}
     return Measurement(**row, threads=threads, status=status, reason=reason, **fields)

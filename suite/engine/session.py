@@ -24,12 +24,13 @@ from typing import Any
 import numpy as np
 
 from suite import images, registry
-from suite.cases import Case, as_row, child_bytes, misfit, shared_bytes, skip_reason, too_large
+from suite.cases import CHANNELS, Case, as_row, child_bytes, misfit, shared_bytes, skip_reason, too_large
 from suite.engine import figures
 from suite.engine.block import Audit, BlockJob, CopyJob, Ready, ReferenceJob, Sample, Traced, free_memory
 from suite.engine.child import CaseEnded, Child, Zygote
 from suite.engine.sampling import FEWEST_BLOCKS, ROUNDS
 from suite.measurement import Measurement
+from suite.recipes import RESIZED
 
 #: Inputs that a case is audited on.
 INPUTS = 3
@@ -54,6 +55,7 @@ _THREAD_VARIABLES = (
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
     "NUMEXPR_NUM_THREADS",
+    "NUMEXPR_MAX_THREADS",
     "NUMBA_NUM_THREADS",
     "NPROC",  # JAX: the threads of XLA on the CPU
     "TF_NUM_INTRAOP_THREADS",
@@ -254,7 +256,9 @@ class Session:
                 runnable.append(case)
         if not runnable:
             return
-        folder = _folder(shared_bytes(runnable[0], runnable[0].elements))
+        # What a recipe gives is not known yet; where images are small, one that resizes gives more than it is given.
+        resized = (runnable[0].batch or 1) * CHANNELS * RESIZED**2
+        folder = _folder(shared_bytes(runnable[0], max(runnable[0].elements, resized)))
         if isinstance(folder, str):
             for case in runnable:
                 yield self._ended(self._progress(case), "skipped", folder)
@@ -271,7 +275,7 @@ class Session:
             result = np.load(files[1][0], mmap_mode="r")
             fitting = []
             for case in runnable:
-                reason = misfit(case, result.shape) or too_large(case, result.size, free_memory())
+                reason = misfit(case, result.shape) or too_large(child_bytes(case, result.size), free_memory())
                 if reason:
                     yield self._ended(self._progress(case), "skipped", reason)
                 else:
@@ -541,8 +545,7 @@ def _weight(case: Case) -> float:
 
 def _that_fit(case: Case, result_elements: int) -> int:
     """How many processes of a case's group fit in memory at once; at least one."""
-    left = _MEMORY_SHARE * (free_memory() - shared_bytes(case, result_elements))
-    return max(1, int(left // child_bytes(case, result_elements)))
+    return max(1, int(_MEMORY_SHARE * free_memory() // child_bytes(case, result_elements)))
 
 
 def _folder(nbytes: int) -> Path | str:

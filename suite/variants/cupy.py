@@ -15,6 +15,7 @@ from suite.recipes import (
     TORCH_STD,
     bilinear,
     channels_reversed,
+    each,
     first,
     per_channel,
     result_dtype,
@@ -327,8 +328,9 @@ def register_expression(recipe: str, function: Callable[..., Any], constants: li
     def cupy_expression(example):
         import cupy
 
-        bound = [cupy.asarray(constant, result_dtype(first(example).dtype)) for constant in constants]
-        return lambda x: function(x, *bound)
+        dtype = result_dtype(first(example).dtype)
+        bound = [cupy.asarray(constant, dtype) for constant in constants]
+        return lambda x: function(each(x, lambda one: one.astype(dtype, copy=False)), *bound)
 
 
 for _recipe, _formula in {

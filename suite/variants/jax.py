@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 
 from suite.recipes import (
     CAFFE_MEAN,
@@ -16,6 +17,7 @@ from suite.recipes import (
     TORCH_MEAN,
     TORCH_STD,
     channels_reversed,
+    each,
     first,
     per_channel,
     result_dtype,
@@ -58,6 +60,8 @@ def _to_numpy(result: Any) -> np.ndarray:
 def _extent(array: Any) -> tuple[int, int] | None:
     import jax
 
+    if isinstance(array, np.ndarray):
+        return byte_bounds(array)
     if not isinstance(array, jax.Array):
         return None
     if array.is_deleted():
@@ -172,8 +176,9 @@ def register_expression(recipe: str, function: Callable[..., Any], constants: li
     """Register ``function(x, *constants)`` in every way, for images with channels last."""
 
     def formula(example):
-        bound = [constant.astype(result_dtype(first(example).dtype)) for constant in constants]
-        return lambda x: function(x, *bound)
+        dtype = result_dtype(first(example).dtype)
+        bound = [constant.astype(dtype) for constant in constants]
+        return lambda x: function(each(x, lambda one: one.astype(dtype)), *bound)
 
     _register(recipe, formula, ("channels_last",))
 

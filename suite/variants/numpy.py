@@ -17,6 +17,7 @@ from suite.recipes import (
     TORCH_STD,
     bilinear,
     channels_reversed,
+    each,
     first,
     per_channel,
     result_dtype,
@@ -277,7 +278,7 @@ def add(x: tuple[np.ndarray, np.ndarray]) -> Formula:
     return Formula(statements, expression, copy, into)
 
 
-#: Numbers in a tile, a multiple of the channels: in float32 256 KB with its constants, which a core's own cache holds.
+#: Numbers in a tile, a multiple of the channels: with two tiles of constants 288 KiB, which a core's own cache holds.
 _TILE = 3 << 13
 
 
@@ -445,8 +446,9 @@ def register_expression(recipe: str, function: Callable[..., np.ndarray], consta
 
     @variant(recipe=recipe, runtime="numpy", writes="new", layouts="channels_last")
     def numpy_expression(example):
-        bound = [constant.astype(result_dtype(first(example).dtype)) for constant in constants]
-        return lambda x: function(x, *bound)
+        dtype = result_dtype(first(example).dtype)
+        bound = [constant.astype(dtype) for constant in constants]
+        return lambda x: function(each(x, lambda one: one.astype(dtype, copy=False)), *bound)
 
 
 for _recipe, _formula, _in_tiles in (

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
-from suite.engine.allocations import Event
+from suite.engine.allocations import Busy, Event
 from suite.recipes import (
     CAFFE_MEAN,
     RESIZED,
     TORCH_MEAN,
     TORCH_STD,
     channels_reversed,
+    each,
     first,
     per_channel,
     result_dtype,
@@ -119,7 +120,10 @@ def _trace(function: Callable[[], Any]) -> tuple[Any, list[Event]]:
         host_tracer_level=2, python_tracer_level=0, device_tracer_level=1
     )
     with tempfile.TemporaryDirectory(prefix="copycost-") as folder:
-        tf.profiler.experimental.start(folder, options=options)
+        try:
+            tf.profiler.experimental.start(folder, options=options)
+        except tf.errors.AlreadyExistsError:
+            raise Busy("another TensorFlow profiler is running") from None
         try:
             result = function()
             _fence()
@@ -311,10 +315,7 @@ def register_expression(recipe: str, function: Callable[..., Any], constants: li
         dtype = tf.as_dtype(result_dtype(first(example).dtype.as_numpy_dtype))
         bound = [tf.constant(constant, dtype) for constant in constants]
 
-        def wide(x):
-            return tuple(map(wide, x)) if isinstance(x, tuple) else tf.cast(x, dtype)
-
-        return lambda x: function(wide(x), *bound)
+        return lambda x: function(each(x, lambda one: tf.cast(one, dtype)), *bound)
 
     _register(recipe, formula, ("channels_last",))
 

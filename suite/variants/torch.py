@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 
-from suite.recipes import CAFFE_MEAN, RESIZED, TORCH_MEAN, TORCH_STD, first, per_channel, result_dtype
+from suite.recipes import CAFFE_MEAN, RESIZED, TORCH_MEAN, TORCH_STD, each, first, per_channel, result_dtype
 from suite.registry import LAYOUTS, variant
 from suite.runtime import Runtime, Unavailable
 
@@ -47,6 +48,8 @@ def _to_numpy(result: Any) -> np.ndarray:
 def _extent(array: Any) -> tuple[int, int] | None:
     import torch
 
+    if isinstance(array, np.ndarray):
+        return byte_bounds(array)
     if not isinstance(array, torch.Tensor):
         return None
     start = array.data_ptr()
@@ -70,9 +73,7 @@ RUNTIME = Runtime(
     restore=_restore,
     to_numpy=_to_numpy,
     extent=_extent,
-    contiguous=lambda array: bool(
-        array.is_contiguous() if hasattr(array, "is_contiguous") else array.flags.c_contiguous
-    ),
+    contiguous=_contiguous,
     fence=lambda: None,
 )
 
@@ -241,7 +242,8 @@ def register_expression(recipe: str, function: Callable[..., Any], constants: li
         import torch
 
         bound = [torch.from_numpy(constant.astype(_dtype(first(example)))) for constant in constants]
-        return lambda x: function(x, *bound)
+        dtype = getattr(torch, str(_dtype(first(example))))
+        return lambda x: function(each(x, lambda one: one.to(dtype)), *bound)
 
     _register_expression(recipe, expression, ("channels_last",))
 
