@@ -101,7 +101,8 @@ def line(m: Measurement) -> str:
         allocated = "no allocations"
     else:
         noun = "allocation" if m.allocations == 1 else "allocations"
-        multiple = three((m.allocated_bytes or 0) / m.input_bytes).removesuffix(".00")
+        multiple = three((m.allocated_bytes or 0) / m.input_bytes)
+        multiple = multiple.rstrip("0").rstrip(".") if "." in multiple else multiple
         allocated = f"{count(m.allocations)} {noun} of {multiple} × the input ({size(m.allocated_bytes)})"
     found = remarks(m) if m.status == "ok" else _seen(m)
     if not m.input_changed:
