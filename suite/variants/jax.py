@@ -31,6 +31,8 @@ def _start(device: str, threads: int) -> None:
 
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_enable_x64", True)  # else float64 becomes float32
+    # Else what a call no longer needs is given back by another thread, at times within the next call.
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
 def _array(pixels: np.ndarray, mutable: bool) -> Any:
