@@ -27,6 +27,8 @@ _LATER = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "recipes":
+        return importlib.import_module("suite.recipes")
     if name not in _LATER:
         raise AttributeError(f"module 'suite' has no attribute '{name}'")
     return getattr(importlib.import_module(_LATER[name]), name)

@@ -279,6 +279,8 @@ def test_the_fixture_gives_a_measurement(copycost: Callable[..., Measurement]) -
     assert m.missing["seconds"] == "not timed"
     with pytest.raises(pytest.fail.Exception, match="raised ZeroDivisionError"):
         copycost(lambda x: 1 / 0, X)
+    with pytest.raises(pytest.fail.Exception, match="returned nothing"):
+        copycost(lambda x: None, X)
 
 
 #: Beside a thread that allocates small things all the time, and with the collector on.
