@@ -6,6 +6,7 @@ import functools
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import signal
@@ -137,6 +138,12 @@ def cli() -> None:
 @click.option("--image", metavar="PATH", help="Your own image, or a folder of them.")
 @click.option("--threads", type=click.IntRange(1, 4096), metavar="N", help="For every runtime.  [default: all CPUs]")
 @click.option(
+    "--blocks",
+    type=click.IntRange(1, 100),
+    metavar="N",
+    help="Fresh processes that each case is timed in, however long it takes.  [default: the profile's, in its budget]",
+)
+@click.option(
     "--budget",
     type=_Seconds(),
     metavar="SECONDS",
@@ -207,7 +214,9 @@ def _prepare(options: dict[str, Any]) -> _Prepared:
     threads = options["threads"] or devices.cpus()
     taken_in = environment.capture(threads, photographs.name, photographs.sha256)
     profile = PROFILES[options["profile"]]
-    plan = Plan(threads, profile.blocks, options["budget"] or profile.budget, options["timeout"], taken_in["no_gpu"])
+    blocks = options["blocks"] or profile.blocks
+    budget = options["budget"] or (math.inf if options["blocks"] else profile.budget)
+    plan = Plan(threads, blocks, budget, options["timeout"], taken_in["no_gpu"])
     settings = {name: value for name, value in options.items() if name not in _NOT_SETTINGS}
     # What is written in a run names files, and no folder of the machine that it was taken on.
     settings["image"] = photographs.name if options["image"] else None

@@ -1,0 +1,35 @@
+"""A class a runtime: their variants run on different devices, and asv has the product of all parameters of a class."""
+
+from suite import asv
+
+
+class NumPy(asv.Cases, runtime="numpy"):
+    """Into a new array, into `out`, over the input, in tiles, from a table."""
+
+
+class Keras(asv.Cases, runtime="keras"):
+    """`preprocess_input` of NumPy arrays."""
+
+
+class TensorFlow(asv.Cases, runtime="tensorflow"):
+    """Eager, graph, XLA, and assigned to a variable; `preprocess_input` of tensors."""
+
+
+class CuPy(asv.Cases, runtime="cupy"):
+    """As NumPy, on the GPU, and fused kernels."""
+
+
+class PyTorch(asv.Cases, runtime="torch"):
+    """Eager, compiled, into `out`, over the input."""
+
+
+class JAX(asv.Cases, runtime="jax"):
+    """Eager, jitted, with a donated input."""
+
+
+class Numba(asv.Cases, runtime="numba"):
+    """Loops on all cores, into `out`."""
+
+
+class Numexpr(asv.Cases, runtime="numexpr"):
+    """One expression in blocks, into `out`."""
