@@ -28,6 +28,7 @@ from rich.table import Table
 from rich.text import Text
 
 from suite import __version__, cases, devices, doctor, environment, format, images, registry, results, table
+from suite.asv import machine, project, track
 from suite.cases import PROFILES, Case
 from suite.engine.block import free_memory
 from suite.engine.sampling import ROUNDS
@@ -35,7 +36,7 @@ from suite.engine.session import Plan, Session
 from suite.measurement import Measurement
 
 #: What goes wrong before work starts: a line, and exit status 2.
-_USAGE = (registry.RegistrationError, cases.CaseError, images.ImageError, results.RunError)
+_USAGE = (registry.RegistrationError, cases.CaseError, images.ImageError, results.RunError, project.ProjectError)
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
@@ -180,7 +181,7 @@ def run(ctx: click.Context, **options: Any) -> None:
             if changed:
                 raise results.RunError(f"{folder} cannot be completed here: {changed}")
         else:
-            writing.begin(prepared.taken_in, prepared.settings)
+            writing.begin(prepared.taken_in, prepared.settings, len(prepared.chosen))
         measured = {_key(m) for m in writing.measurements}
         left = [case for case in prepared.chosen if case.key not in measured]
         interrupted = _measure(writing, left, prepared)
@@ -463,8 +464,8 @@ def _source(source: str) -> str:
 @click.option("--html", "html", required=True, metavar="DIR", help="Where to write index.html.")
 @_errors
 def report(runs: tuple[str, ...], html: str) -> None:
-    """Write a page of one or more runs: folders of `copycost run --out`, or files of `--json`."""
-    loaded = [(Path(name).name, *results.load(Path(name))) for name in runs]
+    """Write a page of runs: folders of `copycost run --out`, files of `--json`, folders of asv's results."""
+    loaded = [one for name in runs for one in results.load_all(Path(name))]
     from suite.report import write_html  # matplotlib takes a second to import
 
     try:
@@ -488,6 +489,113 @@ def doctor_() -> None:
     console.print(shown)
     unsteady = sum(f.good is False for f in findings)
     console.print("Nothing found that makes timings unsteady." if not unsteady else f"{unsteady} to look at.")
+
+
+@cli.command("machine")
+@click.option("--name", metavar="NAME", help="What to call this machine.  [default: the host's name]")
+@_errors
+def machine_(name: str | None) -> None:
+    """Tell asv what this machine is: the GPU, its driver, CUDA and the CPU's features too."""
+    shown = Table(box=box.SIMPLE_HEAD, show_header=False)
+    for key, value in machine.record(name).items():
+        shown.add_row(key, Text(str(value)))
+    Console().print(shown)
+
+
+@cli.command()
+@click.argument("function", metavar="PACKAGE.MODULE:FUNCTION")
+@click.option("--recipe", metavar="NAME", help="What it computes: a recipe that ships.")
+@click.option("--formula", metavar="EXPRESSION", help="Or your own: NumPy of x, as 'x / 127.5 - 1'.")
+@click.option("--runtime", default="numpy", show_default=True, metavar="NAME", help="Whose arrays it is given.")
+@click.option(
+    "--writes",
+    type=_Word("writes", registry.WRITES),
+    default="new",
+    show_default=True,
+    metavar="WHERE",
+    help="Where its result goes: new; out, given as its second argument; input, over its first.",
+)
+@click.option(
+    "--dtype",
+    "dtypes",
+    multiple=True,
+    type=_Word("dtype", registry.DTYPES),
+    metavar="NAME",
+    help="Input dtypes that it is for.  [default: those of the profile]",
+)
+@_errors
+def init(
+    function: str, recipe: str | None, formula: str | None, runtime: str, writes: str, dtypes: tuple[str, ...]
+) -> None:
+    """Have asv measure a function of the project here, at every commit.
+
+    Writes asv.conf.json and benchmarks/ into the git repository. Nothing that is there is changed.
+    """  # fmt: skip
+    if (recipe is None) == (formula is None):
+        raise click.UsageError("either --recipe or --formula: what must the function compute?")
+    if recipe is not None:
+        registry.check_name("recipe", recipe, registry.recipes)
+    registry.check_name("runtime", runtime, registry.runtimes())
+    watched = project.Watched(function, recipe, formula, runtime, writes, dtypes)
+    console = Console()
+    for path in project.write(Path.cwd(), watched):
+        console.print(f"wrote {path.relative_to(Path.cwd())}", highlight=False)
+    console.print("Commit them. Then: copycost track, or copycost track HEAD~5..HEAD", highlight=False)
+
+
+@cli.command("track")
+@click.argument("revisions", default="now")
+@click.argument("asv_options", nargs=-1, type=click.UNPROCESSED)
+@click.option("--html", "html", default="reports/history", show_default=True, metavar="DIR", help="Where to publish.")
+@_errors
+def track_(revisions: str, asv_options: tuple[str, ...], html: str) -> None:
+    """Measure commits with asv, and publish its pages and the report together.
+
+    REVISIONS is what `asv run` takes: a range as HEAD~3..HEAD, ALL, NEW. The default, now, is this interpreter and the
+    commit that is checked out. What follows -- goes to `asv run`: copycost track NEW -- --steps 5
+
+    Exit status: that of `asv run`; 2 if a case failed, or was wrong without being known for it.
+    """
+    console, log = Console(stderr=True), Path(".asv", "track.log")
+    if revisions == "now" and track.changed():
+        warnings.warn("the working tree is not the commit that its figures will be noted for", stacklevel=1)
+    with Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[sessions]}"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    ) as progress:
+        bar = progress.add_task("starting", total=None, sessions="")
+        told = ""
+
+        def moved(done: float, sessions: int, doing: str) -> None:
+            nonlocal told
+            said = f"{int(done)} of {sessions} sessions" if sessions else ""
+            shown = doing[: max(10, console.width - 48)]
+            progress.update(bar, completed=done, total=sessions or None, description=shown, sessions=said)
+            if not console.is_terminal and doing != told:
+                told = doing  # no bar moves in a log
+                print(f"{said}: {doing}".lstrip(": "), file=sys.stderr, flush=True)
+
+        status = track.run(revisions, asv_options, log, moved)
+    folder = Path(html)
+    try:
+        loaded = results.load_all(track.results_folder())
+    except results.RunError as error:
+        raise results.RunError(f"asv measured nothing: {track.last_words(log)} ({error})") from None
+    track.publish(folder, log)
+    from suite.report import write_html  # matplotlib takes a second to import
+
+    path = write_html(folder, loaded, history="asv/index.html")
+    if status:
+        console.print(Text(f"asv ended with {status}: {track.last_words(log)}; all it said is in {log}", style="red"))
+    Console().print(
+        f"The report is {path}\nasv's pages need a server: asv preview --html-dir {folder / 'asv'}",
+        soft_wrap=True, highlight=False,
+    )  # fmt: skip
+    sys.exit(status)
 
 
 def main() -> None:

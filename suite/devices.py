@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -68,3 +69,16 @@ def gpus() -> tuple[list[Gpu], str | None]:
             break
         chosen.append(found[index])
     return chosen, None if chosen else f"CUDA_VISIBLE_DEVICES={visible!r} names no device that is here"
+
+
+def cuda() -> str | None:
+    """The newest version of CUDA that the driver knows, as `nvidia-smi` heads its table with; None if it does not."""
+    smi = shutil.which("nvidia-smi")
+    if smi is None:
+        return None
+    try:
+        done = subprocess.run([smi], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = re.search(r"CUDA(?: UMD)? Version\s*:\s*(\d+(?:\.\d+)*)", done.stdout)
+    return found[1] if found else None

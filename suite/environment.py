@@ -46,20 +46,7 @@ def capture(threads: int, image_name: str, image_sha256: str) -> dict[str, Any]:
         "architecture": platform.machine(),
         "cpu": processor(),
         "cpus": devices.cpus(),
-        "cpu_flags": sorted(
-            set((_from_file("/proc/cpuinfo", r"^flags\s*:\s*(.+)$") or "").split())
-            & {
-                "avx",
-                "avx2",
-                "fma",
-                "avx512f",
-                "avx512bw",
-                "avx512_vnni",
-                "avx512_bf16",
-                "amx_tile",
-                "hypervisor",
-            }
-        ),
+        "cpu_flags": cpu_flags(),
         "caches": _caches(),
         "memory_bytes": _kib("MemTotal"),
         "governor": read_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
@@ -76,6 +63,12 @@ def capture(threads: int, image_name: str, image_sha256: str) -> dict[str, Any]:
 def processor() -> str | None:
     """The model of the CPU."""
     return _from_file("/proc/cpuinfo", r"^model name\s*:\s*(.+)$")
+
+
+def cpu_flags() -> list[str]:
+    """Which of the vector extensions that the libraries look for this CPU has."""
+    wanted = "avx avx2 fma avx512f avx512bw avx512_vnni avx512_bf16 amx_tile hypervisor"
+    return sorted(set((_from_file("/proc/cpuinfo", r"^flags\s*:\s*(.+)$") or "").split()) & set(wanted.split()))
 
 
 def versions() -> dict[str, str]:

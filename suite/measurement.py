@@ -17,10 +17,14 @@ class Measurement:
 
     Attributes
     ----------
-    recipe, variant, runtime, writes, device, dtype, layout : str
+    recipe, variant, device, dtype, layout : str
+    runtime, writes : str or None
+        None where a history names a variant that there is no more.
     batch : int or None
         None: one image without a batch axis.
-    height, width, channels, threads : int
+    height, width, channels : int
+    threads : int or None
+        None where a history does not tell.
     status : {"ok", "wrong", "skipped", "failed", "crashed", "timeout", "unchecked"}
     reason : str or None
         What explains the status.
@@ -58,8 +62,8 @@ class Measurement:
 
     recipe: str
     variant: str
-    runtime: str
-    writes: str
+    runtime: str | None
+    writes: str | None
     device: str
     dtype: str
     layout: str
@@ -67,7 +71,7 @@ class Measurement:
     height: int
     width: int
     channels: int
-    threads: int
+    threads: int | None
     status: str
     reason: str | None = None
     known: str | None = None

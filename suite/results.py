@@ -1,4 +1,5 @@
-"""A run on disk: written case by case, read back whole or from what a killed run left, and as a DataFrame.
+"""A run on disk: written case by case, read back whole or from what a killed run left; and, with asv's results, as one
+DataFrame.
 
 The folder of a run holds ``environment.json`` (what it was taken in, and what was asked for),
 ``measurements.jsonl`` (a line a case, appended as each is complete) and, once it is finished,
@@ -18,6 +19,7 @@ from typing import Any
 
 import pandas as pd
 
+from suite.asv import results as history
 from suite.measurement import Measurement, from_dict
 
 SCHEMA = 1
@@ -52,6 +54,7 @@ class Run:
         self.folder, self.resume = folder, resume
         self.environment: dict[str, Any] = {}
         self.settings: dict[str, Any] = {}
+        self.cases = 0
         self.measurements: list[Measurement] = []
 
     def __enter__(self) -> Run:
@@ -86,13 +89,14 @@ class Run:
     def _read(self) -> None:
         header, self.measurements = _load_folder(self.folder)
         self.environment, self.settings = header["environment"], header["settings"]
+        self.cases = header.get("cases", 0)
         # What was cut off in the middle of a line is measured again.
         lines = "".join(_line(m) for m in self.measurements)
         replace(self.folder / MEASUREMENTS, lines)
 
-    def begin(self, environment: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-        """Write what the run is taken in, before anything is measured."""
-        self.environment, self.settings = dict(environment), dict(settings)
+    def begin(self, environment: Mapping[str, Any], settings: Mapping[str, Any], cases: int) -> None:
+        """Write what the run is taken in, and how many cases it is to have, before anything is measured."""
+        self.environment, self.settings, self.cases = dict(environment), dict(settings), cases
         self._write_header(finished=False)
 
     def add(self, measurement: Measurement) -> None:
@@ -119,6 +123,7 @@ class Run:
             "schema": SCHEMA,
             "environment": self.environment,
             "settings": self.settings,
+            "cases": self.cases,
             "finished": finished,
         }
         replace(self.folder / ENVIRONMENT, json.dumps(header, indent=1) + "\n")
@@ -153,6 +158,56 @@ def load(path: Path) -> tuple[dict[str, Any], list[Measurement]]:
         raise RunError(f"no run {path}") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise RunError(f"{path} is not a run") from None
+
+
+def load_all(path: Path) -> list[tuple[str, dict[str, Any], list[Measurement]]]:
+    """Name, environment and measurements of a run, or of every file of asv's results.
+
+    Raises
+    ------
+    RunError
+        If `path` is neither.
+    """
+    if path.is_dir() and not (path / ENVIRONMENT).exists() and history.holds(path):
+        found = history.load(path)
+        if not found:
+            raise RunError(f"{path} holds asv's results, and none of them is copycost's")
+        return found
+    return [(path.name, *load(path))]
+
+
+def read(*paths: str | os.PathLike[str]) -> pd.DataFrame:
+    """Runs and asv's results, of any number of machines, environments and commits, as one table.
+
+    Parameters
+    ----------
+    *paths : path
+        Folders of runs, files of ``--json``, folders of asv's results.
+
+    Returns
+    -------
+    DataFrame
+        A row a case. First where it is from: ``source``, and for asv's results ``machine``, ``environment``,
+        ``commit`` and ``commit_time``; then every field of `Measurement`, ``samples`` included.
+
+    Raises
+    ------
+    RunError
+        If a path is neither. A file of asv's that cannot be read is named in a warning and left out.
+    """
+    parts = [
+        pd.DataFrame({"source": name} | {column: environment.get(column) for column in ORIGIN}, index=[0]).merge(
+            pd.DataFrame([m.to_dict() for m in measurements]), how="cross"
+        )
+        for path in paths
+        for name, environment, measurements in load_all(Path(path))
+    ]
+    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["source", *ORIGIN])
+    return table.astype({"commit_time": "datetime64[ns, UTC]"}).convert_dtypes()
+
+
+#: Where a row of `read` is from, beside the name of its source.
+ORIGIN = ("machine", "environment", "commit", "commit_time")
 
 
 def frame(measurements: Sequence[Measurement]) -> pd.DataFrame:

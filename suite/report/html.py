@@ -15,7 +15,9 @@ from suite.report import figure
 from suite.results import frame
 
 
-def write_html(folder: Path, runs: Sequence[tuple[str, dict[str, Any], Sequence[Measurement]]]) -> Path:
+def write_html(
+    folder: Path, runs: Sequence[tuple[str, dict[str, Any], Sequence[Measurement]]], history: str | None = None
+) -> Path:
     """Write ``index.html``, which needs no other file, and give its path.
 
     Parameters
@@ -23,11 +25,13 @@ def write_html(folder: Path, runs: Sequence[tuple[str, dict[str, Any], Sequence[
     folder : Path
     runs : sequence of (name, environment, measurements)
         Each has a part of the page, with its own figure and table.
+    history : str, optional
+        Where, from `folder`, asv's pages are.
     """
     jinja = Environment(
         loader=PackageLoader("suite.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    page = jinja.get_template("page.html").render(runs=[_part(*run) for run in runs], format=format)
+    page = jinja.get_template("page.html").render(runs=[_part(*run) for run in runs], format=format, history=history)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "index.html"
     path.write_text(page, encoding="utf-8")

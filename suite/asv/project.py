@@ -1,0 +1,162 @@
+"""`copycost init`: asv's configuration and a benchmark, for a project that has a function to watch."""
+
+from __future__ import annotations
+
+import ast
+import json
+import platform
+import shlex
+import subprocess
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from suite import __version__
+
+
+class ProjectError(ValueError):
+    """A project that cannot be set up so; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """The function to watch, and what it must compute.
+
+    Attributes
+    ----------
+    function : str
+        ``package.module:function``.
+    recipe : str or None
+        One that ships.
+    formula : str or None
+        Instead of it: a NumPy expression of ``x``, in float64.
+    runtime, writes : str
+    dtypes : tuple of str
+        Of the inputs that it is for; empty: the profile's.
+    """
+
+    function: str
+    recipe: str | None
+    formula: str | None
+    runtime: str
+    writes: str
+    dtypes: tuple[str, ...]
+
+
+def write(root: Path, watched: Watched) -> list[Path]:
+    """Write ``asv.conf.json`` and ``benchmarks/`` into a git repository, and give what was written.
+
+    Raises
+    ------
+    ProjectError
+        If `root` is no repository that asv can measure, holds such files, or has no such function.
+    """
+    branch = _branch(root)
+    if not any((root / name).is_file() for name in ("pyproject.toml", "setup.py")):
+        raise ProjectError("there is no pyproject.toml here, and asv builds and installs the project at every commit")
+    module, _, name = watched.function.partition(":")
+    if not (name.isidentifier() and all(part.isidentifier() for part in module.split("."))):
+        raise ProjectError(f"'{watched.function}' names no function: write it as package.module:function")
+    _look_for(root, module, name)
+    if watched.formula is not None:
+        _try(watched.formula)
+    configuration, folder = root / "asv.conf.json", root / "benchmarks"
+    for path in (configuration, folder):
+        if path.exists():
+            raise ProjectError(f"{path.name} is there already, and is left as it is")
+    jinja = Environment(
+        loader=PackageLoader("suite.asv", "."),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    dtypes = ", ".join(f'"{dtype}"' for dtype in watched.dtypes)
+    texts = {
+        configuration: jinja.get_template("asv.conf.json.jinja").render(
+            project=json.dumps(root.resolve().name), branch=json.dumps(branch),
+            python=json.dumps(".".join(platform.python_version_tuple()[:2])),
+            install=json.dumps(
+                f"in-dir={{env_dir}} python -m pip install --quiet {{wheel_file}} {shlex.quote(requirement())}"
+            ),
+        ),
+        folder / "__init__.py": "",
+        folder / "preprocessing.py": jinja.get_template("benchmark.py.jinja").render(
+            watched=watched, module=module, name=name, label=name.strip("_").replace("_", "-"),
+            title="".join(part.capitalize() for part in name.split("_")), dtypes=f"({dtypes},)" if dtypes else None,
+        ),
+    }  # fmt: skip
+    folder.mkdir()
+    for path, text in texts.items():
+        path.write_text(text)
+    return list(texts)
+
+
+def requirement() -> str:
+    """What pip is to install for the copycost that runs now, from where that came."""
+    try:
+        origin = json.loads(metadata.distribution("copycost").read_text("direct_url.json") or "{}")
+    except (metadata.PackageNotFoundError, ValueError):
+        origin = {}
+    if "vcs_info" in origin:
+        info = origin["vcs_info"]
+        return f"copycost @ {info['vcs']}+{origin['url']}@{info['commit_id']}"
+    if "url" in origin:
+        return f"copycost @ {origin['url']}"
+    return f"copycost=={__version__}"
+
+
+def _branch(root: Path) -> str:
+    """The branch that is checked out."""
+    done = subprocess.run(["git", "rev-parse", "--show-toplevel"], cwd=root, capture_output=True, text=True)
+    if done.returncode:
+        raise ProjectError("this is no git repository, and asv measures commits")
+    top = Path(done.stdout.strip())
+    if top.resolve() != root.resolve():
+        raise ProjectError(f"the repository begins at {top}: go there first")
+    done = subprocess.run(["git", "symbolic-ref", "--short", "HEAD"], cwd=root, capture_output=True, text=True)
+    if done.returncode:
+        raise ProjectError("no branch is checked out, and asv follows one")
+    return done.stdout.strip()
+
+
+def _look_for(root: Path, module: str, name: str) -> None:
+    """Raise ProjectError unless the source has the function; it is read, and not imported."""
+    parts = module.split(".")
+    places = [
+        base.joinpath(*parts[:-1], tail)
+        for base in (root, root / "src")
+        for tail in (f"{parts[-1]}.py", str(Path(parts[-1], "__init__.py")))
+    ]
+    source = next((place for place in places if place.is_file()), None)
+    if source is None:
+        raise ProjectError(f"there is no module {module} here, nor in src/")
+    try:
+        tree = ast.parse(source.read_text())
+    except (SyntaxError, ValueError, OSError) as error:
+        raise ProjectError(f"{source.relative_to(root)} cannot be read: {error}") from None
+    names: list[str] = []
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.append(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names += [alias.asname or alias.name for alias in node.names]
+        elif isinstance(node, ast.Assign):
+            names += [target.id for target in node.targets if isinstance(target, ast.Name)]
+    if name not in names:
+        found = ", ".join(n for n in names if not n.startswith("_")) or "nothing"
+        raise ProjectError(f"{source.relative_to(root)} has no function '{name}'; it has {found}")
+
+
+def _try(formula: str) -> None:
+    """Raise ProjectError unless the formula makes an array of numbers of an array."""
+    x = np.full((1, 2, 2, 3), 128.0)
+    try:
+        result = np.asarray(eval(formula, {"np": np, "x": x}))
+    except Exception as error:  # an expression may raise anything
+        raise ProjectError(f"the formula '{formula}' is no expression of x: {type(error).__name__}: {error}") from None
+    if result.dtype.kind != "f" or not result.size:
+        given = " ".join(str(result).split())[:60]
+        raise ProjectError(f"the formula '{formula}' gives {given}, and no array of numbers")
