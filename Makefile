@@ -1,15 +1,18 @@
-# Two commands do everything: `make bench` measures, `make test` tests. Both make .venv if it is not there.
+# `make bench` measures, `make track` has asv keep it for this commit, `make test` tests. All make .venv if it is not there.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: bench test lint clean
+.PHONY: bench track test lint browser clean
 
 bench: .venv/measures
 	@if [ -e reports/latest ]; then mv reports/latest reports/until-$$(date +%Y%m%d-%H%M%S); fi
 	@$(BIN)/copycost run --profile quick --out reports/latest; status=$$?; \
 	  $(BIN)/copycost report reports/latest --html reports/latest && exit $$status
 
-test: .venv/tests lint
+track: .venv/measures
+	@$(BIN)/copycost track
+
+test: .venv/tests browser lint
 	$(BIN)/python -m pytest
 
 lint: .venv/tests
@@ -25,6 +28,15 @@ lint: .venv/tests
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]'
 	@touch $@
+
+# The published pages are tested in a browser, with scripts that npm has; where apt can install these, it does.
+browser:
+	@missing=; \
+	  command -v chromium chromium-browser google-chrome >/dev/null || missing="$$missing chromium"; \
+	  command -v npm >/dev/null || missing="$$missing npm"; \
+	  if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && apt-get install -qq -y --no-install-recommends $$missing >/dev/null; \
+	  elif [ -n "$$missing" ]; then echo "Install$$missing: the tests of the published pages need them." >&2; fi
 
 clean:
 	rm -rf .venv build dist *.egg-info

@@ -575,8 +575,9 @@ def track_(revisions: str, asv_options: tuple[str, ...], html: str) -> None:
             said = f"{int(done)} of {sessions} sessions" if sessions else ""
             shown = doing[: max(10, console.width - 48)]
             progress.update(bar, completed=done, total=sessions or None, description=shown, sessions=said)
-            if not console.is_terminal and doing != told:
-                told = doing  # no bar moves in a log
+            # No bar moves in a log: a line when it is something else that is done, and not for every case.
+            if not console.is_terminal and doing.lstrip("0123456789") != told:
+                told = doing.lstrip("0123456789")
                 print(f"{said}: {doing}".lstrip(": "), file=sys.stderr, flush=True)
 
         status = track.run(revisions, asv_options, log, moved)

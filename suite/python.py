@@ -15,7 +15,7 @@ import numpy as np
 from suite import devices, images, registry
 from suite.cases import PROFILES, Case
 from suite.engine import figures
-from suite.engine.allocations import Busy
+from suite.engine.allocations import Busy, Tally
 from suite.engine.block import Block, Truth, Wrong, describe, refer
 from suite.engine.sampling import ROUNDS
 from suite.engine.session import Plan, Session
@@ -195,7 +195,7 @@ def _measure(
         found = [figures.of_audit(audit), traced, unjudged]
         if not blocks:
             return ended(audit.status, audit.reason, *found, figures.untimed())
-        timed = _time(block, blocks, bool(audit.input_changed), leaked, given) | {"seconds_first": first_seconds}
+        timed = _time(block, blocks, bool(audit.input_changed), leaked, given, first_seconds)
         return ended(audit.status, audit.reason, *found, timed)
     except Wrong as exception:
         return ended("wrong", str(exception))
@@ -287,23 +287,19 @@ def _allocations(block: Block) -> tuple[dict[str, Any], int]:
     return figures.of_allocations(traced), traced.leaked_bytes
 
 
-_ALLOCATIONS = tuple(
-    f"{space}{name}"
-    for space in ("", "host_", "device_")
-    for name in ("allocations", "allocated_bytes", "peak_bytes", "retained_bytes", "small_allocations", "small_bytes")
-)
+_ALLOCATIONS = tuple(f"{space}{name}" for space in ("", "host_", "device_") for name in Tally.__dataclass_fields__)
 
 
 def _time(
-    block: Callable[[], Block], blocks: int, changes: bool, leaked: int, given: tuple[np.ndarray, ...]
+    block: Callable[[], Block], blocks: int, changes: bool, leaked: int, given: tuple[np.ndarray, ...], first: float
 ) -> dict[str, Any]:
     samples: list[list[float]] = []
-    first, n, calls, result_bytes = 0.0, None, 0, 0
+    n, calls, result_bytes = None, 0, 0
     start = perf_counter()
     while len(samples) < blocks and (len(samples) < 2 or perf_counter() - start < _SECONDS):
         fresh = block()
         ready = fresh.first(changes, leaked, n)
-        first, n = first or ready.seconds_first, ready.calls
+        n = ready.calls
         taken = [fresh.sample(n) for _ in range(ROUNDS)]
         samples.append([sample.seconds for sample in taken])
         calls += sum(sample.calls for sample in taken)

@@ -66,3 +66,21 @@ def test_no_driver_is_a_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert devices.gpus() == ([], "no CUDA device: no NVIDIA driver is installed (nvidia-smi not found)")
+
+
+@pytest.mark.parametrize(
+    ("line", "version"),
+    [
+        ("| NVIDIA-SMI 580.1    Driver Version: 580.1    CUDA Version: 13.0     |", "13.0"),
+        ("| NVIDIA-SMI 590.44   KMD Version: 590.44   CUDA UMD Version: 13.1  |", "13.1"),
+        ("| NVIDIA-SMI 580.1    Driver Version: 580.1    CUDA Version: N/A      |", None),
+    ],
+)
+def test_cuda_is_what_the_driver_heads_its_table_with(smi: Path, line: str, version: str | None) -> None:
+    smi.write_text(f"#!/bin/sh\necho '{line}'\n")
+    assert devices.cuda() == version
+
+
+def test_without_a_driver_there_is_no_cuda(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert devices.cuda() is None

@@ -37,7 +37,7 @@ def test_missing_is_missing_in_the_frame_and_zero_is_zero() -> None:
 
 def test_a_broken_line_in_the_middle_is_named(tmp_path: Path) -> None:
     with results.Run(tmp_path / "run", resume=False) as run:
-        run.begin({"engine": 1}, {})
+        run.begin({"engine": 1}, {}, 2)
         run.add(M)
         with open(run.folder / results.MEASUREMENTS, "a") as file:
             file.write("half a li\n")

@@ -1,15 +1,14 @@
-"""The machine's record: asv's own, and the GPU, its driver, CUDA and the CPU's features beside it.
+"""The machine's record: what asv wants to know of it, and the GPU, its driver, CUDA and the CPU's features beside it.
 
-asv keeps records in ``~/.asv-machine.json``, copies them into every result, and makes a filter of each of their keys in
-its pages.
+asv keeps records in ``~/.asv-machine.json``, by the machines' names, copies them into every result, and makes a filter
+of each of their keys in its pages.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import platform
-import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,6 +18,8 @@ from suite.results import RunError, replace
 #: What stands where there is no such thing: a key that only some machines have would be no filter.
 NONE = "none"
 
+_VERSION = 1  # of asv's format
+
 
 def record(name: str | None = None) -> dict[str, str]:
     """Write what asv is to know of this machine, and give it.
@@ -26,37 +27,38 @@ def record(name: str | None = None) -> dict[str, str]:
     Parameters
     ----------
     name : str, optional
-        The default is the host's name.
+        The default is the host's name, by which asv looks for the record.
 
     Raises
     ------
     RunError
-        If asv or the file refuses.
+        If the file is not asv's, or cannot be written.
     """
-    command = [sys.executable, "-m", "asv", "machine", "--yes", "--machine", name or platform.node()]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    if done.returncode:
-        raise RunError(f"`asv machine` said: {' '.join((done.stdout + done.stderr).split())[-300:]}")
     path = Path("~/.asv-machine.json").expanduser()
-    try:
-        records = json.loads(path.read_text())
-        mine = records[name or platform.node()]
-        mine |= _more()
-        replace(path, json.dumps(records, indent=4, sort_keys=True) + "\n")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path} is no record of asv's: {type(error).__name__}") from None
-    return mine
-
-
-def _more() -> dict[str, str]:
     gpus, _ = devices.gpus()
-    return {
-        "cpu": f"{environment.processor() or 'not told'} ({devices.cpus()} CPUs)",
+    mine = {
+        "machine": name or platform.node(),
+        "os": f"{platform.system()} {platform.release()}",
+        "arch": platform.machine(),
+        "cpu": environment.processor() or "not told",
         "cpu_features": " ".join(environment.cpu_flags()) or NONE,
+        "num_cpu": str(devices.cpus()),
+        "ram": str(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")),
         "gpu": _several(gpu.name for gpu in gpus),
         "gpu_driver": _several(gpu.driver or "not told" for gpu in gpus),
         "cuda": (devices.cuda() or "not told") if gpus else NONE,
     }
+    try:
+        records = json.loads(path.read_text()) if path.exists() else {"version": _VERSION}
+        if records["version"] != _VERSION:
+            raise RunError(f"{path} has version {records['version']} of asv's format; this writes {_VERSION}")
+        records[mine["machine"]] = mine
+        replace(path, json.dumps(records, indent=4, sort_keys=True) + "\n")
+    except (ValueError, KeyError, TypeError):
+        raise RunError(f"{path} is no record of asv's") from None
+    except OSError as error:
+        raise RunError(f"{path} cannot be written: {error.strerror}") from None
+    return mine
 
 
 def _several(names: Iterable[str]) -> str:

@@ -38,13 +38,14 @@ def holds(folder: Path) -> bool:
 
 
 def load(folder: Path) -> list[Loaded]:
-    """Every result file below `folder` that is copycost's, oldest commit first.
+    """Every result file below `folder` that is copycost's, newest commit first.
 
     A file that cannot be read, or that is something else, is named in a warning and left out; so is a variant that
     today's benchmarks do not have, but its measurements are kept.
     """
     loaded = []
     current = _current(folder)
+    registry.load_shipped()
     for path in sorted(folder.rglob("*.json")):
         if path.name in (_MACHINE, _BENCHMARKS):
             continue
@@ -53,7 +54,8 @@ def load(folder: Path) -> list[Loaded]:
             warnings.warn(f"{path}: {found}, and is left out", stacklevel=2)
         else:
             loaded.append(found)
-    return sorted(loaded, key=lambda one: (one[1]["commit_time"], one[1]["machine"], one[1]["environment"]))
+    loaded.sort(key=lambda one: (one[1]["machine"], one[1]["environment"]))
+    return sorted(loaded, key=lambda one: one[1]["commit_time"], reverse=True)
 
 
 def _read(path: Path, current: set[str] | None) -> Loaded | str:
@@ -126,7 +128,6 @@ def _environment(document: Mapping[str, Any]) -> dict[str, Any]:
 def _measurement(case: tuple[Any, ...], fields: dict[str, Any]) -> Measurement | None:
     """A case's measurement; None for a cell of asv's product that is no case."""
     at = dict(zip(PARAMETERS, case, strict=True))
-    registry.load_shipped()
     variant = registry.variants.get((at["recipe"], at["variant"]))
     held = {name: value for name, value in fields.items() if value is not None and value == value}
     if not held:

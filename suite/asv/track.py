@@ -8,9 +8,11 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
+from typing import TextIO
 
 from suite.asv import machine
 from suite.results import ENVIRONMENT, MEASUREMENTS, RunError
@@ -118,54 +120,58 @@ def last_words(log: Path) -> str:
 class _State:
     """How far asv has come, by what it has printed and what its sessions have written."""
 
-    sessions = 0
-    begun = 0
-    commit = ""
-    environment = ""
-    doing = "starting asv"
+    def __init__(self) -> None:
+        self.sessions = 0  # there will be; 0: not known yet
+        self.begun = 0
+        self.since = 0.0  # when the last was begun
+        self.commit = self.environment = ""
+        self.doing = "starting asv"
 
     def heard(self, line: str) -> None:
         """Learn from a line of asv's."""
         if plan := _PLAN.search(line):
             self.sessions = int(plan[1]) * int(plan[2])
         if commit := _COMMIT.search(line):
-            self.commit = commit[1][:8]
+            self.commit, self.environment = commit[1][:8], ""
         if environment := _ENVIRONMENT.search(line):
-            self.begun += 1
-            self.environment = environment[1]
-        if "Setting up" in line:
-            self.doing = "measuring"
-        elif words := re.search(r"(Creating|Installing|Building|Benchmarking|Discovering)", line):
+            self.begun, self.since = self.begun + 1, time.time()
+            # asv ends its next line only when the session has ended.
+            self.environment, self.doing = environment[1], "measuring"
+        elif words := re.search(r"(Creating|Installing|Building|Discovering)", line):
             self.doing = words[1].lower()
         elif ".track_" in line:
             self.doing = "reading"
 
     def progress(self, runs: Path) -> tuple[float, int, str]:
         """Sessions done, how many there are, and what goes on."""
-        part = 0.0
-        folders = sorted(runs.iterdir(), key=lambda one: one.stat().st_mtime)
+        done: float = max(0, self.begun - 1)
+        doing = " ".join(filter(None, (self.doing, self.commit, self.environment)))
         if self.doing == "reading":
-            part = 1.0
-        elif folders and self.doing == "measuring":
-            part = _part(folders[-1])
-        return max(0, self.begun - 1) + part, self.sessions, " ".join((self.doing, self.commit, self.environment))
+            done += 1
+        elif self.doing == "measuring":
+            begun = [folder for folder in runs.iterdir() if folder.stat().st_mtime >= self.since]
+            measured, cases = _measured(max(begun, key=lambda one: one.stat().st_mtime)) if begun else (0, 0)
+            if cases:
+                done += measured / cases
+                doing = f"{measured} of {cases} cases, {self.commit} {self.environment}"
+        return done, self.sessions, doing
 
 
-def _follow(process: subprocess.Popen[str], said: object, state: _State) -> None:
+def _follow(process: subprocess.Popen[str], said: TextIO, state: _State) -> None:
     assert process.stdout is not None
     for line in process.stdout:
-        said.write(line)  # type: ignore[attr-defined]
-        said.flush()  # type: ignore[attr-defined]
+        said.write(line)
+        said.flush()
         state.heard(line)
 
 
-def _part(folder: Path) -> float:
-    """How much of a run is on disk."""
+def _measured(folder: Path) -> tuple[int, int]:
+    """How many cases of a run are on disk, and how many there will be."""
     try:
         cases = json.loads((folder / ENVIRONMENT).read_text())["cases"]
-        return (folder / MEASUREMENTS).read_text().count("\n") / cases
-    except (OSError, ValueError, KeyError, ZeroDivisionError):
-        return 0.0
+        return (folder / MEASUREMENTS).read_text().count("\n"), cases
+    except (OSError, ValueError, KeyError):
+        return 0, 0
 
 
 def _head() -> str:

@@ -1,0 +1,133 @@
+"""The machine's record, and what `init` writes into a project of somebody's."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from asv.machine import Machine as AsvMachine
+from conftest import Command
+
+from suite.asv import project
+from suite.asv.project import ProjectError, Watched
+
+SMI = """#!/bin/sh
+case "$1" in
+  --query*) echo "0, GPU-aaa, NVIDIA H200, 143771, 580.1, 9.0" ;;
+  *) echo "| NVIDIA-SMI 580.1    Driver Version: 580.1    CUDA Version: 13.0 |" ;;
+esac
+"""
+
+
+def machine(home: Path, *words: str, path: str = os.environ["PATH"]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *words],
+        cwd=home, env=os.environ | {"HOME": str(home), "PATH": path, "COLUMNS": "120"}, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def test_the_record_says_what_asv_does_not(tmp_path: Path) -> None:
+    done = machine(tmp_path, "suite", "machine", "--name", "bare")
+    assert done.returncode == 0, done.stderr
+    assert "cpu_features" in done.stdout
+    path = tmp_path / ".asv-machine.json"
+    record = json.loads(path.read_text())["bare"]
+    assert {"machine", "os", "arch", "ram", "num_cpu", "gpu", "gpu_driver", "cuda"} <= set(record)
+    (tmp_path / "nvidia-smi").write_text(SMI)
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    again = machine(tmp_path, "suite", "machine", "--name", "gpu", path=f"{tmp_path}:{os.environ['PATH']}")
+    assert "NVIDIA H200" in again.stdout
+    records = json.loads(path.read_text())
+    assert (records["gpu"]["gpu"], records["gpu"]["cuda"], records["gpu"]["gpu_driver"]) == (
+        "NVIDIA H200",
+        "13.0",
+        "580.1",
+    )
+    assert records["bare"] == record  # and those of others stay
+    # And asv reads it.
+    assert vars(AsvMachine.load(machine_name="gpu", _path=str(path))) == records["gpu"]
+
+
+@pytest.fixture
+def theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with a function."""
+    subprocess.run(["git", "init", "--quiet", "--initial-branch", "trunk", tmp_path], check=True)
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'theirs'\nversion = '1'\n")
+    (tmp_path / "src" / "theirs").mkdir(parents=True)
+    (tmp_path / "src" / "theirs" / "__init__.py").write_text("from theirs.images import scale_images as scale\n")
+    (tmp_path / "src" / "theirs" / "images.py").write_text("def scale_images(x):\n    return x / 2\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def listed(folder: Path) -> subprocess.CompletedProcess[str]:
+    """The parameters of the written class, in a process as asv starts one."""
+    code = "import benchmarks.preprocessing as p; print([c.params for c in vars(p).values() if isinstance(c, type)])"
+    return subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("function", ["theirs.images:scale_images", "theirs:scale"])
+def test_what_is_written_is_of_ten_lines_and_lists_its_cases(theirs: Path, function: str) -> None:
+    project.write(theirs, Watched(function, None, "x / 2", "numpy", "new", ("uint8", "float32")))
+    text = (theirs / "benchmarks" / "preprocessing.py").read_text()
+    assert len([line for line in text.splitlines() if line.strip()]) <= 14
+    label = function.partition(":")[2].replace("_", "-")
+    done = listed(theirs)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str([[
+        [label], [label], ["cpu"], ["uint8", "float32"], ["channels_last"], [224], [224], [1, 32],
+    ]])  # fmt: skip
+    assert '"trunk"' in (theirs / "asv.conf.json").read_text()
+
+
+def test_what_is_written_measures(theirs: Path, command: Command) -> None:
+    """As asv's session does, with the package where it can be imported."""
+    project.write(theirs, Watched("theirs.images:scale_images", None, "x / 2", "numpy", "new", ("float32",)))
+    file = theirs / "benchmarks" / "preprocessing.py"
+    env = {"PYTHONPATH": str(theirs / "src")}
+    done = command("run", "--with", file, "--variant", "scale-images", "--recipe", "scale-images", "--batch", 1,
+                   "--size", "32x32", "--dtype", "float32", "--blocks", 3, "--json", "-", env=env)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)["measurements"]
+    assert (row["status"], row["blocks"], row["stopped_by"]) == ("ok", 3, "blocks")
+
+
+@pytest.mark.parametrize(
+    ("function", "formula", "words"),
+    [
+        ("theirs.images:rescale", "x", "has no function 'rescale'; it has scale_images"),
+        ("theirs.pictures:scale", "x", "there is no module theirs.pictures here"),
+        ("theirs.images", "x", "names no function: write it as package.module:function"),
+        ("theirs.images:scale_images", "y / 2", "is no expression of x: NameError"),
+        ("theirs.images:scale_images", "'x'", "gives x, and no array of numbers"),
+    ],
+)
+def test_what_cannot_be_is_said_and_nothing_is_written(theirs: Path, function: str, formula: str, words: str) -> None:
+    with pytest.raises(ProjectError) as error:
+        project.write(theirs, Watched(function, None, formula, "numpy", "new", ()))
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not (theirs / "benchmarks").exists()
+    assert not (theirs / "asv.conf.json").exists()
+
+
+def test_what_is_there_is_left_as_it_is(theirs: Path) -> None:
+    (theirs / "benchmarks").mkdir()
+    with pytest.raises(ProjectError, match="benchmarks is there already"):
+        project.write(theirs, Watched("theirs.images:scale_images", "tf", None, "numpy", "new", ()))
+    assert not (theirs / "asv.conf.json").exists()
+
+
+def test_where_there_is_no_repository(tmp_path: Path) -> None:
+    with pytest.raises(ProjectError, match="no git repository"):
+        project.write(tmp_path, Watched("theirs.images:scale_images", "tf", None, "numpy", "new", ()))
+
+
+def test_the_command_says_what_is_missing(command: Command) -> None:
+    assert "either --recipe or --formula" in command("init", "a:b").stderr
+    assert "did you mean tf" in command("init", "a:b", "--recipe", "tff").stderr
+    assert "copycost init" in command("track").stderr
