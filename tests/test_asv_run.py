@@ -153,7 +153,9 @@ def test_the_pages(history: tuple[Path, list[str]], tmp_path: Path) -> None:
         assert re.search(r'<div id="main-graph"[^>]*><canvas class="flot-base"', graph.dom)
         assert len(re.findall(r'class="flot-tick-label', graph.dom)) > 3
         assert "2.4.6" in graph.dom  # one of the environments, to choose
-        assert grid.console == graph.console == []
+        # The grid asks for every benchmark that there is, and only NumPy's were run.
+        assert [line for line in grid.console if not re.search(r"graphs/summary/preprocessing\.(?!NumPy)", line)] == []
+        assert graph.console == []
         (folder / ".asv" / "html" / "index.json").rename(tmp_path / "index.json")
         assert browser.visit(base + "/").console  # so that there is something that fails
 
@@ -265,7 +267,7 @@ def pixels(tmp_path_factory: pytest.TempPathFactory, home: dict[str, str]) -> tu
 
 def run(folder: Path, env: dict[str, str], *words: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "suite", *words], cwd=folder, env=env | {"PYTHONPATH": str(ROOT)},
+        [sys.executable, "-m", "suite", *words], cwd=folder, env=env,
         capture_output=True, text=True, timeout=900,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -96,15 +96,14 @@ def write(root: Path, watched: Watched) -> list[Path]:
 
 def requirement() -> str:
     """What pip is to install for the copycost that runs now, from where that came."""
-    try:
-        origin = json.loads(metadata.distribution("copycost").read_text("direct_url.json") or "{}")
-    except (metadata.PackageNotFoundError, ValueError):
-        origin = {}
-    if "vcs_info" in origin:
-        info = origin["vcs_info"]
-        return f"copycost @ {info['vcs']}+{origin['url']}@{info['commit_id']}"
-    if "url" in origin:
-        return f"copycost @ {origin['url']}"
+    # PEP 610. A source tree on the path has metadata of its own, which does not say where it is from.
+    for found in metadata.distributions(name="copycost"):
+        origin = json.loads(found.read_text("direct_url.json") or "{}")
+        if "vcs_info" in origin:
+            info = origin["vcs_info"]
+            return f"copycost @ {info['vcs']}+{origin['url']}@{info['commit_id']}"
+        if "url" in origin:
+            return f"copycost @ {origin['url']}"
     return f"copycost=={__version__}"
 
 
