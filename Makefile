@@ -32,7 +32,7 @@ lint: .venv/tests
 # The published pages are tested in a browser, with scripts that npm has; where apt can install these, it does.
 browser:
 	@missing=; \
-	  command -v chromium chromium-browser google-chrome >/dev/null || missing="$$missing chromium"; \
+	  command -v chromium >/dev/null || command -v google-chrome >/dev/null || missing="$$missing chromium"; \
 	  command -v npm >/dev/null || missing="$$missing npm"; \
 	  if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get update -qq && apt-get install -qq -y --no-install-recommends $$missing >/dev/null; \

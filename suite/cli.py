@@ -210,7 +210,7 @@ class _Prepared:
 def _prepare(options: dict[str, Any]) -> _Prepared:
     """Look at everything that was asked for; raises what `_errors` turns into a line."""
     photographs = images.read(Path(options["image"]) if options["image"] else None)
-    chosen = _choose(options)
+    chosen = choose(options)
     _try_json(options["json_file"])
     threads = options["threads"] or devices.cpus()
     taken_in = environment.capture(threads, photographs.name, photographs.sha256)
@@ -272,7 +272,7 @@ def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def _choose(options: dict[str, Any]) -> list[Case]:
+def choose(options: dict[str, Any]) -> list[Case]:
     """The cases that the options select."""
     return cases.select(
         options["profile"],
@@ -421,7 +421,7 @@ def list_(what: str, **options: Any) -> None:
             shown.add_row("gpu", Text(none))
         console.print(shown)
         return
-    chosen = _choose(options | ({} if what == "cases" or options["recipe"] else {"recipe": ("*",)}))
+    chosen = choose(options | ({} if what == "cases" or options["recipe"] else {"recipe": ("*",)}))
     if what == "recipes":
         _columns(shown, "recipe", "variants", "defined in")
         for recipe in dict.fromkeys(case.recipe for case in chosen):
@@ -557,6 +557,7 @@ def track_(revisions: str, asv_options: tuple[str, ...], html: str) -> None:
     Exit status: that of `asv run`; 2 if a case failed, or was wrong without being known for it.
     """
     console, log = Console(stderr=True), Path(".asv", "track.log")
+    signal.signal(signal.SIGTERM, _interrupt)  # ended in order, either way
     if revisions == "now" and track.changed():
         warnings.warn("the working tree is not the commit that its figures will be noted for", stacklevel=1)
     with Progress(

@@ -187,8 +187,9 @@ def read(*paths: str | os.PathLike[str]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a case. First where it is from: ``source``, and for asv's results ``machine``, ``environment``,
-        ``commit`` and ``commit_time``; then every field of `Measurement`, ``samples`` included.
+        A row a case. First where it is from: ``source``, ``engine`` (the version of the way of measuring), and for
+        asv's results ``machine``, ``environment``, ``commit`` and ``commit_time``; then every field of `Measurement`,
+        ``samples`` included.
 
     Raises
     ------
@@ -207,7 +208,7 @@ def read(*paths: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 #: Where a row of `read` is from, beside the name of its source.
-ORIGIN = ("machine", "environment", "commit", "commit_time")
+ORIGIN = ("engine", "machine", "environment", "commit", "commit_time")
 
 
 def frame(measurements: Sequence[Measurement]) -> pd.DataFrame:

@@ -105,13 +105,17 @@ def test_a_version_is_that_of_the_way_of_measuring() -> None:
     [
         ({"COPYCOST_PROFILE": "quik"}, "unknown COPYCOST_PROFILE 'quik'; did you mean quick?"),
         ({"COPYCOST_DEVICE": "tpu"}, "unknown COPYCOST_DEVICE 'tpu'"),
-        ({"COPYCOST_OPTIONS": "--batch 8"}, "profile quick has no batch 8; it has (1, 32)"),
+        ({"COPYCOST_OPTIONS": "--batch 8"}, "no batch 8 is measured here; there is (1, 32)"),
+        ({"COPYCOST_OPTIONS": "--variant numpy-ouut"}, "did you mean numpy-out"),
+        ({"COPYCOST_OPTIONS": "--blocks 3"}, "--blocks is not for it to say"),
+        ({"COPYCOST_OPTIONS": "--image photographs"}, "it is an absolute path"),
+        ({"COPYCOST_RUNS": "runs"}, "COPYCOST_RUNS is runs: it is an absolute path"),
         ({"COPYCOST_OPTIONS": "--colour red"}, "COPYCOST_OPTIONS: No such option"),
     ],
 )
 def test_a_mistake_in_a_variable_is_said(variables: dict[str, str], words: str) -> None:
     """And is no commit that does not measure so."""
-    done = python("from suite.asv.benchmarks import session; session([])", **variables)
+    done = python("from benchmarks.preprocessing import NumPy; NumPy().setup_cache()", **variables)
     assert words in done.stderr.strip().splitlines()[-1]
 
 
@@ -131,7 +135,7 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def test_a_session_measures_the_suite_that_is_installed_with_seven_blocks(small: Path) -> None:
-    found = benchmarks.session([])
+    found = Numpy().setup_cache()
     ((case, row),) = found["rows"].items()
     assert case == (*CASE[:-1], 1)
     assert row["status"] == "ok"
@@ -147,7 +151,7 @@ def test_a_commit_whose_command_has_no_such_option_is_na(small: Path) -> None:
     )
     (small / "suite" / "__main__.py").write_text(text)
     (small / "old.py").write_text("import click\n@click.command()\ndef run(): pass\n")
-    found = benchmarks.session([])
+    found = Numpy().setup_cache()
     assert found["rows"] == {}
     assert "this commit's suite does not measure so: Error: No such" in found["missing"]
 
@@ -155,7 +159,7 @@ def test_a_commit_whose_command_has_no_such_option_is_na(small: Path) -> None:
 def test_a_commit_that_measures_in_another_way_is_na(small: Path) -> None:
     text = (ROOT / "suite" / "environment.py").read_text()
     commit(small, environment=text.replace(f"\nENGINE = {ENGINE}\n", f"\nENGINE = {ENGINE + 1}\n"))
-    assert benchmarks.session([])["missing"] == (
+    assert Numpy().setup_cache()["missing"] == (
         f"this commit measures with engine {ENGINE + 1}; these benchmarks are of {ENGINE}"
     )
 
@@ -164,4 +168,4 @@ def test_a_commit_that_breaks_down_fails(small: Path) -> None:
     commit(small, engine_="")
     (small / "suite" / "cases.py").write_text("raise RuntimeError('half an edit')")
     with pytest.raises(RuntimeError, match="half an edit"):
-        benchmarks.session([])
+        Numpy().setup_cache()

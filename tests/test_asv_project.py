@@ -48,7 +48,13 @@ def test_the_record_says_what_asv_does_not(tmp_path: Path) -> None:
         "580.1",
     )
     assert records["bare"] == record  # and those of others stay
+    # What somebody has written there stays; what is asked for without a name is the only record, as asv takes it.
+    path.write_text(json.dumps({"bare": record | {"cpu": "ours", "gpu": "?"}, "version": 1}))
+    assert machine(tmp_path, "suite", "machine").returncode == 0
+    mended = {key: value for key, value in json.loads(path.read_text()).items() if key != "version"}
+    assert mended == {"bare": record | {"cpu": "ours"}}
     # And asv reads it.
+    path.write_text(json.dumps(records))
     assert vars(AsvMachine.load(machine_name="gpu", _path=str(path))) == records["gpu"]
 
 

@@ -94,10 +94,52 @@ def test_what_failed_and_what_was_na_are_told_apart(tmp_path: Path) -> None:
     table = frame(tmp_path)
     assert table["status"].tolist() == ["failed", "skipped"]
     assert table["reason"].tolist() == [
-        "failed, wrong or crashed in asv, whose results keep no reason",
+        "wrong, crashed or failed in asv, whose results keep no reason",
         "n/a in asv, whose results keep no reason",
     ]
     assert table["seconds"].isna().all()
+
+
+def test_a_figure_that_alone_failed_is_no_missing_one(tmp_path: Path) -> None:
+    write(tmp_path, {"seconds": [None, BLOCKS], "allocations": [2, float("nan")]})
+    first, second = frame(tmp_path).to_dict("records")
+    assert (first["status"], first["allocations"]) == ("failed", 2)
+    assert first["reason"] == "seconds failed in asv, whose results keep no reason"
+    assert (second["status"], second["missing"]["allocations"]) == ("ok", "n/a in asv")
+    assert second["missing"]["peak_bytes"] == "asv's results do not hold it"
+
+
+def test_what_is_known_to_be_wrong_is_told(tmp_path: Path) -> None:
+    """Which asv has as n/a."""
+    params = [["'tf'"], ["'keras-tensor'"], ["'cpu'"], ["'uint8'", "'float32'"], *PARAMS[4:], ["32"]]
+    write(tmp_path, {"seconds": [float("nan"), BLOCKS]}, params=params)
+    first, second = frame(tmp_path).to_dict("records")
+    assert first["status"] == "skipped"
+    assert "docs/known.md" in first["known"]
+    assert (second["status"], pd.isna(second["known"])) == ("ok", True)
+
+
+def test_figures_of_two_ways_of_measuring_are_of_no_one_row(tmp_path: Path) -> None:
+    write(tmp_path, {"seconds": [BLOCKS, BLOCKS]})
+    path = next((tmp_path / "here").glob("aaaa*.json"))
+    document = json.loads(path.read_text())
+    columns, (name,) = document["result_columns"], document["results"]
+    newer = list(document["results"][name])
+    newer[columns.index("version")], newer[columns.index("result")] = "2", [5, 6]
+    document["results"][name.replace("seconds", "allocations")] = newer
+    path.write_text(json.dumps(document))
+    table = frame(tmp_path)
+    assert table["engine"].tolist() == [2, 2]
+    assert table["allocations"].tolist() == [5, 6]
+    assert table["seconds"].isna().all()
+
+
+def test_two_interpreters_are_two_environments(tmp_path: Path) -> None:
+    for path in ("_home_a_venv_bin_python", "_home_b_venv_bin_python"):
+        write(tmp_path, {"allocations": [2, 0]}, environment=f"existing-py{path}")
+    table = frame(tmp_path)
+    assert table["environment"].nunique() == 2
+    assert not table["environment"].str.contains("home").any()
 
 
 def test_cells_of_the_product_that_are_no_cases_are_no_rows(tmp_path: Path) -> None:
@@ -133,6 +175,11 @@ def test_files_that_are_not_whole_or_foreign_are_named_and_left_out(tmp_path: Pa
     (tmp_path / "here" / "bbbb-half.json").write_text(whole.read_text()[:200])
     (tmp_path / "here" / "cccc-older.json").write_text(whole.read_text().replace('"version": 2', '"version": 1'))
     (tmp_path / "here" / "dddd-list.json").write_text("[1, 2]")
+    zero = json.loads(whole.read_text().replace("track_allocations", "track_seconds"))
+    (tmp_path / "here" / "ffff-zero.json").write_text(json.dumps(zero))
+    short = json.loads(whole.read_text())
+    next(iter(short["results"].values()))[0].pop()
+    (tmp_path / "here" / "gggg-short.json").write_text(json.dumps(short))
     foreign = json.loads(whole.read_text())
     foreign["results"] = {"theirs.time_it": [[1.0], [], "x"]}
     (tmp_path / "here" / "eeee-theirs.json").write_text(json.dumps(foreign))
@@ -142,7 +189,8 @@ def test_files_that_are_not_whole_or_foreign_are_named_and_left_out(tmp_path: Pa
     texts = [str(w.message) for w in said]
     for name, words in (
         ("bbbb-half", "not whole"), ("cccc-older", "version 1"), ("dddd-list", "no result of asv's"),
-        ("eeee-theirs", "no case of copycost's"),
+        ("eeee-theirs", "no case of copycost's"), ("ffff-zero", "no result of asv's"),
+        ("gggg-short", "no result of asv's"),
     ):  # fmt: skip
         assert any(name in text and words in text for text in texts), name
 

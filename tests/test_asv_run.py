@@ -160,6 +160,14 @@ def test_the_pages(history: tuple[Path, list[str]], tmp_path: Path) -> None:
         assert browser.visit(base + "/").console  # so that there is something that fails
 
 
+def test_the_example_tells_environments_apart(history: tuple[Path, list[str]]) -> None:
+    example = [sys.executable, ROOT / "docs" / "examples" / "versions.py", history[0] / ".asv" / "results"]
+    done = subprocess.run(example, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"\* A: `\S*numpy2.0.2`\n\* B: `\S*numpy2.4.6`", done.stdout)
+    assert "Allocations differ in 0 of 3 cases" in done.stdout
+
+
 def test_a_run_and_asv_give_the_same_rows(tmp_path: Path, home: dict[str, str]) -> None:
     """The session that asv took, as it was kept, and as asv's results have it."""
     git(tmp_path, home, "init", "--quiet", "--initial-branch", "main")

@@ -10,6 +10,7 @@ import glob
 import json
 import math
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -20,17 +21,17 @@ from statistics import median
 from typing import Any, ClassVar
 
 from suite import registry
-from suite.cases import PROFILES, Axes, Case, expand
+from suite.cases import PROFILES, Axes, Case, CaseError, expand
 from suite.environment import ENGINE
 
 #: What asv varies, by the names of the JSON contract; the last one becomes the columns of ``asv show``.
 PARAMETERS = ("recipe", "variant", "device", "dtype", "layout", "height", "width", "batch")
 
-#: Blocks of every case: asv's test of two commits finds nothing with six, whatever the difference.
+#: Blocks of every case: asv's test of two commits finds nothing with six a side, whatever the difference.
 BLOCKS = 7
 
-#: Seconds that a session may take: the full profile's timing, and as much again.
-_SESSION = 4 * 3600
+#: Seconds that a session may take. Every case of it has a limit of its own: this one is for what nobody thought of.
+_SESSION = 24 * 3600
 
 #: What of a measurement the methods need; every one of them reads all that is kept.
 _KEPT = (
@@ -42,11 +43,18 @@ _KEPT = (
 class Cases:
     """Benchmarks of the cases of a profile, for a file in ``benchmarks/`` to derive from.
 
-    ``class NumPy(asv.Cases, runtime="numpy")`` has the shipped variants of one runtime; a class without `runtime` has
-    the variants that its own file registers, and takes `batches`, `sizes`, `dtypes` and `layouts` as `suite.select`
-    does. The profile is named by ``COPYCOST_PROFILE`` (quick); ``COPYCOST_DEVICE`` chooses a device, and
-    ``COPYCOST_OPTIONS`` by other options of `copycost run`. What is not chosen, is skipped, or is known to be wrong
-    here is n/a, with the reason on standard error; what is wrong, raised or crashed without being known for it fails.
+    ``class NumPy(asv.Cases, runtime="numpy")`` has the shipped variants of one runtime. A class without `runtime` has
+    the variants that its own file registers, for one recipe, and takes `batches`, `sizes`, `dtypes` and `layouts` as
+    `suite.select` does.
+
+    The profile is named by ``COPYCOST_PROFILE`` (quick); ``COPYCOST_DEVICE`` and ``COPYCOST_OPTIONS``, options of
+    `copycost run`, choose among its cases. What is not chosen, is skipped, or is known to be wrong here is n/a, with
+    the reason on standard error; what is wrong, raised or crashed without being known for it fails.
+
+    Raises
+    ------
+    RegistrationError
+        As the class is made, if there are no such cases, or asv could not tell them apart.
     """
 
     #: Figures of two ways of measuring are not one series; a file that was formatted anew is no other way.
@@ -54,6 +62,9 @@ class Cases:
     timeout = 60.0
     param_names = PARAMETERS
     params: ClassVar[list[list[Any]]]
+
+    #: The modules that have a class of their own variants.
+    _own: ClassVar[set[str]] = set()
 
     def __init_subclass__(
         cls,
@@ -65,49 +76,44 @@ class Cases:
         layouts: Sequence[str] = (),
     ) -> None:
         registry.load_shipped()
-        if runtime is None:
-            its = [v for v in registry.variants.values() if getattr(v.prepare, "__module__", None) == cls.__module__]
-        else:
+        axes = PROFILES[profile()].axes
+        if runtime is not None:
+            if any((batches, sizes, dtypes, layouts)):
+                raise registry.RegistrationError(f"{cls.__name__}: what ships is measured as the profile says")
             registry.check_name("runtime", runtime, registry.runtimes())
             its = [v for v in registry.variants.values() if v.runtime == runtime and registry.ships(v.source)]
+            cls.params = _parameters(expand(axes, its, _recipes(its)))
+            return
+        its = [v for v in registry.variants.values() if getattr(v.prepare, "__module__", None) == cls.__module__]
         if not its:
             raise registry.RegistrationError(f"{cls.__module__} registers no variant before its class {cls.__name__}")
-        for v in its:
-            registry.check_name("recipe", v.recipe, registry.recipes)
-        recipes = {name: r for name, r in registry.recipes.items() if any(v.recipe == name for v in its)}
-        axes = PROFILES[profile()].axes
-        if runtime is None:
-            # A file of somebody's own says what it computes; of what ships, the profile chooses.
-            axes = Axes(
-                tuple(map(glob.escape, recipes)),
-                tuple(batches) or axes.batches,
-                tuple(sizes) or axes.sizes,
-                registry.words(dtypes) or axes.dtypes,
-                registry.words(layouts) or axes.layouts,
-            )
+        recipes = _recipes(its)
+        if cls.__module__ in cls._own or len(recipes) > 1:
+            # asv runs one `setup_cache` for all that have it from the same line of the same module, and measures
+            # every variant with every recipe.
+            raise registry.RegistrationError(f"{cls.__module__}: one recipe and one class a file; another has its own")
+        cls._own.add(cls.__module__)
+        (recipe,) = recipes
+        axes = Axes(
+            (glob.escape(recipe),),
+            tuple(batches) or axes.batches,
+            tuple(sizes) or axes.sizes,
+            registry.words(dtypes) or axes.dtypes,
+            registry.words(layouts) or axes.layouts,
+        )
         cls.params = _parameters(expand(axes, its, recipes))
-        if runtime is None:
-            options = [
-                *_each("--with", [str(sys.modules[cls.__module__].__file__)]),
-                *_each("--recipe", axes.recipes),
-                *_each("--variant", dict.fromkeys(glob.escape(v.name) for v in its)),
-                *_each("--batch", ("none" if batch is None else str(batch) for batch in axes.batches)),
-                *_each("--size", (f"{height}x{width}" for height, width in axes.sizes)),
-                *_each("--dtype", axes.dtypes),
-                *_each("--layout", axes.layouts),
-            ]
+        file = str(sys.modules[cls.__module__].__file__)
 
-            # asv runs one `setup_cache` for all that have it from one line of one module: this session is this file's.
-            def setup_cache(*_: object) -> dict[str, Any]:
-                return session(options)
+        def setup_cache(*_: object) -> dict[str, Any]:
+            return session(axes, file, [v.name for v in its])
 
-            setup_cache.__module__ = cls.__module__
-            setup_cache.timeout = _SESSION  # type: ignore[attr-defined]
-            cls.setup_cache = setup_cache  # type: ignore[method-assign, assignment]
+        setup_cache.__module__ = cls.__module__
+        setup_cache.timeout = _SESSION  # type: ignore[attr-defined]
+        cls.setup_cache = setup_cache  # type: ignore[method-assign, assignment]
 
     def setup_cache(self) -> dict[str, Any]:
         """Measure everything that ships, once for all classes."""
-        return session([])
+        return session(PROFILES[profile()].axes)
 
     setup_cache.timeout = _SESSION  # type: ignore[attr-defined]
 
@@ -157,13 +163,16 @@ class Cases:
     del _track
 
 
-def session(options: Iterable[str]) -> dict[str, Any]:
+def session(axes: Axes, file: str | None = None, variants: Sequence[str] = ()) -> dict[str, Any]:
     """Measure with the suite that is installed here, which is that of the commit.
 
     Parameters
     ----------
-    options : iterable of str
-        Of `copycost run`, beside those that the environment variables give.
+    axes : Axes
+        What there is to choose from.
+    file : str, optional
+        With variants of somebody's own: those that are named are measured, and not what ships.
+    variants : sequence of str, optional
 
     Returns
     -------
@@ -173,27 +182,36 @@ def session(options: Iterable[str]) -> dict[str, Any]:
     Raises
     ------
     RuntimeError
-        If the variables are not what `copycost run` takes, or the suite of the commit breaks down.
+        If the variables ask for what there is not, or the suite of the commit breaks down.
     """
-    commit = os.environ.get("ASV_COMMIT", "")[:8] or "now"
-    kept = os.environ.get("COPYCOST_RUNS")
-    if kept:
-        Path(kept).mkdir(parents=True, exist_ok=True)
-    folder = tempfile.mkdtemp(prefix=f"{commit}-", dir=kept or os.getcwd())
-    _check(chosen())
-    arguments = ["--profile", profile(), "--blocks", str(BLOCKS), *options, *chosen(), "--out", folder]
+    given = _given(axes)
+    arguments = ["--profile", profile(), "--blocks", str(BLOCKS), *chosen()]
+    if file is not None:
+        stated = {
+            "recipe": axes.recipes,
+            "variant": map(glob.escape, variants),
+            "batch": ("none" if batch is None else str(batch) for batch in axes.batches),
+            "size": (f"{height}x{width}" for height, width in axes.sizes),
+            "dtype": axes.dtypes,
+            "layout": axes.layouts,
+        }
+        arguments += ["--with", file]
+        arguments += [word for name, values in stated.items() if not given.get(name) for word in _each(name, values)]
+    _try(arguments)
+    out = tempfile.mkdtemp(prefix=f"{os.environ.get('ASV_COMMIT', '')[:8] or 'now'}-", dir=_kept())
     # The command and its document are what every commit has in common: today's classes measure what a commit of last
     # year computes, as long as it has both.
     done = subprocess.run(
-        [sys.executable, "-m", "suite", "run", *arguments, "--json", "run.json"],
+        [sys.executable, "-m", "suite", "run", *arguments, "--out", out, "--json", "run.json"],
         stdin=subprocess.DEVNULL, capture_output=True, text=True,
     )  # fmt: skip
     last = " ".join(done.stderr.strip().splitlines()[-1:])
-    if done.returncode == 2 or "No module named" in last:
+    if done.returncode == 2 or re.search("No module named '?suite", last):
         return {"rows": {}, "missing": f"this commit's suite does not measure so: {last}"}
-    if done.returncode not in (0, 1) or not Path("run.json").exists():
-        raise RuntimeError(f"`copycost run {shlex.join(arguments)}` ended with {done.returncode}:\n{done.stderr}")
-    document = json.loads(Path("run.json").read_text())
+    try:
+        document = json.loads(Path("run.json").read_text())
+    except (OSError, ValueError):
+        raise RuntimeError(f"`copycost run` ended with {done.returncode}:\n{done.stderr}") from None
     engine = document["environment"]["engine"]
     if engine != ENGINE:
         return {"rows": {}, "missing": f"this commit measures with engine {engine}; these benchmarks are of {ENGINE}"}
@@ -213,30 +231,78 @@ def chosen() -> list[str]:
     device = os.environ.get("COPYCOST_DEVICE")
     if device:
         registry.check_name("COPYCOST_DEVICE", device, registry.DEVICES)
-    return [*_each("--device", filter(None, [device])), *shlex.split(os.environ.get("COPYCOST_OPTIONS", ""))]
+    return [*_each("device", filter(None, [device])), *shlex.split(os.environ.get("COPYCOST_OPTIONS", ""))]
 
 
-def _check(options: list[str]) -> None:
-    """Raise RuntimeError for what no commit can do: it is a mistake, and not a commit's age."""
-    import click
+def _kept() -> str:
+    """Where sessions write their runs: the folder that ``COPYCOST_RUNS`` names, or asv's own, which does not last."""
+    kept = os.environ.get("COPYCOST_RUNS")
+    if not kept:
+        return os.getcwd()
+    if not os.path.isabs(kept):
+        raise RuntimeError(f"COPYCOST_RUNS is {kept}: it is an absolute path, for asv works in folders of its own")
+    Path(kept).mkdir(parents=True, exist_ok=True)
+    return kept
 
-    from suite.cli import run
 
+def _given(axes: Axes) -> dict[str, Any]:
+    """The options that were chosen, by name; RuntimeError for one that is no choice among the cases that there are."""
+    context = _parsed(chosen())
+    if context is None:
+        return {}
+    given: dict[str, Any] = {
+        name: value
+        for name, value in context.params.items()
+        if (source := context.get_parameter_source(name)) is not None and source.name == "COMMANDLINE"
+    }
+    image = given.get("image")
+    if refused := set(given) & {"profile", "blocks", "out", "resume", "json_file", "with_files"}:
+        raise RuntimeError(f"COPYCOST_OPTIONS: --{min(refused).partition('_')[0]} is not for it to say")
+    if image and not os.path.isabs(image):
+        raise RuntimeError(f"COPYCOST_OPTIONS: --image {image}: it is an absolute path, as asv works in other folders")
+    there = {"batch": axes.batches, "size": axes.sizes, "dtype": axes.dtypes, "layout": axes.layouts}
+    for name, values in there.items():
+        for value in given.get(name, ()):
+            if (None if value == "none" else value) not in values:
+                raise RuntimeError(f"COPYCOST_OPTIONS: no {name} {value} is measured here; there is {values}")
+    return given
+
+
+def _parsed(options: Sequence[str]) -> Any:
+    """click's context of `copycost run`, or None where today's command lacks a library that the commit did not need."""
     try:
-        given = run.make_context("run", list(options)).params
+        import click
+
+        from suite.cli import run
+    except ImportError:
+        return None
+    try:
+        return run.make_context("run", list(options))
     except click.ClickException as error:
         raise RuntimeError(f"COPYCOST_OPTIONS: {error.format_message()}") from None
-    axes = PROFILES[profile()].axes
-    for name, values in (
-        ("batch", axes.batches), ("size", axes.sizes), ("dtype", axes.dtypes), ("layout", axes.layouts)
-    ):  # fmt: skip
-        for value in given[name]:
-            if value not in values:
-                raise RuntimeError(f"COPYCOST_OPTIONS: profile {profile()} has no {name} {value}; it has {values}")
 
 
-def _each(option: str, values: Iterable[str]) -> list[str]:
-    return [word for value in values for word in (option, value)]
+def _try(arguments: Sequence[str]) -> None:
+    """Raise RuntimeError for what today's suite cannot measure: that is a mistake, and not a commit's age."""
+    context = _parsed(arguments)
+    if context is not None:
+        from suite.cli import choose
+
+        try:
+            choose(context.params)
+        except (registry.RegistrationError, CaseError) as error:
+            raise RuntimeError(str(error)) from None
+
+
+def _each(name: str, values: Iterable[str]) -> list[str]:
+    return [word for value in values for word in (f"--{name}", value)]
+
+
+def _recipes(variants: Sequence[registry.Variant]) -> dict[str, registry.Recipe]:
+    """The recipes that variants compute, by name."""
+    for v in variants:
+        registry.check_name("recipe", v.recipe, registry.recipes)
+    return {v.recipe: registry.recipes[v.recipe] for v in variants}
 
 
 def _parameters(cases: list[Case]) -> list[list[Any]]:

@@ -11,6 +11,7 @@ import os
 import platform
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from suite import devices, environment
 from suite.results import RunError, replace
@@ -27,7 +28,7 @@ def record(name: str | None = None) -> dict[str, str]:
     Parameters
     ----------
     name : str, optional
-        The default is the host's name, by which asv looks for the record.
+        The default is the record that asv would use: the host's, or the only one.
 
     Raises
     ------
@@ -36,23 +37,31 @@ def record(name: str | None = None) -> dict[str, str]:
     """
     path = Path("~/.asv-machine.json").expanduser()
     gpus, _ = devices.gpus()
-    mine = {
-        "machine": name or platform.node(),
+    usual = {
         "os": f"{platform.system()} {platform.release()}",
         "arch": platform.machine(),
         "cpu": environment.processor() or "not told",
-        "cpu_features": " ".join(environment.cpu_flags()) or NONE,
         "num_cpu": str(devices.cpus()),
         "ram": str(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")),
+    }
+    more = {
+        "cpu_features": " ".join(environment.cpu_flags()) or NONE,
         "gpu": _several(gpu.name for gpu in gpus),
         "gpu_driver": _several(gpu.driver or "not told" for gpu in gpus),
         "cuda": (devices.cuda() or "not told") if gpus else NONE,
     }
     try:
-        records = json.loads(path.read_text()) if path.exists() else {"version": _VERSION}
+        records: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"version": _VERSION}
         if records["version"] != _VERSION:
             raise RunError(f"{path} has version {records['version']} of asv's format; this writes {_VERSION}")
-        records[mine["machine"]] = mine
+        if name is None:
+            # As asv looks for it: by the host's name, and else the only one that there is.
+            named = [key for key in records if key != "version"]
+            host = platform.node()
+            name = named[0] if len(named) == 1 and host not in named else host
+        # What somebody has written there of the usual stays.
+        mine = usual | records.get(name, {}) | more | {"machine": name}
+        records[name] = mine
         replace(path, json.dumps(records, indent=4, sort_keys=True) + "\n")
     except (ValueError, KeyError, TypeError):
         raise RunError(f"{path} is no record of asv's") from None

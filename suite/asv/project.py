@@ -12,7 +12,6 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from suite import __version__
 
@@ -67,6 +66,8 @@ def write(root: Path, watched: Watched) -> list[Path]:
     for path in (configuration, folder):
         if path.exists():
             raise ProjectError(f"{path.name} is there already, and is left as it is")
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # of this one command, and not of every
+
     jinja = Environment(
         loader=PackageLoader("suite.asv", "."),
         undefined=StrictUndefined,

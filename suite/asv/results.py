@@ -10,13 +10,14 @@ import ast
 import itertools
 import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from suite import registry
-from suite.asv.benchmarks import PARAMETERS
+from suite.asv.benchmarks import PARAMETERS, Cases
 from suite.cases import CHANNELS
 from suite.engine.sampling import estimate
 from suite.measurement import FIGURES, Measurement
@@ -26,6 +27,10 @@ _MACHINE, _BENCHMARKS = "machine.json", "benchmarks.json"
 _FIGURES = (
     "seconds", "seconds_first", "allocations", "allocated_bytes", "peak_bytes", "retained_bytes", "max_abs_error",
 )  # fmt: skip
+
+#: What the methods of `Cases` are named for.
+_FIELDS = tuple(name.removeprefix("track_") for name in vars(Cases) if name.startswith("track_"))
+
 _NOT_HELD = "asv's results do not hold it"
 
 #: One result file: its name, what it was taken in, its measurements.
@@ -67,57 +72,59 @@ def _read(path: Path, current: set[str] | None) -> Loaded | str:
     try:
         if document["version"] != _VERSION:
             return f"it has version {document['version']} of asv's format; this reads {_VERSION}"
-        columns = document["result_columns"]
-        figures: dict[tuple[Any, ...], dict[str, Any]] = {}
-        for benchmark, row in document["results"].items():
-            held = dict(zip(columns, row, strict=False))
-            for case, field, value in _cells(benchmark, held):
-                figures.setdefault(case, {})[field] = value
-        environment = _environment(document)
-        measurements = [m for case, fields in figures.items() if (m := _measurement(case, fields)) is not None]
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError, SyntaxError):
+        rows = {
+            name: dict(zip(document["result_columns"], row, strict=False)) for name, row in document["results"].items()
+        }
+        ours = {name: row for name, row in rows.items() if _is_ours(name, row)}
+        if not ours:
+            return "it holds no case of copycost's"
+        # Of benchmarks that were run at different times, only those of the newest way of measuring are of one row.
+        engine = max(int(row["version"]) for row in ours.values())
+        cells: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for name, row in ours.items():
+            if int(row["version"]) == engine:
+                for case, field, value in _cells(name, row):
+                    cells.setdefault(case, {})[field] = value
+        environment = _environment(document) | {"engine": engine}
+        measurements = [m for (_, *case), fields in cells.items() if (m := _measurement(case, fields)) is not None]
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError, SyntaxError, ArithmeticError):
         return "it is no result of asv's"
-    if not measurements:
-        return "it holds no case of copycost's"
     measured = {m.variant for m in measurements if m.status == "ok"}
     for name in sorted(measured - current if current is not None else ()):
         warnings.warn(f"{path}: variant '{name}' is not among today's benchmarks; its figures are kept", stacklevel=3)
     named = f"{environment['commit'][:8]}, {environment['environment']}, {environment['machine']}"
-    return named, environment | {"engine": _engine(document)}, measurements
+    return named, environment, measurements
 
 
-def _cells(benchmark: str, held: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], str, Any]]:
-    """Parameters, field and value of every cell of one benchmark, if it is one of `Cases`."""
-    field = benchmark.rpartition(".track_")[2]
-    params = held.get("params") or []
-    if field == benchmark or len(params) != len(PARAMETERS):
-        return
-    product = itertools.product(*(map(ast.literal_eval, values) for values in params))
-    values = held["result"] or itertools.repeat(None)  # None: all failed
-    samples = held.get("samples") or itertools.repeat(None)
-    for case, value, blocks in zip(product, values, samples, strict=False):
-        yield case, field, value
-        if blocks and field == "seconds":
-            yield case, "samples", blocks
+def _is_ours(name: str, row: Mapping[str, Any]) -> bool:
+    """Whether a benchmark is one of `Cases`."""
+    return name.rpartition(".track_")[2] in _FIELDS and len(row.get("params") or ()) == len(PARAMETERS)
 
 
-def _engine(document: Mapping[str, Any]) -> str:
-    """The version of the benchmarks, which is that of the way of measuring."""
-    at = document["result_columns"].index("version")
-    return ", ".join(sorted({str(row[at]) for row in document["results"].values() if len(row) > at}))
+def _cells(name: str, row: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], str, Any]]:
+    """Class and parameters, field, and value of every cell of a benchmark."""
+    its_class, _, field = name.rpartition(".track_")
+    product = list(itertools.product(*(map(ast.literal_eval, values) for values in row["params"])))
+    for key in (field, "samples") if field == "seconds" else (field,):
+        values = row["result"] if key == field else row.get("samples")
+        # None in place of the list: the same of every cell.
+        for case, value in zip(product, [None] * len(product) if values is None else values, strict=True):
+            yield (its_class, *case), key, value
 
 
 def _environment(document: Mapping[str, Any]) -> dict[str, Any]:
     """What a result was taken in, by the names of a run's environment where it has them too."""
     params = document["params"]
-    # An existing interpreter is named by its path, which is nobody's concern elsewhere.
+    # An existing interpreter is named by its path, which is nobody's concern elsewhere; two of them stay two.
     python = Path(document["python"]).name
-    existing = document["env_name"].startswith("existing-")
+    name = document["env_name"]
+    if name.startswith("existing-"):
+        name = f"existing {python} {sha256(name.encode()).hexdigest()[:4]}"
     known = {
         "machine": params["machine"],
         "commit": document["commit_hash"],
         "commit_time": datetime.fromtimestamp(document["date"] / 1000, UTC).isoformat(timespec="seconds"),
-        "environment": f"existing {python}" if existing else document["env_name"],
+        "environment": name,
         "python": python,
         "libraries": dict(document["requirements"]),
         "variables": dict(document.get("env_vars") or {}),
@@ -125,31 +132,37 @@ def _environment(document: Mapping[str, Any]) -> dict[str, Any]:
     return known | {k: v for k, v in params.items() if k not in (*known, *known["libraries"]) and v not in (None, "")}
 
 
-def _measurement(case: tuple[Any, ...], fields: dict[str, Any]) -> Measurement | None:
+def _measurement(case: Sequence[Any], cells: Mapping[str, Any]) -> Measurement | None:
     """A case's measurement; None for a cell of asv's product that is no case."""
     at = dict(zip(PARAMETERS, case, strict=True))
     variant = registry.variants.get((at["recipe"], at["variant"]))
-    held = {name: value for name, value in fields.items() if value is not None and value == value}
-    if not held:
-        shipped = any(name == at["variant"] for _, name in registry.variants)
-        if shipped and (variant is None or at["device"] not in (variant.devices or _devices(variant))):
-            return None
-        failed = any(value is None for value in fields.values())
-        status = "failed" if failed else "skipped"
-        reason = f"{'failed, wrong or crashed' if failed else 'n/a'} in asv, whose results keep no reason"
-    else:
-        status, reason = "ok", None
-    samples = [[block] for block in held.pop("samples", ())]
-    images = at["batch"] or 1
-    figures: dict[str, Any] = {name: held[name] for name in _FIGURES if name in held}
+    if (
+        variant is None
+        and at["recipe"] in registry.recipes
+        and any(name == at["variant"] for _, name in registry.variants)
+    ):
+        return None
+    if variant and at["device"] not in (variant.devices or registry.runtime(variant.runtime).devices):
+        return None
+    held = {name: value for name, value in cells.items() if value is not None and value == value}
+    read = set(cells) - {"samples"}
+    failed = sorted(name for name in read if cells[name] is None)
+    status, reason = "ok", None
+    if failed:
+        what = "wrong, crashed or" if set(failed) == read else ", ".join(failed)
+        status, reason = "failed", f"{what} failed in asv, whose results keep no reason"
+    elif not held:
+        status, reason = "skipped", "n/a in asv, whose results keep no reason"
+    figures = {name: held[name] for name in _FIGURES if name in held}
     if "input_changed" in held:
         figures["input_changed"] = bool(held["input_changed"])
     if "seconds" in held:
-        figures["images_per_second"] = images / held["seconds"]
-    if samples:
+        figures["images_per_second"] = (at["batch"] or 1) / held["seconds"]
+    if "samples" in held:
+        samples = [[block] for block in held["samples"]]
         found = estimate(samples)
         figures |= {"samples": samples, "blocks": len(samples), "seconds_low": found.low, "seconds_high": found.high}
-    missing = reason or _NOT_HELD
+    why = dict.fromkeys(FIGURES, reason or _NOT_HELD) | dict.fromkeys(read - set(held) - set(failed), "n/a in asv")
     return Measurement(
         **at,
         runtime=variant.runtime if variant else None,
@@ -158,13 +171,11 @@ def _measurement(case: tuple[Any, ...], fields: dict[str, Any]) -> Measurement |
         threads=None,
         status=status,
         reason=reason,
-        missing={name: missing for name in FIGURES if figures.get(name) is None},
+        # A known path that asv has a figure of is right by now.
+        known=variant.known.get(at["dtype"]) if variant and status != "ok" else None,
+        missing={name: why[name] for name in FIGURES if figures.get(name) is None},
         **{name: value for name, value in figures.items() if value is not None},
     )
-
-
-def _devices(variant: registry.Variant) -> tuple[str, ...]:
-    return registry.runtime(variant.runtime).devices
 
 
 def _current(folder: Path) -> set[str] | None:

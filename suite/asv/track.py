@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -62,6 +63,7 @@ def run(revisions: str, options: tuple[str, ...], log: Path, moved: Callable[[fl
             text=True,
             errors="replace",
             env=os.environ | {"COPYCOST_RUNS": runs},
+            start_new_session=True,  # Ctrl-C comes to it once, from here
         )
         state = _State()
         reader = Thread(target=_follow, args=(process, said, state), daemon=True)
@@ -72,7 +74,7 @@ def run(revisions: str, options: tuple[str, ...], log: Path, moved: Callable[[fl
                 moved(*state.progress(Path(runs)))
             return process.wait()
         except BaseException:
-            process.terminate()
+            process.send_signal(signal.SIGINT)  # on which it ends what it has started
             process.wait()
             raise
 
