@@ -391,8 +391,10 @@ def _conclude(console: Console, writing: results.Run, total: int, folder: Path) 
     faults = [m for m in measured if m.unexpected]
     if faults:
         are = "case is" if len(faults) == 1 else "cases are"
-        console.print(Text(f"{len(faults)} {are} at fault:", style="red"))
-        for m in faults[:20]:
+        # In a table of one group they stand just above.
+        several = len({format.group_title(m) for m in measured}) > 1
+        console.print(Text(f"{len(faults)} {are} at fault{':' if several else ''}", style="red"))
+        for m in faults[:20] if several else ():
             console.print(Text(f"  {m.variant}, {format.group_title(m)}: {m.status}, {m.reason}", style="red"))
         if len(faults) > 20:
             console.print(Text(f"  and {len(faults) - 20} more, in {folder}", style="red"))
@@ -540,7 +542,10 @@ def init(
     console = Console()
     for path in project.write(Path.cwd(), watched):
         console.print(f"wrote {path.relative_to(Path.cwd())}", highlight=False)
-    console.print("Commit them. Then: copycost track, or copycost track HEAD~5..HEAD", highlight=False)
+    needed = project.requirement()
+    if "file:" in needed:
+        console.print(f"asv.conf.json installs '{needed}', which is a place on this machine: others need another.")
+    console.print("Commit them. Then: copycost track ALL, or a range of commits", highlight=False)
 
 
 @cli.command("track")
@@ -556,6 +561,8 @@ def track_(revisions: str, asv_options: tuple[str, ...], html: str) -> None:
 
     Exit status: that of `asv run`; 2 if a case failed, or was wrong without being known for it.
     """
+    if revisions.startswith("-"):  # of asv's options, and no revisions before them
+        revisions, asv_options = "now", (revisions, *asv_options)
     console, log = Console(stderr=True), Path(".asv", "track.log")
     signal.signal(signal.SIGTERM, _interrupt)  # ended in order, either way
     if revisions == "now" and track.changed():

@@ -85,7 +85,7 @@ def test_what_is_written_is_of_ten_lines_and_lists_its_cases(theirs: Path, funct
     done = listed(theirs)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str([[
-        [label], [label], ["cpu"], ["uint8", "float32"], ["channels_last"], [224], [224], [1, 32],
+        [f"theirs.{label}"], [label], ["cpu"], ["uint8", "float32"], ["channels_last"], [224], [224], [1, 32],
     ]])  # fmt: skip
     assert '"trunk"' in (theirs / "asv.conf.json").read_text()
 
@@ -95,11 +95,62 @@ def test_what_is_written_measures(theirs: Path, command: Command) -> None:
     project.write(theirs, Watched("theirs.images:scale_images", None, "x / 2", "numpy", "new", ("float32",)))
     file = theirs / "benchmarks" / "preprocessing.py"
     env = {"PYTHONPATH": str(theirs / "src")}
-    done = command("run", "--with", file, "--variant", "scale-images", "--recipe", "scale-images", "--batch", 1,
+    done = command("run", "--with", file, "--variant", "scale-images", "--recipe", "theirs.*", "--batch", 1,
                    "--size", "32x32", "--dtype", "float32", "--blocks", 3, "--json", "-", env=env)  # fmt: skip
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(done.stdout)["measurements"]
     assert (row["status"], row["blocks"], row["stopped_by"]) == ("ok", 3, "blocks")
+
+
+@pytest.mark.parametrize("name", ["minmax", "numpy_out"])
+def test_a_function_may_be_called_as_what_ships(theirs: Path, command: Command, name: str) -> None:
+    """And a formula may use NumPy."""
+    (theirs / "src" / "theirs" / "images.py").write_text(
+        f"def scale_images(x): ...\n\ndef {name}(x):\n    return (x / 2).clip(0, 9)\n"
+    )
+    project.write(theirs, Watched(f"theirs.images:{name}", None, "np.clip(x / 2, 0, 9)", "numpy", "new", ("float32",)))
+    done = command("run", "--with", theirs / "benchmarks" / "preprocessing.py", "--recipe", "theirs.*", "--batch", 1,
+                   "--size", "8x8", "--dtype", "float32", "--blocks", 1, "--json", "-",
+                   env={"PYTHONPATH": str(theirs / "src")})  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)["measurements"]
+    assert row["status"] == "ok"
+
+
+def test_a_variant_that_ships_keeps_its_name(theirs: Path) -> None:
+    (theirs / "src" / "theirs" / "images.py").write_text("def numpy_out(x, out): ...\n")
+    project.write(theirs, Watched("theirs.images:numpy_out", "tf", None, "numpy", "out", ()))
+    assert "'theirs-numpy-out'" in listed(theirs).stdout
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ("class Again(asv.Cases, batches=(64,)): pass", "one recipe and one class a file"),
+        ("class Fixed(asv.Cases, runtime='numpy', batches=(8,)): pass", "is measured as the profile says"),
+    ],
+)
+def test_classes_that_asv_could_not_tell_apart_are_refused(theirs: Path, more: str, words: str) -> None:
+    project.write(theirs, Watched("theirs.images:scale_images", "tf", None, "numpy", "new", ()))
+    with open(theirs / "benchmarks" / "preprocessing.py", "a") as file:
+        file.write(more + "\n")
+    assert words in listed(theirs).stderr.splitlines()[-1]
+
+
+def session(folder: Path, options: str) -> subprocess.CompletedProcess[str]:
+    code = "import json, benchmarks.preprocessing as p; print(list(p.ScaleImages().setup_cache()['rows']))"
+    env = os.environ | {"COPYCOST_OPTIONS": options, "PYTHONPATH": str(folder / "src")}
+    return subprocess.run([sys.executable, "-c", code], cwd=folder, env=env, capture_output=True, text=True)
+
+
+def test_options_choose_among_the_cases_of_a_class(theirs: Path) -> None:
+    project.write(theirs, Watched("theirs.images:scale_images", None, "x / 2", "numpy", "new", ("float32",)))
+    path = theirs / "benchmarks" / "preprocessing.py"
+    path.write_text(path.read_text().replace('dtypes=("float32",))', 'dtypes=("float32",), sizes=((8, 8),))'))
+    done = session(theirs, "--batch 32")
+    case = ("theirs.scale-images", "scale-images", "cpu", "float32", "channels_last", 8, 8, 32)
+    assert done.stdout.strip() == str([case]), done.stderr
+    assert "no size (224, 224) is measured here" in session(theirs, "--size 224x224").stderr
 
 
 @pytest.mark.parametrize(

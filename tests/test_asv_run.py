@@ -100,6 +100,8 @@ def history(tmp_path_factory: pytest.TempPathFactory, home: dict[str, str]) -> t
     text = re.sub(r'"python": "3\.\d+", ', f'"python": "{sys.version_info[0]}.{sys.version_info[1]}", ', text)
     text = re.sub(r', "tensorflow": "[^"]+", "keras": "[^"]+"', "", text)
     text = re.sub(r',\s*\{[^{}]*\{[^{}]*\},\s*"env_nobuild": \{[^{}]*\}\}', "", text)
+    if sys.version_info >= (3, 13):
+        text = text.replace("2.0.2", "2.1.3")  # the first with wheels for it
     (folder / "asv.conf.json").write_text(text)
     env = home | {"COPYCOST_OPTIONS": OPTIONS}
     asv(folder, env, "run", "ALL", "--record-samples", "--machine", "test", "--bench", rf"NumPy.*{CELLS}")
@@ -164,7 +166,7 @@ def test_the_example_tells_environments_apart(history: tuple[Path, list[str]]) -
     example = [sys.executable, ROOT / "docs" / "examples" / "versions.py", history[0] / ".asv" / "results"]
     done = subprocess.run(example, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert re.search(r"\* A: `\S*numpy2.0.2`\n\* B: `\S*numpy2.4.6`", done.stdout)
+    assert re.search(r"\* A: `\S*numpy2\.[01]\.\d`\n\* B: `\S*numpy2\.4\.6`", done.stdout)
     assert "Allocations differ in 0 of 3 cases" in done.stdout
 
 
@@ -202,17 +204,17 @@ def test_a_run_and_asv_give_the_same_rows(tmp_path: Path, home: dict[str, str]) 
 
 
 CELL_BENCHMARKS = """
+import itertools
 from suite import asv
 from suite.asv.benchmarks import _KEPT
 
 class NumPy(asv.Cases, runtime="numpy"):
     def setup_cache(self):
-        import itertools
         row = dict.fromkeys(_KEPT, 1) | {"status": "ok", "missing": {}, "samples": [[0.1]] * 7, "known": None}
         return {"rows": {case: row for case in itertools.product(*self.params)}, "missing": None}
 
 class Empty:
-    params = [list(range(336))]
+    params = [list(range(4 * len(list(itertools.product(*NumPy.params)))))]
     def setup_cache(self):
         return 1
     def track_nothing(self, cache, n):
@@ -221,7 +223,7 @@ class Empty:
 
 
 def test_reading_a_figure_costs_asv_what_reading_nothing_costs(tmp_path: Path, home: dict[str, str]) -> None:
-    """336 cells of a session that has been measured, beside as many of a benchmark that is empty."""
+    """More than 300 cells of a session that has been measured, beside as many of a benchmark that is empty."""
     git(tmp_path, home, "init", "--quiet", "--initial-branch", "main")
     (tmp_path / "benchmarks").mkdir()
     (tmp_path / "benchmarks" / "__init__.py").write_text("")
@@ -236,8 +238,9 @@ def test_reading_a_figure_costs_asv_what_reading_nothing_costs(tmp_path: Path, h
     took = {name: row[at] for name, row in document["results"].items()}
     cells = {name: len(row[0]) for name, row in document["results"].items()}
     read = sum(seconds for name, seconds in took.items() if "NumPy" in name)
-    assert sum(number for name, number in cells.items() if "NumPy" in name) == 336
-    print(f"336 cells: {read:.1f} s; of an empty benchmark: {took['cells.Empty.track_nothing']:.1f} s")
+    number = cells["cells.Empty.track_nothing"]
+    assert sum(cells.values()) == 2 * number > 600
+    print(f"{number} cells: {read:.1f} s; of an empty benchmark: {took['cells.Empty.track_nothing']:.1f} s")
     assert read < 3 * took["cells.Empty.track_nothing"]
 
 

@@ -7,13 +7,14 @@ import json
 import platform
 import shlex
 import subprocess
+import tomllib
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 
-from suite import __version__
+from suite import __version__, registry
 
 
 class ProjectError(ValueError):
@@ -69,24 +70,23 @@ def write(root: Path, watched: Watched) -> list[Path]:
     from jinja2 import Environment, PackageLoader, StrictUndefined  # of this one command, and not of every
 
     jinja = Environment(
-        loader=PackageLoader("suite.asv", "."),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        keep_trailing_newline=True,
+        loader=PackageLoader("suite.asv", "."), undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
     )
+    label, title = name.strip("_").replace("_", "-"), "".join(part.capitalize() for part in name.split("_"))
+    recipe = watched.recipe or f"{module.partition('.')[0]}.{label}"  # which is no name of those that ship
+    if (recipe, label) in registry.variants:
+        label = f"{module.partition('.')[0]}-{label}"
     dtypes = ", ".join(f'"{dtype}"' for dtype in watched.dtypes)
+    install = f"in-dir={{env_dir}} python -m pip install --quiet {{wheel_file}} {shlex.quote(requirement())}"
     texts = {
         configuration: jinja.get_template("asv.conf.json.jinja").render(
-            project=json.dumps(root.resolve().name), branch=json.dumps(branch),
-            python=json.dumps(".".join(platform.python_version_tuple()[:2])),
-            install=json.dumps(
-                f"in-dir={{env_dir}} python -m pip install --quiet {{wheel_file}} {shlex.quote(requirement())}"
-            ),
+            project=json.dumps(_distribution(root)), branch=json.dumps(branch),
+            python=json.dumps(".".join(platform.python_version_tuple()[:2])), install=json.dumps(install),
         ),
         folder / "__init__.py": "",
         folder / "preprocessing.py": jinja.get_template("benchmark.py.jinja").render(
-            watched=watched, module=module, name=name, label=name.strip("_").replace("_", "-"),
-            title="".join(part.capitalize() for part in name.split("_")), dtypes=f"({dtypes},)" if dtypes else None,
+            watched=watched, module=module, name=name, label=label, title=title, recipe=recipe,
+            dtypes=f"({dtypes},)" if dtypes else None,
         ),
     }  # fmt: skip
     folder.mkdir()
@@ -106,6 +106,14 @@ def requirement() -> str:
         if "url" in origin:
             return f"copycost @ {origin['url']}"
     return f"copycost=={__version__}"
+
+
+def _distribution(root: Path) -> str:
+    """The name that pip knows the project by: asv uninstalls that before it installs a commit."""
+    try:
+        return tomllib.loads((root / "pyproject.toml").read_text())["project"]["name"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return root.resolve().name
 
 
 def _branch(root: Path) -> str:
@@ -138,7 +146,7 @@ def _look_for(root: Path, module: str, name: str) -> None:
     except (SyntaxError, ValueError, OSError) as error:
         raise ProjectError(f"{source.relative_to(root)} cannot be read: {error}") from None
     names: list[str] = []
-    for node in tree.body:
+    for node in ast.walk(tree):  # what is defined under a condition too
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             names.append(node.name)
         elif isinstance(node, ast.Import | ast.ImportFrom):

@@ -52,9 +52,12 @@ def run(revisions: str, options: tuple[str, ...], log: Path, moved: Callable[[fl
     if revisions == "now":
         arguments = ["--python=same", "--set-commit-hash", _head()]
     command = [sys.executable, "-m", "asv", "run", *arguments, "--record-samples", "--launch-method", "forkserver"]
+    kept = os.environ.get("COPYCOST_RUNS")
     machine.record()
     log.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="copycost-track-") as runs, open(log, "w") as said:
+    with tempfile.TemporaryDirectory(prefix="copycost-track-") as passing, open(log, "w") as said:
+        runs = Path(kept or passing).absolute()
+        runs.mkdir(parents=True, exist_ok=True)
         process = subprocess.Popen(
             [*command, *options],
             stdin=subprocess.DEVNULL,
@@ -62,7 +65,7 @@ def run(revisions: str, options: tuple[str, ...], log: Path, moved: Callable[[fl
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            env=os.environ | {"COPYCOST_RUNS": runs},
+            env=os.environ | {"COPYCOST_RUNS": str(runs)},
             start_new_session=True,  # Ctrl-C comes to it once, from here
         )
         state = _State()
@@ -71,7 +74,7 @@ def run(revisions: str, options: tuple[str, ...], log: Path, moved: Callable[[fl
         try:
             while reader.is_alive():
                 reader.join(0.5)
-                moved(*state.progress(Path(runs)))
+                moved(*state.progress(runs))
             return process.wait()
         except BaseException:
             process.send_signal(signal.SIGINT)  # on which it ends what it has started
@@ -102,9 +105,9 @@ def publish(folder: Path, log: Path) -> None:
 
 def results_folder() -> Path:
     """Where the configuration has asv keep its results."""
-    # asv reads JSON with comments; the one entry that is needed is looked up as text.
-    found = re.search(r'^\s*"results_dir"\s*:\s*"([^"]+)"', CONFIGURATION.read_text(), re.MULTILINE)
-    return Path(found[1]) if found else Path("results")
+    from asv.config import Config
+
+    return Path(Config.load(str(CONFIGURATION)).results_dir)
 
 
 def changed() -> bool:
@@ -146,11 +149,10 @@ class _State:
 
     def progress(self, runs: Path) -> tuple[float, int, str]:
         """Sessions done, how many there are, and what goes on."""
-        done: float = max(0, self.begun - 1)
+        done: float = self.begun
         doing = " ".join(filter(None, (self.doing, self.commit, self.environment)))
-        if self.doing == "reading":
-            done += 1
-        elif self.doing == "measuring":
+        if self.doing == "measuring":
+            done -= 1
             begun = [folder for folder in runs.iterdir() if folder.stat().st_mtime >= self.since]
             measured, cases = _measured(max(begun, key=lambda one: one.stat().st_mtime)) if begun else (0, 0)
             if cases:
