@@ -29,6 +29,7 @@ from rich.text import Text
 
 from suite import __version__, cases, devices, doctor, environment, format, images, registry, results, table
 from suite.asv import machine, project, track
+from suite.asv import results as history
 from suite.cases import PROFILES, Case
 from suite.engine.block import free_memory
 from suite.engine.sampling import ROUNDS
@@ -531,7 +532,7 @@ def init(
 ) -> None:
     """Have asv measure a function of the project here, at every commit.
 
-    Writes asv.conf.json and benchmarks/ into the git repository. Nothing that is there is changed.
+    Writes asv.conf.json and a file in benchmarks/ into the git repository. Nothing that is there is changed.
     """  # fmt: skip
     if (recipe is None) == (formula is None):
         raise click.UsageError("either --recipe or --formula: what must the function compute?")
@@ -539,13 +540,14 @@ def init(
         registry.check_name("recipe", recipe, registry.recipes)
     registry.check_name("runtime", runtime, registry.runtimes())
     watched = project.Watched(function, recipe, formula, runtime, writes, dtypes)
-    console = Console()
-    for path in project.write(Path.cwd(), watched):
-        console.print(f"wrote {path.relative_to(Path.cwd())}", highlight=False)
+    written = [str(path.relative_to(Path.cwd())) for path in project.write(Path.cwd(), watched)]
+    print(f"Wrote {', '.join(written)}.")
     needed = project.requirement()
-    if "file:" in needed:
-        console.print(f"asv.conf.json installs '{needed}', which is a place on this machine: others need another.")
-    console.print("Commit them. Then: copycost track ALL, or a range of commits", highlight=False)
+    if "asv.conf.json" not in written:
+        print(f"asv.conf.json was there already: its install_command has to install '{needed}' too.")
+    elif "file:" in needed:
+        print(f"It installs '{needed}', a place on this machine: others need another in asv.conf.json.")
+    print("Commit them, and have git ignore .asv/ and reports/. Then: copycost track ALL, or a range of commits.")
 
 
 @cli.command("track")
@@ -559,7 +561,7 @@ def track_(revisions: str, asv_options: tuple[str, ...], html: str) -> None:
     REVISIONS is what `asv run` takes: a range as HEAD~3..HEAD, ALL, NEW. The default, now, is this interpreter and the
     commit that is checked out. What follows -- goes to `asv run`: copycost track NEW -- --steps 5
 
-    Exit status: that of `asv run`; 2 if a case failed, or was wrong without being known for it.
+    Exit status: 0 finished; 1 nothing was measured; 2 a case failed, or was wrong without being known for it; or usage.
     """
     if revisions.startswith("-"):  # of asv's options, and no revisions before them
         revisions, asv_options = "now", (revisions, *asv_options)
@@ -588,23 +590,32 @@ def track_(revisions: str, asv_options: tuple[str, ...], html: str) -> None:
                 told = doing.lstrip("0123456789")
                 print(f"{said}: {doing}".lstrip(": "), file=sys.stderr, flush=True)
 
+        begun = time.time()
         status = track.run(revisions, asv_options, log, moved)
-    folder = Path(html)
+    if status not in (0, 2):
+        raise results.RunError(f"asv ended with {status}: {track.last_words(log)}; all it said is in {log}")
     try:
         loaded = results.load_all(track.results_folder())
     except results.RunError as error:
-        raise results.RunError(f"asv measured nothing: {track.last_words(log)} ({error})") from None
+        raise results.RunError(f"{error}; what asv said is in {log}") from None
+    folder = Path(html)
     track.publish(folder, log)
     from suite.report import write_html  # matplotlib takes a second to import
 
     path = write_html(folder, loaded, history="asv/index.html")
-    if status:
-        console.print(Text(f"asv ended with {status}: {track.last_words(log)}; all it said is in {log}", style="red"))
+    new = [m for *_, found in history.load(track.results_folder(), begun) for m in found]
+    measured = sum(m.status == "ok" for m in new)
+    console.print(f"{measured} of {len(new)} cases measured", highlight=False)
+    for what, why in track.reasons(log).items():
+        for reason in why[:8]:
+            console.print(Text(f"  {what}: {reason}", style="red" if what == "failed" else "dim"), soft_wrap=True)
+        if len(why) > 8:
+            console.print(Text(f"  {what}: and {len(why) - 8} more reasons, in {log}"))
     Console().print(
         f"The report is {path}\nasv's pages need a server: asv preview --html-dir {folder / 'asv'}",
         soft_wrap=True, highlight=False,
     )  # fmt: skip
-    sys.exit(status)
+    sys.exit(status or (0 if measured else 1))
 
 
 def main() -> None:
@@ -619,5 +630,6 @@ def main() -> None:
         print(f"Error: {error.format_message()}", file=sys.stderr)  # one line, and not the usage before it
         status = error.exit_code
     except (click.Abort, KeyboardInterrupt):  # before anything is measured, or after
+        print("Interrupted.", file=sys.stderr)
         status = _INTERRUPTED
     sys.exit(status if isinstance(status, int) else 0)

@@ -67,6 +67,23 @@ def test_what_was_not_measured_is_na_with_the_reason(
     assert math.isnan(Numpy().track_seconds(session, *CASE))
 
 
+@pytest.mark.parametrize(
+    ("reason", "absent"),
+    [
+        ("raised ImportError: cannot import name 'crop' from 'pixels' (x)", True),
+        ("raised ModuleNotFoundError: No module named 'pixels.crops'", True),
+        ("raised ModuleNotFoundError: No module named 'pixels'", False),
+    ],
+)
+def test_a_function_that_a_commit_does_not_have_yet_is_na(reason: str, absent: bool) -> None:
+    session = answered(status="failed", reason=reason)
+    if absent:
+        assert math.isnan(Numpy().track_allocations(session, *CASE))
+    else:
+        with pytest.raises(Failed):
+            Numpy().track_allocations(session, *CASE)
+
+
 @pytest.mark.parametrize("status", ["wrong", "failed", "crashed", "timeout"])
 def test_what_is_at_fault_fails(status: str) -> None:
     with pytest.raises(Failed, match=f"{status}: because"):

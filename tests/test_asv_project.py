@@ -72,14 +72,15 @@ def theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def listed(folder: Path) -> subprocess.CompletedProcess[str]:
     """The parameters of the written class, in a process as asv starts one."""
-    code = "import benchmarks.preprocessing as p; print([c.params for c in vars(p).values() if isinstance(c, type)])"
+    (name,) = [path.stem for path in (folder / "benchmarks").glob("[a-z]*.py")]
+    code = f"import benchmarks.{name} as p; print([c.params for c in vars(p).values() if isinstance(c, type)])"
     return subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize("function", ["theirs.images:scale_images", "theirs:scale"])
 def test_what_is_written_is_of_ten_lines_and_lists_its_cases(theirs: Path, function: str) -> None:
     project.write(theirs, Watched(function, None, "x / 2", "numpy", "new", ("uint8", "float32")))
-    text = (theirs / "benchmarks" / "preprocessing.py").read_text()
+    text = (theirs / "benchmarks" / f"{function.partition(':')[2]}.py").read_text()
     assert len([line for line in text.splitlines() if line.strip()]) <= 14
     label = function.partition(":")[2].replace("_", "-")
     done = listed(theirs)
@@ -93,7 +94,7 @@ def test_what_is_written_is_of_ten_lines_and_lists_its_cases(theirs: Path, funct
 def test_what_is_written_measures(theirs: Path, command: Command) -> None:
     """As asv's session does, with the package where it can be imported."""
     project.write(theirs, Watched("theirs.images:scale_images", None, "x / 2", "numpy", "new", ("float32",)))
-    file = theirs / "benchmarks" / "preprocessing.py"
+    file = theirs / "benchmarks" / "scale_images.py"
     env = {"PYTHONPATH": str(theirs / "src")}
     done = command("run", "--with", file, "--variant", "scale-images", "--recipe", "theirs.*", "--batch", 1,
                    "--size", "32x32", "--dtype", "float32", "--blocks", 3, "--json", "-", env=env)  # fmt: skip
@@ -109,7 +110,7 @@ def test_a_function_may_be_called_as_what_ships(theirs: Path, command: Command, 
         f"def scale_images(x): ...\n\ndef {name}(x):\n    return (x / 2).clip(0, 9)\n"
     )
     project.write(theirs, Watched(f"theirs.images:{name}", None, "np.clip(x / 2, 0, 9)", "numpy", "new", ("float32",)))
-    done = command("run", "--with", theirs / "benchmarks" / "preprocessing.py", "--recipe", "theirs.*", "--batch", 1,
+    done = command("run", "--with", theirs / "benchmarks" / f"{name}.py", "--recipe", "theirs.*", "--batch", 1,
                    "--size", "8x8", "--dtype", "float32", "--blocks", 1, "--json", "-",
                    env={"PYTHONPATH": str(theirs / "src")})  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -132,20 +133,20 @@ def test_a_variant_that_ships_keeps_its_name(theirs: Path) -> None:
 )
 def test_classes_that_asv_could_not_tell_apart_are_refused(theirs: Path, more: str, words: str) -> None:
     project.write(theirs, Watched("theirs.images:scale_images", "tf", None, "numpy", "new", ()))
-    with open(theirs / "benchmarks" / "preprocessing.py", "a") as file:
+    with open(theirs / "benchmarks" / "scale_images.py", "a") as file:
         file.write(more + "\n")
     assert words in listed(theirs).stderr.splitlines()[-1]
 
 
 def session(folder: Path, options: str) -> subprocess.CompletedProcess[str]:
-    code = "import json, benchmarks.preprocessing as p; print(list(p.ScaleImages().setup_cache()['rows']))"
+    code = "import benchmarks.scale_images as p; print(list(p.ScaleImages().setup_cache()['rows']))"
     env = os.environ | {"COPYCOST_OPTIONS": options, "PYTHONPATH": str(folder / "src")}
     return subprocess.run([sys.executable, "-c", code], cwd=folder, env=env, capture_output=True, text=True)
 
 
 def test_options_choose_among_the_cases_of_a_class(theirs: Path) -> None:
     project.write(theirs, Watched("theirs.images:scale_images", None, "x / 2", "numpy", "new", ("float32",)))
-    path = theirs / "benchmarks" / "preprocessing.py"
+    path = theirs / "benchmarks" / "scale_images.py"
     path.write_text(path.read_text().replace('dtypes=("float32",))', 'dtypes=("float32",), sizes=((8, 8),))'))
     done = session(theirs, "--batch 32")
     case = ("theirs.scale-images", "scale-images", "cpu", "float32", "channels_last", 8, 8, 32)
@@ -173,10 +174,20 @@ def test_what_cannot_be_is_said_and_nothing_is_written(theirs: Path, function: s
 
 
 def test_what_is_there_is_left_as_it_is(theirs: Path) -> None:
-    (theirs / "benchmarks").mkdir()
-    with pytest.raises(ProjectError, match="benchmarks is there already"):
-        project.write(theirs, Watched("theirs.images:scale_images", "tf", None, "numpy", "new", ()))
-    assert not (theirs / "asv.conf.json").exists()
+    """A configuration, other benchmarks, and what was written before."""
+    (theirs / "checks").mkdir()
+    (theirs / "checks" / "__init__.py").write_text("# theirs")
+    text = '{"version": 1, "project": "theirs", "repo": ".", /* ours */ "benchmark_dir": "checks"}'
+    (theirs / "asv.conf.json").write_text(text)
+    watched = Watched("theirs.images:scale_images", "tf", None, "numpy", "new", ())
+    assert project.write(theirs, watched) == [theirs / "checks" / "scale_images.py"]
+    assert (theirs / "asv.conf.json").read_text() == text
+    assert (theirs / "checks" / "__init__.py").read_text() == "# theirs"
+    with pytest.raises(ProjectError, match=r"checks/scale_images\.py is there already"):
+        project.write(theirs, watched)
+    assert project.write(theirs, Watched("theirs:scale", "tf", None, "numpy", "new", ())) == [
+        theirs / "checks" / "scale.py"
+    ]
 
 
 def test_where_there_is_no_repository(tmp_path: Path) -> None:

@@ -270,7 +270,7 @@ def pixels(tmp_path_factory: pytest.TempPathFactory, home: dict[str, str]) -> tu
     (init,) = [words[2:] for words in commands if words[2] == "init"]
     (track,) = [words[2:] for words in commands if words[2] == "track"]
     run(folder, home, *init)
-    assert (folder / "benchmarks" / "preprocessing.py").read_text() in blocks("python")
+    assert (folder / "benchmarks" / "normalize.py").read_text() in blocks("python")
     third = committed(folder, home, "benchmarks", 3)
     run(folder, home, *track)
     return folder, [first, second, third]

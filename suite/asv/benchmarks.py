@@ -313,6 +313,11 @@ def _parameters(cases: list[Case]) -> list[list[Any]]:
     return [list(dict.fromkeys(values)) for values in zip(*rows, strict=True)]
 
 
+#: What a variant raises that imports a function, or a module of a package, before there was one. Where the package
+#: itself is not to be imported, something is wrong.
+_ABSENT = re.compile(r"raised (ImportError: cannot import name|ModuleNotFoundError: No module named '[^']*\.)")
+
+
 class Failed(Exception):
     """A case that is wrong, or did not come to an end, without being known for it."""
 
@@ -325,6 +330,9 @@ def _row(session: dict[str, Any], case: tuple[Any, ...]) -> dict[str, Any] | Non
         return None
     if row["status"] in ("ok", "unchecked"):
         return row
+    if _ABSENT.match(row["reason"]):
+        _say(f"this commit has no such function: {row['reason']}")
+        return None
     if row["status"] == "skipped" or row["known"]:
         _say(f"{row['status']}: {row['reason']}" + (f" (known: {row['known']})" if row["known"] else ""))
         return None

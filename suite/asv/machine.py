@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ def record(name: str | None = None) -> dict[str, str]:
     RunError
         If the file is not asv's, or cannot be written.
     """
+    if name is not None and not re.fullmatch(r"[\w.-]+", name):
+        raise RunError(f"'{name}' is no name for a machine: asv makes a folder of it")
     path = Path("~/.asv-machine.json").expanduser()
     gpus, _ = devices.gpus()
     usual = {

@@ -47,12 +47,14 @@ class Watched:
 
 
 def write(root: Path, watched: Watched) -> list[Path]:
-    """Write ``asv.conf.json`` and ``benchmarks/`` into a git repository, and give what was written.
+    """Write asv's configuration and a benchmark into a git repository, and give what was written.
+
+    What is there already stays as it is.
 
     Raises
     ------
     ProjectError
-        If `root` is no repository that asv can measure, holds such files, or has no such function.
+        If `root` is no repository that asv can measure, or has no such function, or the function has a benchmark.
     """
     branch = _branch(root)
     if not any((root / name).is_file() for name in ("pyproject.toml", "setup.py")):
@@ -63,10 +65,10 @@ def write(root: Path, watched: Watched) -> list[Path]:
     _look_for(root, module, name)
     if watched.formula is not None:
         _try(watched.formula)
-    configuration, folder = root / "asv.conf.json", root / "benchmarks"
-    for path in (configuration, folder):
-        if path.exists():
-            raise ProjectError(f"{path.name} is there already, and is left as it is")
+    configuration, folder = root / "asv.conf.json", _benchmarks(root)
+    benchmark = folder / f"{name}.py"
+    if benchmark.exists():
+        raise ProjectError(f"{benchmark.relative_to(root)} is there already, and is left as it is")
     from jinja2 import Environment, PackageLoader, StrictUndefined  # of this one command, and not of every
 
     jinja = Environment(
@@ -84,15 +86,30 @@ def write(root: Path, watched: Watched) -> list[Path]:
             python=json.dumps(".".join(platform.python_version_tuple()[:2])), install=json.dumps(install),
         ),
         folder / "__init__.py": "",
-        folder / "preprocessing.py": jinja.get_template("benchmark.py.jinja").render(
+        benchmark: jinja.get_template("benchmark.py.jinja").render(
             watched=watched, module=module, name=name, label=label, title=title, recipe=recipe,
             dtypes=f"({dtypes},)" if dtypes else None,
         ),
     }  # fmt: skip
-    folder.mkdir()
-    for path, text in texts.items():
-        path.write_text(text)
-    return list(texts)
+    folder.mkdir(exist_ok=True)
+    written = [path for path in texts if not path.exists()]
+    for path in written:
+        path.write_text(texts[path])
+    return written
+
+
+def _benchmarks(root: Path) -> Path:
+    """Where asv looks for benchmarks, by the configuration if there is one."""
+    configuration = root / "asv.conf.json"
+    if not configuration.exists():
+        return root / "benchmarks"
+    from asv.config import Config
+    from asv.util import UserError
+
+    try:
+        return root / Config.load(str(configuration)).benchmark_dir
+    except UserError as error:
+        raise ProjectError(f"asv.conf.json cannot be read: {' '.join(str(error).split())}") from None
 
 
 def requirement() -> str:
@@ -151,8 +168,10 @@ def _look_for(root: Path, module: str, name: str) -> None:
             names.append(node.name)
         elif isinstance(node, ast.Import | ast.ImportFrom):
             names += [alias.asname or alias.name for alias in node.names]
-        elif isinstance(node, ast.Assign):
-            names += [target.id for target in node.targets if isinstance(target, ast.Name)]
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.append(node.id)
+    if "*" in names:
+        return  # from somewhere else
     if name not in names:
         found = ", ".join(n for n in names if not n.startswith("_")) or "nothing"
         raise ProjectError(f"{source.relative_to(root)} has no function '{name}'; it has {found}")
@@ -160,7 +179,7 @@ def _look_for(root: Path, module: str, name: str) -> None:
 
 def _try(formula: str) -> None:
     """Raise ProjectError unless the formula makes an array of numbers of an array."""
-    x = np.full((1, 2, 2, 3), 128.0)
+    x = np.full((1, 224, 224, 3), 128.0)
     try:
         result = np.asarray(eval(formula, {"np": np, "x": x}))
     except Exception as error:  # an expression may raise anything

@@ -42,8 +42,8 @@ def holds(folder: Path) -> bool:
     return (folder / _BENCHMARKS).is_file() or any(folder.glob(f"*/{_MACHINE}")) or (folder / _MACHINE).is_file()
 
 
-def load(folder: Path) -> list[Loaded]:
-    """Every result file below `folder` that is copycost's, newest commit first.
+def load(folder: Path, since: float = 0.0) -> list[Loaded]:
+    """Every result file below `folder` that is copycost's and was written since that time, newest commit first.
 
     A file that cannot be read, or that is something else, is named in a warning and left out; so is a variant that
     today's benchmarks do not have, but its measurements are kept.
@@ -52,7 +52,7 @@ def load(folder: Path) -> list[Loaded]:
     current = _current(folder)
     registry.load_shipped()
     for path in sorted(folder.rglob("*.json")):
-        if path.name in (_MACHINE, _BENCHMARKS):
+        if path.name in (_MACHINE, _BENCHMARKS) or path.stat().st_mtime < since:
             continue
         found = _read(path, current)
         if isinstance(found, str):

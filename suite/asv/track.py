@@ -27,7 +27,7 @@ _ENVIRONMENT = re.compile(r"Benchmarking (\S+)")
 
 
 def run(revisions: str, options: tuple[str, ...], log: Path, moved: Callable[[float, int, str], None]) -> int:
-    """Run asv over some commits, and give its exit status.
+    """Run asv over some commits, and give its exit status; what it says goes into `log`.
 
     Parameters
     ----------
@@ -51,7 +51,8 @@ def run(revisions: str, options: tuple[str, ...], log: Path, moved: Callable[[fl
     arguments = [revisions]
     if revisions == "now":
         arguments = ["--python=same", "--set-commit-hash", _head()]
-    command = [sys.executable, "-m", "asv", "run", *arguments, "--record-samples", "--launch-method", "forkserver"]
+    command = [sys.executable, "-m", "asv", "run", *arguments, "--record-samples", "--show-stderr"]
+    command += ["--launch-method", "forkserver"]
     kept = os.environ.get("COPYCOST_RUNS")
     machine.record()
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -120,6 +121,15 @@ def last_words(log: Path) -> str:
     """The end of what asv said, in one line."""
     lines = [line.strip(" ·") for line in log.read_text(errors="replace").splitlines() if line.strip()]
     return " / ".join(lines[-3:])[-400:]
+
+
+def reasons(log: Path) -> dict[str, list[str]]:
+    """Why figures failed, and why they are n/a, as the benchmarks said to asv: each reason once."""
+    text = log.read_text(errors="replace")
+    return {
+        "failed": list(dict.fromkeys(re.findall(r"(?:benchmarks\.Failed|^ *RuntimeError): (.+)", text, re.MULTILINE))),
+        "n/a": list(dict.fromkeys(re.findall(r"^ *n/a: (.+)", text, re.MULTILINE))),
+    }
 
 
 class _State:
