@@ -66,7 +66,8 @@ def run(revisions: str, options: tuple[str, ...], log: Path, moved: Callable[[fl
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            env=os.environ | {"COPYCOST_RUNS": str(runs)},
+            # What asv leaves behind when it is interrupted goes with the folder.
+            env=os.environ | {"COPYCOST_RUNS": str(runs), "TMPDIR": passing},
             start_new_session=True,  # Ctrl-C comes to it once, from here
         )
         state = _State()
