@@ -605,7 +605,7 @@ def track_(revisions: str, asv_options: tuple[str, ...], html: str) -> None:
     path = write_html(folder, loaded, history="asv/index.html")
     new = [m for *_, found in history.load(track.results_folder(), begun) for m in found]
     measured = sum(m.status == "ok" for m in new)
-    console.print(f"{measured} of {len(new)} cases measured", highlight=False)
+    console.print(f"{measured or 'No'} {'case' if measured == 1 else 'cases'} measured", highlight=False)
     for what, why in track.reasons(log).items():
         for reason in why[:8]:
             console.print(Text(f"  {what}: {reason}", style="red" if what == "failed" else "dim"), soft_wrap=True)

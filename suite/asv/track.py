@@ -57,7 +57,7 @@ def run(revisions: str, options: tuple[str, ...], log: Path, moved: Callable[[fl
     machine.record()
     log.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="copycost-track-") as passing, open(log, "w") as said:
-        runs = Path(kept or passing).absolute()
+        runs = Path(kept or Path(passing, "runs")).absolute()
         runs.mkdir(parents=True, exist_ok=True)
         process = subprocess.Popen(
             [*command, *options],
