@@ -152,9 +152,9 @@ def select(
     recipes: Sequence[str] = (),
     variants: Sequence[str] = (),
     devices: Sequence[str] = (),
-    batches: Sequence[int | None] = (),
+    batches: int | Sequence[int | None] = (),
     sizes: Sequence[tuple[int, int]] = (),
-    dtypes: Sequence[str] = (),
+    dtypes: Sequence[Any] = (),
     layouts: Sequence[str] = (),
     files: Sequence[str | os.PathLike[str]] = (),
 ) -> list[Case]:
@@ -165,10 +165,11 @@ def select(
     profile : {"quick", "standard", "full"}
     recipes, variants, devices : sequence of str
         Names or globs.
-    batches : sequence of int or None
+    batches : int, or sequence of int or None
         None: one image without a batch axis.
     sizes : sequence of (height, width)
-    dtypes, layouts : sequence of str
+    dtypes : sequence of str or dtype
+    layouts : sequence of str
     files : sequence of path
         Python files with variants and recipes of your own; the profile's recipes are then joined by theirs.
 
@@ -181,6 +182,8 @@ def select(
     """
     recipes, variants, devices = map(registry.words, (recipes, variants, devices))
     dtypes, layouts = map(registry.words, (dtypes, layouts))
+    dtypes = [np.dtype(one).name if isinstance(one, type | np.dtype) else one for one in dtypes]
+    batches = (batches,) if isinstance(batches, int) else batches
     registry.check_name("profile", profile, PROFILES)
     for what, given, allowed in (("dtype", dtypes, DTYPES), ("layout", layouts, LAYOUTS)):
         for name in given:
@@ -250,8 +253,11 @@ def _joined(known: _Known, described: Mapping[str, tuple[list[Recipe], list[Vari
                 raise registry.RegistrationError(
                     f"{source}: variant '{variant.name}' of recipe '{variant.recipe}' is defined twice"
                 )
-            registry.check_name("recipe", variant.recipe, recipes)
-            registry.check_name("runtime", variant.runtime, registry.runtimes())
+            try:
+                registry.check_name("recipe", variant.recipe, recipes)
+                registry.check_name("runtime", variant.runtime, registry.runtimes())
+            except registry.RegistrationError as error:
+                raise registry.RegistrationError(f"{source}: variant '{variant.name}': {error}") from None
             variants[variant.recipe, variant.name] = variant
     return _Known(recipes, variants)
 
@@ -399,8 +405,7 @@ def _matching(what: str, globs: Sequence[str], names: Sequence[str]) -> list[str
         return list(names)
     for pattern in globs:
         if not fnmatch.filter(names, pattern):
-            near = registry.nearest(pattern, names)
-            raise CaseError(f"unknown {what} '{pattern}'; did you mean {near}?")
+            raise CaseError(registry.unknown(what, pattern, names))
     return [name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in globs)]
 
 

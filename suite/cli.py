@@ -380,7 +380,7 @@ def _conclude(console: Console, writing: results.Run, total: int, folder: Path) 
     ran = sum(m.status != "skipped" for m in measured)
     console.print()
     parts = [f"{what} {seconds:.1f} s" for what, seconds in spent.items() if seconds >= 0.05]
-    console.print(Text(f"{wall:.1f} s: {', '.join(parts)}.", style="dim"))
+    console.print(Text(f"{wall:.1f} s{': ' if parts else ''}{', '.join(parts)}.", style="dim"))
     if ran:
         overhead = (wall - spent["timed calls"]) / ran
         console.print(

@@ -126,10 +126,13 @@ def run(
     from suite import results  # pandas takes a second to import
 
     for name, value, least in (("threads", threads, 1), ("blocks", blocks, 0), ("budget", budget, 0)):
-        if value is not None and value < least:
-            raise ValueError(f"{name} is {value}: it is {least} or more")
+        if value is not None and not (isinstance(value, int | float) and value >= least):
+            raise ValueError(f"{name} is {value!r}: it is a number, {least} or more")
+    cases = list(cases)
+    if not all(isinstance(case, Case) for case in cases):
+        raise TypeError("cases are what suite.select gives")
     plan = Plan(threads or devices.cpus(), blocks, float("inf") if budget is None else budget, None, devices.gpus()[1])
-    cases, measured = list(cases), []
+    measured = []
     with Session(plan, images.read(None if image is None else Path(image))) as session:
         try:
             for measurement in session.measure(cases):

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -128,6 +128,8 @@ def recipe(
         If the name is taken, or a word is not one of those allowed.
     """
 
+    if callable(name):
+        raise RegistrationError("@recipe needs its parentheses: @recipe()")
     if magnitude is not None and not (isinstance(magnitude, int | float) and 0 < magnitude < float("inf")):
         raise RegistrationError(f"a magnitude of {magnitude!r}: it is a finite number above 0")
     if inputs not in (1, 2):
@@ -210,18 +212,21 @@ def variant(
 
 
 def check_name(what: str, given: str, allowed: Iterable[str]) -> None:
-    """Raise RegistrationError, with the nearest names, unless `given` is allowed."""
+    """Raise RegistrationError, with the names most like it, unless `given` is allowed."""
     allowed = list(allowed)
     if given not in allowed:
         if not isinstance(given, str):
             raise RegistrationError(f"{what} {given!r} is no name; there are {' and '.join(allowed)}")
-        raise RegistrationError(f"unknown {what} '{given}'; did you mean {nearest(given, allowed)}?")
+        raise RegistrationError(unknown(what, given, allowed))
 
 
-def nearest(given: str, allowed: Iterable[str]) -> str:
-    """The names most like the one given, or all of them, joined with "or"."""
-    allowed = list(allowed)
-    return " or ".join(difflib.get_close_matches(given, allowed, n=3, cutoff=0.4) or allowed)
+def unknown(what: str, given: str, allowed: Sequence[str]) -> str:
+    """That there is no such name, and which are like it; or some that there are."""
+    close = difflib.get_close_matches(given, allowed, n=3, cutoff=0.4)
+    if close:
+        return f"unknown {what} '{given}'; did you mean {' or '.join(close)}?"
+    more = f" and {len(allowed) - 8} more" if len(allowed) > 8 else ""
+    return f"unknown {what} '{given}'; there is {', '.join(allowed[:8])}{more}"
 
 
 def _name(what: str, given: object) -> str:

@@ -200,8 +200,17 @@ def test_cases_from_python_are_a_frame() -> None:
         with pytest.raises(ValueError, match=r"a (batch|size) of"):
             suite.select(**wrong)  # type: ignore[arg-type]
     assert {case.recipe.name for case in suite.select(recipes="tf", devices="cpu")} == {"tf"}
+    assert {(case.batch, case.dtype) for case in suite.select(batches=8, dtypes=[np.uint8])} == {(8, "uint8")}
+    with pytest.raises(ValueError, match=r"unknown recipe 'zzz'; there is caffe, tf, .*"):
+        suite.select(recipes=["zzz"])
+    with pytest.raises(TypeError, match="cases are what"):
+        suite.run("tf")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="blocks is '3': it is a number"):
+        suite.run(cases, blocks="3")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="needs its parentheses"):
+        suite.recipe(lambda x: x)  # type: ignore[arg-type]
     for wrong in ({"recipes": ["tff"]}, {"profile": "swift"}, {"dtypes": ["int8"]}, {"layouts": ["last"]}):
-        with pytest.raises(ValueError, match="did you mean"):
+        with pytest.raises(ValueError, match="did you mean|there is"):
             suite.select(**wrong)  # type: ignore[arg-type]
 
 
