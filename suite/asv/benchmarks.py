@@ -24,7 +24,7 @@ from suite import registry
 from suite.cases import PROFILES, Axes, Case, CaseError, expand
 from suite.environment import ENGINE
 
-#: What asv varies, by the names of the JSON contract; the last one becomes the columns of ``asv show``.
+#: What asv varies, by the names of the JSON contract and in the order that asv shows them in.
 PARAMETERS = ("recipe", "variant", "device", "dtype", "layout", "height", "width", "batch")
 
 #: Blocks of every case: asv's test of two commits finds nothing with six a side, whatever the difference.
