@@ -210,7 +210,7 @@ def test_cases_from_python_are_a_frame() -> None:
     with pytest.raises(ValueError, match="needs its parentheses"):
         suite.recipe(lambda x: x)  # type: ignore[arg-type]
     for wrong in ({"recipes": ["tff"]}, {"profile": "swift"}, {"dtypes": ["int8"]}, {"layouts": ["last"]}):
-        with pytest.raises(ValueError, match="did you mean|there is"):
+        with pytest.raises(ValueError, match=r"did you mean|there is"):
             suite.select(**wrong)  # type: ignore[arg-type]
 
 
