@@ -495,7 +495,7 @@ def doctor_() -> None:
 
 
 @cli.command("machine")
-@click.option("--name", metavar="NAME", help="What to call this machine.  [default: the host's name]")
+@click.option("--name", metavar="NAME", help="What to call it.  [default: the record that asv would take]")
 @_errors
 def machine_(name: str | None) -> None:
     """Tell asv what this machine is: the GPU, its driver, CUDA and the CPU's features too."""

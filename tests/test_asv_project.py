@@ -144,6 +144,32 @@ def session(folder: Path, options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], cwd=folder, env=env, capture_output=True, text=True)
 
 
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("", "skipped: this commit has no such function: raised ImportError: cannot import name"),
+        (
+            None,
+            "skipped: this commit has no such function: raised ModuleNotFoundError: No module named 'theirs.images'",
+        ),
+        ("import not_there_at_all", "failed: raised ModuleNotFoundError: No module named 'not_there_at_all'"),
+    ],
+)
+def test_what_a_commit_does_not_have_yet_is_na(theirs: Path, text: str | None, status: str) -> None:
+    """And what does not import for another reason is failed."""
+    project.write(theirs, Watched("theirs.images:scale_images", None, "x / 2", "numpy", "new", ("float32",)))
+    (theirs / "src" / "theirs" / "__init__.py").write_text("")
+    path = theirs / "src" / "theirs" / "images.py"
+    path.write_text(text) if text is not None else path.unlink()
+    code = (
+        "import benchmarks.scale_images as p; rows = p.ScaleImages().setup_cache()['rows'];"
+        "print([f\"{row['status']}: {row['reason']}\" for row in rows.values()][0])"
+    )
+    env = os.environ | {"COPYCOST_OPTIONS": "--batch 1", "PYTHONPATH": str(theirs / "src")}
+    done = subprocess.run([sys.executable, "-c", code], cwd=theirs, env=env, capture_output=True, text=True)
+    assert done.stdout.startswith(status), done.stdout + done.stderr
+
+
 def test_options_choose_among_the_cases_of_a_class(theirs: Path) -> None:
     project.write(theirs, Watched("theirs.images:scale_images", None, "x / 2", "numpy", "new", ("float32",)))
     path = theirs / "benchmarks" / "scale_images.py"
