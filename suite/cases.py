@@ -8,7 +8,7 @@ import importlib.util
 import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ class Axes:
 
 @dataclass(frozen=True)
 class Profile:
-    """A named choice of axes, blocks a case is given, and seconds of timing for the whole run."""
+    """A named choice of axes, blocks a case is given at most, and seconds of timing for the whole run."""
 
     axes: Axes
     blocks: int
@@ -69,17 +69,17 @@ class Profile:
 PROFILES = {
     "quick": Profile(
         Axes(("caffe", "tf", "torch"), (1, 32), ((224, 224),), ("uint8", "float32"), ("channels_last",)),
-        blocks=5,
+        blocks=9,
         budget=45,
     ),
     "standard": Profile(
         Axes(("*",), (1, 8, 32, 128), ((224, 224),), ("uint8", "float32"), ("channels_last",)),
-        blocks=7,
+        blocks=15,
         budget=480,
     ),
     "full": Profile(
         Axes(("*",), (1, 8, 32, 128), ((224, 224), (512, 512)), DTYPES, LAYOUTS),
-        blocks=7,
+        blocks=15,
         budget=7200,
     ),
 }
@@ -181,13 +181,7 @@ def select(
         For a file that does not import, or that defines what is there already.
     """
     recipes, variants, devices = map(registry.words, (recipes, variants, devices))
-    dtypes, layouts = map(registry.words, (dtypes, layouts))
-    dtypes = [np.dtype(one).name if isinstance(one, type | np.dtype) else one for one in dtypes]
-    batches = (batches,) if isinstance(batches, int) else batches
-    registry.check_name("profile", profile, PROFILES)
-    for what, given, allowed in (("dtype", dtypes, DTYPES), ("layout", layouts, LAYOUTS)):
-        for name in given:
-            registry.check_name(what, name, allowed)
+    axes = axes_of(profile, batches=batches, sizes=sizes, dtypes=dtypes, layouts=layouts)
     registry.load_shipped()
     entries: list[Recipe | Variant] = [*registry.recipes.values(), *registry.variants.values()]
     for entry in entries:
@@ -212,23 +206,85 @@ def select(
             # Somebody else's package is no reason not to measure.
             warnings.warn(f"an installed package's variants are left out: {error}", stacklevel=2)
     known = _joined(known, {file: registry.describe(str(Path(file).absolute())) for file in paths})
-    profiled = PROFILES[profile].axes
-    axes = Axes(
-        # A user's own recipes are what the user came for.
-        profiled.recipes + tuple(glob.escape(name) for name in known.recipes if name not in shipped),
-        tuple(dict.fromkeys(batches)) or profiled.batches,
-        tuple(dict.fromkeys(sizes)) or profiled.sizes,
-        tuple(dict.fromkeys(dtypes)) or profiled.dtypes,
-        tuple(dict.fromkeys(layouts)) or profiled.layouts,
-    )
+    # A user's own recipes are what the user came for.
+    own = tuple(glob.escape(name) for name in known.recipes if name not in shipped)
     return expand(
-        axes,
+        replace(axes, recipes=axes.recipes + own),
         known.variants.values(),
         known.recipes,
         only_recipes=recipes,
         only_variants=variants,
         only_devices=devices,
     )
+
+
+def axes_of(
+    profile: str,
+    *,
+    batches: int | Sequence[int | None] = (),
+    sizes: Sequence[tuple[int, int]] = (),
+    dtypes: Sequence[Any] = (),
+    layouts: Sequence[str] = (),
+) -> Axes:
+    """The axes of a profile, each that is named in place of the profile's.
+
+    Raises
+    ------
+    RegistrationError
+        For a name that there is not.
+    """
+    dtypes, layouts = map(registry.words, (dtypes, layouts))
+    dtypes = [np.dtype(one).name if isinstance(one, type | np.dtype) else one for one in dtypes]
+    batches = (batches,) if isinstance(batches, int) else batches
+    registry.check_name("profile", profile, PROFILES)
+    for what, given, allowed in (("dtype", dtypes, DTYPES), ("layout", layouts, LAYOUTS)):
+        for name in given:
+            registry.check_name(what, name, allowed)
+    profiled = PROFILES[profile].axes
+    return Axes(
+        profiled.recipes,
+        tuple(dict.fromkeys(batches)) or profiled.batches,
+        tuple(dict.fromkeys(sizes)) or profiled.sizes,
+        tuple(dict.fromkeys(dtypes)) or profiled.dtypes,
+        tuple(dict.fromkeys(layouts)) or profiled.layouts,
+    )
+
+
+def defined_by(described: Mapping[str, tuple[list[Recipe], list[Variant]]], axes: Axes) -> list[Case]:
+    """The cases of what files define, with every recipe that they compute, and of nothing that ships.
+
+    Raises
+    ------
+    RegistrationError
+        Where a file defines what there is already, or computes what there is not.
+    """
+    registry.load_shipped()
+    shipped = {name: recipe for name, recipe in registry.recipes.items() if registry.ships(recipe.source)}
+    known = _joined(_Known(shipped, {}), described)
+    if not known.variants:
+        return []
+    computed = dict.fromkeys(recipe for recipe, _ in known.variants)
+    return expand(replace(axes, recipes=tuple(map(glob.escape, computed))), known.variants.values(), known.recipes)
+
+
+def matching(
+    cases: Sequence[Case], *, recipes: Sequence[str] = (), variants: Sequence[str] = (), devices: Sequence[str] = ()
+) -> list[Case]:
+    """The cases whose names match, each kind of name any of its globs; a kind without globs matches all.
+
+    Raises
+    ------
+    CaseError
+        For a glob that matches nothing.
+    """
+    for what, globs, name in (
+        ("recipe", recipes, lambda case: case.recipe.name),
+        ("variant", variants, lambda case: case.variant.name),
+        ("device", devices, lambda case: case.device),
+    ):
+        names = _matching(what, globs, list(dict.fromkeys(map(name, cases))))
+        cases = [case for case in cases if name(case) in names]
+    return list(cases)
 
 
 @dataclass(frozen=True)

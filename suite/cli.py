@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import io
 import json
 import math
-import os
-import re
 import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,101 +28,15 @@ from suite import __version__, cases, devices, doctor, environment, format, imag
 from suite.asv import machine, project, track
 from suite.asv import results as history
 from suite.cases import PROFILES, Case
+from suite.comparison.command import compare
 from suite.engine.block import free_memory
 from suite.engine.sampling import ROUNDS
 from suite.engine.session import Plan, Session
+from suite.gate.command import gate
 from suite.measurement import Measurement
-
-#: What goes wrong before work starts: a line, and exit status 2.
-_USAGE = (registry.RegistrationError, cases.CaseError, images.ImageError, results.RunError, project.ProjectError)
+from suite.options import Seconds, Word, choose, errors, selection, try_write, write_json
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
-
-
-class _Seconds(click.ParamType):
-    name = "seconds"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        try:
-            seconds = float(value)
-        except ValueError:
-            self.fail(f"'{value}' is not a number of seconds")
-        if not 0 < seconds <= 1e7:
-            self.fail(f"{value} seconds: more than 0, and at most 10,000,000")
-        return seconds
-
-
-def _errors(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn what is wrong with the input into one line and exit status 2."""
-
-    @functools.wraps(function)
-    def guarded(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return function(*args, **kwargs)
-        except _USAGE as error:
-            raise click.UsageError(str(error)) from None
-
-    return guarded
-
-
-class _Size(click.ParamType):
-    name = "HxW"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        found = re.fullmatch(r"(\d+)[x×](\d+)", str(value))
-        if not found:
-            self.fail(f"'{value}' is not a size: write height and width, as in 224x224")
-        return int(found[1]), int(found[2])
-
-
-class _Batch(click.ParamType):
-    name = "N"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
-        if value == "none":
-            return value  # click takes None for an option that was not given
-        try:
-            return int(value)
-        except ValueError:
-            self.fail(f"'{value}' is not a number of images, nor none")
-
-
-class _Word(click.ParamType):
-    """One of a few words; another is told which is nearest."""
-
-    def __init__(self, name: str, allowed: Sequence[str]) -> None:
-        self.name, self.allowed = name, allowed
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        try:
-            registry.check_name(self.name, value, self.allowed)
-        except registry.RegistrationError as error:
-            self.fail(str(error))
-        return value
-
-
-_SELECTION = [
-    click.option("--profile", type=_Word("profile", list(PROFILES)), default="quick", show_default=True,
-                 help="Which cases: quick, standard or full."),
-    click.option("--recipe", "recipe", multiple=True, metavar="GLOB", help="Only these recipes."),
-    click.option("--variant", "variant", multiple=True, metavar="GLOB", help="Only these variants."),
-    click.option("--device", "device", multiple=True, metavar="GLOB", help="Only these devices: cpu, gpu."),
-    click.option("--batch", "batch", multiple=True, type=_Batch(), metavar="N",
-                 help="Images in a batch; none: one image without a batch axis."),
-    click.option("--size", "size", multiple=True, type=_Size(), metavar="HxW", help="Height and width."),
-    click.option("--dtype", "dtype", multiple=True, type=_Word("dtype", registry.DTYPES), metavar="NAME",
-                 help="Input dtype: uint8, float16, float32, float64."),
-    click.option("--layout", "layout", multiple=True, type=_Word("layout", cases.LAYOUTS), metavar="NAME",
-                 help="channels_last or channels_first."),
-    click.option("--with", "with_files", multiple=True, metavar="FILE",
-                 help="A Python file with variants and recipes of your own."),
-]  # fmt: skip
-
-
-def _selection(function: Callable[..., Any]) -> Callable[..., Any]:
-    for option in reversed(_SELECTION):
-        function = option(function)
-    return function
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -136,7 +47,7 @@ def cli() -> None:
 
 
 @cli.command()
-@_selection
+@selection
 @click.option("--image", metavar="PATH", help="Your own image, or a folder of them.")
 @click.option("--threads", type=click.IntRange(1, 4096), metavar="N", help="For every runtime.  [default: all CPUs]")
 @click.option(
@@ -147,13 +58,13 @@ def cli() -> None:
 )
 @click.option(
     "--budget",
-    type=_Seconds(),
+    type=Seconds(),
     metavar="SECONDS",
     help="Time for timing the whole run.  [default: the profile's]",
 )
 @click.option(
     "--timeout",
-    type=_Seconds(),
+    type=Seconds(),
     metavar="SECONDS",
     help="Time that one case may take.  [default: 60, and more for large batches]",
 )
@@ -161,7 +72,7 @@ def cli() -> None:
 @click.option("--out", metavar="DIR", help="Where to write the run.  [default: reports/<time>]")
 @click.option("--json", "json_file", metavar="FILE", help="Also write one JSON document; - for standard output.")
 @click.pass_context
-@_errors
+@errors
 def run(ctx: click.Context, **options: Any) -> None:
     """Measure: truth, allocations and time of every case.
 
@@ -187,7 +98,7 @@ def run(ctx: click.Context, **options: Any) -> None:
         left = [case for case in prepared.chosen if case.key not in measured]
         interrupted = _measure(writing, left, prepared)
         if options["json_file"] is not None:
-            _write_json(options["json_file"], writing.document())
+            write_json(options["json_file"], writing.document())
         console = Console(stderr=options["json_file"] == "-")
         console.print()
         table.show(console, writing.measurements)
@@ -209,10 +120,10 @@ class _Prepared:
 
 
 def _prepare(options: dict[str, Any]) -> _Prepared:
-    """Look at everything that was asked for; raises what `_errors` turns into a line."""
+    """Look at everything that was asked for; raises what `errors` turns into a line."""
     photographs = images.read(Path(options["image"]) if options["image"] else None)
     chosen = choose(options)
-    _try_json(options["json_file"])
+    try_write(options["json_file"])
     threads = options["threads"] or devices.cpus()
     taken_in = environment.capture(threads, photographs.name, photographs.sha256)
     profile = PROFILES[options["profile"]]
@@ -273,50 +184,9 @@ def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def choose(options: dict[str, Any]) -> list[Case]:
-    """The cases that the options select."""
-    return cases.select(
-        options["profile"],
-        recipes=options["recipe"],
-        variants=options["variant"],
-        devices=options["device"],
-        batches=[None if batch == "none" else batch for batch in options["batch"]],
-        sizes=options["size"],
-        dtypes=options["dtype"],
-        layouts=options["layout"],
-        files=options["with_files"],
-    )
-
-
 def _key(measurement: Measurement) -> tuple[Any, ...]:
     """That of the case that was measured."""
     return tuple(getattr(measurement, name) for name in results.KEY)
-
-
-def _try_json(name: str | None) -> None:
-    """Raise RunError if the JSON document could not be written; only a file that is to be is made."""
-    if name in (None, "-"):
-        return
-    path = Path(str(name))
-    try:
-        if not path.exists() or path.is_file():
-            with open(path, "a"):
-                pass
-        elif path.is_dir() or not os.access(path, os.W_OK):
-            raise IsADirectoryError(0, "it is a folder" if path.is_dir() else "permission denied")
-    except OSError as error:
-        raise results.RunError(f"{path} cannot be written to: {error.strerror}") from None
-
-
-def _write_json(name: str, document: dict[str, Any]) -> None:
-    text = json.dumps(document, allow_nan=False) + "\n"
-    if name == "-":
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    else:
-        # Into what is there: a link, a pipe or a device stays one.
-        with open(name, "w") as file:
-            file.write(text)
 
 
 def _interrupt(*_: object) -> None:
@@ -407,9 +277,9 @@ def _conclude(console: Console, writing: results.Run, total: int, folder: Path) 
 
 
 @cli.command("list")
-@click.argument("what", type=_Word("list", ("recipes", "variants", "devices", "cases")))
-@_selection
-@_errors
+@click.argument("what", type=Word("list", ("recipes", "variants", "devices", "cases")))
+@selection
+@errors
 def list_(what: str, **options: Any) -> None:
     """List recipes, variants, devices or cases; the same options as `run` choose."""
     console = Console()
@@ -465,7 +335,7 @@ def _source(source: str) -> str:
 @cli.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN…")
 @click.option("--html", "html", required=True, metavar="DIR", help="Where to write index.html.")
-@_errors
+@errors
 def report(runs: tuple[str, ...], html: str) -> None:
     """Write a page of runs: folders of `copycost run --out`, files of `--json`, folders of asv's results."""
     loaded = [one for name in runs for one in results.load_all(Path(name))]
@@ -496,7 +366,7 @@ def doctor_() -> None:
 
 @cli.command("machine")
 @click.option("--name", metavar="NAME", help="What to call it.  [default: the record that asv would take]")
-@_errors
+@errors
 def machine_(name: str | None) -> None:
     """Tell asv what this machine is: the GPU, its driver, CUDA and the CPU's features too."""
     shown = Table(box=box.SIMPLE_HEAD, show_header=False)
@@ -512,7 +382,7 @@ def machine_(name: str | None) -> None:
 @click.option("--runtime", default="numpy", show_default=True, metavar="NAME", help="Whose arrays it is given.")
 @click.option(
     "--writes",
-    type=_Word("writes", registry.WRITES),
+    type=Word("writes", registry.WRITES),
     default="new",
     show_default=True,
     metavar="WHERE",
@@ -522,11 +392,11 @@ def machine_(name: str | None) -> None:
     "--dtype",
     "dtypes",
     multiple=True,
-    type=_Word("dtype", registry.DTYPES),
+    type=Word("dtype", registry.DTYPES),
     metavar="NAME",
     help="Input dtypes that it is for.  [default: those of the profile]",
 )
-@_errors
+@errors
 def init(
     function: str, recipe: str | None, formula: str | None, runtime: str, writes: str, dtypes: tuple[str, ...]
 ) -> None:
@@ -554,7 +424,7 @@ def init(
 @click.argument("revisions", default="now")
 @click.argument("asv_options", nargs=-1, type=click.UNPROCESSED)
 @click.option("--html", "html", default="reports/history", show_default=True, metavar="DIR", help="Where to publish.")
-@_errors
+@errors
 def track_(revisions: str, asv_options: tuple[str, ...], html: str) -> None:
     """Measure commits with asv, and publish its pages and the report together.
 
@@ -633,3 +503,7 @@ def main() -> None:
         print("Interrupted.", file=sys.stderr)
         status = _INTERRUPTED
     sys.exit(status if isinstance(status, int) else 0)
+
+
+cli.add_command(compare)
+cli.add_command(gate)

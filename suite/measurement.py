@@ -36,13 +36,19 @@ class Measurement:
         Field → smallest and largest, where the traced calls did not agree or two instruments overlap.
     seconds, seconds_low, seconds_high : float
         Per call: median over the medians of blocks, and its 95 % interval.
+    least_change : float
+        The smallest slowdown, as a fraction, that another run of as many blocks would show four times in five, if the
+        machine were then as it is now.
     seconds_first : float
         The first call after preparing: it traces and compiles.
     calls, blocks : int
         Timed calls in all; blocks, each a fresh process.
-    stopped_by : {"blocks", "budget", "timeout"}
+    stopped_by : {"blocks", "clear", "budget", "timeout"}
+        All blocks that were asked for; the answer was clear; no time was left; the case took too long.
     samples : list of list of float
         Seconds per call, by block.
+    marks : list of list of str
+        What disturbed each sample, where the system tells: ``waited``, ``stolen``, ``throttled``, ``moved``; or empty.
     images_per_second, bytes_per_second : float
     bytes_moved : int
         Input and result, once each.
@@ -80,11 +86,13 @@ class Measurement:
     seconds: float | None = None
     seconds_low: float | None = None
     seconds_high: float | None = None
+    least_change: float | None = None
     seconds_first: float | None = None
     calls: int | None = None
     blocks: int | None = None
     stopped_by: str | None = None
     samples: list[list[float]] | None = None
+    marks: list[list[str]] | None = None
     images_per_second: float | None = None
     bytes_moved: int | None = None
     bytes_per_second: float | None = None

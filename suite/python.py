@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from suite import devices, images, registry
-from suite.cases import PROFILES, Case
+from suite.cases import Case
 from suite.engine import figures
 from suite.engine.allocations import Busy, Tally
 from suite.engine.block import Block, Truth, Wrong, describe, refer
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 #: Calls of an audit where there is no reference: what changes its input, or gives a buffer again, does so by then.
 _UNCHECKED_CALLS = 4
+
+#: Blocks that a call is timed in.
+_BLOCKS = 5
 
 #: Seconds of timing after which no further block is begun.
 _SECONDS = 5.0
@@ -74,7 +77,7 @@ def measure(
     TypeError, ValueError
         If an argument is not what it should be.
     """
-    return _measure(call, x, reference, out, runtime, PROFILES["quick"].blocks)
+    return _measure(call, x, reference, out, runtime, _BLOCKS)
 
 
 def look(
@@ -93,7 +96,7 @@ def run(
     *,
     image: str | os.PathLike[str] | None = None,
     threads: int | None = None,
-    blocks: int = 5,
+    blocks: int = _BLOCKS,
     budget: float | None = None,
 ) -> pd.DataFrame:
     """Measure cases as `copycost run` does, in processes of their own.
@@ -297,6 +300,7 @@ def _time(
     block: Callable[[], Block], blocks: int, changes: bool, leaked: int, given: tuple[np.ndarray, ...], first: float
 ) -> dict[str, Any]:
     samples: list[list[float]] = []
+    marks: list[list[str]] = []
     n, calls, result_bytes = None, 0, 0
     start = perf_counter()
     while len(samples) < blocks and (len(samples) < 2 or perf_counter() - start < _SECONDS):
@@ -305,11 +309,13 @@ def _time(
         n = ready.calls
         taken = [fresh.sample(n) for _ in range(ROUNDS)]
         samples.append([sample.seconds for sample in taken])
+        marks.append([sample.mark for sample in taken])
         calls += sum(sample.calls for sample in taken)
         result_bytes = fresh.runtime.to_numpy(fresh.last).nbytes
         fresh.check()
     return figures.of_time(
         samples,
+        marks=marks,
         first=first,
         calls=calls,
         stopped_by="blocks" if len(samples) == blocks else "budget",

@@ -236,6 +236,36 @@ def _name(what: str, given: object) -> str:
     return given
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a commit's code is imported from.
+
+    Attributes
+    ----------
+    folder : str
+        That of the commit's files, in which its code runs.
+    path : tuple of str
+        What comes before all else on ``sys.path``.
+    python : str
+        The interpreter, whose environment has what the commit needs.
+    engine : str or None
+        Where that interpreter finds this package; None where it is the one that runs now.
+    """
+
+    folder: str
+    path: tuple[str, ...]
+    python: str
+    engine: str | None = None
+
+
+def load_at(place: Place, source: str) -> None:
+    """Import `source` in this process, which is from now on one of that commit."""
+    os.chdir(place.folder)
+    sys.path[:0] = place.path
+    if not ships(source):
+        load(source)
+
+
 def load(source: str) -> None:
     """Import the module or the ``.py`` file `source`, so that what it defines is registered.
 
@@ -307,29 +337,39 @@ def plugins() -> tuple[str, ...]:
     return tuple(dict.fromkeys(point.module for point in entry_points(group="copycost.variants")))
 
 
-def child_environment() -> dict[str, str]:
+def child_environment(place: Place | None = None) -> dict[str, str]:
     """The environment of a process that is to import this very package, wherever it runs from."""
-    here = str(Path(__file__).parent.parent)
+    here = (place and place.engine) or str(Path(__file__).parent.parent)
     return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))}
 
 
-def describe(source: str) -> tuple[list[Recipe], list[Variant]]:
+def describe(source: str, place: Place | None = None, not_from: str = "") -> tuple[list[Recipe], list[Variant]]:
     """What a user's file or module defines, learned in a process of its own: what importing it does stays there.
+
+    Parameters
+    ----------
+    source : str
+    place : Place, optional
+        Where it is imported from.
+    not_from : str, optional
+        A folder that no module may come from, installed packages aside.
 
     Raises
     ------
     RegistrationError
-        If it does not import, with the line that its traceback ends in.
+        If it does not import, with the line that its traceback ends in, or something comes from that folder.
     """
     with tempfile.TemporaryFile() as file:
+        given = json.dumps([source, place and asdict(place), not_from])
         process = subprocess.Popen(
-            [sys.executable, "-m", "suite.registry", source, str(file.fileno())],
+            [place.python if place else sys.executable, "-m", "suite.registry", given, str(file.fileno())],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             pass_fds=[file.fileno()],
             start_new_session=True,
-            env=child_environment(),
+            env=child_environment(place),
+            cwd=place.folder if place else None,
         )
         try:
             status = process.wait(_IMPORT_TIMEOUT)
@@ -352,12 +392,20 @@ def describe(source: str) -> tuple[list[Recipe], list[Variant]]:
     return [Recipe(**r) for r in answer["recipes"]], found
 
 
-def _answer(source: str) -> dict[str, Any]:
+def _answer(source: str, place: dict[str, Any] | None, not_from: str) -> dict[str, Any]:
     answer: dict[str, Any] = {"error": None}
     try:
         load_shipped()
         shipped = set(recipes), set(variants)
-        load(source)
+        if place:
+            load_at(Place(**place), source)
+            if elsewhere := _imported_from(not_from):
+                raise RegistrationError(
+                    f"{elsewhere} was imported from {not_from}, and not from the commit: is it installed in place? "
+                    "pip uninstall it, or install it without -e"
+                )
+        else:
+            load(source)
         answer["recipes"] = [_plain(r, "reference") for r in recipes.values() if r.name not in shipped[0]]
         answer["variants"] = [_plain(v, "prepare") for key, v in variants.items() if key not in shipped[1]]
     except RegistrationError as error:
@@ -365,6 +413,15 @@ def _answer(source: str) -> dict[str, Any]:
     except BaseException as error:  # a file may raise anything, SystemExit too
         answer["error"] = f"{source} does not import: {_raised_at(source, error)}"
     return answer
+
+
+def _imported_from(folder: str) -> str | None:
+    """The first module that was imported from below a folder and is neither installed there nor of this package."""
+    for name, module in sorted(sys.modules.items()):
+        path = getattr(module, "__file__", None)
+        if path and Path(path).is_relative_to(folder) and "site-packages" not in path and not name.startswith("suite"):
+            return name
+    return None
 
 
 def _raised_at(source: str, error: BaseException) -> str:
@@ -394,5 +451,5 @@ if __name__ == "__main__":
     from suite import registry
 
     with open(int(sys.argv[2]), "w") as answers:
-        answers.write(json.dumps(registry._answer(sys.argv[1])))
+        answers.write(json.dumps(registry._answer(*json.loads(sys.argv[1]))))
     os._exit(0)  # whatever threads the file has started, or has left for the end

@@ -20,6 +20,7 @@ from suite.results import KEY
 _COLUMNS = (
     ("time", "right", 0, lambda m: format.seconds(m.seconds)),
     ("±95 %", "right", 56, format.spread),
+    ("sees", "right", 136, lambda m: format.percent(m.least_change)),
     ("images/s", "right", 96, lambda m: format.count(m.images_per_second)),
     ("of copy speed", "right", 120, lambda m: format.percent(m.copy_fraction)),
     ("allocations", "right", 76, lambda m: format.count(m.allocations)),

@@ -161,7 +161,8 @@ def _measurement(case: Sequence[Any], cells: Mapping[str, Any]) -> Measurement |
     if "samples" in held:
         samples = [[block] for block in held["samples"]]
         found = estimate(samples)
-        figures |= {"samples": samples, "blocks": len(samples), "seconds_low": found.low, "seconds_high": found.high}
+        figures |= {"samples": samples, "blocks": len(samples)}
+        figures |= {"seconds_low": found.low, "seconds_high": found.high, "least_change": found.least}
     why = dict.fromkeys(FIGURES, reason or _NOT_HELD) | dict.fromkeys(read - set(held) - set(failed), "n/a in asv")
     return Measurement(
         **at,

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from time import perf_counter, perf_counter_ns
+from time import perf_counter, perf_counter_ns, process_time_ns, thread_time_ns
 from typing import Any
 
 import numpy as np
 
 from suite import registry
-from suite.engine import clock
+from suite.engine import clock, disturbance
 from suite.engine.allocations import (
     WINDOWS,
     Event,
@@ -34,6 +35,15 @@ AUDIT_CALLS = 20
 #: The part of the free memory that the calls of a block may leave behind, where each leaves some.
 _GROWTH = 0.1
 
+#: What a block allocates before all else, in multiples of 16 bytes and at most: where its arrays come to lie in the
+#: heap depends on what was allocated before, and would be the same in every block of one commit, and another in the
+#: other's.
+_DISPLACEMENTS = 4096
+_displaced: bytearray | None = None
+
+#: The part of the CPU time that other threads may have in a call of one thread.
+_ELSEWHERE = 0.02
+
 
 @dataclass(frozen=True)
 class BlockJob:
@@ -51,6 +61,10 @@ class BlockJob:
         What the result's must be.
     magnitude : float or None
         The S of the tolerance.
+    place : Place or None
+        Where the source is to be imported from; None where this process has it already.
+    cpu : int or None
+        The one that the block is to stay on, of a case that uses no more than one.
     """
 
     source: str
@@ -64,9 +78,18 @@ class BlockJob:
     references: tuple[str, ...]
     dtype: str
     magnitude: float | None
+    place: registry.Place | None = None
+    cpu: int | None = None
 
     def start(self) -> Block:
         """Choose the device and prepare the call."""
+        if self.cpu is not None:
+            # Before there is an array: its memory is to be near.
+            os.sched_setaffinity(0, {self.cpu})
+        global _displaced
+        _displaced = bytearray(16 * random.SystemRandom().randrange(_DISPLACEMENTS))
+        if self.place is not None:
+            registry.load_at(self.place, self.source)
         runtime = registry.runtime(self.runtime)
         runtime.start(self.device, self.threads)
         prepare = registry.variants[self.recipe, self.variant].prepare
@@ -100,7 +123,10 @@ class Truth:
 
 @dataclass(frozen=True)
 class Audit:
-    """What the audit found; ``reason`` is None if every result was right."""
+    """What the audit found; ``reason`` is None if every result was right.
+
+    ``one_thread`` is whether the calls left the work to the thread that made them.
+    """
 
     status: str
     reason: str | None
@@ -110,6 +136,7 @@ class Audit:
     result_contiguous: bool | None = None
     max_abs_error: float | None = None
     max_ulp: float | None = None
+    one_thread: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,11 +165,12 @@ class Ready:
 
 @dataclass(frozen=True)
 class Sample:
-    """Seconds per call in one sample, the calls it took, seconds spent on restoring inputs."""
+    """Seconds per call in one sample, the calls it took, seconds spent on restoring inputs, what disturbed it."""
 
     seconds: float
     calls: int
     reset_seconds: float
+    mark: str = ""
 
 
 class Wrong(Exception):
@@ -209,6 +237,7 @@ class Block:
         pristine = [self.pristine, *(self._arrays(k, False) for k in range(1, len(self.pixels)))]
         right: dict[int, np.ndarray] = {}
         held: Any = None
+        elsewhere = spent = 0  # nanoseconds of CPU time: of other threads, and of all
         found = Audit("ok", None, max_abs_error=0.0, max_ulp=0.0)
         if self.truth is None:
             found = Audit("unchecked", "no reference was given")
@@ -229,6 +258,7 @@ class Block:
             except BaseException as exception:  # a call may have made its array read-only, or another shape
                 return replace(found, status="failed", reason=f"{describe(exception)} as its array was restored" + at)
             places = self._places()
+            process, thread = process_time_ns(), thread_time_ns()
             try:
                 result = self._result(self.call(*self._args()))
             except KeyboardInterrupt:  # of a user, where this is the user's process
@@ -242,6 +272,9 @@ class Block:
                     raise TypeError(f"returned an array of {snapshot.dtype}, not of numbers")
             except TypeError as exception:
                 return replace(_unjudged(found), status="wrong", reason=str(exception) + at)
+            if i >= len(self.pixels):  # the first calls compile
+                process, thread = process_time_ns() - process, thread_time_ns() - thread
+                elsewhere, spent = elsewhere + process - thread, spent + process
             found = self._look(found, result, k, places)
             reason = None
             if self.truth is not None and (k not in right or not same(snapshot, right[k])):
@@ -263,7 +296,7 @@ class Block:
             result = None
             if reason:
                 return replace(found, status="wrong", reason=reason + at)
-        return found
+        return replace(found, one_thread=elsewhere <= _ELSEWHERE * spent)
 
     def _look(self, found: Audit, result: Any, k: int, places: _Places) -> Audit:
         """What a result is and what became of the input, added to what was found before."""
@@ -401,14 +434,16 @@ class Block:
 
     def _sample(self, n: int) -> Sample:
         self.last = None
+        before = disturbance.state()
         if self.changes:
             timed, reset, result = clock.one_by_one(self.call, self._restored, n, self.runtime.fence)
         else:
             reset = 0
             timed, result = clock.batched(self.call, self._args(), n, self.runtime.fence)
         self.most_calls -= n
+        mark = disturbance.mark(before, disturbance.state(), timed)
         self.last = self._result(result)
-        return Sample(timed / n * 1e-9, n, reset * 1e-9)
+        return Sample(timed / n * 1e-9, n, reset * 1e-9, mark)
 
     def _restored(self) -> tuple[Any, ...]:
         self.x = self._restore(self.pristine)
@@ -490,6 +525,7 @@ class ReferenceJob:
     layout: str
     inputs: tuple[tuple[str, ...], ...]
     references: tuple[str, ...]
+    place: registry.Place | None = None
 
     def start(self) -> None:
         """Compute and save.
@@ -499,6 +535,8 @@ class ReferenceJob:
         ValueError
             Where the reference does not return a finite array.
         """
+        if self.place is not None:
+            registry.load_at(self.place, self.source)
         reference = registry.recipes[self.recipe].reference
         assert reference is not None  # it was registered in this process
         for sources, target in zip(self.inputs, self.references, strict=True):

@@ -42,23 +42,36 @@ class Zygote:
     runtime, source : str
     environment : dict
         Of the process.
+    python : str, optional
+        Its interpreter; the default is this one.
+    folder : str, optional
+        In which it runs; the default is this one.
     """
 
-    def __init__(self, runtime: str, source: str, environment: dict[str, str]) -> None:
+    def __init__(
+        self,
+        runtime: str,
+        source: str,
+        environment: dict[str, str],
+        python: str = sys.executable,
+        folder: str | None = None,
+    ) -> None:
         self.runtime, self.source, self.environment = runtime, source, environment
+        self.python, self.folder = python, folder
         self._lock = threading.Lock()
         self._start()
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "suite.engine.zygote", str(theirs.fileno()), self.runtime, self.source],
+            [self.python, "-m", "suite.engine.zygote", str(theirs.fileno()), self.runtime, self.source],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C at the terminal is for the session, which then ends its children
             env=self.environment,
+            cwd=self.folder,
         )
         theirs.close()
         self._control = ours
@@ -106,7 +119,7 @@ class Zygote:
         """
         if not self.forkable:
             # It can serve one block, itself.
-            alone = Zygote(self.runtime, self.source, self.environment)
+            alone = Zygote(self.runtime, self.source, self.environment, self.python, self.folder)
             alone.ready()
             return alone._child()
         with self._lock:

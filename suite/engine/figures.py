@@ -51,6 +51,7 @@ def of_allocations(traced: Traced) -> dict[str, Any]:
 def of_time(
     samples: Sequence[Sequence[float]],
     *,
+    marks: Sequence[Sequence[str]],
     first: float,
     calls: int,
     stopped_by: str,
@@ -64,6 +65,8 @@ def of_time(
     ----------
     samples : sequence of sequence of float
         Seconds per call, by block.
+    marks : sequence of sequence of str
+        What disturbed each.
     first : float
         Seconds of the first call.
     calls : int
@@ -81,16 +84,18 @@ def of_time(
     if copy_speed is None:
         missing["copy_fraction"] = "the copy speed was not measured"
     if found.low is None:
-        missing |= dict.fromkeys(("seconds_low", "seconds_high"), "one block has no interval")
+        missing |= dict.fromkeys(("seconds_low", "seconds_high", "least_change"), "one block has no interval")
     return {
         "seconds": found.value,
         "seconds_low": found.low,
         "seconds_high": found.high,
+        "least_change": found.least,
         "seconds_first": first,
         "calls": calls,
         "blocks": len(samples),
         "stopped_by": stopped_by,
         "samples": [list(one) for one in samples],
+        "marks": [list(one) for one in marks],
         "images_per_second": images / found.value,
         "bytes_moved": bytes_moved,
         "bytes_per_second": bytes_moved / found.value,
@@ -106,8 +111,8 @@ def untimed() -> dict[str, Any]:
 
 #: The figures that come from timing.
 _TIMES = (
-    "seconds", "seconds_low", "seconds_high", "seconds_first", "calls", "blocks", "stopped_by", "samples",
-    "images_per_second", "bytes_moved", "bytes_per_second", "copy_fraction",
+    "seconds", "seconds_low", "seconds_high", "least_change", "seconds_first", "calls", "blocks", "stopped_by",
+    "samples", "marks", "images_per_second", "bytes_moved", "bytes_per_second", "copy_fraction",
 )  # fmt: skip
 
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import fmean, median, stdev
+
+from suite import student
 
 #: Samples taken in each block, one a round.
 ROUNDS = 4
@@ -18,20 +20,29 @@ ROUNDS = 4
 #: Blocks that every case gets, whatever the budget: with fewer an interval says nothing.
 FEWEST_BLOCKS = 3
 
-#: The 0.975 quantile of Student's t by degrees of freedom, 1 to 30 (NIST/SEMATECH e-Handbook, section 1.3.6.7.2).
-_T975 = (
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
-    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
-)  # fmt: skip
+#: An interval that reaches so far from its median, as a fraction, is narrow enough.
+PRECISION = 0.01
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds per call: the median over blocks, and its 95 % interval (None from one block)."""
+    """Seconds per call: the median over blocks, and its 95 % interval.
+
+    ``least`` is the smallest slowdown, as a fraction, that another run of as many blocks would show four times in five
+    if the machine were then as it is now. From one block there is neither interval nor least.
+    """
 
     value: float
     low: float | None
     high: float | None
+    least: float | None
+
+    @property
+    def width(self) -> float:
+        """How far the interval reaches from the median, as a fraction; infinity from one block."""
+        if self.low is None or self.high is None:
+            return math.inf
+        return max(self.high / self.value, self.value / self.low) - 1
 
 
 def estimate(blocks: Sequence[Sequence[float]]) -> Estimate:
@@ -45,10 +56,13 @@ def estimate(blocks: Sequence[Sequence[float]]) -> Estimate:
     value = median(medians)
     n = len(medians)
     if n < 2:
-        return Estimate(value, None, None)
+        return Estimate(value, None, None, None)
     logs = [math.log(m) for m in medians]
-    mean = math.fsum(logs) / n
-    spread = math.sqrt(math.fsum((x - mean) ** 2 for x in logs) / (n - 1))
-    t = _T975[n - 2] if n - 2 < len(_T975) else _T975[-1]
-    half = t * spread / math.sqrt(n)
-    return Estimate(value, min(value, math.exp(mean - half)), max(value, math.exp(mean + half)))
+    mean = fmean(logs)
+    error = stdev(logs) / math.sqrt(n)
+    half = student.quantile(0.975, n - 1) * error
+    # Of the difference of two such means, with the degrees of freedom of both.
+    both = student.least(student.quantile(0.975, 2 * n - 2), 2 * n - 2) * math.sqrt(2) * error
+    return Estimate(
+        value, min(value, math.exp(mean - half)), max(value, math.exp(mean + half)), math.exp(min(both, 700.0)) - 1
+    )

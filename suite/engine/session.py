@@ -6,12 +6,14 @@ four at a time, and then timed, one at a time and in turn.
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import shutil
+import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,7 +30,7 @@ from suite.cases import CHANNELS, Case, as_row, child_bytes, misfit, shared_byte
 from suite.engine import figures
 from suite.engine.block import Audit, BlockJob, CopyJob, Ready, ReferenceJob, Sample, Traced, free_memory
 from suite.engine.child import CaseEnded, Child, Zygote
-from suite.engine.sampling import FEWEST_BLOCKS, ROUNDS
+from suite.engine.sampling import FEWEST_BLOCKS, PRECISION, ROUNDS, estimate
 from suite.measurement import Measurement
 from suite.recipes import RESIZED
 
@@ -81,9 +83,9 @@ class Plan:
     threads : int
         For every runtime.
     blocks : int
-        A case is given, unless the budget ends before. 0: nothing is timed.
+        A case is given at most. 0: nothing is timed.
     budget : float
-        Seconds for the timing of all cases.
+        Seconds for the timing of all cases. Infinity: every case gets all its blocks.
     timeout : float or None
         Seconds that one case may take, all its processes together. None: a minute, and more for large inputs.
     no_gpu : str or None
@@ -130,7 +132,7 @@ class Ledger:
 
 
 @dataclass
-class _Progress:
+class Progress:
     """What is known of a case so far."""
 
     case: Case
@@ -138,12 +140,39 @@ class _Progress:
     limit: float
     fields: dict[str, Any] = field(default_factory=dict)
     leaked_bytes: int = 0
+    one_thread: bool = False
     calls: int = 0
     n: int = 1
     blocks: list[list[float]] = field(default_factory=list)
+    marks: list[list[str]] = field(default_factory=list)
     first: float = 0.0
     ended: str | None = None  # stopped_by
-    over: bool = False  # its measurement is given already
+    measurement: Measurement | None = None  # once it is complete
+
+
+@dataclass
+class Group:
+    """Cases with the same inputs: the files that their processes share.
+
+    Attributes
+    ----------
+    folder : Path
+        Of the files.
+    files
+    elements : int
+        Numbers in a result.
+    size : int
+        Processes at once that there is memory for.
+    """
+
+    folder: Path
+    files: _Files
+    elements: int
+    size: int
+
+    def close(self) -> None:
+        """Remove the files."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class Session:
@@ -155,6 +184,9 @@ class Session:
     photographs : Photographs
     on_case : callable, optional
         ``on_case(case, doing)``, as a case is taken up, from any thread.
+    places : mapping of str to Place, optional
+        Where files of a user's are imported from; the default is here. A block imports such a file itself, after the
+        fork, so that the blocks of two commits come from the same process.
     """
 
     def __init__(
@@ -162,11 +194,13 @@ class Session:
         plan: Plan,
         photographs: images.Photographs,
         on_case: Callable[[Case, str], None] = lambda case, doing: None,
+        places: Mapping[str, registry.Place] | None = None,
     ) -> None:
         self.plan, self.photographs, self.on_case = plan, photographs, on_case
+        self.places = places or {}
         self.ledger = Ledger()
         self._random = random.Random(_SEED)
-        self._zygotes: dict[tuple[str, str], Zygote] = {}
+        self._zygotes: dict[tuple[str, str, str], Zygote] = {}
         self._children: set[Child] = set()
         self._environment = registry.child_environment() | dict.fromkeys(_THREAD_VARIABLES, str(plan.threads))
         # What TensorFlow says at its start is nobody's answer.
@@ -174,7 +208,8 @@ class Session:
         # What a child that is killed leaves of temporary files goes with the session.
         self._scratch = _new_folder(tempfile.gettempdir())
         self._environment["TMPDIR"] = str(self._scratch)
-        self._workers = max(1, min(_WORKERS, len(os.sched_getaffinity(0))))
+        self._cpus = sorted(os.sched_getaffinity(0))
+        self._workers = max(1, min(_WORKERS, len(self._cpus)))
         self._copy: Child | None = None
         # One pool for the session: a process that a thread has started may die with that thread.
         self._pool = ThreadPoolExecutor(self._workers)
@@ -206,34 +241,43 @@ class Session:
         free = free_memory()
         runnable = {case.key for case in cases if not skip_reason(case, self.plan.no_gpu, free)}
         weights = [sum(_weight(case) for case in group if case.key in runnable) for group in groups]
-        with self.ledger.wall("import"):
-            self._import([case for case in cases if case.key in runnable])
+        self.start([case for case in cases if case.key in runnable])
         for i, group in enumerate(groups):
             share = (self.plan.budget - self._spent) * weights[i] / (sum(weights[i:]) or 1)
             yield from self._measure_group(group, share)
 
-    def _import(self, cases: Sequence[Case]) -> None:
-        """Start what will be needed, all at once; whatever fails will fail again for its cases."""
-        if cases:
-            self._zygote("numpy", "suite.recipes")
-        for case in cases:
-            self._zygote(case.variant.runtime, case.variant.source)
-        for zygote in self._zygotes.values():
-            try:
-                zygote.ready()
-            except CaseEnded:
-                continue
+    def start(self, cases: Iterable[Case]) -> None:
+        """Import what will be needed, all at once; whatever fails will fail again for its cases."""
+        with self.ledger.wall("import"):
+            for case in cases:
+                self._zygote("numpy", "suite.recipes")
+                self._zygote(case.variant.runtime, case.variant.source)
+            for zygote in self._zygotes.values():
+                try:
+                    zygote.ready()
+                except CaseEnded:
+                    continue
 
     def _zygote(self, runtime: str, source: str) -> Zygote:
+        place = self.places.get(source)
         # What ships is one: every module of it is imported at once.
-        key = (runtime, "suite" if registry.ships(source) else source)
+        key = (
+            runtime,
+            "suite" if place or registry.ships(source) else source,
+            place.python if place else sys.executable,
+        )
         with self._lock:
             if self._closed:
                 raise CaseEnded("failed", "the session has ended")
             if key in self._zygotes and self._zygotes[key].killed:
                 self._zygotes.pop(key).close()  # by a variant: what comes after it has a new one
             if key not in self._zygotes:
-                self._zygotes[key] = Zygote(*key, self._environment)
+                # Where places are given, this folder is nobody's.
+                folder = str(self._scratch) if self.places else None
+                environment = self._environment
+                if place and place.engine:
+                    environment = environment | {"PYTHONPATH": place.engine}
+                self._zygotes[key] = Zygote(runtime, key[1], environment, key[2], folder)
             return self._zygotes[key]
 
     def _open(self, runtime: str, source: str) -> Child:
@@ -245,67 +289,87 @@ class Session:
         child.close()
         self._children.discard(child)
 
-    def _measure_group(self, group: Sequence[Case], share: float) -> Iterator[Measurement]:
+    def _measure_group(self, cases: Sequence[Case], share: float) -> Iterator[Measurement]:
+        group, states = self.examine(cases)
+        yield from (state.measurement for state in states if state.measurement)
+        if group is None:
+            return
+        try:
+            left = [state for state in states if not state.measurement]
+            if not self.plan.blocks:
+                yield from (self.complete(state, group) for state in left)
+                return
+            start = monotonic()
+            parts = [left[i : i + group.size] for i in range(0, len(left), group.size)]
+            for number, part in enumerate(parts, 1):
+                yield from self._time(part, group, start + share * number / len(parts))
+            self._spent += monotonic() - start
+        finally:
+            group.close()
+
+    def examine(self, cases: Sequence[Case]) -> tuple[Group | None, list[Progress]]:
+        """Audit and trace the cases of one group.
+
+        Parameters
+        ----------
+        cases : sequence of Case
+            The first one's reference is that of all.
+
+        Returns
+        -------
+        group : Group or None
+            None where nothing is left to be timed.
+        states : list of Progress
+            One for each case. What cannot be timed has its measurement.
+        """
+        states = [self._progress(case) for case in cases]
+
+        def left() -> list[Progress]:
+            return [state for state in states if not state.measurement]
+
         free = free_memory()
-        runnable = []
-        for case in group:
-            reason = skip_reason(case, self.plan.no_gpu, free)
-            if reason:
-                yield self._ended(self._progress(case), "skipped", reason)
-            else:
-                runnable.append(case)
-        if not runnable:
-            return
+        for state in states:
+            if reason := skip_reason(state.case, self.plan.no_gpu, free):
+                self._end(state, "skipped", reason)
+        if not left():
+            return None, states
+        first = left()[0].case
         # What a recipe gives is not known yet; where images are small, one that resizes gives more than it is given.
-        resized = (runnable[0].batch or 1) * CHANNELS * RESIZED**2
-        folder = _folder(shared_bytes(runnable[0], max(runnable[0].elements, resized)))
+        resized = (first.batch or 1) * CHANNELS * RESIZED**2
+        folder = _folder(shared_bytes(first, max(first.elements, resized)))
         if isinstance(folder, str):
-            for case in runnable:
-                yield self._ended(self._progress(case), "skipped", folder)
-            return
+            for state in left():
+                self._end(state, "skipped", folder)
+            return None, states
+        group = None
         try:
             try:
                 with self.ledger.wall("inputs and references"):
-                    files = self._inputs(runnable[0], folder)
-            except CaseEnded as ended:
-                for case in runnable:
-                    yield self._ended(self._progress(case), ended.status, f"the reference: {ended.reason}")
-                return
+                    files = self._inputs(first, folder)
+            except CaseEnded as why:
+                for state in left():
+                    self._end(state, why.status, f"the reference: {why.reason}")
+                return None, states
             # Only now is it known how large a result is, and where it fits.
             result = np.load(files[1][0], mmap_mode="r")
-            fitting = []
-            for case in runnable:
-                reason = misfit(case, result.shape) or too_large(child_bytes(case, result.size), free_memory())
-                if reason:
-                    yield self._ended(self._progress(case), "skipped", reason)
-                else:
-                    fitting.append(case)
-            if not fitting:
-                return
-            timed = []
-            size = _that_fit(fitting[0], result.size)
+            for state in left():
+                needed = child_bytes(state.case, result.size)
+                if reason := misfit(state.case, result.shape) or too_large(needed, free_memory()):
+                    self._end(state, "skipped", reason)
+            size = _that_fit(first, result.size)
             with self.ledger.wall():
-                audited = self._each(lambda case: self._examine(case, files), fitting, size)
-            for examined in audited:
-                if isinstance(examined, Measurement):
-                    yield examined
-                else:
-                    timed.append(examined)
-            if not self.plan.blocks:
-                yield from (self._ended(state, "ok", None, figures.untimed()) for state in timed)
-                return
-            start = monotonic()
-            parts = [timed[i : i + size] for i in range(0, len(timed), size)]
-            for number, part in enumerate(parts, 1):
-                yield from self._time(part, files, start + share * number / len(parts))
-            self._spent += monotonic() - start
+                self._each(lambda state: self._examine(state, files), left(), size)
+            if left():
+                group = Group(folder, files, int(result.size), size)
+            return group, states
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            if group is None:
+                shutil.rmtree(folder, ignore_errors=True)
 
-    def _progress(self, case: Case) -> _Progress:
+    def _progress(self, case: Case) -> Progress:
         fixed, by_size = _TIMEOUT
         limit = self.plan.timeout if self.plan.timeout is not None else fixed + by_size * case.elements / 2**20
-        return _Progress(case, limit, limit)
+        return Progress(case, limit, limit)
 
     def _each(self, function: Callable[[Any], Any], things: Sequence[Any], at_once: int) -> list[Any]:
         """Map, so many side by side, and never more than there are cores."""
@@ -331,7 +395,7 @@ class Session:
         source = case.recipe.source
         child = self._open("numpy", source)
         try:
-            job = ReferenceJob(source, case.recipe.name, case.layout, inputs, references)
+            job = ReferenceJob(source, case.recipe.name, case.layout, inputs, references, self.places.get(source))
             limit = self._progress(case).limit
             child.ask("open", job, timeout=limit)
         except CaseEnded as ended:
@@ -342,18 +406,19 @@ class Session:
             self._close(child)
         return inputs, references
 
-    def _start(self, state: _Progress, files: _Files) -> Child:
+    def _start(self, state: Progress, files: _Files, cpu: int | None = None) -> Child:
         case = state.case
         by = case.variant
         child = self._open(by.runtime, by.source)
         job = BlockJob(
             by.source, case.recipe.name, by.name, by.runtime, by.writes, case.device, self.plan.threads,
             *files, str(case.result_dtype), case.recipe.magnitude,
+            self.places.get(by.source), cpu if state.one_thread else None,
         )  # fmt: skip
         self._ask(state, child, "compile and start", "open", job)
         return child
 
-    def _ask(self, state: _Progress, child: Child, what: str, *request: Any) -> Any:
+    def _ask(self, state: Progress, child: Child, what: str, *request: Any) -> Any:
         """Ask, charge the case's timeout and the ledger; a child that fails is closed."""
         start = monotonic()
         try:
@@ -374,75 +439,97 @@ class Session:
             self.ledger.busy(what, seconds)
         return value
 
-    def _examine(self, case: Case, files: _Files) -> Measurement | _Progress:
+    def _examine(self, state: Progress, files: _Files) -> None:
         """Audit and trace a case in one process."""
-        state = self._progress(case)
+        case = state.case
         child = None
         try:
             self.on_case(case, "audit")
             child = self._start(state, files)
             audit: Audit = self._ask(state, child, "audit", "audit")
             state.fields |= figures.of_audit(audit)
+            state.one_thread = audit.one_thread
             if audit.status != "ok":
-                return self._ended(state, audit.status, audit.reason)
+                self._end(state, audit.status, audit.reason)
+                return
             self.on_case(case, "allocations")
             traced: Traced = self._ask(state, child, "allocations", "allocations")
             state.leaked_bytes = traced.leaked_bytes
             state.fields |= figures.of_allocations(traced)
         except CaseEnded as ended:
-            return self._ended(state, ended.status, ended.reason)
+            self._end(state, ended.status, ended.reason)
         finally:
             if child is not None:
                 self._close(child)
-        return state
 
-    def _time(
-        self,
-        states: Sequence[_Progress],
-        files: _Files,
-        deadline: float,
-    ) -> list[Measurement]:
+    def _time(self, states: Sequence[Progress], group: Group, deadline: float) -> list[Measurement]:
         """Time cases in turn, block after block, until they have their blocks or the time is up."""
-        ended: list[Measurement] = []
         copies: list[float] = []
-        elements = int(np.load(files[1][0], mmap_mode="r").size)
-        longest = 0.0
-        for block in range(self.plan.blocks):
-            running = [s for s in states if not s.over and s.ended is None]
+        longest = 0.0  # of a case's part of a block
+        while running := self._due(states):
             start = monotonic()
-            if block >= FEWEST_BLOCKS and start + longest > deadline:
-                for state in running:
-                    state.ended = "budget"
+            enough = all(len(state.blocks) >= FEWEST_BLOCKS for state in running)
+            if enough and start + longest * len(running) > deadline:
+                for state in states:
+                    state.ended = state.ended or "budget"
                 break
-            if not running:
-                break
-            copies += self._block(running, files, ended, first=block == 0)
-            longest = max(longest, monotonic() - start)
-        speed = median(copies) if copies else None
-        return ended + [self._timed(state, elements, speed) for state in states if not state.over]
+            self.block(running, group, ROUNDS, copies)
+            longest = max(longest, (monotonic() - start) / len(running))
+        return [self.complete(state, group, copies) for state in states]
 
-    def _block(
-        self,
-        running: Sequence[_Progress],
-        files: _Files,
-        ended: list[Measurement],
-        first: bool,
-    ) -> list[float]:
-        """One block of every case: fresh processes, a few rounds of samples in random order, a check."""
+    def _due(self, states: Sequence[Progress]) -> list[Progress]:
+        """The cases that are to have the next block: all until they have a few, and then those of the wider intervals.
+
+        Where there is time for all blocks, however long they take, none has fewer than another.
+        """
+        left = [state for state in states if not state.measurement and state.ended is None]
+        widths = {id(state): estimate(state.blocks).width if state.blocks else math.inf for state in left}
+        for state in left:
+            done = len(state.blocks)
+            if done >= self.plan.blocks:
+                state.ended = "blocks"
+            elif self.plan.budget < math.inf and done >= FEWEST_BLOCKS and widths[id(state)] <= PRECISION:
+                state.ended = "clear"
+        left = [state for state in left if state.ended is None]
+        few = [state for state in left if len(state.blocks) < FEWEST_BLOCKS]
+        if few or self.plan.budget == math.inf:
+            return few or left
+        middle = median(widths[id(state)] for state in left) if left else 0.0
+        return [state for state in left if widths[id(state)] >= middle]
+
+    def block(self, running: Sequence[Progress], group: Group, rounds: int, copies: list[float] | None = None) -> None:
+        """One more block of every case: fresh processes, so many rounds of samples in random order, a check.
+
+        Cases that use one CPU all stay on the same one: two CPUs of a machine that others use too can be of different
+        speed for seconds.
+
+        Parameters
+        ----------
+        running : sequence of Progress
+            All of them for the first time, or none. What comes to another end has its measurement afterwards.
+        group : Group
+        rounds : int
+        copies : list of float, optional
+            Is given the machine's copy speed in each round.
+        """
         children: dict[int, Child] = {}
+        first = not running[0].blocks
+        # Who starts first finds the memory that was left by the block before.
+        running = self._random.sample(list(running), len(running))
+        cpu = self._random.choice(self._cpus)
 
-        def over(state: _Progress, why: CaseEnded) -> None:
+        def over(state: Progress, why: CaseEnded) -> None:
             children.pop(id(state), None)
-            if state.blocks and len(state.blocks[-1]) < ROUNDS:
+            if state.blocks and len(state.blocks[-1]) < rounds:
                 state.blocks.pop()  # a block is whole, or it is none
+                state.marks.pop()
             if why.status == "timeout" and len(state.blocks) >= min(FEWEST_BLOCKS, self.plan.blocks):
                 state.ended = "timeout"
             else:
-                state.over = True
-                ended.append(self._ended(state, why.status, why.reason))
+                self._end(state, why.status, why.reason)
 
-        def attempt(function: Callable[[_Progress], None]) -> Callable[[_Progress], None]:
-            def guarded(state: _Progress) -> None:
+        def attempt(function: Callable[[Progress], None]) -> Callable[[Progress], None]:
+            def guarded(state: Progress) -> None:
                 try:
                     function(state)
                 except CaseEnded as why:
@@ -450,10 +537,10 @@ class Session:
 
             return guarded
 
-        def start(state: _Progress) -> None:
-            children[id(state)] = self._start(state, files)
+        def start(state: Progress) -> None:
+            children[id(state)] = self._start(state, group.files, cpu)
 
-        def begin(state: _Progress) -> None:
+        def begin(state: Progress) -> None:
             changes = bool(state.fields["input_changed"])
             ready: Ready = self._ask(
                 state,
@@ -467,33 +554,42 @@ class Session:
             if first:
                 state.first, state.n = ready.seconds_first, ready.calls
             state.blocks.append([])
+            state.marks.append([])
 
-        def sample(state: _Progress) -> None:
+        def sample(state: Progress) -> None:
             self.on_case(state.case, "timing")
             taken: Sample = self._ask(state, children[id(state)], "timed calls", "sample", state.n)
             state.blocks[-1].append(taken.seconds)
+            state.marks[-1].append(taken.mark)
             state.calls += taken.calls
 
-        def check(state: _Progress) -> None:
+        def check(state: Progress) -> None:
             self._ask(state, children[id(state)], "check", "check")
 
-        def alive() -> list[_Progress]:
+        def alive() -> list[Progress]:
             return [s for s in running if id(s) in children]
 
-        copies: list[float] = []
         try:
             with self.ledger.wall():
                 self._each(attempt(start), running, len(running))
                 # The first call of the first block is reported, so nothing else may run beside it.
                 self._each(attempt(begin), alive(), 1 if first else len(running))
-            for _ in range(ROUNDS):
+            if first:
+                # The first calls of a sample are the slow ones: two sides of a case make as many calls.
+                most: dict[tuple[Any, ...], int] = {}
+                for state in alive():
+                    most[state.case.key] = max(state.n, most.get(state.case.key, 1))
+                for state in alive():
+                    state.n = most[state.case.key]
+            for _ in range(rounds):
                 order = alive()
                 self._random.shuffle(order)
                 with self.ledger.wall():
                     for state in order:
                         attempt(sample)(state)
-                with self.ledger.wall("copy speed"):
-                    copies += self._copy_speed()
+                if copies is not None:
+                    with self.ledger.wall("copy speed"):
+                        copies += self._copy_speed()
             with self.ledger.wall():
                 self._each(attempt(check), alive(), len(running))
         finally:
@@ -502,7 +598,6 @@ class Session:
                     child.kill()  # all at once: giving back the memory of a process takes the kernel a while
                 for child in list(children.values()):
                     self._close(child)
-        return copies
 
     def _copy_speed(self) -> list[float]:
         """Bytes per second of one copy, in a list that is empty where there is no memory for it."""
@@ -517,25 +612,34 @@ class Session:
             return []
         return [speed]
 
-    def _timed(self, state: _Progress, elements: int, copy_speed: float | None) -> Measurement:
-        """The measurement of a case that was timed; `elements` are those of its result."""
+    def so_far(self, state: Progress) -> Measurement:
+        """The measurement of a case, without time where it has not come to an end."""
+        return state.measurement or self._measurement(state, "ok", None, figures.untimed())
+
+    def complete(self, state: Progress, group: Group | None, copies: Sequence[float] = ()) -> Measurement:
+        """The measurement of a case to which nothing more will be done."""
+        if state.measurement or not state.blocks or group is None:
+            state.measurement = self.so_far(state)
+            return state.measurement
         case = state.case
         timed = figures.of_time(
             state.blocks,
+            marks=state.marks,
             first=state.first,
             calls=state.calls,
             stopped_by=state.ended or "blocks",
             images=case.batch or 1,
-            bytes_moved=case.nbytes + elements * case.result_dtype.itemsize,
-            copy_speed=copy_speed,
+            bytes_moved=case.nbytes + group.elements * case.result_dtype.itemsize,
+            copy_speed=median(copies) if copies else None,
         )
-        return self._ended(state, "ok", None, timed)
+        state.measurement = self._measurement(state, "ok", None, timed)
+        return state.measurement
 
-    def _ended(
-        self, state: _Progress, status: str, reason: str | None, timed: dict[str, Any] | None = None
-    ) -> Measurement:
-        """The measurement of a case that is complete."""
-        return figures.measurement(as_row(state.case), self.plan.threads, status, reason, state.fields, timed or {})
+    def _end(self, state: Progress, status: str, reason: str | None) -> None:
+        state.measurement = self._measurement(state, status, reason, {})
+
+    def _measurement(self, state: Progress, status: str, reason: str | None, timed: dict[str, Any]) -> Measurement:
+        return figures.measurement(as_row(state.case), self.plan.threads, status, reason, state.fields, timed)
 
 
 def _weight(case: Case) -> float:

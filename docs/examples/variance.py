@@ -1,0 +1,264 @@
+"""What makes the time of one and the same call differ, a number on each source.
+
+Processes, forks of each and buffers of each fork are all alive at once and sampled round after round in random order,
+so that the nested analysis of variance can tell them from each other and from what passes with time.
+Run it on a quiet machine: ``python docs/examples/variance.py`` takes about twelve minutes; ``--quick`` two.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import multiprocessing
+import os
+import random
+import subprocess
+import sys
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from statistics import fmean, median, stdev, variance
+
+SHAPES = {"small": (1, 64, 64, 3), "large": (32, 224, 224, 3)}  # 48 KiB, in a core's cache; 18 MiB, in none
+SAMPLE = 0.002  # seconds
+ALL = os.sched_getaffinity(0)
+
+
+def prepare(kind: str, size: str):
+    """The call of recipe tf on a batch of its own, and how to wait for it."""
+    import numpy as np
+
+    x = np.full(SHAPES[size], 100.0, np.float32)
+    if kind == "numpy":
+        out = np.empty_like(x)
+
+        def call():
+            np.divide(x, 127.5, out=out)
+            np.subtract(out, 1.0, out=out)
+
+        return call
+    import tensorflow as tf
+
+    tensor = tf.constant(x)
+
+    @tf.function
+    def graph(x):
+        return x / 127.5 - 1.0
+
+    return lambda: graph(tensor) is None or tf.test.experimental.sync_devices()
+
+
+def take(call, calls: int) -> float:
+    """Seconds per call of one sample, after one call that is not timed."""
+    call()
+    start = time.perf_counter()
+    for _ in range(calls):
+        call()
+    return (time.perf_counter() - start) / calls
+
+
+def forked(kind: str, size: str, buffers: int, connection: Connection) -> None:
+    """Serve samples from buffers of its own."""
+    calls = [prepare(kind, size) for _ in range(buffers)]
+    for call in calls:
+        take(call, 20)
+    n = max(1, int(SAMPLE / take(calls[0], 20)))
+    while True:
+        buffer, cpus = connection.recv()
+        if kind == "numpy":  # TensorFlow's threads are not ours to place
+            os.sched_setaffinity(0, cpus)
+        connection.send(take(calls[buffer], n))
+
+
+def process(kind: str, size: str, forks: int, buffers: int, connection: Connection) -> None:
+    """A fresh process that has imported its framework, and forks."""
+    __import__("tensorflow" if kind == "tensorflow" else "numpy")
+    ends = []
+    for _ in range(forks):
+        ours, theirs = multiprocessing.Pipe()
+        if os.fork() == 0:
+            forked(kind, size, buffers, theirs)
+        ends.append(ours)
+    connection.send("ready")
+    while True:
+        fork, buffer, cpus = connection.recv()
+        ends[fork].send((buffer, cpus))
+        connection.send(ends[fork].recv())
+
+
+class Crowd:
+    """Processes with their forks, all alive."""
+
+    def __init__(self, kind: str, size: str, processes: int, forks: int, buffers: int, padding=None) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        self.ends, self.processes = [], []
+        for i in range(processes):
+            ours, theirs = spawn.Pipe()
+            if padding is not None:
+                os.environ["PADDING"] = "x" * padding[i]
+            one = spawn.Process(target=process, args=(kind, size, forks, buffers, theirs))
+            one.start()
+            self.ends.append(ours)
+            self.processes.append(one)
+        os.environ.pop("PADDING", None)
+        for end in self.ends:
+            end.recv()
+        self.cells = [(p, f, b) for p in range(processes) for f in range(forks) for b in range(buffers)]
+
+    def sample(self, cell, cpus=None) -> float:
+        p, f, b = cell
+        self.ends[p].send((f, b, cpus or ALL))
+        return self.ends[p].recv()
+
+    def rounds(self, seconds: float, pinned: bool = False) -> dict[tuple[int, int, int], list[float]]:
+        """log(seconds) of every cell in every round, in random order; pinned: a round is on one CPU, the next on
+        another."""
+        taken = {cell: [] for cell in self.cells}
+        end = time.monotonic() + seconds
+        while time.monotonic() < end or len(taken[self.cells[0]]) < 5:
+            cpus = {random.choice(sorted(ALL))} if pinned else ALL
+            for cell in random.sample(self.cells, len(self.cells)):
+                taken[cell].append(math.log(self.sample(cell, cpus)))
+        return taken
+
+    def close(self) -> None:
+        for one in self.processes:
+            for child in Path(f"/proc/{one.pid}/task/{one.pid}/children").read_text().split():
+                os.kill(int(child), 9)
+            one.kill()
+            one.join()
+
+
+def components(taken, processes: int, forks: int, buffers: int) -> dict[str, float]:
+    """Standard deviations, as fractions, of each source: nested analysis of variance by the method of moments."""
+    rounds = len(next(iter(taken.values())))
+    common = [fmean(values[r] for values in taken.values()) for r in range(rounds)]
+    centred = {cell: [v - c for v, c in zip(values, common, strict=True)] for cell, values in taken.items()}
+    call = fmean(variance(values) for values in centred.values())
+    means = {cell: fmean(values) for cell, values in centred.items()}
+
+    def of(level):
+        groups = {}
+        for cell, mean in means.items():
+            groups.setdefault(cell[:level], []).append(mean)
+        return {key: fmean(values) for key, values in groups.items()}
+
+    def within(level):
+        """Variance among the means of a level, within the level above."""
+        groups = {}
+        for key, mean in of(level).items():
+            groups.setdefault(key[:-1], []).append(mean)
+        return fmean(variance(values) for values in groups.values())
+
+    buffer_ms, fork_ms, process_ms = within(3), within(2), within(1)
+    found = {
+        "call to call": call,
+        "buffer to buffer": buffer_ms - call / rounds,
+        "fork to fork": fork_ms - buffer_ms / buffers,
+        "process to process": process_ms - fork_ms / forks,
+        "round to round, all alike": variance(common) - call / len(means),
+    }
+    return {name: math.sqrt(max(0.0, value)) for name, value in found.items()}
+
+
+def spin() -> None:
+    while True:
+        pass
+
+
+def stream() -> None:
+    import numpy as np
+
+    a, b = np.ones(2**24), np.ones(2**24)
+    while True:
+        np.copyto(a, b)
+
+
+def beside(neighbours, crowd: Crowd, seconds: float) -> dict[str, float]:
+    """Level and spread of single samples, and of ratios of two samples one after the other, beside busy neighbours."""
+    others = [multiprocessing.get_context("spawn").Process(target=other, daemon=True) for other in neighbours]
+    for other in others:
+        other.start()
+    time.sleep(1.0 if others else 0.0)
+    taken = crowd.rounds(seconds)
+    for other in others:
+        other.kill()
+        other.join()
+    one, two = (taken[cell] for cell in crowd.cells[:2])
+    blocks = [slice(i, i + 4) for i in range(0, len(one) - 3, 4)]
+    return {
+        "seconds": math.exp(median(one)),
+        "spread of samples": stdev(one),
+        "spread of ratios": stdev(a - b for a, b in zip(one, two, strict=True)),
+        "spread of ratios of medians of 4": stdev(median(one[s]) - median(two[s]) for s in blocks),
+    }
+
+
+def idle(crowd: Crowd, times: int) -> float:
+    """How much longer the first sample after half a second of sleep takes than the one after it, as a fraction."""
+    cell = crowd.cells[0]
+    ratios = []
+    for _ in range(times):
+        time.sleep(0.5)
+        first = crowd.sample(cell)
+        ratios.append(math.log(first / crowd.sample(cell)))
+    return median(ratios)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a sixth of the time, and rougher")
+    parser.add_argument("--json", metavar="FILE", help="write what was found")
+    parser.add_argument("--placement", metavar="KIND:SIZE", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    seconds = 10.0 if options.quick else 60.0
+    if options.placement:  # in a process of which the caller says where things come to lie
+        kind, size = options.placement.split(":")
+        crowd = Crowd(kind, size, 8, 1, 1, json.loads(os.environ["PADDINGS"]))
+        taken = crowd.rounds(seconds / 4)
+        crowd.close()
+        means = [fmean(values) for values in taken.values()]
+        noise = fmean(variance(values) / len(values) for values in taken.values())
+        print(math.sqrt(max(0.0, variance(means) - noise)))
+        return
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for kind in ("numpy", "tensorflow"):
+        for size in SHAPES:
+            name = f"{kind}, {size}"
+            print(f"{name}: 5 processes, 3 forks of each, 3 buffers of each", flush=True)
+            crowd = Crowd(kind, size, 5, 3, 3)
+            part = components(crowd.rounds(seconds), 5, 3, 3)
+            part["first sample after 0.5 s idle"] = idle(crowd, 10)
+            crowd.close()
+            crowd = Crowd(kind, size, 1, 2, 1)
+            for label, neighbours in (
+                ("alone", []), ("one spinning", [spin]), ("two spinning", [spin, spin]), ("one copying", [stream])
+            ):  # fmt: skip
+                for what, value in beside(neighbours, crowd, seconds / 6).items():
+                    part[f"{label}: {what}"] = value
+            crowd.close()
+            if kind == "numpy":
+                still = ["setarch", "-R"]
+                for label, before, paddings in (
+                    ("addresses random", [], [0] * 8),
+                    ("addresses fixed", still, [0] * 8),
+                    ("addresses fixed, environment 0 to 3.5 KiB", still, [512 * i for i in range(8)]),
+                ):
+                    done = subprocess.run(
+                        [*before, sys.executable, __file__, "--placement", f"{kind}:{size}"]
+                        + ["--quick"] * options.quick,
+                        env=os.environ | {"PADDINGS": json.dumps(paddings)}, capture_output=True, text=True, check=True,
+                    )  # fmt: skip
+                    part[f"process to process, {label}"] = float(done.stdout)
+            found[name] = part
+            for what, value in part.items():
+                text = f"{value * 1e3:8.4g} ms" if what.endswith("seconds") else f"{100 * value:8.2f} %"
+                print(f"  {what:60} {text}", flush=True)
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump(found, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()

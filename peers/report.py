@@ -1,0 +1,307 @@
+"""What the trials came to: a table in Markdown, and a chart of power and false alarms by tool.
+
+``python -m peers.report`` reads ``peers/results/`` and writes ``docs/trials.md`` and ``docs/trials.svg``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+import matplotlib
+from asv import _stats as asv_statistics
+from matplotlib import pyplot
+from pyperf._utils import is_significant
+
+from peers.trials import CHANGES, RESULTS, TOOLS
+from suite import student
+from suite.comparison import ratio
+from suite.comparison.compare import FALSE_ALARMS, TOLERANCE
+from suite.comparison.ratio import Difference
+
+DOCS = Path(__file__).parent.parent / "docs"
+TIMED = ("+2%", "+5%", "+10%")
+EXACT = ("copy", "mutation", "value")
+
+Row = Mapping[str, Any]
+Side = Mapping[str, Any]
+
+
+def load() -> dict[str, list[Row]]:
+    """Every trial, by tool."""
+    return {
+        tool: [json.loads(line) for line in path.read_text().splitlines()]
+        for tool in TOOLS
+        if (path := RESULTS / f"{tool}.jsonl").exists()
+    }
+
+
+def binomial(k: int, n: int) -> tuple[float, float]:
+    """The exact 95 % interval of a share, k of n (Clopper and Pearson)."""
+
+    def at_most(p: float, most: int) -> float:
+        return math.fsum(math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(most + 1))
+
+    def solve(condition: Callable[[float], bool]) -> float:
+        low, high = 0.0, 1.0
+        for _ in range(60):
+            middle = (low + high) / 2
+            low, high = (middle, high) if condition(middle) else (low, middle)
+        return (low + high) / 2
+
+    lower = 0.0 if k == 0 else solve(lambda p: 1 - at_most(p, k - 1) < 0.025)
+    upper = 1.0 if k == n else solve(lambda p: at_most(p, k) > 0.025)
+    return lower, upper
+
+
+def share(k: int, n: int) -> str:
+    """A share with its interval: ``3 of 40 (2–20 %)``."""
+    if not n:
+        return "–"
+    low, high = binomial(k, n)
+    return f"{k} of {n} ({100 * low:.0f}–{100 * high:.0f} %)"
+
+
+def of_changed(row: Row) -> list[str]:
+    """The cases that the trial's change is in."""
+    return [name for name in row["cases"] if name.rpartition("-")[0] == row["function"]]
+
+
+def found(row: Row) -> bool:
+    """Whether the tool called a case worse that is."""
+    return any(name.rpartition("-")[0] == row["function"] for name in row["worse"])
+
+
+def wrong(row: Row) -> bool:
+    """Whether the tool called a case worse that is not."""
+    return any(name.rpartition("-")[0] != row["function"] for name in row["worse"])
+
+
+def difference(case: Side) -> Difference | None:
+    """Of copycost's blocks."""
+    blocks = case["differences"]
+    if len(blocks) < 2:
+        return None
+    return ratio.paired([[1.0]] * len(blocks), [[math.exp(one)] for one in blocks])
+
+
+# Scores by which a tool's threshold can be moved: a case is called slower where its score is above the threshold.
+
+
+def _copycost(case: Side) -> float:
+    """How small the share of false alarms may be at which it is still called slower, as its negative logarithm."""
+    one = difference(case)
+    if one is None or one.value <= 0:
+        return 0.0
+    tail = student._tail(one.value / one.error, one.df) if one.error else 0.0
+    return -math.log10(max(2 * tail, 1e-300))
+
+
+def _asv(case: Side) -> float:
+    """The factor, where asv's own test says that the samples differ."""
+    sides = [case[side] for side in ("base", "head")]
+    stats = [{"ci_99_a": side["ci"][0], "ci_99_b": side["ci"][1]} for side in sides]
+    differ = asv_statistics.is_different(sides[0]["samples"], sides[1]["samples"], *stats)
+    return sides[1]["value"] / sides[0]["value"] if differ else 0.0
+
+
+def _pytest(figure: str) -> Callable[[Side], float]:
+    return lambda case: case["head"][figure] / case["base"][figure]
+
+
+def _pyperf(case: Side) -> float:
+    """The ratio of means, where pyperf's own test says that they differ."""
+    base, head = case["base"], case["head"]
+    return mean(head) / mean(base) if is_significant(base, head)[0] else 0.0
+
+
+CURVES: dict[str, tuple[str, Callable[[Side], float]]] = {
+    "copycost gate": ("copycost", _copycost),
+    "asv continuous": ("asv", _asv),
+    "asv continuous --interleave-rounds": ("asv-interleaved", _asv),
+    "pytest-benchmark, mean": ("pytest-benchmark", _pytest("mean")),
+    "pytest-benchmark, median": ("pytest-benchmark", _pytest("median")),
+    "pytest-benchmark, min": ("pytest-benchmark", _pytest("min")),
+    "pyperf compare_to": ("pyperf", _pyperf),
+}
+
+
+def curve(rows: Sequence[Row], score: Callable[[Side], float], change: str) -> list[tuple[float, float]]:
+    """False alarms and detections, as shares of comparisons, at every threshold that makes a difference."""
+    alarms = [max(map(score, row["cases"].values())) for row in rows if row["change"] == "none"]
+    hits = [
+        max((score(row["cases"][name]) for name in of_changed(row)), default=0.0)
+        for row in rows
+        if row["change"] == change
+    ]
+    if not alarms or not hits:
+        return []
+    thresholds = sorted({0.0, *alarms, *hits, math.inf})
+    return [
+        (sum(a > t for a in alarms) / len(alarms), sum(h > t for h in hits) / len(hits)) for t in thresholds
+    ]  # fmt: skip
+
+
+def draw(trials: Mapping[str, list[Row]], path: Path) -> None:
+    """The chart: one panel for each change of time, one line for each tool, a dot at the tool's own threshold."""
+    matplotlib.use("Agg")
+    figure, panels = pyplot.subplots(1, 3, figsize=(11, 4.2), sharey=True, layout="constrained")
+    colours = dict(zip(CURVES, pyplot.get_cmap("tab10").colors, strict=False))
+    for panel, change in zip(panels, TIMED, strict=True):
+        for name, (tool, score) in CURVES.items():
+            points = curve(trials.get(tool, ()), score, change)
+            if points:
+                panel.step(
+                    *zip(*points, strict=True), where="post" if name else "pre", color=colours[name], label=name,
+                    linewidth=2.5 if tool == "copycost" else 1.3, zorder=3 if tool == "copycost" else 2,
+                )  # fmt: skip
+                rows = trials[tool]
+                none, its = ([row for row in rows if row["change"] == one] for one in ("none", change))
+                at = (mean(bool(row["worse"]) for row in none), mean(map(found, its)))
+                if name in ("copycost gate", "pyperf compare_to", "pytest-benchmark, mean") or tool.startswith("asv"):
+                    panel.plot(*at, "o", color=colours[name], zorder=4, clip_on=False)
+        panel.set_title(f"{change.replace('%', ' %')} time in one of four functions")
+        panel.set_xlabel("A/A comparisons with a false alarm")
+        panel.set_xlim(0, 1)
+        panel.set_ylim(0, 1.02)
+        panel.xaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1))
+        panel.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1))
+        panel.grid(alpha=0.25)
+    panels[0].set_ylabel("comparisons in which it is found")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    figure.savefig(path, metadata={"Date": None})
+    pyplot.close(figure)
+
+
+def coverage(rows: Iterable[Row]) -> tuple[int, int]:
+    """Of the 95 % intervals of cases in which nothing changed, how many hold 1, and how many there are."""
+    held = total = 0
+    for row in rows:
+        for name, case in row["cases"].items():
+            one = difference(case) if name not in of_changed(row) else None
+            if one is not None:
+                interval = one.ratio(0.05)
+                held += interval.low <= 1 <= interval.high
+                total += 1
+    return held, total
+
+
+def across(rows: Sequence[Row]) -> tuple[int, int, list[float]]:
+    """Base of each A/A trial against head of the next: comparisons with a false alarm, how many, all differences."""
+    its = [row for row in rows if row["change"] == "none"]
+    alarms, values = 0, []
+    for one, other in pairwise(its):
+        names = [name for name in one["cases"] if name in other["cases"]]
+        sides = [
+            ([[s] for s in one["cases"][name]["base"]], [[s] for s in other["cases"][name]["head"]]) for name in names
+        ]
+        differences = [d for d in ratio.unpaired(sides) if d is not None]
+        verdicts = {d.ratio(FALSE_ALARMS / len(differences)).verdict(TOLERANCE) for d in differences}
+        alarms += bool(verdicts & {"slower", "faster"})
+        values += [d.value for d in differences]
+    return alarms, max(0, len(its) - 1), values
+
+
+def by_spread(rows: Iterable[Row], change: str, most: float) -> tuple[dict[str, int], dict[str, int]]:
+    """Verdicts on changed cases, of those whose blocks spread no more than `most`, and of the others."""
+    tight: dict[str, int] = {}
+    loose: dict[str, int] = {}
+    for row in rows:
+        if row["change"] != change:
+            continue
+        for name in of_changed(row):
+            case = row["cases"][name]
+            one = difference(case)
+            into = tight if one is not None and one.spread <= most else loose
+            into[case["verdict"]] = into.get(case["verdict"], 0) + 1
+    return tight, loose
+
+
+def table(trials: Mapping[str, list[Row]]) -> list[str]:
+    """One row a tool: false alarms, and each change's detections, with exact binomial intervals."""
+    lines = [
+        "| tool | seconds | A/A with a false alarm | " + " | ".join(CHANGES[1:]) + " |",
+        "| --- | ---: | " + " | ".join(["---:"] * len(CHANGES)) + " |",
+    ]
+    for tool, rows in trials.items():
+        none = [row for row in rows if row["change"] == "none"]
+        cells = [share(sum(bool(row["worse"]) for row in none), len(none))]
+        for change in CHANGES[1:]:
+            its = [row for row in rows if row["change"] == change]
+            cells.append(share(sum(map(found, its)), len(its)))
+        seconds = median(row["seconds"] for row in rows if row["change"] not in EXACT)
+        lines.append(f"| {tool} | {seconds:.0f} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def words(verdicts: Mapping[str, int]) -> str:
+    """Numbers of verdicts: ``56 slower, 4 unsure``."""
+    return ", ".join(f"{n} {word}" for word, n in sorted(verdicts.items(), key=lambda one: -one[1])) or "none"
+
+
+def write() -> None:
+    """Write the page and the chart."""
+    trials = load()
+    draw(trials, DOCS / "trials.svg")
+    ours = trials.get("copycost", [])
+    beside = trials.get("copycost-beside-a-neighbour", [])
+    long = trials.get("copycost-120s", [])
+    lines = [
+        "# Trials", "",
+        "Twelve cases (four functions, three batches), in which a hidden change is made to one function, or none. "
+        "How they are done and how to do them again: [peers/README.md](../peers/README.md). This page is made from the "
+        "raw results in `peers/results/` by `python -m peers.report`.", "",
+        f"Machine: {', '.join(sorted({row['machine'] for rows in trials.values() for row in rows}))}.", "",
+        "Comparisons in which a tool called something worse, of how many, with the exact 95 % interval of the share:",
+        "", *table(trials), "",
+        "![Detections by false alarms](trials.svg)", "",
+        "A line is what a tool would do with other thresholds; the dot is what it did by default. Up and to the left "
+        "is better.", "", "## copycost by case", "",
+    ]  # fmt: skip
+    for title, rows in (("quiet, 30 s", ours), ("beside a busy neighbour, 30 s", beside), ("120 s", long)):
+        held, total = coverage(rows)
+        if total:
+            none = sum(wrong(row) for row in rows)
+            lines.append(
+                f"* {title}: the 95 % interval of a ratio of 1 held it in {share(held, total)} of cases without a "
+                f"change, in {len(rows)} pairs of runs; comparisons that called such a case slower: "
+                f"{share(none, len(rows))}."
+            )
+    for change in ("+10%", "+5%"):
+        tight, loose = by_spread(long, change, 0.03)
+        lines.append(
+            f"* {change.replace('%', ' %')} in 120 s, by case: where blocks spread 3 % or less {words(tight)}; "
+            f"elsewhere {words(loose)}."
+        )
+    for change in ("+10%", "+5%", "+2%"):
+        tight, loose = by_spread(ours, change, 0.03)
+        lines.append(
+            f"* {change.replace('%', ' %')} in 30 s, by case: where blocks spread 3 % or less {words(tight)}; "
+            f"elsewhere {words(loose)}."
+        )
+    exact = [row for row in ours if row["change"] in EXACT]
+    if exact:
+        lines.append(
+            f"* A copy, a mutation and a wrong value: found in {share(sum(map(found, exact)), len(exact))}, something "
+            f"else called worse in {share(sum(map(wrong, exact)), len(exact))}, after "
+            f"{median(row['seconds'] for row in exact):.1f} s (at most {max(row['seconds'] for row in exact):.1f} s)."
+        )
+    alarms, number, values = across(ours)
+    if number:
+        spread = median(map(abs, values)) / 0.6745
+        lines.append(
+            f"* `compare` on base of one A/A trial and head of the next, minutes apart: a false alarm in "
+            f"{share(alarms, number)}. The same code differed by {100 * spread:.1f} % (standard deviation, robust), at "
+            f"most {100 * max(map(abs, values)):.0f} %."
+        )
+    (DOCS / "trials.md").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    write()

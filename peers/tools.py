@@ -1,0 +1,231 @@
+"""The tools: each is given a repository with two commits, and says what became worse."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+SUBJECT = Path(__file__).with_name("subject")
+BATCHES = (1, 4, 16)
+FUNCTIONS = ("rescale", "rescale_out", "normalize", "center")
+
+
+class ToolFailed(Exception):
+    """A tool that came to no answer; the message is what it said."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a tool says of two commits.
+
+    Attributes
+    ----------
+    worse : dict
+        ``function-batch`` → what it calls worse there, in the tool's own words; of copycost, figures.
+    unsure : list of str
+        Cases of which copycost says that it cannot tell.
+    cases : dict
+        ``function-batch`` → what its verdict rests on, so that another threshold can be tried afterwards.
+    """
+
+    worse: dict[str, str]
+    unsure: list[str] = field(default_factory=list)
+    cases: dict[str, Any] = field(default_factory=dict)
+
+
+def prepare(repository: Path) -> None:
+    """Make a repository of the subject, and what the tools keep from one trial to the next."""
+    shutil.copytree(SUBJECT, repository)
+    configuration = repository / "asv.conf.json"
+    configuration.write_text(configuration.read_text().replace("NUMPY", np.__version__))
+    home = repository / ".home"  # asv's record of the machine is not the user's
+    home.mkdir()
+    (repository / ".gitignore").write_text(".home\n.asv\n__pycache__\n")
+    git(repository, "init", "-q", "-b", "main")
+    commit(repository, "base")
+    _run(repository, "asv", "machine", "--yes")
+    _run(repository, "asv", "run", "--bench", "rescale_out", "--quick", "HEAD^!")  # makes its environment
+
+
+def commit(repository: Path, message: str) -> str:
+    """Commit all there is, and give the hash."""
+    git(repository, "add", "-A")
+    identity = ("-c", "user.name=trials", "-c", "user.email=trials@localhost")
+    git(repository, *identity, "commit", "-q", "--allow-empty", "-m", message)
+    return git(repository, "rev-parse", "HEAD")
+
+
+def git(repository: Path, *arguments: str) -> str:
+    """What git prints."""
+    done = subprocess.run(["git", "-C", str(repository), *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def copycost(repository: Path, base: str, head: str, seconds: float) -> Found:
+    """`copycost gate`, its working tree being head."""
+    out = Path(tempfile.mkdtemp(prefix="copycost-trial-"))
+    try:
+        done = _run(
+            repository, "copycost", "gate", "--base", base, "--with", "copycost_variants.py",
+            *(word for batch in BATCHES for word in ("--batch", str(batch))), "--dtype", "float32",
+            "--budget", f"{seconds}", "--out", str(out / "runs"), "--json", str(out / "gate.json"), allowed=(0, 1),
+        )  # fmt: skip
+        told = json.loads((out / "gate.json").read_text())
+        assert told["exit_status"] == done.returncode
+        sides = [_measured(out / "runs" / side) for side in ("base", "head")]
+    finally:
+        shutil.rmtree(out, ignore_errors=True)
+    worse: dict[str, str] = {}
+    unsure, cases = [], {}
+    for row in told["rows"]:
+        name = f"{row['variant'].replace('-', '_')}-{row['batch']}"
+        if row["verdict"] in ("slower", "worse"):
+            worse[name] = " ".join(filter(None, [worse.get(name), row["metric"]]))
+        if row["metric"] == "seconds":
+            if row["verdict"] == "unsure":
+                unsure.append(name)
+            base_blocks, head_blocks = (side[name] for side in sides)
+            cases[name] = {  # of which the ratio and its intervals can be made again
+                "verdict": row["verdict"],
+                "base": [_short(median(block)) for block in base_blocks],
+                "head": [_short(median(block)) for block in head_blocks],
+                "differences": [
+                    _short(median(np.log(np.divide(after, before)).tolist()))
+                    for before, after in zip(base_blocks, head_blocks, strict=False)
+                ],
+            }
+    return Found(worse, unsure, cases)
+
+
+def _measured(folder: Path) -> dict[str, list[list[float]]]:
+    rows = map(json.loads, (folder / "measurements.jsonl").read_text().splitlines())
+    return {f"{row['variant'].replace('-', '_')}-{row['batch']}": row["samples"] or [] for row in rows}
+
+
+def asv(repository: Path, base: str, head: str, *options: str) -> Found:
+    """`asv continuous`, as it is by default or with more options; four rounds, as two leave half of the time unused."""
+    results = repository / ".asv" / "results"
+    for path in results.glob("*/*-*.json"):
+        path.unlink()
+    done = _run(
+        repository, "asv", "continuous", "--record-samples", "-a", "rounds=4", *options, base, head, allowed=(0, 1)
+    )
+    sides = []
+    for name in (base, head):
+        (path,) = results.glob(f"*/{name[:8]}-*.json")
+        sides.append(_asv_result(json.loads(path.read_text())))
+    worse = {}
+    for line in done.stdout.splitlines():
+        found = re.search(r"\|\s*\+\s*\|.*\|\s*([\d.]+|inf)\s*\|\s*\S*time_(\w+)\((\d+)\)", line)
+        if found:
+            worse[f"{found[2]}-{found[3]}"] = found[1]
+    if done.returncode != bool(worse):
+        raise ToolFailed(f"asv ended with {done.returncode} and named {len(worse)} cases")
+    return Found(worse, [], {name: {"base": sides[0][name], "head": sides[1][name]} for name in sides[0]})
+
+
+def _asv_result(document: dict[str, Any]) -> dict[str, Any]:
+    found = {}
+    for benchmark, row in document["results"].items():
+        named = dict(zip(document["result_columns"], row, strict=False))
+        function = benchmark.rpartition(".time_")[2]
+        for i, batch in enumerate(named["params"][0]):
+            found[f"{function}-{batch}"] = {
+                "value": _short(named["result"][i]),
+                "ci": [_short(named[key][i]) for key in ("stats_ci_99_a", "stats_ci_99_b")],
+                "samples": [_short(value) for value in named["samples"][i]],
+            }
+    return found
+
+
+def pytest_benchmark(repository: Path, base: str, head: str) -> Found:
+    """`pytest --benchmark-compare-fail=mean:5%`: the tests of base are run and saved, then those of head."""
+    out = Path(tempfile.mkdtemp(prefix="copycost-trial-"))
+    common = (
+        "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:copycost", "test_imaging.py",
+        f"--benchmark-storage={out}/saved", "--benchmark-max-time=1.7",
+    )  # fmt: skip
+    try:
+        for side, name in (("base", base), ("head", head)):
+            git(repository, "checkout", "-q", name)
+            compared = ("--benchmark-compare=0001", "--benchmark-compare-fail=mean:5%") if side == "head" else ()
+            status = _run(repository, sys.executable, *common, f"--benchmark-save={side}", *compared, allowed=(0, 1, 3))
+        saved = [json.loads(path.read_text()) for path in sorted(out.rglob("*.json"))]
+    finally:
+        git(repository, "checkout", "-q", head)
+        shutil.rmtree(out, ignore_errors=True)
+    sides = [
+        {
+            re.sub(r"test_(\w+)\[(\d+)\]", r"\1-\2", one["name"]): {
+                key: _short(one["stats"][key]) for key in ("min", "mean", "median")
+            }
+            for one in its["benchmarks"]
+        }
+        for its in saved
+    ]
+    worse = {
+        name: f"{sides[1][name]['mean'] / one['mean']:.3f}"
+        for name, one in sides[0].items()
+        if sides[1][name]["mean"] > 1.05 * one["mean"]
+    }
+    if bool(status.returncode) != bool(worse):
+        raise ToolFailed(f"pytest ended with {status.returncode} and {len(worse)} cases are slower")
+    return Found(worse, [], {name: {"base": one, "head": sides[1][name]} for name, one in sides[0].items()})
+
+
+def pyperf(repository: Path, base: str, head: str) -> Found:
+    """`pyperf compare_to`: what it calls slower, and not insignificant."""
+    out = Path(tempfile.mkdtemp(prefix="copycost-trial-"))
+    try:
+        for side, name in (("base", base), ("head", head)):
+            git(repository, "checkout", "-q", name)
+            _run(
+                repository, sys.executable, "perf_imaging.py", "-q", "-o", str(out / f"{side}.json"),
+                "--processes", "2", "--values", "5", "--warmups", "1", "--min-time", "0.025",
+            )  # fmt: skip
+        names = [str(out / f"{side}.json") for side in ("base", "head")]
+        told = _run(repository, sys.executable, "-m", "pyperf", "compare_to", *names).stdout
+        sides = [_pyperf_values(json.loads(Path(name).read_text())) for name in names]
+    finally:
+        git(repository, "checkout", "-q", head)
+        shutil.rmtree(out, ignore_errors=True)
+    worse = dict(re.findall(r"^(\S+): Mean .*: ([\d.]+)x slower$", told, re.MULTILINE))
+    return Found(worse, [], {name: {"base": one, "head": sides[1][name]} for name, one in sides[0].items()})
+
+
+def _pyperf_values(document: dict[str, Any]) -> dict[str, list[float]]:
+    found = {}
+    for benchmark in document["benchmarks"]:
+        name = benchmark.get("metadata", {}).get("name") or document["metadata"]["name"]
+        found[name] = [_short(value) for run in benchmark["runs"] for value in run.get("values", ())]
+    return found
+
+
+def _run(
+    repository: Path, program: str, *arguments: str, allowed: tuple[int, ...] = (0,)
+) -> subprocess.CompletedProcess[str]:
+    beside = Path(sys.executable).parent / program  # a path of its own stays what it is
+    environment = os.environ | {"HOME": str(repository / ".home"), "COLUMNS": "200"}
+    done = subprocess.run(
+        [str(beside) if beside.exists() else program, *arguments],
+        cwd=repository, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    if done.returncode not in allowed:
+        raise ToolFailed(f"{program} {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+    return done
+
+
+def _short(value: float) -> float:
+    """Five digits: more are noise, and the raw results are kept in the repository."""
+    return float(f"{value:.5g}")

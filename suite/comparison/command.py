@@ -1,0 +1,134 @@
+"""`copycost compare`: two runs, or two commits of asv's results."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from suite import results
+from suite.comparison import show
+from suite.comparison.compare import TOLERANCE, Comparison, Side, joined
+from suite.options import errors, try_write, write_json, write_text
+
+#: Exit statuses.
+WORSE, UNSURE = 1, 3
+
+
+class Percent(click.ParamType):
+    """A change in percent, given as a number; a fraction afterwards."""
+
+    name = "percent"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: D102
+        try:
+            percent = float(str(value).removesuffix("%"))
+        except ValueError:
+            self.fail(f"'{value}' is not a number of percent")
+        if not 0 < percent <= 100:
+            self.fail(f"{value} percent: more than 0, and at most 100")
+        return percent / 100
+
+
+def verdict_options(function: Any) -> Any:
+    """Add what `compare` and `gate` have in common."""
+    for option in (
+        click.option("--markdown", "markdown_file", metavar="FILE",
+                     help="Also write it as Markdown, for a pull request; - for standard output."),
+        click.option("--json", "json_file", metavar="FILE", help="Also write it as JSON; - for standard output."),
+        click.option("--strict", is_flag=True, help="Exit with 3 where something could not be told."),
+        click.option("--tolerance", type=Percent(), metavar="PERCENT", default=str(100 * TOLERANCE), show_default=True,
+                     help="A change of time that does not count."),
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
+@click.command()
+@click.argument("base", metavar="BASE")
+@click.argument("head", metavar="HEAD")
+@verdict_options
+@errors
+def compare(base: str, head: str, **options: Any) -> None:
+    """Compare two runs, case by case: what became worse, what is the same, what cannot be told.
+
+    BASE and HEAD are folders of `copycost run --out` or files of --json; or asv's results of a commit, as
+    .asv/results@COMMIT. Runs of different times differ by more than their own intervals: `copycost gate` measures two
+    commits side by side.
+
+    Exit status: 0 no worse; 1 something is worse; 3 something could not be told, with --strict; 2 usage.
+    """
+    check_outputs(options)
+    sides = [_sides(name) for name in (base, head)]
+    shared = [label for label in sides[0] if label in sides[1]]
+    if not shared:
+        one, other = (" and ".join(its) for its in sides)
+        raise results.RunError(f"base is of {one}, head of {other}: no machine and environment has both")
+    pairs = [(label if len(shared) > 1 else "", sides[0][label], sides[1][label]) for label in shared]
+    comparison = joined(pairs, tolerance=options["tolerance"])
+    if not comparison.rows:
+        raise results.RunError("base and head have no case in common")
+    conclude(comparison, options, [m for side in sides for one in side.values() for m in one.measurements], [], {})
+
+
+def check_outputs(options: dict[str, Any]) -> None:
+    """Raise RunError for a file that could not be written to, before anything is done."""
+    for name in ("json_file", "markdown_file"):
+        try_write(options[name])
+    if options["json_file"] == options["markdown_file"] == "-":
+        raise results.RunError("--json and --markdown cannot both go to standard output")
+
+
+def conclude(
+    comparison: Comparison, options: dict[str, Any], measured: Any, head_lines: list[str], more: dict[str, Any]
+) -> None:
+    """Show and write a comparison, and end with its exit status."""
+    to_stderr = "-" in (options["json_file"], options["markdown_file"])
+    console = Console(stderr=to_stderr, highlight=False)
+    for line in head_lines:
+        console.print(Text(line), soft_wrap=True)
+    show.terminal(console, comparison)
+    if note := show.disturbed(measured):
+        console.print(Text(note, "dim"), soft_wrap=True)
+    status = WORSE if comparison.verdict == "worse" else 0
+    if comparison.verdict == "unsure" and options["strict"]:
+        status = UNSURE
+    if options["json_file"]:
+        write_json(options["json_file"], show.document(comparison, exit_status=status, **more))
+    if options["markdown_file"]:
+        write_text(options["markdown_file"], show.markdown(comparison, " · ".join(head_lines) or "copycost compare"))
+    sys.exit(status)
+
+
+def _sides(name: str) -> dict[str, Side]:
+    """A run, or asv's results of a commit, by machine and environment."""
+    path, _, commit = name.rpartition("@")
+    if not path or Path(name).exists():
+        loaded = results.load_all(Path(name))
+        if len(loaded) > 1 and any("commit" in one[1] for one in loaded):
+            raise results.RunError(f"{name} holds several results of asv's: name a commit, as {name}@main")
+        _, taken_in, measurements = loaded[0]
+        return {"": Side(taken_in, measurements)}
+    full = _resolved(commit)
+    found = {
+        f"{environment['machine']}, {environment['environment']}": Side(environment, measurements)
+        for _, environment, measurements in results.load_all(Path(path))
+        if environment.get("commit", "").startswith(full)
+    }
+    if not found:
+        raise results.RunError(f"{path} has no result of commit {commit}")
+    return found
+
+
+def _resolved(commit: str) -> str:
+    """The hash of a commit by any name that git knows here, else the word itself."""
+    try:
+        done = subprocess.run(["git", "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}"], capture_output=True)
+    except FileNotFoundError:
+        return commit
+    return done.stdout.decode().strip() or commit

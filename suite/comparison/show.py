@@ -1,0 +1,251 @@
+"""A comparison for people, at a terminal and in Markdown, and for programs, as JSON."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from suite import format
+from suite.comparison.compare import Comparison, Row
+from suite.comparison.ratio import Ratio
+from suite.measurement import Measurement
+from suite.results import KEY
+
+SCHEMA = 1
+
+_COLOURS = {"worse": "red", "slower": "red", "better": "green", "faster": "green", "unsure": "yellow", "changed": ""}
+
+#: Rows of cases that are the same, beyond which only their number is shown at a terminal.
+_MOST_SAME = 40
+
+
+def terminal(console: Console, comparison: Comparison) -> None:
+    """Print what differs, every time, and the verdict."""
+    for row in _notable(comparison):
+        console.print(
+            Text.assemble((f"{row.verdict:8}", _COLOURS[row.verdict]), f"{name(row)}: {change(row)}"), soft_wrap=True
+        )
+    console.print(Text(_exact_summary(comparison), "dim"), soft_wrap=True)
+    timed = _timed(comparison)
+    if timed:
+        table = Table(box=box.SIMPLE_HEAD)
+        table.add_column("case", overflow="fold")
+        wide = console.width >= 100
+        for title in (*(("base", "head") if wide else ()), "change", "95 %", "verdict", "sees"):
+            table.add_column(title, justify="left" if title == "verdict" else "right", no_wrap=True)
+        shown = [row for row in timed if row.verdict != "same"]
+        same = [row for row in timed if row.verdict == "same"]
+        for row in shown + same[: max(0, _MOST_SAME - len(shown))]:
+            times = [format.seconds(row.base), format.seconds(row.head)] if wide else []
+            table.add_row(Text(name(row)), *times, *_cells(row), style=_COLOURS.get(row.verdict))
+        console.print(table)
+        hidden = len(shown) + len(same) - table.row_count
+        if hidden:
+            console.print(Text(f"and {hidden} cases more that are the same", "dim"))
+    for line in notes(comparison):
+        console.print(Text(line, "dim"), soft_wrap=True)
+    colour = {"worse": "red", "unsure": "yellow"}.get(comparison.verdict, "green")
+    console.print(Text(sentence(comparison), f"bold {colour}"), soft_wrap=True)
+
+
+def markdown(comparison: Comparison, title: str) -> str:
+    """The same as a piece of Markdown, for a pull request or the summary of a CI job."""
+    lines = [f"### {title}", "", f"**{sentence(comparison)}**", ""]
+    notable = _notable(comparison)
+    if notable:
+        lines += ["| case | figure | base | head | |", "| --- | --- | ---: | ---: | --- |"]
+        for row in notable:
+            one, other = (value(row.metric, side) for side in (row.base, row.head))
+            verdict = f"**{row.verdict}**" if row.is_worse else row.verdict
+            lines.append(f"| {name(row)} | {row.metric} | {one} | {other} | {_bar(verdict, row.reason)} |")
+        lines.append("")
+    timed = _timed(comparison)
+    if timed:
+        lines += ["| case | base | head | change | 95 % | | sees |", "| --- | ---: | ---: | ---: | ---: | --- | ---: |"]
+        for row in timed:
+            verdict = f"**{row.verdict}**" if row.is_worse else row.verdict
+            ratio, interval, _, sees = _cells(row)
+            times = f"{format.seconds(row.base)} | {format.seconds(row.head)}"
+            lines.append(f"| {name(row)} | {times} | {ratio} | {interval} | {verdict} | {sees} |")
+        lines.append("")
+    for note in (_exact_summary(comparison), *notes(comparison)):
+        lines += [note, ""]
+    return "\n".join(lines) + "\n"
+
+
+def document(comparison: Comparison, **more: Any) -> dict[str, Any]:
+    """Everything, as one JSON object."""
+    return {
+        "schema": SCHEMA,
+        "verdict": comparison.verdict,
+        **more,
+        "time_refused": comparison.refused,
+        "paired": comparison.paired,
+        "false_alarms": comparison.false_alarms,
+        "tolerance": comparison.tolerance,
+        "only_base": [_key(m) for m in comparison.only_base],
+        "only_head": [_key(m) for m in comparison.only_head],
+        "rows": [
+            _key(row.case)
+            | {
+                "environment": row.label or None,
+                "metric": row.metric,
+                "base": row.base,
+                "head": row.head,
+                "verdict": row.verdict,
+                "reason": row.reason,
+                "ratio": vars(row.ratio) if row.ratio else None,
+            }
+            for row in comparison.rows
+        ],
+    }
+
+
+def sentence(comparison: Comparison) -> str:
+    """The verdict in one line."""
+    timed = Counter(row.verdict for row in _timed(comparison))
+    exact = Counter(row.verdict for row in comparison.rows if row.metric != "seconds")
+    parts = []
+    if exact["worse"]:
+        parts.append(f"{_number(exact['worse'], 'exact figure')} worse")
+    if exact["better"]:
+        parts.append(f"{_number(exact['better'], 'exact figure')} better")
+    if timed:
+        cases = _number(sum(timed.values()), "case")
+        told = [f"{timed[word]} {word}" for word in ("slower", "faster", "unsure") if timed[word]]
+        if timed["same"]:
+            told.append(f"{timed['same']} the same within {format.percent(comparison.tolerance)}")
+        parts.append(f"time of {cases}: {', '.join(told)}")
+    else:
+        parts.append("time not compared")
+    return f"{comparison.verdict}: {'; '.join(parts)}"
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """What a reader has to know to take it for what it is."""
+    found = []
+    if comparison.refused:
+        found.append(f"Times are not compared: {comparison.refused}.")
+    timed = [row.ratio for row in _timed(comparison) if row.ratio]
+    if timed:
+        least, most = (f"{100 * x:.2g} %" for x in (min(r.least for r in timed), max(r.least for r in timed)))
+        how = "measured in turn" if comparison.paired else "of runs at different times"
+        found.append(
+            f"Sides {how}. Of {round(1 / comparison.false_alarms)} such comparisons at most one says slower or faster "
+            "of any case that is not. sees: the least slowdown that would have been found four times in five, here "
+            f"{least if least == most else f'{least} to {most}'}."
+        )
+    for side, its in (("base", comparison.only_base), ("head", comparison.only_head)):
+        if its:
+            names = list(dict.fromkeys(m.variant for m in its))
+            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+            found.append(f"Only in {side}: {_number(len(its), 'case')} of {', '.join(names[:5])}{more}.")
+    return found
+
+
+def disturbed(measurements: Iterable[Measurement]) -> str | None:
+    """What disturbed how many of the samples, in a sentence; None where nothing is known to have."""
+    marks = Counter(mark for m in measurements for block in m.marks or () for mark in block)
+    total = sum(marks.values())
+    words = {
+        "waited": "waited for a CPU that something else had",
+        "stolen": "lost the CPU to another machine of the host",
+        "throttled": "had a CPU that was slowed down for its heat",
+        "moved": "moved from one CPU to another",
+    }
+    told = [f"{format.percent(marks[mark] / total)} {does}" for mark, does in words.items() if marks[mark]]
+    return f"Of {total:,} samples {', '.join(told)}." if told else None
+
+
+def name(row: Row) -> str:
+    """The case of a row in a few words."""
+    m = row.case
+    shape = "×".join(str(n) for n in (m.batch, m.height, m.width, m.channels) if n is not None)
+    layout = "" if m.layout == "channels_last" else f" {m.layout}"
+    where = f" [{row.label}]" if row.label else ""
+    return f"{m.recipe} {m.variant} {shape} {m.dtype}{layout} {m.device}{where}"
+
+
+def change(row: Row) -> str:
+    """What became of a figure."""
+    if row.metric == "status" and row.base == row.head:
+        return f"{row.base}{f': {row.reason}' if row.reason else ''}"
+    told = f"{row.metric} {value(row.metric, row.base)} → {value(row.metric, row.head)}"
+    return told + (f" ({row.reason})" if row.reason else "")
+
+
+def value(metric: str, given: Any) -> str:
+    """A figure with its unit."""
+    if isinstance(given, bool):
+        return "yes" if given else "no"
+    if given is None:
+        return "–"
+    if metric.endswith("_bytes"):
+        # What differs must look different.
+        return f"{format.size(given)} ({given:,} B)" if given >= 1024 else format.size(given)
+    if metric == "seconds":
+        return format.seconds(given)
+    return f"{given:.3g}" if isinstance(given, float) else str(given)
+
+
+def _timed(comparison: Comparison) -> list[Row]:
+    """The rows of time, the worst first."""
+    order = ("slower", "unsure", "faster", "same")
+    rows = [row for row in comparison.rows if row.metric == "seconds"]
+    return sorted(rows, key=lambda row: (order.index(row.verdict), -row.ratio.value if row.ratio else 0.0))
+
+
+def _notable(comparison: Comparison) -> list[Row]:
+    """What is exact and differs, the worst first; an error that changed within what is right is not among it."""
+    order = ("worse", "unsure", "changed", "better")
+    rows = [
+        row
+        for row in comparison.rows
+        if row.metric != "seconds" and row.verdict != "same" and row.metric != "max_abs_error"
+    ]
+    return sorted(rows, key=lambda row: order.index(row.verdict))
+
+
+def _exact_summary(comparison: Comparison) -> str:
+    rows = [row for row in comparison.rows if row.metric != "seconds"]
+    same = sum(row.verdict == "same" for row in rows)
+    cases = len({(row.label, *_key(row.case).values()) for row in rows})
+    errors = sum(row.metric == "max_abs_error" and row.verdict == "changed" for row in rows)
+    rounding = f"; {errors} largest errors differ, all within the tolerance of what is right" if errors else ""
+    return f"Exact figures of {_number(cases, 'case')}: {same} of {len(rows)} the same{rounding}."
+
+
+def _cells(row: Row) -> tuple[str, str, str, str]:
+    if row.ratio is None:
+        return "–", "–", f"{row.verdict}: {row.reason}", "–"
+    r: Ratio = row.ratio
+    interval = f"{signed(r.low)} to {signed(r.high)}"
+    return f"{signed(r.value)} %", interval, row.verdict, f"{100 * r.least:.2g} %" if r.least < 10 else "–"
+
+
+def signed(ratio: float) -> str:
+    """A ratio as a change in percent, without the unit."""
+    percent = 100 * (ratio - 1)
+    if percent >= 1000:
+        return "> +1000"
+    digits = 0 if abs(percent) >= 100 else 1
+    text = f"{percent:+.{digits}f}".replace("-", "−")
+    return text if text.strip("+−0.") else "0.0"
+
+
+def _number(n: int, noun: str) -> str:
+    return f"{n} {noun}" + ("" if n == 1 else "s")
+
+
+def _bar(verdict: str, reason: str | None) -> str:
+    return verdict + (f": {reason}" if reason else "").replace("|", "\\|")
+
+
+def _key(m: Measurement) -> dict[str, Any]:
+    return {field: getattr(m, field) for field in KEY}

@@ -1,0 +1,164 @@
+"""What the commands share: types of options, the options that choose cases, what goes wrong before work starts."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from suite import cases, images, registry, results
+from suite.asv import project
+from suite.cases import PROFILES, Case
+from suite.gate import gate, repository
+
+#: What goes wrong before work starts: a line, and exit status 2.
+_USAGE = (
+    registry.RegistrationError, cases.CaseError, images.ImageError, results.RunError, project.ProjectError,
+    repository.RepositoryError, gate.NothingToMeasure,
+)  # fmt: skip
+
+
+class Seconds(click.ParamType):
+    """More than none, and not years."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: D102
+        try:
+            seconds = float(value)
+        except ValueError:
+            self.fail(f"'{value}' is not a number of seconds")
+        if not 0 < seconds <= 1e7:
+            self.fail(f"{value} seconds: more than 0, and at most 10,000,000")
+        return seconds
+
+
+def errors(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn what is wrong with the input into one line and exit status 2."""
+
+    @functools.wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except _USAGE as error:
+            raise click.UsageError(str(error)) from None
+
+    return guarded
+
+
+class Size(click.ParamType):
+    """Height and width."""
+
+    name = "HxW"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:  # noqa: D102
+        found = re.fullmatch(r"(\d+)[x×](\d+)", str(value))
+        if not found:
+            self.fail(f"'{value}' is not a size: write height and width, as in 224x224")
+        return int(found[1]), int(found[2])
+
+
+class Batch(click.ParamType):
+    """A number of images; ``none`` for one without a batch axis."""
+
+    name = "N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:  # noqa: D102
+        if value == "none":
+            return value  # click takes None for an option that was not given
+        try:
+            return int(value)
+        except ValueError:
+            self.fail(f"'{value}' is not a number of images, nor none")
+
+
+class Word(click.ParamType):
+    """One of a few words; another is told which is nearest."""
+
+    def __init__(self, name: str, allowed: Sequence[str]) -> None:
+        self.name, self.allowed = name, allowed
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: D102
+        try:
+            registry.check_name(self.name, value, self.allowed)
+        except registry.RegistrationError as error:
+            self.fail(str(error))
+        return value
+
+
+SELECTION = [
+    click.option("--profile", type=Word("profile", list(PROFILES)), default="quick", show_default=True,
+                 help="Which cases: quick, standard or full."),
+    click.option("--recipe", "recipe", multiple=True, metavar="GLOB", help="Only these recipes."),
+    click.option("--variant", "variant", multiple=True, metavar="GLOB", help="Only these variants."),
+    click.option("--device", "device", multiple=True, metavar="GLOB", help="Only these devices: cpu, gpu."),
+    click.option("--batch", "batch", multiple=True, type=Batch(), metavar="N",
+                 help="Images in a batch; none: one image without a batch axis."),
+    click.option("--size", "size", multiple=True, type=Size(), metavar="HxW", help="Height and width."),
+    click.option("--dtype", "dtype", multiple=True, type=Word("dtype", registry.DTYPES), metavar="NAME",
+                 help="Input dtype: uint8, float16, float32, float64."),
+    click.option("--layout", "layout", multiple=True, type=Word("layout", cases.LAYOUTS), metavar="NAME",
+                 help="channels_last or channels_first."),
+    click.option("--with", "with_files", multiple=True, metavar="FILE",
+                 help="A Python file with variants and recipes of your own."),
+]  # fmt: skip
+
+
+def selection(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that choose cases."""
+    for option in reversed(SELECTION):
+        function = option(function)
+    return function
+
+
+def choose(options: dict[str, Any]) -> list[Case]:
+    """The cases that the options select."""
+    return cases.select(
+        options["profile"],
+        recipes=options["recipe"],
+        variants=options["variant"],
+        devices=options["device"],
+        batches=[None if batch == "none" else batch for batch in options["batch"]],
+        sizes=options["size"],
+        dtypes=options["dtype"],
+        layouts=options["layout"],
+        files=options["with_files"],
+    )
+
+
+def try_write(name: str | None) -> None:
+    """Raise RunError if the JSON document could not be written; only a file that is to be is made."""
+    if name in (None, "-"):
+        return
+    path = Path(str(name))
+    try:
+        if not path.exists() or path.is_file():
+            with open(path, "a"):
+                pass
+        elif path.is_dir() or not os.access(path, os.W_OK):
+            raise IsADirectoryError(0, "it is a folder" if path.is_dir() else "permission denied")
+    except OSError as error:
+        raise results.RunError(f"{path} cannot be written to: {error.strerror}") from None
+
+
+def write_json(name: str, document: dict[str, Any]) -> None:
+    """Write a document to a file, or to standard output for ``-``."""
+    write_text(name, json.dumps(document, allow_nan=False) + "\n")
+
+
+def write_text(name: str, text: str) -> None:
+    """Write to a file, or to standard output for ``-``."""
+    if name == "-":
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    else:
+        # Into what is there: a link, a pipe or a device stays one.
+        with open(name, "w") as file:
+            file.write(text)

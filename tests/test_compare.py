@@ -1,0 +1,208 @@
+"""Two sides compared: what is exact, what is refused, what the command says and exits with."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Command
+from test_asv_results import write
+from test_results import M
+
+from suite import results
+from suite.comparison.compare import Comparison, Side, compare, exact
+from suite.measurement import Measurement
+
+HERE = {"engine": 2, "cpu": "a CPU", "cpus": 2, "threads": 2, "variables": {}, "image_sha256": "a", "gpus": []}
+
+OK = replace(
+    M, input_changed=False, result_shares="out", result_dtype="float32", result_contiguous=True, max_abs_error=1e-7,
+    allocations=1, allocated_bytes=4096, peak_bytes=4096, retained_bytes=0,
+)  # fmt: skip
+
+
+def blocks(seconds: float, number: int, spread: float = 0.01, seed: int = 0) -> list[list[float]]:
+    random = np.random.default_rng([seed, number])
+    return (seconds * np.exp(random.normal(0, spread, (number, 4)))).tolist()
+
+
+def timed(variant: str, samples: list[list[float]], **changes: Any) -> Measurement:
+    return replace(OK, variant=variant, samples=samples, seconds=float(np.median(samples)), **changes)
+
+
+def verdicts(base: Measurement, head: Measurement) -> dict[str, str]:
+    return {row.metric: row.verdict for row in exact(base, head)}
+
+
+def test_what_is_exact_is_worse_better_or_the_same() -> None:
+    assert set(verdicts(OK, OK).values()) == {"same"}
+    head = replace(
+        OK, input_changed=True, result_shares="input", result_contiguous=False, allocated_bytes=8192, peak_bytes=2048,
+        max_abs_error=2e-7,
+    )  # fmt: skip
+    found = verdicts(OK, head)
+    assert {name for name, verdict in found.items() if verdict == "worse"} == {
+        "input_changed", "result_contiguous", "allocated_bytes",
+    }  # fmt: skip
+    assert found["peak_bytes"] == "better"
+    # To share the input's memory is no better than to share the buffer's; an error that is right is neither.
+    assert found["result_shares"] == found["max_abs_error"] == "changed"
+    assert verdicts(head, OK)["input_changed"] == "better"
+
+
+def test_counts_that_vary_are_worse_only_beyond_what_was_seen() -> None:
+    def varies(low: int, high: int) -> Measurement:
+        return replace(OK, allocations=low, ranges={"allocations": [low, high]})
+
+    assert verdicts(varies(2, 4), varies(2, 4))["allocations"] == "same"
+    assert verdicts(varies(2, 4), varies(4, 6))["allocations"] == "unsure"
+    assert verdicts(varies(2, 4), varies(5, 6))["allocations"] == "worse"
+    assert verdicts(varies(2, 4), varies(1, 1))["allocations"] == "better"
+
+
+@pytest.mark.parametrize("status", ["wrong", "failed", "crashed", "timeout"])
+def test_what_no_longer_works_is_worse(status: str) -> None:
+    bad = replace(OK, status=status, reason="off by one", samples=None, seconds=None)
+    assert [(row.metric, row.verdict, row.reason) for row in exact(OK, bad)] == [("status", "worse", "off by one")]
+    assert verdicts(bad, OK) == {"status": "better"}
+    assert verdicts(bad, bad) == {"status": "same"}
+    assert verdicts(OK, replace(bad, known="an issue")) == {"status": "changed"}
+
+
+def test_what_was_not_measured_on_one_side_cannot_be_told() -> None:
+    skipped = replace(OK, status="skipped", reason="no CUDA device", samples=None, seconds=None)
+    (row,) = exact(OK, skipped)
+    assert (row.verdict, row.reason) == ("unsure", "skipped: no CUDA device")
+
+
+def sides(factor: float, number: int = 12, session: str | None = "one", machine: float = 1.0) -> tuple[Side, Side]:
+    """Twelve cases, of which head's fourth takes `factor` times as long; all do on a machine that is slower then."""
+    base = [timed(f"v{i}", blocks(0.001, number, seed=i)) for i in range(12)]
+    times = [0.001 * machine * (factor if i == 3 else 1.0) for i in range(12)]
+    head = [timed(f"v{i}", blocks(time, number, seed=100 + i)) for i, time in enumerate(times)]
+    environment = HERE | ({"session": session} if session else {})
+    return Side(environment, base), Side(environment, head)
+
+
+def times(comparison: Comparison) -> dict[str, str]:
+    return {row.case.variant: row.verdict for row in comparison.rows if row.metric == "seconds"}
+
+
+def test_sides_that_were_measured_in_turn_show_a_small_change() -> None:
+    found = compare(*sides(1.1))
+    assert found.paired
+    assert times(found)["v3"] == "slower"
+    assert set(times(found).values()) == {"slower", "same"}
+    assert found.verdict == "worse"
+    assert compare(*sides(1.0)).verdict == "no worse"
+    assert times(compare(*sides(0.9)))["v3"] == "faster"
+
+
+def test_runs_of_different_times_do_not() -> None:
+    found = compare(*sides(1.1, session=None, machine=1.15))
+    assert not found.paired
+    assert set(times(found).values()) == {"unsure"}
+    assert times(compare(*sides(3.0, session=None, machine=1.15)))["v3"] == "slower"
+    assert set(times(compare(*sides(1.0, session=None, machine=0.7))).values()) == {"unsure"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"cpu": "another"}, "CPU: a CPU in base, another in head"),
+        ({"engine": 1}, "engine: 2 in base, 1 in head"),
+        ({"variables": {"OMP_NUM_THREADS": "1"}}, "environment variables: none in base, OMP_NUM_THREADS=1 in head"),
+        ({"gpus": [{"name": "NVIDIA H200"}]}, "GPU: none in base, NVIDIA H200 in head"),
+        ({"image_sha256": "b" * 64}, "pixels: a in base, bbbbbbbbbbbb… in head"),
+    ],
+)
+def test_other_machines_and_settings_are_refused_for_time_only(changes: dict[str, Any], reason: str) -> None:
+    base, head = sides(3.0)
+    worse = [replace(m, allocated_bytes=8192) for m in head.measurements]
+    found = compare(base, Side(dict(head.environment) | changes, worse))
+    assert found.refused == reason
+    assert not times(found)
+    assert sum(row.is_worse for row in found.rows) == 12
+
+
+def test_cases_that_only_one_side_has_are_named() -> None:
+    base, head = sides(1.0)
+    found = compare(Side(HERE, base.measurements[:6]), Side(HERE, head.measurements[3:]))
+    assert [m.variant for m in found.only_base] == ["v0", "v1", "v2"]
+    assert [m.variant for m in found.only_head] == [f"v{i}" for i in range(6, 12)]
+
+
+def keep(folder: Path, side: Side) -> Path:
+    with results.Run(folder, resume=False) as run:
+        run.begin(side.environment, {}, len(side.measurements))
+        for m in side.measurements:
+            run.add(m)
+        run.finish({}, finished=True)
+    return folder
+
+
+def test_the_command_exits_by_its_verdict(command: Command, tmp_path: Path) -> None:
+    base, slower = (keep(tmp_path / name, side) for name, side in zip("ab", sides(1.3), strict=True))
+    same = keep(tmp_path / "same", sides(1.0)[1])
+    unsure = keep(tmp_path / "few", sides(1.0, number=3)[1])
+    few = keep(tmp_path / "base of few", sides(1.0, number=3)[0])
+    done = command("compare", base, slower, "--json", "it.json", "--markdown", "it.md")
+    assert done.returncode == 1, done.stderr
+    assert "worse: time of 12 cases: 1 slower, 11 the same within 3 %" in done.stdout
+    told = json.loads((tmp_path / "it.json").read_text())
+    assert (told["verdict"], told["exit_status"], told["paired"]) == ("worse", 1, True)
+    (row,) = [row for row in told["rows"] if row["verdict"] == "slower"]
+    assert row["variant"] == "v3"
+    assert row["ratio"]["sure_low"] <= row["ratio"]["low"] <= row["ratio"]["value"] <= row["ratio"]["high"]
+    text = (tmp_path / "it.md").read_text()
+    assert "| tf v3 8×224×224×3 float32 cpu |" in text
+    assert "**slower**" in text
+    assert command("compare", base, same, "--strict").returncode == 0
+    assert command("compare", few, unsure).returncode == 0
+    assert command("compare", few, unsure, "--strict").returncode == 3
+    assert command("compare", slower, base).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("compare", "nowhere", "nothing"), "no run nowhere"),
+        (("compare", "a", "a", "--tolerance", "0"), "0 percent: more than 0, and at most 100"),
+        (("compare", "a", "a", "--tolerance", "much"), "'much' is not a number of percent"),
+        (("compare", "a", "a", "--json", "-", "--markdown", "-"), "cannot both go to standard output"),
+        (("compare", "a", "a", "--json", "no/such/folder"), "cannot be written to"),
+        (("compare", "a", "b"), "base and head have no case in common"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_line(
+    words: tuple[str, ...], message: str, command: Command, tmp_path: Path
+) -> None:
+    side = sides(1.0)[0]
+    keep(tmp_path / "a", side)
+    keep(tmp_path / "b", Side(side.environment, [replace(m, batch=99) for m in side.measurements]))
+    done = command(*words)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert message in done.stderr
+
+
+def test_commits_of_asvs_results(command: Command, tmp_path: Path) -> None:
+    """Of the same machine and environment; what is exact is told, and time as of different times."""
+    folder = tmp_path / "results"
+    steady = [0.01 * (1 + 0.001 * i) for i in range(7)]
+    write(folder, {"seconds": [steady, steady], "allocated_bytes": [4096, 0]}, commit="a" * 40)
+    write(folder, {"seconds": [steady, steady], "allocated_bytes": [8192, 0]}, commit="b" * 40)
+    write(folder, {"seconds": [steady, steady], "allocated_bytes": [4096, 0]}, commit="c" * 40)
+    done = command("compare", f"{folder}@aaaa", f"{folder}@bbbb")
+    assert done.returncode == 1, done.stderr
+    assert "tf numpy-new 32×224×224×3 float32 cpu: allocated_bytes 4.00 KiB (4,096 B) → 8.00 KiB" in done.stdout
+    assert command("compare", f"{folder}@aaaa", f"{folder}@cccc").returncode == 0
+    done = command("compare", f"{folder}@aaaa", f"{folder}@dddd")
+    assert (done.returncode, done.stderr) == (2, f"Error: {folder} has no result of commit dddd\n")
+    done = command("compare", folder, f"{folder}@aaaa")
+    assert done.returncode == 2
+    assert "holds several results of asv's: name a commit" in done.stderr

@@ -1,0 +1,258 @@
+"""`copycost gate` on a repository with hidden changes: every exit status, and what it is decided from."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from peers import tools
+from suite.gate import repository as repositories
+
+SOURCE = (tools.SUBJECT / "imaging.py").read_text()
+
+#: Every function, one small batch: what is exact takes four seconds.
+SMALL = ("--batch", "1", "--size", "64x48", "--dtype", "float32")
+
+Gate = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """The subject of the trials with one commit."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    for name in ("imaging.py", "copycost_variants.py"):
+        (folder / name).write_text((tools.SUBJECT / name).read_text())
+    tools.git(folder, "init", "-q", "-b", "main")
+    tools.commit(folder, "base")
+    return folder
+
+
+def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    given = ("--with", "copycost_variants.py") if "--with" not in words else ()
+    return subprocess.run(
+        [sys.executable, "-m", "suite", "gate", "--base", "main", *given, *SMALL, *words],
+        cwd=folder, env=os.environ | {"COLUMNS": "120"}, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+
+
+def change(folder: Path, old: str, new: str) -> None:
+    path = folder / "imaging.py"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        ("copy", "peers.center center 1×64×48×3 float32 cpu: allocations"),
+        ("mutation", "peers.center center 1×64×48×3 float32 cpu: input_changed no → yes"),
+        ("value", "peers.center center 1×64×48×3 float32 cpu: status ok → wrong"),
+    ],
+)
+def test_what_is_exact_is_found_without_a_clock(fault: str, says: str, repository: Path) -> None:
+    change(repository, "] = {}", f"] = {{'center': '{fault}'}}")
+    done = run(repository)
+    assert done.returncode == 1, done.stderr
+    assert says in done.stdout
+    assert "not timed, as what is exact is worse" in done.stdout
+    worse = [line for line in done.stdout.splitlines() if line.startswith("worse ")]
+    assert worse
+    assert all("peers.center center" in line for line in worse)
+
+
+def test_nothing_that_matters_changed(repository: Path) -> None:
+    """Head is what is checked out, changes that are not committed included; both runs are kept, and no work tree is."""
+    change(repository, "are here: 0", "are here: 1")
+    done = run(repository, "--exact", "--out", "kept", "--json", "it.json")
+    assert done.returncode == 0, done.stderr
+    assert "Exact figures of 4 cases" in done.stdout
+    assert "head" in done.stdout
+    assert "and uncommitted changes" in done.stdout
+    told = json.loads((repository / "it.json").read_text())
+    assert (told["verdict"], told["stopped_by"], told["head"]["changed"]) == ("no worse", "untimed", True)
+    assert {row["verdict"] for row in told["rows"]} == {"same"}
+    assert len(tools.git(repository, "worktree", "list").splitlines()) == 1
+    assert tools.git(repository, "stash", "list") == ""
+    assert "are here: 1" in (repository / "imaging.py").read_text()
+    again = subprocess.run(
+        [sys.executable, "-m", "suite", "compare", "kept/base", "kept/head"],
+        cwd=repository, capture_output=True, text=True,
+    )  # fmt: skip
+    assert again.returncode == 0, again.stderr
+
+
+def test_a_slower_function_is_found_and_named(repository: Path) -> None:
+    """Three times as long is more than any machine's noise; the others are not called slower."""
+    change(repository, '"normalize": 1.0', '"normalize": 3.0')
+    tools.git(repository, "checkout", "-q", "-b", "feature")
+    tools.commit(repository, "slower")
+    done = run(repository, "--budget", "20", "--json", "it.json", "--tolerance", "30")
+    assert done.returncode == 1, done.stderr
+    told = json.loads((repository / "it.json").read_text())
+    times = {row["variant"]: row for row in told["rows"] if row["metric"] == "seconds"}
+    assert [name for name, row in times.items() if row["verdict"] == "slower"] == ["normalize"]
+    ratio = times["normalize"]["ratio"]
+    assert ratio["sure_low"] <= 3 <= ratio["sure_high"] or 2.5 < ratio["value"] < 3.5
+    assert told["seconds"] < 60
+    assert told["paired"]
+
+
+def test_what_cannot_be_told_is_3_where_that_is_asked_for(repository: Path) -> None:
+    """Within a budget of nothing no time is taken, and a tolerance of next to nothing is reached by nobody."""
+    change(repository, "are here: 0", "are here: 1")
+    done = run(repository, "--strict", "--budget", "12", "--tolerance", "0.001", "--variant", "rescale")
+    assert done.returncode in (1, 3)  # which a change of 0.001 % in either direction would be
+    assert "stopped by the budget" in done.stdout
+
+
+def test_a_commit_that_is_the_same_is_not_measured(repository: Path) -> None:
+    done = run(repository)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "no worse: what is checked out is main, file by file\n"
+
+
+def test_new_and_removed_variants_are_named_and_no_regression(repository: Path) -> None:
+    path = repository / "copycost_variants.py"
+    path.write_text(path.read_text().replace("def center(", "def centre("))
+    done = run(repository, "--exact")
+    assert done.returncode == 0, done.stderr
+    assert "Only in base: 1 case of center." in done.stdout
+    assert "Only in head: 1 case of centre." in done.stdout
+
+
+def test_a_file_that_base_lacks_measures_both(repository: Path, tmp_path: Path) -> None:
+    """One outside the repository, and one inside that git does not know."""
+    text = (repository / "copycost_variants.py").read_text()
+    change(repository, "] = {}", "] = {'rescale': 'mutation'}")
+    for path in (tmp_path / "elsewhere.py", repository / "untracked.py"):
+        path.write_text(text)
+        done = run(repository, "--exact", "--with", str(path), "--variant", "rescale")
+        assert done.returncode == 1, done.stderr
+        assert "input_changed no → yes" in done.stdout
+
+
+def test_benchmarks_that_define_variants_are_found(repository: Path) -> None:
+    (repository / "benchmarks").mkdir()
+    (repository / "copycost_variants.py").rename(repository / "benchmarks" / "variants.py")
+    (repository / "benchmarks" / "other.py").write_text("raise SystemExit('is not of copycost')\n")
+    tools.commit(repository, "benchmarks")
+    change(repository, "] = {}", "] = {'rescale': 'mutation'}")
+    done = subprocess.run(
+        [sys.executable, "-m", "suite", "gate", "--base", "main", "--exact", *SMALL],
+        cwd=repository, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--base", "nowhere"), "no commit 'nowhere'"),
+        (("--with", "nothing.py"), "no file nothing.py"),
+        (("--with", "imaging"), "imaging is not a .py file"),
+        (("--with", "imaging.py"), "no variant is defined in imaging.py"),
+        (("--variant", "rescael"), "unknown variant 'rescael'; did you mean rescale"),
+        (("--tolerance", "-1"), "-1 percent: more than 0"),
+        (("--budget", "soon"), "'soon' is not a number of seconds"),
+    ],
+)
+def test_what_cannot_be_measured_is_one_line(words: tuple[str, ...], message: str, repository: Path) -> None:
+    change(repository, "are here: 0", "are here: 1")
+    done = run(repository, *words)
+    assert done.returncode == 2, done.stdout
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_outside_a_repository(tmp_path: Path) -> None:
+    (tmp_path / "v.py").write_text("")
+    done = run(tmp_path, "--with", "v.py")
+    assert done.returncode == 2
+    assert "is not in a git repository" in done.stderr
+
+
+def test_a_head_that_does_not_import_is_one_line(repository: Path) -> None:
+    path = repository / "copycost_variants.py"
+    path.write_text(path.read_text() + "\nimport nothing_of_that_name\n")
+    done = run(repository)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "Error: head: copycost_variants.py does not import: ModuleNotFoundError: No module named "
+        "'nothing_of_that_name' (line 50)\n"
+    )
+
+
+def test_a_package_that_is_installed_in_place_is_not_mistaken_for_a_commit(repository: Path) -> None:
+    """As an editable install does that finds modules before the path is searched."""
+    path = repository / "copycost_variants.py"
+    hook = (
+        "import importlib.util, sys\n"
+        f"spec = importlib.util.spec_from_file_location('imaging', {str(repository / 'imaging.py')!r})\n"
+        "sys.modules['imaging'] = importlib.util.module_from_spec(spec)\n"
+        "spec.loader.exec_module(sys.modules['imaging'])\n"
+    )
+    path.write_text(hook + path.read_text())
+    done = run(repository)
+    assert done.returncode == 2
+    assert f"imaging was imported from {repository}, and not from the commit" in done.stderr
+
+
+def test_ctrl_c_tells_what_there_is(repository: Path) -> None:
+    change(repository, "are here: 0", "are here: 1")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "suite", "gate", "--base", "main", "--with", "copycost_variants.py", *SMALL,
+         "--budget", "100", "--tolerance", "0.001", "--out", "kept"],
+        cwd=repository, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        # As long as exact figures take, and a while of timing.
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(14)
+        process.send_signal(signal.SIGINT)
+        out, error = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130, error
+    assert "stopped by you" in out
+    assert (repository / "kept" / "head" / "measurements.jsonl").exists()
+    assert len(tools.git(repository, "worktree", "list").splitlines()) == 1
+
+
+def test_what_says_that_an_environment_is_needed(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    for folder in (one, other):
+        folder.mkdir()
+        (folder / "pyproject.toml").write_text('[project]\nname = "it"\nversion = "1"\ndependencies = ["numpy"]\n')
+    needs = repositories._dependencies
+    assert needs(one) == needs(other)
+    (other / "pyproject.toml").write_text('[project]\nname = "it"\nversion = "2"\ndependencies = ["numpy>=2"]\n')
+    assert needs(one) != needs(other)
+    (one / "requirements.txt").write_text("numpy\n")
+    assert needs(one)["requirements.txt"] == "numpy\n"
+    (one / "setup.cfg").write_text("[options]\ninstall_requires =\n  numpy<2\n")
+    assert needs(one)["setup.cfg"] == "\nnumpy<2"
+
+
+def test_a_project_that_is_built_is_imported_as_built(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version that the build makes stands for all that is not in the tree."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(repository.parent / "cache"))
+    (repository / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
+        '[project]\nname = "imaging"\ndynamic = ["version"]\n'
+        '[tool.setuptools]\npy-modules = ["imaging"]\n[tool.setuptools.dynamic]\nversion = {file = "VERSION"}\n'
+    )
+    (repository / "VERSION").write_text("1.0\n")
+    tools.commit(repository, "built")
+    change(repository, "] = {}", "] = {'rescale': 'mutation'}")
+    done = run(repository, "--exact", "--variant", "rescale")
+    assert done.returncode == 1, done.stderr
+    assert "input_changed no → yes" in done.stdout
+    assert len(list((repository.parent / "cache" / "copycost" / "builds").iterdir())) == 2
