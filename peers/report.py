@@ -151,7 +151,7 @@ def draw(trials: Mapping[str, list[Row]], path: Path) -> None:
     """The chart: one panel for each change of time, one line for each tool, a dot at the tool's own threshold."""
     matplotlib.use("Agg")
     figure, panels = pyplot.subplots(1, 3, figsize=(11, 4.2), sharey=True, layout="constrained")
-    colours = dict(zip(CURVES, pyplot.get_cmap("tab10").colors, strict=False))
+    colours = {name: f"C{number}" for number, name in enumerate(CURVES)}
     for panel, change in zip(panels, TIMED, strict=True):
         for name, (tool, score) in CURVES.items():
             points = curve(trials.get(tool, ()), score, change)

@@ -159,7 +159,8 @@ def test_the_command_exits_by_its_verdict(command: Command, tmp_path: Path) -> N
     assert row["variant"] == "v3"
     assert row["ratio"]["sure_low"] <= row["ratio"]["low"] <= row["ratio"]["value"] <= row["ratio"]["high"]
     text = (tmp_path / "it.md").read_text()
-    assert "| tf v3 8×224×224×3 float32 cpu |" in text
+    assert "batch 8 224×224×3 float32 cpu:\n\n| case | base" in text
+    assert "\n| v3 | " in text
     assert "**slower**" in text
     assert command("compare", base, same, "--strict").returncode == 0
     assert command("compare", few, unsure).returncode == 0

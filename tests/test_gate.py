@@ -94,7 +94,7 @@ def test_a_slower_function_is_found_and_named(repository: Path) -> None:
     change(repository, '"normalize": 1.0', '"normalize": 3.0')
     tools.git(repository, "checkout", "-q", "-b", "feature")
     tools.commit(repository, "slower")
-    done = run(repository, "--budget", "20", "--json", "it.json", "--tolerance", "30")
+    done = run(repository, "--budget", "20", "--json", "it.json", "--tolerance", "30", "--out", "kept")
     assert done.returncode == 1, done.stderr
     told = json.loads((repository / "it.json").read_text())
     times = {row["variant"]: row for row in told["rows"] if row["metric"] == "seconds"}
@@ -103,6 +103,13 @@ def test_a_slower_function_is_found_and_named(repository: Path) -> None:
     assert ratio["sure_low"] <= 3 <= ratio["sure_high"] or 2.5 < ratio["value"] < 3.5
     assert told["seconds"] < 60
     assert told["paired"]
+    # The first calls of a sample are the slow ones, so both sides make as many.
+    calls = []
+    for side in ("base", "head"):
+        rows = map(json.loads, (repository / "kept" / side / "measurements.jsonl").read_text().splitlines())
+        (m,) = (row for row in rows if row["variant"] == "normalize")
+        calls.append(m["calls"] / sum(map(len, m["samples"])))
+    assert calls[0] == calls[1] > 1
 
 
 def test_what_cannot_be_told_is_3_where_that_is_asked_for(repository: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -126,6 +127,73 @@ def test_a_block_is_one_value_and_the_median_is_between_its_samples() -> None:
 def test_a_budget_cuts_blocks_and_never_below_three() -> None:
     found = list(measure(variants=("numpy-[!t]*",), blocks=50, budget=0.01))
     assert {(m.blocks, m.stopped_by) for m in found} == {(3, "budget")}
+
+
+def test_what_uses_one_thread_stays_on_one_cpu_with_its_group(tmp_path: Path) -> None:
+    """And what uses several does not; the audit, which tells them apart, is on all."""
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("this machine has one CPU")
+    path = tmp_path / "where.py"
+    path.write_text(f"""
+import os
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np
+from suite import variant
+
+def noted(name, x):
+    with open({str(tmp_path)!r} + "/" + name, "a") as file:
+        file.write(f"{{os.getpid()}} {{' '.join(map(str, sorted(os.sched_getaffinity(0))))}}\\n")
+    return x / np.float32(127.5) - np.float32(1)
+
+@variant(recipe="tf", runtime="numpy", writes="new")
+def one(example):
+    return lambda x: noted("one", x)
+
+@variant(recipe="tf", runtime="numpy", writes="new")
+def also_one(example):
+    return lambda x: noted("also_one", x)
+
+@variant(recipe="tf", runtime="numpy", writes="new")
+def several(example):
+    pool = ThreadPoolExecutor(2)
+    return lambda x: pool.submit(noted, "several", x).result()
+""")
+    found = list(measure(variants=("one", "also-one", "several"), files=(path,), blocks=3, budget=60))
+    assert {m.status for m in found} == {"ok"}
+    everywhere = tuple(sorted(os.sched_getaffinity(0)))
+
+    def places(name: str) -> list[tuple[int, ...]]:
+        """Where each process was, the one of the audit first."""
+        lines = [list(map(int, line.split())) for line in (tmp_path / name).read_text().splitlines()]
+        return list({process: tuple(cpus) for process, *cpus in lines}.values())
+
+    one, also = places("one"), places("also_one")
+    assert one[0] == also[0] == everywhere
+    assert [len(cpus) for cpus in one[1:]] == [1, 1, 1]
+    assert one[1:] == also[1:]
+    assert set(places("several")) == {everywhere}
+
+
+def test_the_budget_goes_to_the_wider_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    from suite.engine.session import Progress
+
+    with Session(Plan(1, 9, 60, 60, "none"), images.read()) as session:
+        narrow, wide, wider, done = (Progress(case(), 60, 60) for _ in range(4))
+        states = [narrow, wide, wider, done]
+        assert session._due(states) == states
+        narrow.blocks = [[1.0], [1.02], [0.98]]
+        wide.blocks = [[1.0], [1.1], [0.9]]
+        wider.blocks = [[1.0], [1.3], [0.7]]
+        done.blocks = [[1.0], [1.0001], [0.9999]]
+        assert session._due([*states[:3], Progress(case(), 60, 60)])[0].blocks == []  # first those that have few
+        assert session._due(states) == [wide, wider]
+        assert done.ended == "clear"
+        wider.blocks *= 3
+        assert session._due(states) == [wide]
+        assert wider.ended == "blocks"
+    with Session(Plan(1, 4, math.inf, 60, "none"), images.read()) as session:
+        narrow.ended = done.ended = None
+        assert session._due([narrow, done, wide]) == [narrow, done, wide]
 
 
 def case(variant: str = "numpy-out", **changes: object) -> Case:

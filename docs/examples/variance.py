@@ -18,7 +18,7 @@ import sys
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
-from statistics import fmean, median, stdev, variance
+from statistics import fmean, median, quantiles, stdev, variance
 
 SHAPES = {"small": (1, 64, 64, 3), "large": (32, 224, 224, 3)}  # 48 KiB, in a core's cache; 18 MiB, in none
 SAMPLE = 0.002  # seconds
@@ -130,36 +130,45 @@ class Crowd:
             one.join()
 
 
-def components(taken, processes: int, forks: int, buffers: int) -> dict[str, float]:
-    """Standard deviations, as fractions, of each source: nested analysis of variance by the method of moments."""
-    rounds = len(next(iter(taken.values())))
-    common = [fmean(values[r] for values in taken.values()) for r in range(rounds)]
-    centred = {cell: [v - c for v, c in zip(values, common, strict=True)] for cell, values in taken.items()}
-    call = fmean(variance(values) for values in centred.values())
-    means = {cell: fmean(values) for cell, values in centred.items()}
+def centre(taken):
+    """What all cells have in common in each round, and every cell without it."""
+    common = [median(values) for values in zip(*taken.values(), strict=True)]
+    return common, {cell: [v - c for v, c in zip(values, common, strict=True)] for cell, values in taken.items()}
 
-    def of(level):
-        groups = {}
-        for cell, mean in means.items():
-            groups.setdefault(cell[:level], []).append(mean)
-        return {key: fmean(values) for key, values in groups.items()}
+
+def medians(centred):
+    """The median of each cell, which a burst over a few samples does not move, and the variance of the noise in it:
+    what shows in the difference of its odd and its even rounds."""
+    noise = fmean((median(values[::2]) - median(values[1::2])) ** 2 for values in centred.values()) / 4
+    return {cell: median(values) for cell, values in centred.items()}, noise
+
+
+def components(taken, forks: int, buffers: int) -> dict[str, float]:
+    """Standard deviations, as fractions, of each source: a nested analysis of variance of medians."""
+    common, centred = centre(taken)
+    middle, noise = medians(centred)
 
     def within(level):
         """Variance among the means of a level, within the level above."""
-        groups = {}
-        for key, mean in of(level).items():
-            groups.setdefault(key[:-1], []).append(mean)
+        means, groups = {}, {}
+        for cell, value in middle.items():
+            means.setdefault(cell[:level], []).append(value)
+        for key, values in means.items():
+            groups.setdefault(key[:-1], []).append(fmean(values))
         return fmean(variance(values) for values in groups.values())
 
     buffer_ms, fork_ms, process_ms = within(3), within(2), within(1)
     found = {
-        "call to call": call,
-        "buffer to buffer": buffer_ms - call / rounds,
+        "buffer to buffer": buffer_ms - noise,
         "fork to fork": fork_ms - buffer_ms / buffers,
         "process to process": process_ms - fork_ms / forks,
-        "round to round, all alike": variance(common) - call / len(means),
     }
-    return {name: math.sqrt(max(0.0, value)) for name, value in found.items()}
+    found = {name: math.sqrt(max(0.0, value)) for name, value in found.items()}
+    quartiles = [quantiles(values, n=4) for values in centred.values()]
+    found["sample to sample, standard deviation"] = math.sqrt(fmean(variance(values) for values in centred.values()))
+    found["sample to sample, from the quartiles"] = fmean(q[2] - q[0] for q in quartiles) / 1.349
+    found["round to round, all alike"] = stdev(common)
+    return found
 
 
 def spin() -> None:
@@ -175,23 +184,22 @@ def stream() -> None:
         np.copyto(a, b)
 
 
-def beside(neighbours, crowd: Crowd, seconds: float) -> dict[str, float]:
-    """Level and spread of single samples, and of ratios of two samples one after the other, beside busy neighbours."""
+def beside(neighbours, crowd: Crowd, seconds: float, pinned: bool) -> dict[str, float]:
+    """Spread of samples, and of the median ratio of twelve pairs of samples, of one buffer each of two processes."""
     others = [multiprocessing.get_context("spawn").Process(target=other, daemon=True) for other in neighbours]
     for other in others:
         other.start()
     time.sleep(1.0 if others else 0.0)
-    taken = crowd.rounds(seconds)
+    taken = crowd.rounds(seconds, pinned)
     for other in others:
         other.kill()
         other.join()
     one, two = (taken[cell] for cell in crowd.cells[:2])
-    blocks = [slice(i, i + 4) for i in range(0, len(one) - 3, 4)]
+    pairs = [a - b for a, b in zip(one, two, strict=True)]
+    blocks = [pairs[i : i + 12] for i in range(0, len(pairs) - 11, 12)]
     return {
-        "seconds": math.exp(median(one)),
-        "spread of samples": stdev(one),
-        "spread of ratios": stdev(a - b for a, b in zip(one, two, strict=True)),
-        "spread of ratios of medians of 4": stdev(median(one[s]) - median(two[s]) for s in blocks),
+        "samples": stdev(one),
+        "median ratio of 12 pairs": stdev(map(median, blocks)),
     }
 
 
@@ -216,34 +224,37 @@ def main() -> None:
     if options.placement:  # in a process of which the caller says where things come to lie
         kind, size = options.placement.split(":")
         crowd = Crowd(kind, size, 8, 1, 1, json.loads(os.environ["PADDINGS"]))
-        taken = crowd.rounds(seconds / 4)
+        taken = crowd.rounds(seconds / 4, pinned=True)
         crowd.close()
-        means = [fmean(values) for values in taken.values()]
-        noise = fmean(variance(values) / len(values) for values in taken.values())
-        print(math.sqrt(max(0.0, variance(means) - noise)))
+        middle, noise = medians(centre(taken)[1])
+        print(math.sqrt(max(0.0, variance(middle.values()) - noise)))
         return
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    found: dict[str, dict[str, float]] = {}
     for kind in ("numpy", "tensorflow"):
         for size in SHAPES:
-            name = f"{kind}, {size}"
-            print(f"{name}: 5 processes, 3 forks of each, 3 buffers of each", flush=True)
+            part = found[f"{kind}, {size}"] = {}
+            print(f"{kind}, {size}", file=sys.stderr, flush=True)
             crowd = Crowd(kind, size, 5, 3, 3)
-            part = components(crowd.rounds(seconds), 5, 3, 3)
-            part["first sample after 0.5 s idle"] = idle(crowd, 10)
+            part |= components(crowd.rounds(seconds, pinned=True), 3, 3)
+            part["first sample after 0.5 s idle, longer by"] = idle(crowd, 20)
             crowd.close()
-            crowd = Crowd(kind, size, 1, 2, 1)
+            crowd = Crowd(kind, size, 2, 1, 1)
             for label, neighbours in (
-                ("alone", []), ("one spinning", [spin]), ("two spinning", [spin, spin]), ("one copying", [stream])
+                ("alone", []), ("beside one that spins", [spin]), ("beside two that spin", [spin, spin]),
+                ("beside one that copies", [stream]),
             ):  # fmt: skip
-                for what, value in beside(neighbours, crowd, seconds / 6).items():
-                    part[f"{label}: {what}"] = value
+                for where, pinned in (("any CPU", False), ("the same CPU", True)):
+                    if pinned and kind == "tensorflow":
+                        continue
+                    for what, value in beside(neighbours, crowd, seconds / 6, pinned).items():
+                        part[f"{label}, {where}: {what}"] = value
             crowd.close()
             if kind == "numpy":
                 still = ["setarch", "-R"]
                 for label, before, paddings in (
                     ("addresses random", [], [0] * 8),
                     ("addresses fixed", still, [0] * 8),
-                    ("addresses fixed, environment 0 to 3.5 KiB", still, [512 * i for i in range(8)]),
+                    ("addresses fixed, environment of 0 to 3.5 KiB", still, [512 * i for i in range(8)]),
                 ):
                     done = subprocess.run(
                         [*before, sys.executable, __file__, "--placement", f"{kind}:{size}"]
@@ -251,10 +262,12 @@ def main() -> None:
                         env=os.environ | {"PADDINGS": json.dumps(paddings)}, capture_output=True, text=True, check=True,
                     )  # fmt: skip
                     part[f"process to process, {label}"] = float(done.stdout)
-            found[name] = part
-            for what, value in part.items():
-                text = f"{value * 1e3:8.4g} ms" if what.endswith("seconds") else f"{100 * value:8.2f} %"
-                print(f"  {what:60} {text}", flush=True)
+    rows = list(dict.fromkeys(name for part in found.values() for name in part))
+    print(f"| | {' | '.join(found)} |")
+    print(f"| --- |{' ---: |' * len(found)}")
+    for name in rows:
+        cells = (f"{100 * part[name]:.1f} %" if name in part else "" for part in found.values())
+        print(f"| {name} | {' | '.join(cells)} |")
     if options.json:
         with open(options.json, "w") as file:
             json.dump(found, file, indent=1)

@@ -155,11 +155,13 @@ def joined(
     paired = all(one is not None and one == other for one, other in session)
     samples = [(one.samples or [], other.samples or []) for _, one, other in timed]
     differences = [ratio.paired(*both) for both in samples] if paired else ratio.unpaired(samples)
+    # Sides that are measured in turn are looked at again and again, and half of all false alarms is the looks'.
+    each = false_alarms / (2 if paired else 1) / max(1, len(timed))
     for (at, _, _), difference in zip(timed, differences, strict=True):
         if difference is None:
             rows[at] = replace(rows[at], reason="too few blocks")
         else:
-            found = difference.ratio(false_alarms / len(timed))
+            found = difference.ratio(each)
             rows[at] = replace(rows[at], ratio=found, verdict=found.verdict(tolerance))
     refused = next((reason for reason in refusals if reason), None)
     return Comparison(rows, only_base, only_head, refused, paired, false_alarms, tolerance)

@@ -34,16 +34,20 @@ def terminal(console: Console, comparison: Comparison) -> None:
     console.print(Text(_exact_summary(comparison), "dim"), soft_wrap=True)
     timed = _timed(comparison)
     if timed:
-        table = Table(box=box.SIMPLE_HEAD)
+        common, labels = _labels(timed)
+        table = Table(title=Text(common, "bold"), title_justify="left", box=box.SIMPLE_HEAD)
         table.add_column("case", overflow="fold")
         wide = console.width >= 100
-        for title in (*(("base", "head") if wide else ()), "change", "95 %", "verdict", "sees"):
+        columns = ["change", "95 %", "verdict", "sees"] if console.width >= 76 else ["change", "verdict"]
+        for title in (*(("base", "head") if wide else ()), *columns):
             table.add_column(title, justify="left" if title == "verdict" else "right", no_wrap=True)
         shown = [row for row in timed if row.verdict != "same"]
         same = [row for row in timed if row.verdict == "same"]
         for row in shown + same[: max(0, _MOST_SAME - len(shown))]:
             times = [format.seconds(row.base), format.seconds(row.head)] if wide else []
-            table.add_row(Text(name(row)), *times, *_cells(row), style=_COLOURS.get(row.verdict))
+            cells = dict(zip(("change", "95 %", "verdict", "sees"), _cells(row), strict=True))
+            shades = _COLOURS.get(row.verdict)
+            table.add_row(Text(labels[id(row)]), *times, *(cells[title] for title in columns), style=shades)
         console.print(table)
         hidden = len(shown) + len(same) - table.row_count
         if hidden:
@@ -68,11 +72,13 @@ def markdown(comparison: Comparison, title: str) -> str:
     timed = _timed(comparison)
     if timed:
         lines += ["| case | base | head | change | 95 % | | sees |", "| --- | ---: | ---: | ---: | ---: | --- | ---: |"]
+        common, labels = _labels(timed)
+        lines[-2:-2] = [f"{common}:", ""] if common else []
         for row in timed:
             verdict = f"**{row.verdict}**" if row.is_worse else row.verdict
             ratio, interval, _, sees = _cells(row)
             times = f"{format.seconds(row.base)} | {format.seconds(row.head)}"
-            lines.append(f"| {name(row)} | {times} | {ratio} | {interval} | {verdict} | {sees} |")
+            lines.append(f"| {labels[id(row)]} | {times} | {ratio} | {interval} | {verdict} | {sees} |")
         lines.append("")
     for note in (_exact_summary(comparison), *notes(comparison)):
         lines += [note, ""]
@@ -170,6 +176,42 @@ def name(row: Row) -> str:
     layout = "" if m.layout == "channels_last" else f" {m.layout}"
     where = f" [{row.label}]" if row.label else ""
     return f"{m.recipe} {m.variant} {shape} {m.dtype}{layout} {m.device}{where}"
+
+
+def _labels(rows: list[Row]) -> tuple[str, dict[int, str]]:
+    """What all cases have in common, and by the identity of each row what is left to tell it by."""
+    parts = {id(row): _parts(row) for row in rows}
+    first = next(iter(parts.values()))
+    if len({its[:2] for its in parts.values()}) == len({its[_VARIANT] for its in parts.values()}) > 1:
+        # Where the variant says which recipe it is, that need not be said again.
+        parts = {key: ("", *its[1:]) for key, its in parts.items()}
+        first = ("", *first[1:])
+    common = [
+        i for i, part in enumerate(first) if i != _VARIANT and all(its[i] == part for its in parts.values())
+    ]  # fmt: skip
+    labels = {
+        key: " ".join(part for i, part in enumerate(its) if part and i not in common) for key, its in parts.items()
+    }
+    return " ".join(first[i] for i in common if first[i]), labels
+
+
+#: Where the name of the variant stands among the parts of a case's name.
+_VARIANT = 1
+
+
+def _parts(row: Row) -> tuple[str, ...]:
+    m = row.case
+    size = "×".join(str(n) for n in (m.height, m.width, m.channels))
+    return (
+        m.recipe,
+        m.variant,
+        "one image" if m.batch is None else f"batch {m.batch}",
+        size,
+        m.dtype,
+        "" if m.layout == "channels_last" else m.layout,
+        m.device,
+        f"[{row.label}]" if row.label else "",
+    )
 
 
 def change(row: Row) -> str:

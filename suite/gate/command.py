@@ -8,7 +8,6 @@ import signal
 import sys
 import time
 import uuid
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from suite import cases, devices, environment, images, results
 from suite.comparison.command import check_outputs, conclude, verdict_options
-from suite.comparison.compare import FALSE_ALARMS, Side, compare
+from suite.comparison.compare import Side, compare
 from suite.engine.session import Plan
 from suite.gate import gate as measuring
 from suite.gate import repository
@@ -104,9 +103,7 @@ def gate(**options: Any) -> None:
         told = taken_in | {"commit": commit.commit, "changed": commit.changed}
         _keep(folder / commit.name, told, options, its)
         sides.append(Side(told, its))
-    # The other half of the false alarms is that of the looks in between.
-    comparison = compare(*sides, tolerance=options["tolerance"], false_alarms=FALSE_ALARMS / 2)
-    comparison = replace(measuring.with_unmatched(comparison, chosen), false_alarms=FALSE_ALARMS)
+    comparison = measuring.with_unmatched(compare(*sides, tolerance=options["tolerance"]), chosen)
     took = time.monotonic() - begun
     lines = [f"base {base.title}", f"head {head.title}{' and uncommitted changes' if head.changed else ''}"]
     lines.append(f"{took:.0f} s, {_WHY[measured.stopped_by]}; kept in {folder}")

@@ -1,0 +1,120 @@
+"""How long a tool takes to come how near to the truth.
+
+``python -m peers.error`` measures twelve cases of recipe tf by `asv run`, with its default launch method, and by
+`copycost run`, in turn, and between them, again and again, a reference: many blocks of copycost's, spread over the
+whole time. The error of a tool is the root mean square, over cases and repetitions, of the logarithm of its median over
+the reference's. Some twenty minutes; writes ``peers/results/error.json``.
+"""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+from rich.progress import Progress
+
+from peers.trials import RESULTS
+
+REPETITIONS = 6
+BLOCKS = (3, 5, 9)
+BATCHES = (1, 8, 32)
+FORMS = ("numpy-out", "tf-eager", "tf-graph", "tf-xla")
+
+#: Case → seconds.
+Medians = dict[str, float]
+
+
+def copycost(blocks: int) -> dict[str, list[float]]:
+    """Case → seconds of each block, of one run."""
+    choice = [word for form in FORMS for word in ("--variant", form)]
+    choice += [word for batch in BATCHES for word in ("--batch", str(batch))]
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(
+            [sys.executable, "-m", "suite", "run", "--recipe", "tf", "--dtype", "float32", "--device", "cpu", *choice,
+             "--blocks", str(blocks), "--out", f"{folder}/run", "--json", f"{folder}/run.json"],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        rows = json.loads(Path(folder, "run.json").read_text())["measurements"]
+    return {f"{row['variant']} {row['batch']}": [median(block) for block in row["samples"]] for row in rows}
+
+
+def asv(project: Path) -> Medians:
+    """Case → seconds, of `asv run` in this interpreter."""
+    subprocess.run(
+        [str(Path(sys.executable).parent / "asv"), "run", f"--environment=existing:{sys.executable}",
+         "--set-commit-hash", "HEAD"],
+        cwd=project, env=os.environ | {"HOME": str(project)}, check=True, capture_output=True,
+    )  # fmt: skip
+    (path,) = project.glob(".asv/results/*/*-existing*.json")
+    document = json.loads(path.read_text())
+    path.unlink()
+    (row,) = (dict(zip(document["result_columns"], values, strict=False)) for values in document["results"].values())
+    names = itertools.product(*(map(ast.literal_eval, values) for values in row["params"]))
+    return {" ".join(map(str, name)): value for name, value in zip(names, row["result"], strict=True)}
+
+
+def error(found: list[Medians], reference: Medians) -> float:
+    """The root mean square of logarithms of ratios."""
+    return math.sqrt(fmean(math.log(one[case] / reference[case]) ** 2 for one in found for case in reference))
+
+
+def main() -> None:
+    """Measure, and write what was found."""
+    taken: dict[str, list[tuple[float, Medians]]] = {}
+    blocks: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder, Progress() as progress:
+        project = Path(folder) / "project"
+        shutil.copytree(Path(__file__).with_name("frameworks"), project)
+        (project / "asv.conf.json").write_text(
+            json.dumps({"version": 1, "project": "forms", "repo": ".", "branches": ["main"], "env_dir": ".asv/env",
+                        "results_dir": ".asv/results", "show_commit_url": ""})
+        )  # fmt: skip
+        for words in (("init", "-q", "-b", "main"), ("add", "-A"), ("commit", "-q", "-m", "benchmarks")):
+            identity = ("-c", "user.name=trials", "-c", "user.email=trials@localhost")
+            subprocess.run(["git", "-C", str(project), *identity, *words], check=True)
+        asv_program = str(Path(sys.executable).parent / "asv")
+        home = os.environ | {"HOME": str(project)}
+        subprocess.run([asv_program, "machine", "--yes"], cwd=project, env=home, check=True, capture_output=True)
+        bar = progress.add_task("reference", total=REPETITIONS * (len(BLOCKS) + 1))
+        for _ in range(REPETITIONS):
+            for name in ("asv run", *(f"copycost run --blocks {number}" for number in BLOCKS)):
+                progress.update(bar, description="reference")
+                for case, its in copycost(4).items():
+                    blocks.setdefault(case, []).extend(its)
+                progress.update(bar, description=name)
+                start = time.monotonic()
+                if name == "asv run":
+                    found = asv(project)
+                else:
+                    found = {case: median(its) for case, its in copycost(int(name.split()[-1])).items()}
+                taken.setdefault(name, []).append((time.monotonic() - start, found))
+                progress.advance(bar)
+    reference = {case: median(its) for case, its in blocks.items()}
+    table: dict[str, dict[str, Any]] = {
+        name: {
+            "seconds": median(seconds for seconds, _ in runs),
+            "error": error([found for _, found in runs], reference),
+            "runs": [{"seconds": round(seconds, 2), "medians": found} for seconds, found in runs],
+        }
+        for name, runs in taken.items()
+    }
+    RESULTS.mkdir(exist_ok=True)
+    document = {"reference": {case: {"seconds": reference[case], "blocks": len(blocks[case])} for case in reference}}
+    (RESULTS / "error.json").write_text(json.dumps(document | {"tools": table}, indent=1) + "\n")
+    for name, row in table.items():
+        print(f"{name}: {row['seconds']:.1f} s, root mean square error {100 * row['error']:.1f} %")
+
+
+if __name__ == "__main__":
+    main()
