@@ -84,3 +84,33 @@ def test_cuda_is_what_the_driver_heads_its_table_with(smi: Path, line: str, vers
 def test_without_a_driver_there_is_no_cuda(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert devices.cuda() is None
+
+
+@pytest.mark.parametrize(
+    ("reasons", "slowed"),
+    [
+        ("0x0000000000000000", False),
+        ("0x0000000000000001", False),  # idle
+        ("0x0000000000000002", False),  # set by its owner
+        ("0x0000000000000004", True),  # power cap
+        ("0x0000000000000021", True),  # heat, and idle by now
+        ("[N/A]", False),
+    ],
+)
+def test_clocks_that_are_lowered(smi: Path, reasons: str, slowed: bool) -> None:
+    smi.write_text(f"#!/bin/sh\necho '0, GPU-aaa, {reasons}'\n")
+    assert devices.slowed() is slowed
+
+
+def test_a_newer_driver_has_another_name_for_them(smi: Path) -> None:
+    smi.write_text(
+        "#!/bin/sh\ncase $1 in *event*) echo '0, GPU-aaa, 0x40';; *) echo 'not a valid field to query'; exit 2;; esac\n"
+    )
+    assert devices.slowed()
+
+
+def test_the_clocks_are_those_of_the_visible_device(smi: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    smi.write_text("#!/bin/sh\nprintf '0, GPU-aaa, 0x40\\n1, GPU-bbb, 0x0\\n'\n")
+    assert devices.slowed()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert not devices.slowed()

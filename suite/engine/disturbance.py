@@ -9,8 +9,8 @@ import ctypes
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Marks of a sample: it waited for a CPU that others had, the hypervisor gave the CPU to another machine, the CPU was
-#: slowed down for its heat, the thread moved from one CPU to another.
+#: Marks of a sample: it waited for a CPU that others had, the hypervisor gave the CPU to another machine, the CPU (or
+#: the GPU, of a whole block) was slowed down for its heat or its power, the thread moved from one CPU to another.
 MARKS = ("waited", "stolen", "throttled", "moved")
 
 #: The part of a sample that may be spent waiting for a CPU: less is a timer's interrupt.

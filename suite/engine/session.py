@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from suite import images, registry
+from suite import devices, images, registry
 from suite.cases import CHANNELS, Case, as_row, child_bytes, misfit, shared_bytes, skip_reason, too_large
 from suite.engine import figures
 from suite.engine.block import Audit, BlockJob, CopyJob, Ready, ReferenceJob, Sample, Traced, free_memory
@@ -590,6 +590,10 @@ class Session:
                 if copies is not None:
                     with self.ledger.wall("copy speed"):
                         copies += self._copy_speed()
+            if running[0].case.device == "gpu" and devices.slowed():
+                # Its clocks are told of now and not of then: all that was sampled just before is marked.
+                for state in alive():
+                    state.marks[-1] = ["throttled"] * len(state.marks[-1])
             with self.ledger.wall():
                 self._each(attempt(check), alive(), len(running))
         finally:
