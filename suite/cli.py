@@ -12,7 +12,6 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ from suite.engine.sampling import ROUNDS
 from suite.engine.session import Plan, Session
 from suite.gate.command import gate
 from suite.measurement import Measurement
-from suite.options import Seconds, Word, choose, errors, selection, try_write, write_json
+from suite.options import Seconds, Word, choose, errors, new_folder, selection, try_write, write_json
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
@@ -150,9 +149,7 @@ def _folder(out: str | None, resume: bool) -> Path:
     if out is None:
         if resume:
             raise results.RunError("--resume needs --out: which run?")
-        name = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-        folders = (Path("reports") / f"{name}{suffix}" for suffix in ("", *(f"-{n}" for n in range(2, 1000))))
-        return next(folder for folder in folders if not folder.exists())
+        return new_folder()
     return Path(out)
 
 

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import click
 
 from suite import cases, images, registry, results
 from suite.asv import project
-from suite.cases import PROFILES, Case
+from suite.cases import PROFILES, Axes, Case
 from suite.gate import gate, repository
 
 #: What goes wrong before work starts: a line, and exit status 2.
@@ -125,12 +126,30 @@ def choose(options: dict[str, Any]) -> list[Case]:
         recipes=options["recipe"],
         variants=options["variant"],
         devices=options["device"],
-        batches=[None if batch == "none" else batch for batch in options["batch"]],
-        sizes=options["size"],
-        dtypes=options["dtype"],
-        layouts=options["layout"],
         files=options["with_files"],
+        **_axes(options),
     )
+
+
+def axes_of(options: dict[str, Any]) -> Axes:
+    """The axes that the options give."""
+    return cases.axes_of(options["profile"], **_axes(options))
+
+
+def _axes(options: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "batches": [None if batch == "none" else batch for batch in options["batch"]],
+        "sizes": options["size"],
+        "dtypes": options["dtype"],
+        "layouts": options["layout"],
+    }
+
+
+def new_folder(suffix: str = "") -> Path:
+    """A folder in reports/ that is not there yet, named for the time."""
+    name = datetime.now(UTC).strftime("%Y%m%d-%H%M%S") + suffix
+    folders = (Path("reports") / f"{name}{more}" for more in ("", *(f"-{n}" for n in range(2, 1000))))
+    return next(folder for folder in folders if not folder.exists())
 
 
 def try_write(name: str | None) -> None:

@@ -246,6 +246,8 @@ class Place:
         That of the commit's files, in which its code runs.
     path : tuple of str
         What comes before all else on ``sys.path``.
+    names : tuple of str
+        The modules and packages that the commit has.
     python : str
         The interpreter, whose environment has what the commit needs.
     engine : str or None
@@ -254,6 +256,7 @@ class Place:
 
     folder: str
     path: tuple[str, ...]
+    names: tuple[str, ...]
     python: str
     engine: str | None = None
 
@@ -264,6 +267,23 @@ def load_at(place: Place, source: str) -> None:
     sys.path[:0] = place.path
     if not ships(source):
         load(source)
+
+
+def check_origin(place: Place) -> None:
+    """Look whether what is imported by the names that a commit has comes from the commit.
+
+    Raises
+    ------
+    RegistrationError
+        For one that comes from elsewhere: an installation in place, a copy among the installed packages.
+    """
+    for name in place.names:
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if file and not any(Path(file).is_relative_to(part) for part in (place.folder, *place.path)):
+            raise RegistrationError(
+                f"{name} was imported from {Path(file).parent}, and not from the commit: pip uninstall it there, "
+                "or move it to where a commit is searched, its root and src/"
+            )
 
 
 def load(source: str) -> None:
@@ -343,7 +363,7 @@ def child_environment(place: Place | None = None) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))}
 
 
-def describe(source: str, place: Place | None = None, not_from: str = "") -> tuple[list[Recipe], list[Variant]]:
+def describe(source: str, place: Place | None = None) -> tuple[list[Recipe], list[Variant]]:
     """What a user's file or module defines, learned in a process of its own: what importing it does stays there.
 
     Parameters
@@ -351,16 +371,14 @@ def describe(source: str, place: Place | None = None, not_from: str = "") -> tup
     source : str
     place : Place, optional
         Where it is imported from.
-    not_from : str, optional
-        A folder that no module may come from, installed packages aside.
 
     Raises
     ------
     RegistrationError
-        If it does not import, with the line that its traceback ends in, or something comes from that folder.
+        If it does not import, with the line that its traceback ends in, or what it imports is not of the place.
     """
     with tempfile.TemporaryFile() as file:
-        given = json.dumps([source, place and asdict(place), not_from])
+        given = json.dumps([source, place and asdict(place)])
         process = subprocess.Popen(
             [place.python if place else sys.executable, "-m", "suite.registry", given, str(file.fileno())],
             stdin=subprocess.DEVNULL,
@@ -392,18 +410,14 @@ def describe(source: str, place: Place | None = None, not_from: str = "") -> tup
     return [Recipe(**r) for r in answer["recipes"]], found
 
 
-def _answer(source: str, place: dict[str, Any] | None, not_from: str) -> dict[str, Any]:
+def _answer(source: str, place: dict[str, Any] | None) -> dict[str, Any]:
     answer: dict[str, Any] = {"error": None}
     try:
         load_shipped()
         shipped = set(recipes), set(variants)
         if place:
             load_at(Place(**place), source)
-            if elsewhere := _imported_from(not_from):
-                raise RegistrationError(
-                    f"{elsewhere} was imported from {not_from}, and not from the commit: is it installed in place? "
-                    "pip uninstall it, or install it without -e"
-                )
+            check_origin(Place(**place))
         else:
             load(source)
         answer["recipes"] = [_plain(r, "reference") for r in recipes.values() if r.name not in shipped[0]]
@@ -413,15 +427,6 @@ def _answer(source: str, place: dict[str, Any] | None, not_from: str) -> dict[st
     except BaseException as error:  # a file may raise anything, SystemExit too
         answer["error"] = f"{source} does not import: {_raised_at(source, error)}"
     return answer
-
-
-def _imported_from(folder: str) -> str | None:
-    """The first module that was imported from below a folder and is neither installed there nor of this package."""
-    for name, module in sorted(sys.modules.items()):
-        path = getattr(module, "__file__", None)
-        if path and Path(path).is_relative_to(folder) and "site-packages" not in path and not name.startswith("suite"):
-            return name
-    return None
 
 
 def _raised_at(source: str, error: BaseException) -> str:

@@ -14,6 +14,7 @@ from test_asv_results import write
 from test_results import M
 
 from suite import results
+from suite.comparison import show
 from suite.comparison.compare import Comparison, Side, compare, exact
 from suite.measurement import Measurement
 
@@ -46,11 +47,11 @@ def test_what_is_exact_is_worse_better_or_the_same() -> None:
     )  # fmt: skip
     found = verdicts(OK, head)
     assert {name for name, verdict in found.items() if verdict == "worse"} == {
-        "input_changed", "result_contiguous", "allocated_bytes",
+        "input_changed", "result_shares", "result_contiguous", "allocated_bytes",
     }  # fmt: skip
     assert found["peak_bytes"] == "better"
-    # To share the input's memory is no better than to share the buffer's; an error that is right is neither.
-    assert found["result_shares"] == found["max_abs_error"] == "changed"
+    # An error that is right is neither.
+    assert found["max_abs_error"] == "changed"
     assert verdicts(head, OK)["input_changed"] == "better"
 
 
@@ -69,7 +70,9 @@ def test_what_no_longer_works_is_worse(status: str) -> None:
     bad = replace(OK, status=status, reason="off by one", samples=None, seconds=None)
     assert [(row.metric, row.verdict, row.reason) for row in exact(OK, bad)] == [("status", "worse", "off by one")]
     assert verdicts(bad, OK) == {"status": "better"}
-    assert verdicts(bad, bad) == {"status": "same"}
+    assert verdicts(bad, bad) == {"status": "unsure"}
+    known = replace(bad, known="an issue")
+    assert verdicts(known, known) == {"status": "same"}
     assert verdicts(OK, replace(bad, known="an issue")) == {"status": "changed"}
 
 
@@ -77,6 +80,28 @@ def test_what_was_not_measured_on_one_side_cannot_be_told() -> None:
     skipped = replace(OK, status="skipped", reason="no CUDA device", samples=None, seconds=None)
     (row,) = exact(OK, skipped)
     assert (row.verdict, row.reason) == ("unsure", "skipped: no CUDA device")
+    assert verdicts(skipped, skipped) == {"status": "same"}
+
+
+def test_nothing_that_was_measured_is_nothing_to_be_sure_of() -> None:
+    skipped = replace(OK, status="skipped", reason="no CUDA device", samples=None, seconds=None)
+    for its in ([], [skipped], [replace(skipped, status="failed")]):
+        found = compare(Side(HERE, its), Side(HERE, its))
+        assert not found.measured
+        assert found.verdict == "unsure"
+        assert "no case was measured on both sides" in show.sentence(found)
+    other = replace(skipped, batch=9)
+    found = compare(Side(HERE, [other, OK]), Side(HERE, [other, OK]), timed=False)
+    assert found.verdict == "no worse"
+    assert "1 case skipped on both sides: no CUDA device." in show.notes(found)
+
+
+def test_a_time_that_was_wanted_and_is_not_there_cannot_be_told() -> None:
+    untimed = replace(OK, samples=None, seconds=None, missing={"seconds": "no time was left"})
+    found = compare(Side(HERE, [untimed]), Side(HERE, [OK]))
+    (row,) = [row for row in found.rows if row.metric == "seconds"]
+    assert (row.verdict, row.reason, found.verdict) == ("unsure", "no time was left", "unsure")
+    assert compare(Side(HERE, [untimed]), Side(HERE, [OK]), timed=False).verdict == "no worse"
 
 
 def sides(factor: float, number: int = 12, session: str | None = "one", machine: float = 1.0) -> tuple[Side, Side]:
@@ -106,7 +131,7 @@ def test_runs_of_different_times_do_not() -> None:
     found = compare(*sides(1.1, session=None, machine=1.15))
     assert not found.paired
     assert set(times(found).values()) == {"unsure"}
-    assert times(compare(*sides(3.0, session=None, machine=1.15)))["v3"] == "slower"
+    assert times(compare(*sides(6.0, session=None, machine=1.15)))["v3"] == "slower"
     assert set(times(compare(*sides(1.0, session=None, machine=0.7))).values()) == {"unsure"}
 
 
@@ -204,6 +229,16 @@ def test_commits_of_asvs_results(command: Command, tmp_path: Path) -> None:
     assert command("compare", f"{folder}@aaaa", f"{folder}@cccc").returncode == 0
     done = command("compare", f"{folder}@aaaa", f"{folder}@dddd")
     assert (done.returncode, done.stderr) == (2, f"Error: {folder} has no result of commit dddd\n")
+    for commit in ("", "aa"):
+        done = command("compare", f"{folder}@{commit}", f"{folder}@bbbb")
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert f"'{commit}' names no commit" in done.stderr
+    run = keep(tmp_path / "run", sides(1.0)[0])
+    done = command("compare", run, f"{folder}@aaaa")
+    assert done.returncode == 2
+    assert "base is a run, head is here, virtualenv-py3.11-numpy2.4.6" in done.stderr
+    done = command("compare", f"{run}@aaaa", run)
+    assert (done.returncode, done.stderr) == (2, f"Error: no run {run}@aaaa\n")
     done = command("compare", folder, f"{folder}@aaaa")
     assert done.returncode == 2
     assert "holds several results of asv's: name a commit" in done.stderr

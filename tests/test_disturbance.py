@@ -13,7 +13,7 @@ import pytest
 from conftest import measure
 
 from suite.engine import disturbance
-from suite.engine.disturbance import State, mark
+from suite.engine.disturbance import State, mark, stolen_ticks, waited_ns
 
 
 def test_marks_by_what_counters_did() -> None:
@@ -27,6 +27,19 @@ def test_marks_by_what_counters_did() -> None:
     assert mark(before, replace(before, cpu=1), ms) == "moved"
     nothing = State(None, None, 0, None)
     assert mark(nothing, nothing, ms) == ""
+
+
+def test_the_lines_of_the_kernel() -> None:
+    """proc_stat(5): user nice system idle iowait irq softirq steal; and Documentation/scheduler/sched-stats.rst."""
+    assert (
+        stolen_ticks(["cpu", "2319940", "22209", "664682", "2796565", "12098", "0", "3436", "7405", "0", "0"]) == 7405
+    )
+    assert waited_ns(["904377", "1234", "1"]) == 1234
+    line = "cpu  2319940 22209 664682 2796565 12098 0 3436 7405 0 0"
+    assert stolen_ticks(line.split()) == 7405
+    assert waited_ns(["904377", "1234", "1"]) == 1234
+    assert stolen_ticks([]) is None
+    assert waited_ns([]) is None
 
 
 @pytest.fixture

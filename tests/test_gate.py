@@ -15,8 +15,6 @@ import pytest
 from peers import tools
 from suite.gate import repository as repositories
 
-SOURCE = (tools.SUBJECT / "imaging.py").read_text()
-
 #: Every function, one small batch: what is exact takes four seconds.
 SMALL = ("--batch", "1", "--size", "64x48", "--dtype", "float32")
 
@@ -35,11 +33,11 @@ def repository(tmp_path: Path) -> Path:
     return folder
 
 
-def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *words: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     given = ("--with", "copycost_variants.py") if "--with" not in words else ()
     return subprocess.run(
         [sys.executable, "-m", "suite", "gate", "--base", "main", *given, *SMALL, *words],
-        cwd=folder, env=os.environ | {"COLUMNS": "120"}, capture_output=True, text=True, timeout=300,
+        cwd=folder, env=os.environ | {"COLUMNS": "120"} | (env or {}), capture_output=True, text=True, timeout=300,
     )  # fmt: skip
 
 
@@ -124,6 +122,8 @@ def test_a_commit_that_is_the_same_is_not_measured(repository: Path) -> None:
     done = run(repository)
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr == "no worse: what is checked out is main, file by file\n"
+    done = run(repository, "--json", "-")
+    assert json.loads(done.stdout)["verdict"] == "no worse"
 
 
 def test_new_and_removed_variants_are_named_and_no_regression(repository: Path) -> None:
@@ -183,7 +183,7 @@ def test_outside_a_repository(tmp_path: Path) -> None:
     (tmp_path / "v.py").write_text("")
     done = run(tmp_path, "--with", "v.py")
     assert done.returncode == 2
-    assert "is not in a git repository" in done.stderr
+    assert "is no git repository: fatal: not a git repository" in done.stderr
 
 
 def test_a_head_that_does_not_import_is_one_line(repository: Path) -> None:
@@ -197,19 +197,109 @@ def test_a_head_that_does_not_import_is_one_line(repository: Path) -> None:
     )
 
 
-def test_a_package_that_is_installed_in_place_is_not_mistaken_for_a_commit(repository: Path) -> None:
-    """As an editable install does that finds modules before the path is searched."""
-    path = repository / "copycost_variants.py"
-    hook = (
-        "import importlib.util, sys\n"
-        f"spec = importlib.util.spec_from_file_location('imaging', {str(repository / 'imaging.py')!r})\n"
-        "sys.modules['imaging'] = importlib.util.module_from_spec(spec)\n"
-        "spec.loader.exec_module(sys.modules['imaging'])\n"
+def test_a_package_that_is_installed_elsewhere_is_not_mistaken_for_a_commit(repository: Path, tmp_path: Path) -> None:
+    """One that is found before the path is searched, as some editable installs are, imported as a call is prepared."""
+    (tmp_path / "hook").mkdir()
+    (tmp_path / "hook" / "sitecustomize.py").write_text(
+        "import importlib.abc, importlib.util, sys\n"
+        "class Finder(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        f"        at = {str(repository / 'imaging.py')!r}\n"
+        "        return importlib.util.spec_from_file_location(name, at) if name == 'imaging' else None\n"
+        "sys.meta_path.insert(0, Finder())\n"
     )
-    path.write_text(hook + path.read_text())
-    done = run(repository)
+    change(repository, "are here: 0", "are here: 1")
+    done = run(repository, "--exact", env={"PYTHONPATH": str(tmp_path / "hook")})
     assert done.returncode == 2
     assert f"imaging was imported from {repository}, and not from the commit" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_package_in_a_folder_of_its_own_is_found_in_src_and_missed_elsewhere(repository: Path) -> None:
+    (repository / "src").mkdir()
+    (repository / "imaging.py").rename(repository / "src" / "imaging.py")
+    tools.commit(repository, "moved")
+    path = repository / "src" / "imaging.py"
+    path.write_text(path.read_text().replace("] = {}", "] = {'rescale': 'mutation'}"))
+    done = run(repository, "--exact", "--variant", "rescale")
+    assert done.returncode == 1, done.stderr
+    (repository / "src").rename(repository / "python")
+    tools.commit(repository, "moved again")
+    path = repository / "python" / "imaging.py"
+    path.write_text(path.read_text() + "\n")
+    done = run(repository, "--exact", "--variant", "rescale")
+    assert done.returncode == 2
+    assert "No module named 'imaging'" in done.stderr
+
+
+def test_a_new_function_with_its_benchmark_is_no_mistake(repository: Path) -> None:
+    """Base lacks both: the cases are head's alone."""
+    path = repository / "imaging.py"
+    path.write_text(path.read_text() + "\n\ndef twice(x):\n    return x / np.float32(127.5) - np.float32(1)\n")
+    (repository / "new.py").write_text(
+        "from imaging import twice\nfrom suite import variant\n\n"
+        "@variant(recipe='tf', runtime='numpy', writes='new')\ndef doubled(example):\n    return twice\n"
+    )
+    done = run(repository, "--exact", "--with", "new.py", "--with", "copycost_variants.py")
+    assert done.returncode == 0, done.stderr
+    assert "Only in head: 1 case of doubled." in done.stdout
+    assert "not part of head" not in done.stdout
+
+
+def test_what_cannot_be_measured_at_all_is_no_success(repository: Path) -> None:
+    """On both sides: what a job that is green would hide."""
+    path = repository / "copycost_variants.py"
+    path.write_text(path.read_text().replace("import imaging\n", "import imagine as imaging\n"))
+    tools.commit(repository, "broken")
+    change(repository, "are here: 0", "are here: 1")
+    done = run(repository)
+    assert done.returncode == 2
+    assert "no case was measured on both sides: rescale of head: failed: " in done.stderr
+    assert "No module named 'imagine'" in done.stderr
+
+
+def test_files_that_git_does_not_know_are_named(repository: Path) -> None:
+    change(repository, "are here: 0", "are here: 1")
+    (repository / "more.py").write_text("")
+    done = run(repository, "--exact")
+    assert done.returncode == 0, done.stderr
+    assert "not part of head, as git does not know them: more.py" in done.stdout
+
+
+def test_a_subfolder_and_a_name_with_a_space(repository: Path) -> None:
+    """And a work tree of a work tree, whose head is on no branch."""
+    (repository / "a folder").mkdir()
+    (repository / "copycost_variants.py").rename(repository / "a folder" / "some variants.py")
+    tools.commit(repository, "moved")
+    linked = repository.parent / "linked"
+    tools.git(repository, "worktree", "add", "--detach", str(linked))
+    change(linked, "] = {}", "] = {'rescale': 'mutation'}")
+    done = run(linked / "a folder", "--exact", "--with", "some variants.py", "--variant", "rescale")
+    assert done.returncode == 1, done.stderr
+    assert len(tools.git(repository, "worktree", "list").splitlines()) == 2
+
+
+def test_where_nothing_can_be_written_nothing_is_measured(repository: Path) -> None:
+    change(repository, "are here: 0", "are here: 1")
+    (repository / "file").write_text("")
+    done = run(repository, "--out", "file")
+    assert done.returncode == 2
+    assert "file/base cannot be written to" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_what_a_killed_gate_has_left_is_cleared_away(repository: Path, tmp_path: Path) -> None:
+    """Its work tree may be locked, as it is while git makes it; those of others stay."""
+    left = tmp_path / "copycost-gate-999999999-abc" / "base"
+    other = tmp_path / "copycost-gates" / "mine"
+    for folder in (left, other):
+        tools.git(repository, "worktree", "add", "--detach", str(folder))
+    tools.git(repository, "worktree", "lock", str(left))
+    change(repository, "are here: 0", "are here: 1")
+    assert run(repository, "--exact", "--variant", "rescale").returncode == 0
+    assert not left.parent.exists()
+    assert other.exists()
+    assert len(tools.git(repository, "worktree", "list").splitlines()) == 2
 
 
 def test_ctrl_c_tells_what_there_is(repository: Path) -> None:
@@ -239,6 +329,10 @@ def test_what_says_that_an_environment_is_needed(tmp_path: Path) -> None:
         folder.mkdir()
         (folder / "pyproject.toml").write_text('[project]\nname = "it"\nversion = "1"\ndependencies = ["numpy"]\n')
     needs = repositories._dependencies
+    (other / "pyproject.toml").write_text(
+        '[project]\nname = "it"\nversion = "2"\ndependencies = ["numpy"]\noptional-dependencies.dev = ["ruff"]\n'
+    )
+    (other / "requirements-dev.txt").write_text("ruff\n")
     assert needs(one) == needs(other)
     (other / "pyproject.toml").write_text('[project]\nname = "it"\nversion = "2"\ndependencies = ["numpy>=2"]\n')
     assert needs(one) != needs(other)
@@ -246,6 +340,8 @@ def test_what_says_that_an_environment_is_needed(tmp_path: Path) -> None:
     assert needs(one)["requirements.txt"] == "numpy\n"
     (one / "setup.cfg").write_text("[options]\ninstall_requires =\n  numpy<2\n")
     assert needs(one)["setup.cfg"] == "\nnumpy<2"
+    (one / "setup.py").write_text("from setuptools import setup\nsetup(version='1', install_requires=['numpy'])\n")
+    assert needs(one)["setup.py"] == "['numpy']"
 
 
 def test_a_project_that_is_built_is_imported_as_built(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -152,7 +152,7 @@ def test_runs_of_different_times_are_not_called_slower_for_the_machine(shift: fl
     alarms = sum(
         bool({"slower", "faster"} & set(apart(random, 20, {}, shift, 0.04))) for _ in range(150)
     )  # fmt: skip
-    assert alarms <= 5
+    assert alarms <= 4  # P(more | one in a hundred) = 2 %
 
 
 def test_one_case_that_stands_out_of_runs_of_different_times_is_found() -> None:

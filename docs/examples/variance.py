@@ -60,6 +60,8 @@ def take(call, calls: int) -> float:
 
 def forked(kind: str, size: str, buffers: int, connection: Connection) -> None:
     """Serve samples from buffers of its own."""
+    most = int(os.environ.get("DISPLACED", "0"))
+    displaced = bytearray(random.SystemRandom().randrange(0, most, 16)) if most else None  # noqa: F841
     calls = [prepare(kind, size) for _ in range(buffers)]
     for call in calls:
         take(call, 20)
@@ -168,6 +170,10 @@ def components(taken, forks: int, buffers: int) -> dict[str, float]:
     found["sample to sample, standard deviation"] = math.sqrt(fmean(variance(values) for values in centred.values()))
     found["sample to sample, from the quartiles"] = fmean(q[2] - q[0] for q in quartiles) / 1.349
     found["round to round, all alike"] = stdev(common)
+    part = max(1, len(common) // 6)
+    found["sixth to sixth of the time, all alike"] = stdev(
+        median(common[i : i + part]) for i in range(0, len(common) - part + 1, part)
+    )
     return found
 
 
@@ -201,6 +207,25 @@ def beside(neighbours, crowd: Crowd, seconds: float, pinned: bool) -> dict[str, 
         "samples": stdev(one),
         "median ratio of 12 pairs": stdev(map(median, blocks)),
     }
+
+
+def huge_pages(kind: str, size: str, seconds: float) -> float:
+    """How much longer a call takes where NumPy asks for no huge pages, as a fraction."""
+    crowds = []
+    for asks in ("1", "0"):
+        os.environ["NUMPY_MADVISE_HUGEPAGE"] = asks
+        crowds.append(Crowd(kind, size, 3, 1, 1))
+    del os.environ["NUMPY_MADVISE_HUGEPAGE"]
+    ratios = []
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        cpus = {random.choice(sorted(ALL))}
+        cell = random.choice(crowds[0].cells)
+        asked, not_asked = (math.log(crowd.sample(cell, cpus)) for crowd in crowds)
+        ratios.append(not_asked - asked)
+    for crowd in crowds:
+        crowd.close()
+    return median(ratios)
 
 
 def idle(crowd: Crowd, times: int) -> float:
@@ -251,17 +276,20 @@ def main() -> None:
             crowd.close()
             if kind == "numpy":
                 still = ["setarch", "-R"]
-                for label, before, paddings in (
-                    ("addresses random", [], [0] * 8),
-                    ("addresses fixed", still, [0] * 8),
-                    ("addresses fixed, environment of 0 to 3.5 KiB", still, [512 * i for i in range(8)]),
+                same = json.dumps([0] * 8)
+                for label, before, variables in (
+                    ("addresses random", [], {"PADDINGS": same}),
+                    ("addresses fixed", still, {"PADDINGS": same}),
+                    ("environment of 0 to 3.5 KiB", still, {"PADDINGS": json.dumps([512 * i for i in range(8)])}),
+                    ("heap displaced by 0 to 64 KiB", still, {"PADDINGS": same, "DISPLACED": "65536"}),
                 ):
                     done = subprocess.run(
                         [*before, sys.executable, __file__, "--placement", f"{kind}:{size}"]
                         + ["--quick"] * options.quick,
-                        env=os.environ | {"PADDINGS": json.dumps(paddings)}, capture_output=True, text=True, check=True,
+                        env=os.environ | variables, capture_output=True, text=True, check=True,
                     )  # fmt: skip
                     part[f"process to process, {label}"] = float(done.stdout)
+                part["without huge pages, longer by"] = huge_pages(kind, size, seconds / 6)
     rows = list(dict.fromkeys(name for part in found.values() for name in part))
     print(f"| | {' | '.join(found)} |")
     print(f"| --- |{' ---: |' * len(found)}")

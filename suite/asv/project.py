@@ -65,7 +65,7 @@ def write(root: Path, watched: Watched) -> list[Path]:
     _look_for(root, module, name)
     if watched.formula is not None:
         _try(watched.formula)
-    configuration, folder = root / "asv.conf.json", _benchmarks(root)
+    configuration, folder = root / "asv.conf.json", benchmarks(root)
     benchmark = folder / f"{name}.py"
     if benchmark.exists():
         raise ProjectError(f"{benchmark.relative_to(root)} is there already, and is left as it is")
@@ -98,7 +98,7 @@ def write(root: Path, watched: Watched) -> list[Path]:
     return written
 
 
-def _benchmarks(root: Path) -> Path:
+def benchmarks(root: Path) -> Path:
     """Where asv looks for benchmarks, by the configuration if there is one."""
     configuration = root / "asv.conf.json"
     if not configuration.exists():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from suite import results
+from suite.asv import results as history
 from suite.comparison import show
 from suite.comparison.compare import TOLERANCE, Comparison, Side, joined
 from suite.options import errors, try_write, write_json, write_text
@@ -67,8 +69,8 @@ def compare(base: str, head: str, **options: Any) -> None:
     sides = [_sides(name) for name in (base, head)]
     shared = [label for label in sides[0] if label in sides[1]]
     if not shared:
-        one, other = (" and ".join(its) for its in sides)
-        raise results.RunError(f"base is of {one}, head of {other}: no machine and environment has both")
+        one, other = (" and ".join(filter(None, its)) or "a run" for its in sides)
+        raise results.RunError(f"base is {one}, head is {other}: no machine and environment has both")
     pairs = [(label if len(shared) > 1 else "", sides[0][label], sides[1][label]) for label in shared]
     comparison = joined(pairs, tolerance=options["tolerance"])
     if not comparison.rows:
@@ -106,23 +108,27 @@ def conclude(
 
 
 def _sides(name: str) -> dict[str, Side]:
-    """A run, or asv's results of a commit, by machine and environment."""
+    """A run, by no name; or asv's results of a commit, by machine and environment."""
     path, _, commit = name.rpartition("@")
-    if not path or Path(name).exists():
+    if Path(name).exists() or not path or not history.holds(Path(path)):
         loaded = results.load_all(Path(name))
-        if len(loaded) > 1 and any("commit" in one[1] for one in loaded):
+        if len(loaded) > 1:
             raise results.RunError(f"{name} holds several results of asv's: name a commit, as {name}@main")
-        _, taken_in, measurements = loaded[0]
-        return {"": Side(taken_in, measurements)}
+        return {_label(environment): Side(environment, measurements) for _, environment, measurements in loaded}
     full = _resolved(commit)
-    found = {
-        f"{environment['machine']}, {environment['environment']}": Side(environment, measurements)
-        for _, environment, measurements in results.load_all(Path(path))
-        if environment.get("commit", "").startswith(full)
-    }
+    if len(full) < 4:
+        raise results.RunError(f"'{commit}' names no commit, of which four letters are the least")
+    found = [one for one in results.load_all(Path(path)) if one[1]["commit"].startswith(full)]
     if not found:
         raise results.RunError(f"{path} has no result of commit {commit}")
-    return found
+    if len({environment["commit"] for _, environment, _ in found}) > 1:
+        raise results.RunError(f"{path} has results of several commits that begin with {commit}")
+    return {_label(environment): Side(environment, measurements) for _, environment, measurements in found}
+
+
+def _label(environment: Mapping[str, Any]) -> str:
+    """Machine and environment of a result of asv's; a run has neither name."""
+    return ", ".join(environment[name] for name in ("machine", "environment") if name in environment)
 
 
 def _resolved(commit: str) -> str:

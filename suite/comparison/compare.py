@@ -18,12 +18,12 @@ FALSE_ALARMS = 0.01
 TOLERANCE = 0.03
 
 #: Figures that are counted, of which fewer is better.
-_COUNTS = ("allocations", "allocated_bytes", "peak_bytes", "retained_bytes")
+COUNTS = ("allocations", "allocated_bytes", "peak_bytes", "retained_bytes")
 
-#: Figures that are one thing or another, and what they should be.
+#: Figures that are one thing or another, and what they should be. To share the buffer that is for the result is well.
 _TRUTHS: Mapping[str, Callable[[Any], bool]] = {
     "input_changed": lambda value: value is False,
-    "result_shares": lambda value: value == "nothing",
+    "result_shares": lambda value: value != "input",
     "result_contiguous": lambda value: value is True,
 }
 
@@ -46,7 +46,7 @@ class Row:
     Attributes
     ----------
     case : Measurement
-        Of the side that has it; its fields name the case.
+        Of head; its fields name the case.
     label : str
         The environment, where there are several; else empty.
     metric : str
@@ -87,7 +87,7 @@ class Comparison:
     only_base, only_head : sequence of Measurement
         Cases that the other side does not have.
     refused : str or None
-        Why times were not compared.
+        Why times were not compared, or some of them.
     paired : bool
         Whether the sides were measured in turn, in one session.
     false_alarms, tolerance : float
@@ -103,16 +103,24 @@ class Comparison:
     tolerance: float
 
     @property
+    def measured(self) -> bool:
+        """Whether any case was measured on both sides."""
+        return any(row.base in _MEASURED and row.head in _MEASURED for row in self.rows if row.metric == "status")
+
+    @property
     def verdict(self) -> str:
-        """``worse`` if anything is, else ``unsure`` if anything is, else ``no worse``."""
+        """``worse`` if anything is; else ``unsure`` if anything is, or nothing was measured; else ``no worse``."""
         if any(row.is_worse for row in self.rows):
             return "worse"
-        return "unsure" if any(row.verdict == "unsure" for row in self.rows) else "no worse"
+        unsure = any(row.verdict == "unsure" for row in self.rows) or self.refused or not self.measured
+        return "unsure" if unsure else "no worse"
 
 
-def compare(
-    base: Side, head: Side, *, tolerance: float = TOLERANCE, false_alarms: float = FALSE_ALARMS, label: str = ""
-) -> Comparison:
+#: What a case is that was measured.
+_MEASURED = ("ok", "unchecked")
+
+
+def compare(base: Side, head: Side, *, tolerance: float = TOLERANCE, timed: bool = True) -> Comparison:
     """Compare every case that both sides have.
 
     Sides that were measured in turn (their environments name the same ``session``) are compared pair by pair;
@@ -123,23 +131,19 @@ def compare(
     base, head : Side
     tolerance : float
         A change of time, as a fraction, that does not count.
-    false_alarms : float
-        How often the whole comparison may call anything slower or faster where nothing changed.
-    label : str, optional
-        Of the rows.
+    timed : bool
+        Whether times were wanted: a case without them is then unsure.
     """
-    return joined([(label, base, head)], tolerance=tolerance, false_alarms=false_alarms)
+    return joined([("", base, head)], tolerance=tolerance, timed=timed)
 
 
-def joined(
-    pairs: Sequence[tuple[str, Side, Side]], *, tolerance: float = TOLERANCE, false_alarms: float = FALSE_ALARMS
-) -> Comparison:
+def joined(pairs: Sequence[tuple[str, Side, Side]], *, tolerance: float = TOLERANCE, timed: bool = True) -> Comparison:
     """Compare several pairs of sides as one: label, base and head of each."""
     rows: list[Row] = []
     only_base: list[Measurement] = []
     only_head: list[Measurement] = []
     refusals = [_refusal(base.environment, head.environment) for _, base, head in pairs]
-    timed: list[tuple[int, Measurement, Measurement]] = []
+    both: list[tuple[int, Measurement, Measurement]] = []
     for (label, base, head), refused in zip(pairs, refusals, strict=True):
         before, after = ({_key(m): m for m in side.measurements} for side in (base, head))
         only_base += [m for key, m in before.items() if key not in after]
@@ -147,24 +151,28 @@ def joined(
         for key, one in before.items():
             if key in after:
                 other = after[key]
-                if refused is None and one.samples and other.samples:
-                    timed.append((len(rows), one, other))
-                    rows.append(Row(other, label, "seconds", one.seconds, other.seconds, "unsure"))
+                measured = one.status in _MEASURED and other.status in _MEASURED
+                if measured and timed and refused is None:
+                    lacking = next((m for m in (one, other) if not m.samples), None)
+                    why = lacking.missing.get("seconds", "not timed") if lacking else None
+                    if lacking is None:
+                        both.append((len(rows), one, other))
+                    rows.append(Row(other, label, "seconds", one.seconds, other.seconds, "unsure", reason=why))
                 rows += exact(one, other, label)
     session = [(base.environment.get("session"), head.environment.get("session")) for _, base, head in pairs]
     paired = all(one is not None and one == other for one, other in session)
-    samples = [(one.samples or [], other.samples or []) for _, one, other in timed]
-    differences = [ratio.paired(*both) for both in samples] if paired else ratio.unpaired(samples)
+    samples = [(one.samples or [], other.samples or []) for _, one, other in both]
+    differences = [ratio.paired(*sides) for sides in samples] if paired else ratio.unpaired(samples)
     # Sides that are measured in turn are looked at again and again, and half of all false alarms is the looks'.
-    each = false_alarms / (2 if paired else 1) / max(1, len(timed))
-    for (at, _, _), difference in zip(timed, differences, strict=True):
+    each = FALSE_ALARMS / (2 if paired else 1) / max(1, len(both))
+    for (at, _, _), difference in zip(both, differences, strict=True):
         if difference is None:
             rows[at] = replace(rows[at], reason="too few blocks")
         else:
             found = difference.ratio(each)
             rows[at] = replace(rows[at], ratio=found, verdict=found.verdict(tolerance))
-    refused = next((reason for reason in refusals if reason), None)
-    return Comparison(rows, only_base, only_head, refused, paired, false_alarms, tolerance)
+    refused = next((reason for reason in refusals if reason), None) if timed else None
+    return Comparison(rows, only_base, only_head, refused, paired, FALSE_ALARMS, tolerance)
 
 
 def exact(base: Measurement, head: Measurement, label: str = "") -> list[Row]:
@@ -173,10 +181,12 @@ def exact(base: Measurement, head: Measurement, label: str = "") -> list[Row]:
     def row(metric: str, verdict: str, reason: str | None = None) -> Row:
         return Row(head, label, metric, getattr(base, metric), getattr(head, metric), verdict, reason=reason)
 
-    was, now = (m.status in ("ok", "unchecked") for m in (base, head))
+    was, now = (m.status in _MEASURED for m in (base, head))
     if not (was and now):
         if base.status == head.status:
-            return [row("status", "same", head.reason)]
+            # What does not apply, or is known not to work, is so on both sides; another fault hides what it may.
+            same = head.status == "skipped" or (base.known and head.known)
+            return [row("status", "same" if same else "unsure", head.reason)]
         if head.status == "skipped" or base.status == "skipped":
             skipped = head if head.status == "skipped" else base
             return [row("status", "unsure", f"skipped: {skipped.reason}")]
@@ -194,7 +204,7 @@ def exact(base: Measurement, head: Measurement, label: str = "") -> list[Row]:
         one, other = getattr(base, name), getattr(head, name)
         if one is not None and other is not None:
             rows.append(row(name, "same" if one == other else "changed"))
-    for name in _COUNTS:
+    for name in COUNTS:
         if getattr(base, name) is not None and getattr(head, name) is not None:
             rows.append(row(name, _counted(_range(base, name), _range(head, name))))
     return rows

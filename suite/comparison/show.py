@@ -45,7 +45,7 @@ def terminal(console: Console, comparison: Comparison) -> None:
         same = [row for row in timed if row.verdict == "same"]
         for row in shown + same[: max(0, _MOST_SAME - len(shown))]:
             times = [format.seconds(row.base), format.seconds(row.head)] if wide else []
-            cells = dict(zip(("change", "95 %", "verdict", "sees"), _cells(row), strict=True))
+            cells = dict(zip(("change", "95 %", "verdict", "sees"), _cells(row, comparison.tolerance), strict=True))
             shades = _COLOURS.get(row.verdict)
             table.add_row(Text(labels[id(row)]), *times, *(cells[title] for title in columns), style=shades)
         console.print(table)
@@ -75,10 +75,10 @@ def markdown(comparison: Comparison, title: str) -> str:
         common, labels = _labels(timed)
         lines[-2:-2] = [f"{common}:", ""] if common else []
         for row in timed:
-            verdict = f"**{row.verdict}**" if row.is_worse else row.verdict
-            ratio, interval, _, sees = _cells(row)
+            ratio, interval, told, sees = _cells(row, comparison.tolerance)
             times = f"{format.seconds(row.base)} | {format.seconds(row.head)}"
-            lines.append(f"| {labels[id(row)]} | {times} | {ratio} | {interval} | {verdict} | {sees} |")
+            told = f"**{told}**" if row.is_worse else told
+            lines.append(f"| {labels[id(row)]} | {times} | {ratio} | {interval} | {told} | {sees} |")
         lines.append("")
     for note in (_exact_summary(comparison), *notes(comparison)):
         lines += [note, ""]
@@ -129,7 +129,7 @@ def sentence(comparison: Comparison) -> str:
             told.append(f"{timed['same']} the same within {format.percent(comparison.tolerance)}")
         parts.append(f"time of {cases}: {', '.join(told)}")
     else:
-        parts.append("time not compared")
+        parts.append("time not compared" if comparison.measured else "no case was measured on both sides")
     return f"{comparison.verdict}: {'; '.join(parts)}"
 
 
@@ -138,15 +138,19 @@ def notes(comparison: Comparison) -> list[str]:
     found = []
     if comparison.refused:
         found.append(f"Times are not compared: {comparison.refused}.")
-    timed = [row.ratio for row in _timed(comparison) if row.ratio]
+    timed = [max(row.ratio.least, comparison.tolerance) for row in _timed(comparison) if row.ratio]
     if timed:
-        least, most = (f"{100 * x:.2g} %" for x in (min(r.least for r in timed), max(r.least for r in timed)))
+        least, most = map(_least, (min(timed), max(timed)))
         how = "measured in turn" if comparison.paired else "of runs at different times"
         found.append(
             f"Sides {how}. Of {round(1 / comparison.false_alarms)} such comparisons at most one says slower or faster "
             "of any case that is not. sees: the least slowdown that would have been found four times in five, here "
-            f"{least if least == most else f'{least} to {most}'}."
+            f"{least if least == most else f'{least} to {most}'}; less than the tolerance is the same."
         )
+    skipped = Counter(
+        row.reason for row in comparison.rows if row.metric == "status" and row.base == row.head == "skipped"
+    )
+    found += [f"{_number(n, 'case')} skipped on both sides: {reason}." for reason, n in skipped.most_common()]
     for side, its in (("base", comparison.only_base), ("head", comparison.only_head)):
         if its:
             names = list(dict.fromkeys(m.variant for m in its))
@@ -162,10 +166,10 @@ def disturbed(measurements: Iterable[Measurement]) -> str | None:
     words = {
         "waited": "waited for a CPU that something else had",
         "stolen": "lost the CPU to another machine of the host",
-        "throttled": "had a CPU that was slowed down for its heat",
+        "throttled": "had a CPU or GPU that was slowed down for its heat or power",
         "moved": "moved from one CPU to another",
     }
-    told = [f"{format.percent(marks[mark] / total)} {does}" for mark, does in words.items() if marks[mark]]
+    told = [f"{marks[mark]:,} {does}" for mark, does in words.items() if marks[mark]]
     return f"Of {total:,} samples {', '.join(told)}." if told else None
 
 
@@ -217,7 +221,7 @@ def _parts(row: Row) -> tuple[str, ...]:
 def change(row: Row) -> str:
     """What became of a figure."""
     if row.metric == "status" and row.base == row.head:
-        return f"{row.base}{f': {row.reason}' if row.reason else ''}"
+        return f"{row.base} on both sides: {row.reason}"
     told = f"{row.metric} {value(row.metric, row.base)} → {value(row.metric, row.head)}"
     return told + (f" ({row.reason})" if row.reason else "")
 
@@ -231,8 +235,6 @@ def value(metric: str, given: Any) -> str:
     if metric.endswith("_bytes"):
         # What differs must look different.
         return f"{format.size(given)} ({given:,} B)" if given >= 1024 else format.size(given)
-    if metric == "seconds":
-        return format.seconds(given)
     return f"{given:.3g}" if isinstance(given, float) else str(given)
 
 
@@ -263,12 +265,17 @@ def _exact_summary(comparison: Comparison) -> str:
     return f"Exact figures of {_number(cases, 'case')}: {same} of {len(rows)} the same{rounding}."
 
 
-def _cells(row: Row) -> tuple[str, str, str, str]:
+def _cells(row: Row, tolerance: float) -> tuple[str, str, str, str]:
     if row.ratio is None:
         return "–", "–", f"{row.verdict}: {row.reason}", "–"
     r: Ratio = row.ratio
     interval = f"{signed(r.low)} to {signed(r.high)}"
-    return f"{signed(r.value)} %", interval, row.verdict, f"{100 * r.least:.2g} %" if r.least < 10 else "–"
+    return f"{signed(r.value)} %", interval, row.verdict, _least(max(r.least, tolerance))
+
+
+def _least(change: float) -> str:
+    """The least change that would have been found, a fraction."""
+    return f"{100 * change:.2g} %" if change < 10 else "nothing"
 
 
 def signed(ratio: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ from suite.engine.allocations import (
     trace_host,
 )
 from suite.engine.audit import Verdict, judge, overlap, same
+from suite.engine.sampling import ROUNDS
 from suite.runtime import Gone, Runtime, Unavailable
 
 #: Name, array and addresses of what a call is given.
@@ -97,7 +99,7 @@ class BlockJob:
         references = [np.load(name, mmap_mode="r") for name in self.references]
         # Not a number, so that an element that is never written to is seen.
         nothing = np.full(references[0].shape, np.nan, self.dtype) if self.writes == "out" else None
-        return Block(
+        block = Block(
             runtime,
             prepare,
             self.writes,
@@ -106,6 +108,9 @@ class BlockJob:
             Truth(references, np.dtype(self.dtype), self.magnitude),
             nothing,
         )
+        if self.place is not None:
+            registry.check_origin(self.place)  # now that all is imported that is imported as a call is prepared
+        return block
 
 
 @dataclass(frozen=True)
@@ -220,7 +225,8 @@ class Block:
         self.call: Callable[..., Any] = call if wait is None else lambda *args: wait(call(*args))
         self.last: Any = None
         self.changes = False
-        self.most_calls: float = clock.MOST_CALLS
+        self.calls_left = math.inf  # of what leaves memory behind
+        self.samples = 2 * ROUNDS
 
     def try_out(self) -> tuple[bool, float]:
         """Call once: whether it returned anything, and the seconds it took."""
@@ -341,7 +347,7 @@ class Block:
         # A pool may have grown in between; what is still unequal is so.
         return traced if agree else self._allocations()[0]
 
-    def first(self, changes: bool, leaked_bytes: int, calls: int | None) -> Ready:
+    def first(self, changes: bool, leaked_bytes: int, calls: int | None, rounds: int = ROUNDS) -> Ready:
         """Time the first call, warm up, and find how many calls make a sample.
 
         Parameters
@@ -352,11 +358,14 @@ class Block:
             What a call leaves behind for ever.
         calls : int or None
             How many make a sample, where an earlier block has found it.
+        rounds : int, optional
+            Samples that there will be.
         """
         self.changes = changes
         self.x = self._input(0) if changes else self._shared_input()
+        self.samples = 2 * rounds  # and as many for finding n and warming up
         if leaked_bytes > 0:
-            self.most_calls = max(8.0, _GROWTH * free_memory() / leaked_bytes)
+            self.calls_left = max(self.samples, _GROWTH * free_memory() / leaked_bytes)
         first = self._sample(1).seconds
         if calls is not None:
             self._sample(max(2, calls))
@@ -371,7 +380,7 @@ class Block:
 
     def sample(self, n: int) -> Sample:
         """Time `n` calls, after one that is not timed where they are short: others have used the caches since."""
-        if n > 1 and self.most_calls >= clock.MOST_CALLS:
+        if n > 1 and self.calls_left == math.inf:
             self._sample(1)
         return self._sample(n)
 
@@ -440,7 +449,7 @@ class Block:
         else:
             reset = 0
             timed, result = clock.batched(self.call, self._args(), n, self.runtime.fence)
-        self.most_calls -= n
+        self.calls_left -= n
         mark = disturbance.mark(before, disturbance.state(), timed)
         self.last = self._result(result)
         return Sample(timed / n * 1e-9, n, reset * 1e-9, mark)
@@ -452,7 +461,7 @@ class Block:
     def _most_per_sample(self) -> int:
         # One by one each call brings its own fence, and a tenth of a second of them is enough.
         most = 100 if self.changes else clock.MOST_CALLS
-        return max(1, int(min(most, self.most_calls / 8)))
+        return max(1, int(min(most, self.calls_left / self.samples)))
 
     def _allocations(self) -> tuple[Traced, bool]:
         """What the windows gave, and whether they agreed."""

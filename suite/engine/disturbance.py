@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
-from pathlib import Path
 
 #: Marks of a sample: it waited for a CPU that others had, the hypervisor gave the CPU to another machine, the CPU (or
 #: the GPU, of a whole block) was slowed down for its heat or its power, the thread moved from one CPU to another.
@@ -16,7 +15,6 @@ MARKS = ("waited", "stolen", "throttled", "moved")
 #: The part of a sample that may be spent waiting for a CPU: less is a timer's interrupt.
 _WAITED = 0.01
 
-_THROTTLED = sorted(Path("/sys/devices/system/cpu").glob("cpu[0-9]*/thermal_throttle/core_throttle_count"))
 _LIBC = ctypes.CDLL(None)
 
 
@@ -31,6 +29,7 @@ class State:
     stolen_ticks : int or None
         Of all CPUs.
     throttled : int
+        Of the CPU.
     cpu : int or None
     """
 
@@ -42,20 +41,29 @@ class State:
 
 def state() -> State:
     """The counters now. Some 50 µs."""
-    # schedstat: on a CPU, waiting for one, number of turns (Documentation/scheduler/sched-stats.rst).
-    waited = _numbers("/proc/thread-self/schedstat")
-    stolen = _numbers("/proc/stat")
+    cpu = _LIBC.sched_getcpu() if hasattr(_LIBC, "sched_getcpu") else None
+    throttled = _words(f"/sys/devices/system/cpu/cpu{cpu}/thermal_throttle/core_throttle_count")
     return State(
-        waited[1] if waited else None,
-        stolen[7] if len(stolen) > 7 else None,
-        sum(sum(_numbers(str(path))) for path in _THROTTLED),
-        _LIBC.sched_getcpu() if hasattr(_LIBC, "sched_getcpu") else None,
+        waited_ns(_words("/proc/thread-self/schedstat")),
+        stolen_ticks(_words("/proc/stat")),
+        int(throttled[0]) if throttled else 0,
+        cpu,
     )
+
+
+def waited_ns(schedstat: list[str]) -> int | None:
+    """Of on a CPU, waiting for one, number of turns (Documentation/scheduler/sched-stats.rst)."""
+    return int(schedstat[1]) if len(schedstat) > 1 else None
+
+
+def stolen_ticks(stat: list[str]) -> int | None:
+    """Of "cpu" user nice system idle iowait irq softirq steal guest … (proc_stat(5))."""
+    return int(stat[8]) if len(stat) > 8 else None
 
 
 def mark(before: State, after: State, ns: int) -> str:
     """The mark of a sample of so many nanoseconds; empty where nothing is known to have disturbed it."""
-    if after.throttled > before.throttled:
+    if before.cpu == after.cpu and after.throttled > before.throttled:
         return "throttled"
     if _grown(before.stolen_ticks, after.stolen_ticks) > 0:
         return "stolen"
@@ -68,10 +76,10 @@ def _grown(before: int | None, after: int | None) -> int:
     return 0 if before is None or after is None else after - before
 
 
-def _numbers(path: str) -> list[int]:
-    """The numbers in the first line of a file of the kernel's, a word at its start being 0; empty without the file."""
+def _words(path: str) -> list[str]:
+    """The words in the first line of a file of the kernel's, none without the file."""
     try:
         with open(path) as file:
-            return [int(word) if word.isdigit() else 0 for word in file.readline().split()]
+            return file.readline().split()
     except OSError:
         return []

@@ -48,6 +48,19 @@ def of_allocations(traced: Traced) -> dict[str, Any]:
     return fields | {"missing": missing, "ranges": ranges}
 
 
+def with_ranges(fields: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """The counts of one process, each with the range that it and another's span."""
+    ranges = dict(fields["ranges"])
+    for space in ("", "host_", "device_"):
+        for name in Tally.__dataclass_fields__:
+            key = f"{space}{name}"
+            if fields[key] is not None and others[key] is not None:
+                seen = [n for its in (fields, others) for n in its["ranges"].get(key, [its[key]])]
+                if min(seen) < max(seen):
+                    ranges[key] = [min(seen), max(seen)]
+    return {**fields, "ranges": ranges}
+
+
 def of_time(
     samples: Sequence[Sequence[float]],
     *,

@@ -20,8 +20,9 @@ ROUNDS = 4
 #: Blocks that every case gets, whatever the budget: with fewer an interval says nothing.
 FEWEST_BLOCKS = 3
 
-#: An interval that reaches so far from its median, as a fraction, is narrow enough.
-PRECISION = 0.01
+#: An interval that reaches so far from its median, as a fraction, is narrow enough, if it is from so many blocks: with
+#: fewer it is often narrow by chance.
+PRECISION, CLEAR_BLOCKS = 0.01, 5
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -30,7 +30,7 @@ from suite.cases import CHANNELS, Case, as_row, child_bytes, misfit, shared_byte
 from suite.engine import figures
 from suite.engine.block import Audit, BlockJob, CopyJob, Ready, ReferenceJob, Sample, Traced, free_memory
 from suite.engine.child import CaseEnded, Child, Zygote
-from suite.engine.sampling import FEWEST_BLOCKS, PRECISION, ROUNDS, estimate
+from suite.engine.sampling import CLEAR_BLOCKS, FEWEST_BLOCKS, PRECISION, ROUNDS, estimate
 from suite.measurement import Measurement
 from suite.recipes import RESIZED
 
@@ -213,6 +213,7 @@ class Session:
         self._copy: Child | None = None
         # One pool for the session: a process that a thread has started may die with that thread.
         self._pool = ThreadPoolExecutor(self._workers)
+        self._asked: list[Future[Any]] = []
         self._spent = 0.0  # of the budget
         self._lock = threading.Lock()  # of the zygotes: threads ask for them
         self._closed = False
@@ -381,7 +382,8 @@ class Session:
             with turn:
                 return function(thing)
 
-        return list(self._pool.map(in_turn, things))
+        self._asked = [self._pool.submit(in_turn, thing) for thing in things]
+        return [future.result() for future in self._asked]
 
     def _inputs(self, case: Case, folder: Path) -> _Files:
         parts = range(case.recipe.inputs)
@@ -413,7 +415,7 @@ class Session:
         job = BlockJob(
             by.source, case.recipe.name, by.name, by.runtime, by.writes, case.device, self.plan.threads,
             *files, str(case.result_dtype), case.recipe.magnitude,
-            self.places.get(by.source), cpu if state.one_thread else None,
+            self.places.get(by.source), cpu,
         )  # fmt: skip
         self._ask(state, child, "compile and start", "open", job)
         return child
@@ -488,7 +490,7 @@ class Session:
             done = len(state.blocks)
             if done >= self.plan.blocks:
                 state.ended = "blocks"
-            elif self.plan.budget < math.inf and done >= FEWEST_BLOCKS and widths[id(state)] <= PRECISION:
+            elif self.plan.budget < math.inf and done >= CLEAR_BLOCKS and widths[id(state)] <= PRECISION:
                 state.ended = "clear"
         left = [state for state in left if state.ended is None]
         few = [state for state in left if len(state.blocks) < FEWEST_BLOCKS]
@@ -513,12 +515,18 @@ class Session:
             Is given the machine's copy speed in each round.
         """
         children: dict[int, Child] = {}
+        before = {id(state): len(state.blocks) for state in running}
         first = not running[0].blocks
+        # Two sides of a case are placed alike, or their difference would be that of their places.
+        moving = {state.case.key for state in running if not state.one_thread}
+        interrupted = False
         # Who starts first finds the memory that was left by the block before.
         running = self._random.sample(list(running), len(running))
         cpu = self._random.choice(self._cpus)
 
         def over(state: Progress, why: CaseEnded) -> None:
+            if interrupted:  # it is we who have ended its process
+                return
             children.pop(id(state), None)
             if state.blocks and len(state.blocks[-1]) < rounds:
                 state.blocks.pop()  # a block is whole, or it is none
@@ -538,7 +546,9 @@ class Session:
             return guarded
 
         def start(state: Progress) -> None:
-            children[id(state)] = self._start(state, group.files, cpu)
+            if interrupted:
+                return
+            children[id(state)] = self._start(state, group.files, None if state.case.key in moving else cpu)
 
         def begin(state: Progress) -> None:
             changes = bool(state.fields["input_changed"])
@@ -550,6 +560,7 @@ class Session:
                 changes,
                 state.leaked_bytes,
                 None if first else state.n,
+                rounds,
             )
             if first:
                 state.first, state.n = ready.seconds_first, ready.calls
@@ -576,11 +587,10 @@ class Session:
                 self._each(attempt(begin), alive(), 1 if first else len(running))
             if first:
                 # The first calls of a sample are the slow ones: two sides of a case make as many calls.
-                most: dict[tuple[Any, ...], int] = {}
                 for state in alive():
-                    most[state.case.key] = max(state.n, most.get(state.case.key, 1))
-                for state in alive():
-                    state.n = most[state.case.key]
+                    sides = [other for other in alive() if other.case.key == state.case.key]
+                    leak = any(side.leaked_bytes for side in sides)
+                    state.n = (min if leak else max)(side.n for side in sides)
             for _ in range(rounds):
                 order = alive()
                 self._random.shuffle(order)
@@ -596,6 +606,17 @@ class Session:
                     state.marks[-1] = ["throttled"] * len(state.marks[-1])
             with self.ledger.wall():
                 self._each(attempt(check), alive(), len(running))
+        except BaseException:
+            interrupted = True
+            for asked in self._asked:
+                asked.cancel()
+            for child in list(self._children):
+                child.kill()
+            wait(self._asked)
+            self._copy = None
+            for state in running:  # a block is whole, or it is none
+                del state.blocks[before[id(state)] :], state.marks[before[id(state)] :]
+            raise
         finally:
             with self.ledger.wall("other"):
                 for child in list(children.values()):
@@ -615,6 +636,15 @@ class Session:
         except CaseEnded:
             return []
         return [speed]
+
+    def trace_again(self, state: Progress, group: Group) -> None:
+        """Trace a case in another process: counts that are others there become ranges."""
+        again = self._progress(state.case)
+        self._examine(again, group.files)
+        if again.measurement:
+            state.measurement = again.measurement
+        else:
+            state.fields = figures.with_ranges(state.fields, again.fields)
 
     def so_far(self, state: Progress) -> Measurement:
         """The measurement of a case, without time where it has not come to an end."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import signal
 import sys
 import time
 import uuid
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,16 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from suite import cases, devices, environment, images, results
+from suite import devices, environment, images, results
+from suite.asv import project
+from suite.comparison import show
 from suite.comparison.command import check_outputs, conclude, verdict_options
 from suite.comparison.compare import Side, compare
 from suite.engine.session import Plan
 from suite.gate import gate as measuring
 from suite.gate import repository
 from suite.gate.repository import Commit
-from suite.measurement import Measurement
-from suite.options import Seconds, errors, selection
+from suite.options import Seconds, axes_of, errors, new_folder, selection, write_json, write_text
 
 _INTERRUPTED = 130
 
@@ -60,32 +61,39 @@ def gate(**options: Any) -> None:
     """  # fmt: skip
     check_outputs(options)
     top = repository.root(Path())
-    axes = cases.axes_of(
-        options["profile"],
-        batches=[None if batch == "none" else batch for batch in options["batch"]],
-        sizes=options["size"],
-        dtypes=options["dtype"],
-        layouts=options["layout"],
-    )
+    axes = axes_of(options)
+    if options["image"] == "":
+        raise images.ImageError("--image is empty: it names a file or a folder")
     photographs = images.read(Path(options["image"]) if options["image"] else None)
     files = _files(top, options["with_files"])
-    folder = _folder(options["out"])
-    if repository.same_tree(top, options["base"]):
-        print(f"no worse: what is checked out is {options['base']}, file by file", file=sys.stderr)
+    unknown = repository.untracked(top, files)
+    if repository.same_tree(top, options["base"]) and not unknown:
+        same = f"no worse: what is checked out is {options['base']}, file by file"
+        print(same, file=sys.stderr)
+        if options["json_file"]:
+            write_json(
+                options["json_file"], {"schema": show.SCHEMA, "verdict": "no worse", "exit_status": 0, "rows": []}
+            )
+        if options["markdown_file"]:
+            write_text(options["markdown_file"], f"**{same}**\n")
         return
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     console = Console(stderr=True)
     begun = time.monotonic()
-    with Progress(
-        TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn(), console=console,
-        transient=True, disable=not console.is_terminal,
-    ) as progress:  # fmt: skip
+    with (
+        _Kept(options) as kept,
+        Progress(
+            TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn(), console=console,
+            transient=True, disable=not console.is_terminal,
+        ) as progress,
+    ):  # fmt: skip
         bar = progress.add_task("checking out", total=1.0)
         with repository.checked_out(top, options["base"]) as (base, head):
             given = _placed(top, files, base, head)
             progress.update(bar, description="reading what there is to measure")
             chosen = measuring.choose(
-                base, head, given, axes, top,
+                base, head, given, axes,
                 recipes=options["recipe"], variants=options["variant"], devices=options["device"],
             )  # fmt: skip
             threads = options["threads"] or devices.cpus()
@@ -97,26 +105,47 @@ def gate(**options: Any) -> None:
                 progress.update(bar, description=doing[: max(10, console.width - 50)], completed=done)
 
             measured = measuring.measure(chosen, plan, photographs, options["tolerance"], on_case)
-    taken_in["session"] = uuid.uuid4().hex
-    sides = []
-    for commit, its in ((base, measured.base), (head, measured.head)):
-        told = taken_in | {"commit": commit.commit, "changed": commit.changed}
-        _keep(folder / commit.name, told, options, its)
-        sides.append(Side(told, its))
-    comparison = measuring.with_unmatched(compare(*sides, tolerance=options["tolerance"]), chosen)
-    took = time.monotonic() - begun
+            own = base.place.python != sys.executable
+            libraries = repository.libraries(base) if own else taken_in["libraries"]
+        taken_in["session"] = uuid.uuid4().hex
+        base_in = taken_in | {"commit": base.commit, "libraries": libraries}
+        head_in = taken_in | {"commit": head.commit, "changed": head.changed}
+        sides = Side(base_in, measured.base), Side(head_in, measured.head)
+        kept.write(*sides)
+    timed = measured.stopped_by not in ("untimed", "exact")
+    comparison = compare(*sides, tolerance=options["tolerance"], timed=timed)
+    if not comparison.measured and not comparison.verdict == "worse":
+        raise measuring.NothingToMeasure(measuring.why_nothing(chosen, measured))
+    comparison = measuring.with_unmatched(comparison, chosen)
     lines = [f"base {base.title}", f"head {head.title}{' and uncommitted changes' if head.changed else ''}"]
-    lines.append(f"{took:.0f} s, {_WHY[measured.stopped_by]}; kept in {folder}")
+    if own:
+        lines.append(f"base has an interpreter of its own, since it needs other libraries: {_differing(*sides)}")
+    if unknown:
+        lines.append(
+            f"not part of head, as git does not know them: {', '.join(unknown[:5])}{' …' * (len(unknown) > 5)}"
+        )
+    lines.append(f"{time.monotonic() - begun:.0f} s, {_WHY[measured.stopped_by]}; kept in {kept.folder}")
     more = {
-        "base": {"commit": base.commit, "title": base.title},
-        "head": {"commit": head.commit, "title": head.title, "changed": head.changed},
-        "seconds": round(took, 2), "stopped_by": measured.stopped_by,
+        "base": {"commit": base.commit, "title": base.title, "libraries": libraries},
+        "head": {
+            "commit": head.commit, "title": head.title, "changed": head.changed, "libraries": taken_in["libraries"],
+        },
+        "seconds": round(time.monotonic() - begun, 2), "stopped_by": measured.stopped_by,
     }  # fmt: skip
     try:
         conclude(comparison, options, [*measured.base, *measured.head], lines, more)
     finally:
         if measured.stopped_by == "interrupted":
             sys.exit(_INTERRUPTED)
+
+
+def _differing(base: Side, head: Side) -> str:
+    """The libraries of which two sides have different versions."""
+    one, other = (side.environment["libraries"] for side in (base, head))
+    names = sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
+    return (
+        ", ".join(f"{name} {one.get(name, 'none')} and {other.get(name, 'none')}" for name in names) or "none differs"
+    )
 
 
 _WHY = {
@@ -129,6 +158,8 @@ _WHY = {
 
 
 def _interrupt(*_: object) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # ending in order takes a moment: once is enough
     raise KeyboardInterrupt
 
 
@@ -141,51 +172,73 @@ def _files(top: Path, given: tuple[str, ...]) -> list[Path]:
             if not Path(name).is_file():
                 raise results.RunError(f"no file {name}")
         return [Path(name).resolve() for name in given]
-    found = [path for path in sorted((top / "benchmarks").rglob("*.py")) if _DEFINES.search(path.read_text("utf-8"))]
+    folder = project.benchmarks(top)
+    found = [path for path in sorted(folder.rglob("*.py")) if _DEFINES.search(path.read_text("utf-8", "replace"))]
     if not found:
         raise measuring.NothingToMeasure(
-            "no file in benchmarks/ defines a variant: --with names one that does, and copycost init writes one"
+            f"no file in {folder.name}/ defines a variant: --with names one that does, and copycost init writes one"
         )
     return found
 
 
 #: What a file has that registers a variant.
-_DEFINES = re.compile(r"^\s*@(\w+\.)?variant\(", re.MULTILINE)
+_DEFINES = re.compile(r"^\s*@(\w+\.)?(variant\(|formula\b)", re.MULTILINE)
 
 
-def _placed(top: Path, files: list[Path], base: Commit, head: Commit) -> list[str]:
-    """The names of files in the folders of both commits; a commit that lacks one is given head's, or what is here."""
-    names = []
-    for path in files:
-        inside = path.is_relative_to(top)
-        name = str(path.relative_to(top)) if inside else f"copycost-with/{path.name}"
-        for commit in (head, base):
-            target = Path(commit.place.folder, name)
+def _placed(top: Path, files: list[Path], base: Commit, head: Commit) -> dict[str, bool]:
+    """The names of files in the folders of both commits, and whether base, which lacked one, was given head's."""
+    names: dict[str, bool] = {}
+    for number, path in enumerate(files):
+        name = str(path.relative_to(top)) if path.is_relative_to(top) else f"copycost-with/{number}/{path.name}"
+        held, wanted = (Path(commit.place.folder, name) for commit in (head, base))
+        names[name] = not wanted.exists()
+        for target, source in ((held, path), (wanted, held)):
             if not target.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)
-                held = Path(head.place.folder, name)
-                shutil.copy(held if held.exists() else path, target)
-        names.append(name)
+                shutil.copy(source, target)
     return names
 
 
-def _folder(out: str | None) -> Path:
-    """Where both runs are kept: a new folder, or one that holds none."""
-    if out is None:
-        name = f"{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}-gate"
-        folders = (Path("reports") / f"{name}{suffix}" for suffix in ("", *(f"-{n}" for n in range(2, 1000))))
-        return next(folder for folder in folders if not folder.exists())
-    for side in ("base", "head"):
-        if (Path(out) / side / results.ENVIRONMENT).exists():
-            raise results.RunError(f"{out} holds a gate's runs: --out names another folder")
-    return Path(out)
+class _Kept:
+    """Where both runs are kept: made before anything is measured, and removed where nothing came to be.
 
+    Parameters
+    ----------
+    options : dict
+        ``out`` names the folder; the default is a new one.
 
-def _keep(folder: Path, taken_in: dict[str, Any], options: dict[str, Any], measured: list[Measurement]) -> None:
-    """Write one side as a run."""
-    settings = {"gate": options["base"], "budget": options["budget"], "tolerance": options["tolerance"]}
-    with results.Run(folder, resume=False) as writing:
-        writing.begin(taken_in, settings, len(measured))
-        for m in measured:
-            writing.add(m)
-        writing.finish({}, finished=True)
+    Raises
+    ------
+    RunError
+        On entering, if it cannot be written to, or holds runs.
+    """
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.options = options
+        self.folder = Path(options["out"]) if options["out"] else new_folder("-gate")
+
+    def __enter__(self) -> _Kept:
+        self._runs = {side: results.Run(self.folder / side, resume=False) for side in ("base", "head")}
+        self._written = False
+        for run in self._runs.values():
+            run.__enter__()
+        return self
+
+    def __exit__(self, *given: Any) -> None:
+        for run in self._runs.values():
+            run.__exit__(*given)
+            if not self._written:
+                shutil.rmtree(run.folder)
+        with contextlib.suppress(OSError):  # it holds something
+            if not self._written:
+                self.folder.rmdir()
+
+    def write(self, base: Side, head: Side) -> None:
+        """Write both sides as runs."""
+        settings = {name: self.options[name] for name in ("base", "budget", "tolerance", "exact")}
+        for run, side in zip(self._runs.values(), (base, head), strict=True):
+            run.begin(side.environment, settings, len(side.measurements))
+            for m in side.measurements:
+                run.add(m)
+            run.finish({}, finished=True)
+        self._written = True

@@ -14,7 +14,7 @@ from typing import Any
 from suite import cases, images, registry
 from suite.cases import Axes, Case
 from suite.comparison import ratio
-from suite.comparison.compare import FALSE_ALARMS, Comparison, exact
+from suite.comparison.compare import COUNTS, FALSE_ALARMS, Comparison, Row, exact
 from suite.engine import figures
 from suite.engine.session import Group, Plan, Progress, Session
 from suite.gate.repository import Commit
@@ -56,9 +56,8 @@ class Measured:
 def choose(
     base: Commit,
     head: Commit,
-    files: Sequence[str],
+    files: Mapping[str, bool],
     axes: Axes,
-    repository: Path,
     *,
     recipes: Sequence[str] = (),
     variants: Sequence[str] = (),
@@ -69,11 +68,9 @@ def choose(
     Parameters
     ----------
     base, head : Commit
-    files : sequence of str
-        Relative to the folder of a commit.
+    files : mapping of str to bool
+        Names, relative to the folder of a commit, and whether base was given head's.
     axes : Axes
-    repository : Path
-        From which nothing is to be imported.
     recipes, variants, devices : sequence of str
         Globs.
 
@@ -86,7 +83,7 @@ def choose(
 
     def describe(commit: Commit, name: str) -> tuple[list[Any], list[Any]] | registry.RegistrationError:
         try:
-            return registry.describe(sources[commit.name][name], commit.place, str(repository))
+            return registry.describe(sources[commit.name][name], commit.place)
         except registry.RegistrationError as error:
             short = str(error).replace(f"{commit.place.folder}/", "")
             return registry.RegistrationError(f"{commit.name}: {short}")
@@ -97,6 +94,8 @@ def choose(
     described: dict[str, dict[str, tuple[list[Any], list[Any]]]] = {"base": {}, "head": {}}
     for (commit, name), answer in zip(asked, answers, strict=True):
         if isinstance(answer, registry.RegistrationError):
+            if commit is base and files[name]:  # which may well lack what it imports
+                continue
             raise answer
         described[commit.name][sources[commit.name][name]] = answer
     found = [case for its in described.values() for case in cases.defined_by(its, axes)]
@@ -167,15 +166,18 @@ def measure(
                 # Head first: what is right is for head to say.
                 group, found = session.examine([*heads, *(before[case.key] for case in heads)])
                 states += [(group, *both) for both in zip(found[len(heads) :], found[: len(heads)], strict=True)]
-            worse = any(
-                row.is_worse for _, one, other in states for row in exact(session.so_far(one), session.so_far(other))
-            )
+            for group, one, other in states:
+                if group and any(row.is_worse and row.metric in COUNTS for row in _exact(session, one, other)):
+                    # Counts that differ from process to process are not those of a commit.
+                    session.trace_again(one, group)
+                    session.trace_again(other, group)
+            worse = any(row.is_worse for _, one, other in states for row in _exact(session, one, other))
             pairs = [
                 _Pair(group, one, other)
                 for group, one, other in states
                 if group and not (one.measurement or other.measurement)
             ]
-            if not plan.blocks:
+            if not (plan.blocks and pairs):
                 stopped = "untimed"
             elif worse:
                 stopped = "exact"
@@ -186,6 +188,10 @@ def measure(
             for group in {id(group): group for group, *_ in states if group}.values():
                 group.close()
     return Measured(base, head, stopped)
+
+
+def _exact(session: Session, base: Progress, head: Progress) -> list[Row]:
+    return exact(session.so_far(base), session.so_far(head))
 
 
 def _time(
@@ -202,19 +208,25 @@ def _time(
     for block in itertools.count(1):
         left = [pair for pair in pairs if not pair.ended]
         if not left:
-            return "clear"
+            return "budget" if any(pair.base.ended == "budget" for pair in pairs) else "clear"
         order.shuffle(left)
         for pair in left:
             start = monotonic()
             if start + longest.get(id(pair), 0.0) > deadline:
-                return _ended(pairs, "budget")
+                pair.base.ended = pair.head.ended = "budget"
+                continue
+            for state in (pair.base, pair.head):
+                state.left = state.limit  # which is for a block, since a case has as many as there is time for
             undecided = f"{len(left)} of {len(pairs)} cases not yet clear"
             on_case(f"block {block}, {undecided}", (start - begun) / (deadline - begun))
             try:
                 session.block([pair.base, pair.head], pair.group, PAIRS)
             except KeyboardInterrupt:  # what there is is told
-                return _ended(pairs, "interrupted")
-            longest[id(pair)] = monotonic() - start
+                for one in pairs:
+                    if not one.ended:
+                        one.base.ended = one.head.ended = "budget"
+                return "interrupted"
+            longest[id(pair)] = max(longest.get(id(pair), 0.0), monotonic() - start)
         if block in LOOKS:
             for pair in left:
                 if pair.decided(tolerance, FALSE_ALARMS / 2 / len(LOOKS) / len(pairs)):
@@ -222,11 +234,15 @@ def _time(
     raise AssertionError  # blocks do not end
 
 
-def _ended(pairs: Sequence[_Pair], why: str) -> str:
-    for pair in pairs:
-        if not pair.ended:
-            pair.base.ended = pair.head.ended = "budget"
-    return why
+def why_nothing(chosen: Chosen, measured: Measured) -> str:
+    """Why there is no case that was measured on both sides, in a line."""
+    if not measured.head:
+        return "base and head have no case in common"
+    for side, its in (("head", measured.head), ("base", measured.base)):
+        for m in its:
+            if m.status not in ("ok", "unchecked"):
+                return f"no case was measured on both sides: {m.variant} of {side}: {m.status}: {m.reason}"
+    return "no case was measured"
 
 
 def with_unmatched(comparison: Comparison, chosen: Chosen) -> Comparison:

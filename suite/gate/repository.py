@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import configparser
 import contextlib
 import hashlib
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from suite import registry
 from suite.registry import Place
 
 #: Sources that are of no use before they are compiled.
@@ -64,7 +66,7 @@ def root(folder: Path) -> Path:
     ------
     RepositoryError
     """
-    return Path(_git(folder, "rev-parse", "--show-toplevel", failure=f"{folder.absolute()} is not in a git repository"))
+    return Path(_git(folder, "rev-parse", "--show-toplevel", failure=f"{folder.absolute()} is no git repository"))
 
 
 def same_tree(repository: Path, ref: str) -> bool:
@@ -73,9 +75,10 @@ def same_tree(repository: Path, ref: str) -> bool:
     return _tree(repository, _resolve(repository, ref)) == _tree(repository, head)
 
 
-def untracked(repository: Path) -> list[str]:
-    """Python files that git does not know, and that are therefore part of no commit."""
-    return _git(repository, "ls-files", "--others", "--exclude-standard", "--", "*.py").splitlines()
+def untracked(repository: Path, but: Sequence[Path]) -> list[str]:
+    """Python files that git does not know, and that are therefore part of no commit, but for those that are given."""
+    names = _git(repository, "ls-files", "--others", "--exclude-standard", "-z", "--", "*.py").split("\0")
+    return [name for name in names if name and (repository / name).resolve() not in but]
 
 
 @contextmanager
@@ -91,12 +94,17 @@ def checked_out(repository: Path, ref: str) -> Iterator[tuple[Commit, Commit]]:
     """
     base = _resolve(repository, ref)
     head, changed = _head(repository)
+    _clear(repository)
     # Names of one length: what depends on the length of a path is the same on both sides.
-    folder = Path(tempfile.mkdtemp(prefix="copycost-gate-"))
+    folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-")).resolve()
     trees = {"base": base, "head": head}
     try:
         for name, commit in trees.items():
-            _git(repository, "worktree", "add", "--detach", "--force", str(folder / name), commit)
+            # Hooks are for what the user checks out.
+            quiet = ("-c", "core.hooksPath=/dev/null")
+            _git(repository, *quiet, "worktree", "add", "--detach", "--force", str(folder / name), commit)
+            if (folder / name / ".gitmodules").exists():
+                _git(folder / name, "submodule", "update", "--quiet", "--init", "--recursive")
         python = _interpreter(folder / "base", folder / "head")
         with ThreadPoolExecutor(2) as pool:
             paths = dict(zip(trees, pool.map(lambda name: _path(repository, folder / name), trees), strict=True))
@@ -104,28 +112,53 @@ def checked_out(repository: Path, ref: str) -> Iterator[tuple[Commit, Commit]]:
         if python != sys.executable:  # it is to have this package, and not what lies beside it
             engine = str(folder / "engine")
             shutil.copytree(Path(__file__).parent.parent, folder / "engine" / "suite")
-        at = Place(str(folder / "base"), paths["base"], python, engine)
+        names = {name: _names(folder / name) for name in trees}
+        before = Place(str(folder / "base"), paths["base"], names["base"], python, engine)
+        after = Place(str(folder / "head"), paths["head"], names["head"], sys.executable)
         yield (
-            Commit("base", base, _title(repository, base), False, at),
-            Commit(
-                "head",
-                _resolve(repository, "HEAD"),
-                _title(repository, "HEAD"),
-                changed,
-                Place(str(folder / "head"), paths["head"], sys.executable),
-            ),
+            Commit("base", base, _title(repository, base), False, before),
+            Commit("head", _resolve(repository, "HEAD"), _title(repository, "HEAD"), changed, after),
         )
     finally:
-        for name in trees:
-            with contextlib.suppress(RepositoryError):  # it was not made
-                _git(repository, "worktree", "remove", "--force", str(folder / name))
-        shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(RepositoryError):
-            _git(repository, "worktree", "prune")
+        _remove(repository, folder)
+
+
+def _remove(repository: Path, folder: Path) -> None:
+    """Remove both work trees, and what git has noted of them; locked ones too, as they are while git makes them."""
+    for name in ("base", "head"):
+        with contextlib.suppress(RepositoryError):  # it was not made
+            _git(repository, "worktree", "remove", "--force", "--force", str(folder / name))
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _clear(repository: Path) -> None:
+    """Remove what gates have left of this repository that were killed."""
+    for line in _git(repository, "worktree", "list", "--porcelain").splitlines():
+        folder = Path(line.removeprefix("worktree ")).parent
+        process = folder.name.removeprefix(_FOLDER).partition("-")[0]
+        if folder.name.startswith(_FOLDER) and not Path("/proc", process).exists():
+            _remove(repository, folder)
+
+
+#: Where a repository keeps packages that are not its own, or not to be imported.
+_ASIDE = {
+    "tests", "test", "testing", "docs", "doc", "examples", "vendor", "_vendor", "third_party", "external", "extern",
+}  # fmt: skip
+
+#: What the folder of a gate is called, before the number of its process.
+_FOLDER = "copycost-gate-"
+
+
+def _names(folder: Path) -> tuple[str, ...]:
+    """The packages of a commit, wherever they are, and the modules in its root and in src/."""
+    files = [Path(name) for name in _git(folder, "ls-files", "-z", "--", "*.py").split("\0") if name]
+    packages = {path.parent for path in files if path.name == "__init__.py" and not _ASIDE & set(path.parts)}
+    found = {path.name for path in packages if path.parent not in packages and path != Path()}
+    return tuple(sorted(found | {path.stem for path in files if path.parent in (Path(), Path("src"))} - {"__init__"}))
 
 
 def _resolve(repository: Path, ref: str) -> str:
-    shallow = (repository / ".git" / "shallow").exists()
+    shallow = _git(repository, "rev-parse", "--is-shallow-repository") == "true"
     hint = ", and this clone is shallow: git fetch --unshallow, or fetch-depth: 0 in CI" if shallow else ""
     return _git(repository, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}", failure=f"no commit '{ref}'{hint}")
 
@@ -145,10 +178,13 @@ def _title(repository: Path, commit: str) -> str:
     return _git(repository, "log", "-1", "--format=%h %s", commit)
 
 
+#: What git tells its hooks of the repository that they run for, which need not be the one in question.
+_OF_A_HOOK = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR")
+
+
 def _git(folder: Path, *arguments: str, failure: str | None = None) -> str:
-    """What git prints; RepositoryError where it fails, with its last line or `failure`."""
-    # What a hook's environment says of the repository is not about this one.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    """What git prints; RepositoryError where it fails, with its last line, after `failure`."""
+    environment = {name: value for name, value in os.environ.items() if name not in _OF_A_HOOK}
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), *arguments],
@@ -158,7 +194,9 @@ def _git(folder: Path, *arguments: str, failure: str | None = None) -> str:
         raise RepositoryError("git is not installed") from None
     if done.returncode:
         said = done.stderr.strip().splitlines()
-        raise RepositoryError(failure or f"git {arguments[0]}: {said[-1] if said else 'failed'}")
+        named = next(word for word in arguments if word != "-c" and "=" not in word)
+        told = " ".join(said) if said else "failed"
+        raise RepositoryError(failure if failure and not said else f"{failure or f'git {named}'}: {told}")
     return done.stdout.strip()
 
 
@@ -172,7 +210,7 @@ def _path(repository: Path, folder: Path) -> tuple[str, ...]:
         built.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(dir=built.parent))
         try:
-            _pip(sys.executable, f"building {folder.name}", "--no-deps", "--target", str(part), str(folder))
+            _pip(sys.executable, f"building {folder.name}", folder, "--no-deps", "--target", str(part), str(folder))
             with contextlib.suppress(OSError):  # another gate has been faster
                 part.rename(built)
         finally:
@@ -194,7 +232,10 @@ def _interpreter(base: Path, head: Path) -> str:
     needs = _dependencies(base)
     if needs == _dependencies(head):
         return sys.executable
-    wanted = [need for need in metadata.requires("copycost") or () if need.startswith(_ENGINE_NEEDS)]
+    try:
+        wanted = [need for need in metadata.requires("copycost") or () if need.startswith(_ENGINE_NEEDS)]
+    except metadata.PackageNotFoundError:  # it runs from where it is written
+        wanted = list(_ENGINE_NEEDS)
     told = json.dumps([needs, sorted(wanted), platform.python_version(), sys.prefix], sort_keys=True)
     made = cache() / "environments" / hashlib.sha256(told.encode()).hexdigest()[:16]
     python = made / "bin" / "python"
@@ -204,25 +245,40 @@ def _interpreter(base: Path, head: Path) -> str:
         done = subprocess.run([sys.executable, "-m", "venv", str(made)], capture_output=True, text=True)
         if done.returncode:
             raise RepositoryError(f"an environment for base: {_last(done)}")
-        files = [word for name in sorted(base.glob("requirements*.txt")) for word in ("-r", str(name))]
+        files = ["-r", _REQUIREMENTS] if (base / _REQUIREMENTS).is_file() else []
         project = [str(base)] if any((base / name).is_file() for name in ("pyproject.toml", "setup.py")) else []
-        _pip(str(python), "an environment for base", *project, *files, *wanted)
+        _pip(str(python), "an environment for base", base, *project, *files, *wanted)
         (made / "complete").touch()
     return str(python)
 
 
 def _dependencies(folder: Path) -> dict[str, Any]:
-    """Everything that says what a project needs to run."""
-    project = _table(folder, "project")
-    found: dict[str, Any] = {name: project.get(name) for name in ("dependencies", "optional-dependencies")}
-    setup = configparser.ConfigParser()
-    with contextlib.suppress(configparser.Error, OSError):
+    """What says what a project needs to run, as pip and most projects have it; what is for developers does not."""
+    found: dict[str, Any] = {"pyproject.toml": _table(folder, "project").get("dependencies")}
+    setup = configparser.ConfigParser(interpolation=None)
+    with contextlib.suppress(configparser.Error, OSError, UnicodeDecodeError):
         setup.read(folder / "setup.cfg")
     found["setup.cfg"] = setup.get("options", "install_requires", fallback=None)
-    for path in [*sorted(folder.glob("requirements*.txt")), folder / "setup.py"]:
-        if path.is_file():
-            found[path.name] = path.read_text(errors="replace")
+    with contextlib.suppress(OSError):
+        found[_REQUIREMENTS] = (folder / _REQUIREMENTS).read_text(errors="replace")
+    with contextlib.suppress(OSError, SyntaxError, ValueError):
+        for node in ast.walk(ast.parse((folder / "setup.py").read_text())):
+            if isinstance(node, ast.keyword) and node.arg == "install_requires":
+                found["setup.py"] = ast.unparse(node.value)
     return found
+
+
+#: Beside pyproject.toml, setup.cfg and setup.py, the one file of which it is agreed what it is for.
+_REQUIREMENTS = "requirements.txt"
+
+
+def libraries(commit: Commit) -> dict[str, str]:
+    """The libraries of a commit's interpreter."""
+    done = subprocess.run(
+        [commit.place.python, "-c", "import json, suite.environment as e; print(json.dumps(e.versions()))"],
+        capture_output=True, text=True, env=registry.child_environment(commit.place), cwd=commit.place.folder,
+    )  # fmt: skip
+    return json.loads(done.stdout)
 
 
 def _table(folder: Path, name: str) -> Mapping[str, Any]:
@@ -238,10 +294,10 @@ def cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "copycost"
 
 
-def _pip(python: str, what: str, *arguments: str) -> None:
+def _pip(python: str, what: str, folder: Path, *arguments: str) -> None:
     done = subprocess.run(
         [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments],
-        capture_output=True, text=True, stdin=subprocess.DEVNULL,
+        cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     if done.returncode:
         raise RepositoryError(f"{what}: {_last(done)}")
