@@ -194,7 +194,7 @@ def begin(tmp_path: Path, *arguments: object) -> subprocess.Popen[str]:
     command = [
         sys.executable, "-m", "suite", "run", "--recipe", "tf", "--device", "cpu", "--variant", "numpy-[!bt]*",
         "--size", "32x24", "--dtype", "float32", "--out", "here", *map(str, arguments),
-        *[word for batch in range(1, 25) for word in ("--batch", str(batch))],
+        *[word for batch in range(1, 13) for word in ("--batch", str(batch))],
     ]  # fmt: skip
     process = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -214,7 +214,7 @@ def test_a_killed_run_is_readable_and_resumes(command: Command, tmp_path: Path) 
     process.communicate()
     measurements = tmp_path / "here" / "measurements.jsonl"
     before = [json.loads(line) for line in measurements.read_text().splitlines()]
-    assert 5 <= len(before) < 120
+    assert 5 <= len(before) < 60
     assert command("report", "here", "--html", "page").returncode == 0
     # As if it had been killed while it wrote.
     with open(measurements, "a") as file:
@@ -229,9 +229,9 @@ def test_a_killed_run_is_readable_and_resumes(command: Command, tmp_path: Path) 
     done = command("run", "--resume", "--out", "here", "--json", "all.json")
     assert done.returncode == 0, done.stderr
     after = read_json((tmp_path / "all.json").read_text())["measurements"]
-    assert len(after) == 120
+    assert len(after) == 60
     assert after[: len(before)] == before  # nothing that was measured is measured again
-    assert len({(m["variant"], m["batch"]) for m in after}) == 120
+    assert len({(m["variant"], m["batch"]) for m in after}) == 60
 
 
 @pytest.mark.parametrize("after", [0.1, 0.5, 1.5, 3.0])

@@ -113,7 +113,7 @@ def test_a_slower_function_is_found_and_named(repository: Path) -> None:
 def test_what_cannot_be_told_is_3_where_that_is_asked_for(repository: Path) -> None:
     """Within a budget of nothing no time is taken, and a tolerance of next to nothing is reached by nobody."""
     change(repository, "are here: 0", "are here: 1")
-    done = run(repository, "--strict", "--budget", "12", "--tolerance", "0.001", "--variant", "rescale")
+    done = run(repository, "--strict", "--budget", "5", "--tolerance", "0.001", "--variant", "rescale")
     assert done.returncode in (1, 3)  # which a change of 0.001 % in either direction would be
     assert "stopped by the budget" in done.stdout
 
@@ -312,7 +312,7 @@ def test_ctrl_c_tells_what_there_is(repository: Path) -> None:
     try:
         # As long as exact figures take, and a while of timing.
         with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(14)
+            process.wait(7)
         process.send_signal(signal.SIGINT)
         out, error = process.communicate(timeout=60)
     finally:

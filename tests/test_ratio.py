@@ -14,6 +14,7 @@ import pytest
 from suite.comparison import ratio
 from suite.comparison.compare import FALSE_ALARMS, TOLERANCE
 from suite.comparison.ratio import Difference, Ratio
+from suite.gate.gate import LOOKS
 
 PAIRS = 12
 
@@ -180,3 +181,24 @@ def test_blocks_that_are_all_equal_have_an_interval_without_width() -> None:
     (other,) = ratio.unpaired([([[1.0]] * 3, [[1.0]] * 3)])
     assert other is not None
     assert other.ratio(0.01).low < 1 < other.ratio(0.01).high
+
+
+@pytest.mark.parametrize("spread", [0.005, 0.02, 0.06])
+def test_to_look_again_and_again_makes_no_false_alarms(spread: float) -> None:
+    """The gate's whole scheme: twelve cases, every look with its share, and the last one with the other half."""
+    random = np.random.default_rng(8)
+    alarms = 0
+    for _ in range(300):
+        words = set()
+        for _ in range(12):
+            blocks = np.exp(random.normal(0, spread, (37, 1))).tolist()
+            for n in (*(look for look in LOOKS if look < 37), 37):
+                share = FALSE_ALARMS / 2 / 12 / (len(LOOKS) if n < 37 else 1)
+                found = ratio.paired([[1.0]] * n, blocks[:n])
+                assert found is not None
+                word = found.ratio(share).verdict(TOLERANCE)
+                if word != "unsure":
+                    break
+            words.add(word)
+        alarms += bool(words & {"slower", "faster"})
+    assert alarms <= 9  # P(more | one in a hundred) = 0.1 %

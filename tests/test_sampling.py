@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from suite.engine.sampling import estimate
+from suite.engine.sampling import CLEAR_BLOCKS, PRECISION, estimate
 
 
 @pytest.mark.parametrize("blocks", [3, 5, 7, 12])
@@ -54,3 +54,18 @@ def test_one_block_has_no_interval() -> None:
 
 def test_an_outlier_within_a_block_moves_nothing() -> None:
     assert estimate([[1.0, 1.0, 50.0], [1.0, 1.0, 1.0]]).value == 1.0
+
+
+@pytest.mark.parametrize("spread", [0.005, 0.02])
+def test_to_stop_where_it_is_narrow_costs_an_interval_little(spread: float) -> None:
+    """With the rule of a run: from five blocks, to fifteen."""
+    random = np.random.default_rng(9)
+    held = 0
+    for _ in range(1500):
+        blocks = np.exp(random.normal(0, spread, (15, 1))).tolist()
+        n = next((n for n in range(CLEAR_BLOCKS, 15) if estimate(blocks[:n]).width <= PRECISION), 15)
+        found = estimate(blocks[:n])
+        assert found.low is not None
+        assert found.high is not None
+        held += found.low <= 1.0 <= found.high
+    assert 0.91 < held / 1500 < 0.97
