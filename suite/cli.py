@@ -9,6 +9,7 @@ import math
 import signal
 import sys
 import time
+import traceback
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ from suite.measurement import Measurement
 from suite.options import Seconds, Word, choose, errors, new_folder, selection, try_write, write_json
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+_FAULT = 70  # EX_SOFTWARE of sysexits.h
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -499,6 +501,9 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):  # before anything is measured, or after
         print("Interrupted.", file=sys.stderr)
         status = _INTERRUPTED
+    except Exception:  # a fault of ours: 1 would say that something is worse
+        traceback.print_exc()
+        status = _FAULT
     sys.exit(status if isinstance(status, int) else 0)
 
 

@@ -80,7 +80,8 @@ def _query(*fields: str) -> list[tuple[str, ...]] | str:
         return f"nvidia-smi gave no answer ({type(error).__name__})"
     if done.returncode:
         return f"nvidia-smi says '{' '.join((done.stdout + done.stderr).split())[:200]}'"
-    return [tuple(part.strip() for part in line.split(",")) for line in done.stdout.splitlines()]
+    rows = [tuple(part.strip() for part in line.split(",")) for line in done.stdout.splitlines()]
+    return [row for row in rows if len(row) == len(fields) + 2]  # another line is none of a device
 
 
 def _visible(rows: list[tuple[str, ...]]) -> list[tuple[str, ...]]:

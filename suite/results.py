@@ -112,7 +112,9 @@ class Run:
         before = self.environment.get("spent_seconds", {})
         self.environment["spent_seconds"] = {k: round(v + before.get(k, 0), 3) for k, v in spent.items()}
         self._write_header(finished=finished)
-        frame(self.measurements).drop(columns="samples", errors="ignore").to_csv(self.folder / CSV, index=False)
+        frame(self.measurements).drop(columns=["samples", "marks"], errors="ignore").to_csv(
+            self.folder / CSV, index=False
+        )
 
     def document(self) -> dict[str, Any]:
         """The run as the JSON contract has it."""

@@ -277,7 +277,7 @@ class Session:
                 folder = str(self._scratch) if self.places else None
                 environment = self._environment
                 if place and place.engine:
-                    environment = environment | {"PYTHONPATH": place.engine}
+                    environment = environment | {"PYTHONPATH": registry.child_environment(place)["PYTHONPATH"]}
                 self._zygotes[key] = Zygote(runtime, key[1], environment, key[2], folder)
             return self._zygotes[key]
 
@@ -600,10 +600,11 @@ class Session:
                 if copies is not None:
                     with self.ledger.wall("copy speed"):
                         copies += self._copy_speed()
-            if running[0].case.device == "gpu" and devices.slowed():
-                # Its clocks are told of now and not of then: all that was sampled just before is marked.
-                for state in alive():
-                    state.marks[-1] = ["throttled"] * len(state.marks[-1])
+            with self.ledger.wall("other"):
+                if running[0].case.device == "gpu" and devices.slowed():
+                    # Its clocks are told of now and not of then: all that was sampled just before is marked.
+                    for state in alive():
+                        state.marks[-1] = ["throttled"] * len(state.marks[-1])
             with self.ledger.wall():
                 self._each(attempt(check), alive(), len(running))
         except BaseException:

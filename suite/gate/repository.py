@@ -28,6 +28,9 @@ from suite.registry import Place
 #: Sources that are of no use before they are compiled.
 _COMPILED = {".c", ".cc", ".cpp", ".cxx", ".cu", ".pyx", ".pxd", ".f", ".f90", ".rs", ".go"}
 
+#: Builds that are kept, the newest ones.
+_BUILDS = 50
+
 #: What a process of the engine imports, beside the runtime that it measures.
 _ENGINE_NEEDS = ("numpy", "memray")
 
@@ -215,6 +218,8 @@ def _path(repository: Path, folder: Path) -> tuple[str, ...]:
                 part.rename(built)
         finally:
             shutil.rmtree(part, ignore_errors=True)
+        for old in sorted(built.parent.iterdir(), key=lambda path: path.stat().st_mtime)[:-_BUILDS]:
+            shutil.rmtree(old, ignore_errors=True)
     return (str(built),)
 
 
