@@ -127,6 +127,20 @@ def test_sides_that_were_measured_in_turn_show_a_small_change() -> None:
     assert times(compare(*sides(0.9)))["v3"] == "faster"
 
 
+def test_all_cases_of_a_comparison_are_sure_at_once() -> None:
+    """Of a hundred comparisons of twelve cases that are the same, one may say otherwise of any."""
+    random = np.random.default_rng(11)
+    alarms = 0
+    for _ in range(100):
+        logs = random.normal(0, 0.1, (2, 12, 8, 1))
+        base, head = (
+            Side(HERE | {"session": "one"}, [timed(f"v{i}", np.exp(its).tolist()) for i, its in enumerate(side)])
+            for side in logs
+        )
+        alarms += bool({"slower", "faster"} & set(times(compare(base, head)).values()))
+    assert alarms <= 4  # P(more | one in a hundred) = 0.3 %; where cases were not corrected for, twelve
+
+
 def test_runs_of_different_times_do_not() -> None:
     found = compare(*sides(1.1, session=None, machine=1.15))
     assert not found.paired

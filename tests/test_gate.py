@@ -209,7 +209,8 @@ def test_a_package_that_is_installed_elsewhere_is_not_mistaken_for_a_commit(repo
         "sys.meta_path.insert(0, Finder())\n"
     )
     change(repository, "are here: 0", "are here: 1")
-    done = run(repository, "--exact", env={"PYTHONPATH": str(tmp_path / "hook")})
+    path = os.pathsep.join(filter(None, [str(tmp_path / "hook"), os.environ.get("PYTHONPATH")]))
+    done = run(repository, "--exact", env={"PYTHONPATH": path})
     assert done.returncode == 2
     assert f"imaging was imported from {repository}, and not from the commit" in done.stderr
     assert done.stderr.count("\n") == 1
@@ -277,6 +278,42 @@ def test_a_subfolder_and_a_name_with_a_space(repository: Path) -> None:
     done = run(linked / "a folder", "--exact", "--with", "some variants.py", "--variant", "rescale")
     assert done.returncode == 1, done.stderr
     assert len(tools.git(repository, "worktree", "list").splitlines()) == 2
+
+
+def test_a_count_that_differs_from_process_to_process_is_not_called_worse(repository: Path, tmp_path: Path) -> None:
+    """In the first process of head one allocation more, in the second none."""
+    path = repository / "imaging.py"
+    path.write_text(
+        path.read_text()
+        + f"""
+
+def sometimes(x):
+    return x / np.float32(127.5) - np.float32(1)
+
+
+def prepared():
+    with open({str(tmp_path / "count")!r}, "a+") as file:
+        file.write(".")
+        file.seek(0)
+        odd = len(file.read()) % 2
+
+    def call(x):
+        kept = [np.empty(100_000) for _ in range(odd)]
+        return sometimes(x)
+
+    return call
+"""
+    )
+    (tmp_path / "v.py").write_text(
+        "from suite import variant\n\n"
+        "@variant(recipe='tf', runtime='numpy', writes='new')\n"
+        "def steady(example):\n    import imaging\n    return getattr(imaging, 'prepared', lambda: base)()\n\n"
+        "def base(x):\n    import numpy as np\n    return x / np.float32(127.5) - np.float32(1)\n"
+    )
+    done = run(repository, "--exact", "--with", str(tmp_path / "v.py"), "--variant", "steady")
+    assert (tmp_path / "count").read_text() == ".."
+    assert done.returncode == 0, done.stdout
+    assert "unsure  tf steady 1×64×48×3 float32 cpu: allocations" in done.stdout
 
 
 def test_where_nothing_can_be_written_nothing_is_measured(repository: Path) -> None:

@@ -140,12 +140,10 @@ def gate(**options: Any) -> None:
 
 
 def _differing(base: Side, head: Side) -> str:
-    """The libraries of which two sides have different versions."""
+    """The libraries of base's interpreter that head's has in other versions."""
     one, other = (side.environment["libraries"] for side in (base, head))
-    names = sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
-    return (
-        ", ".join(f"{name} {one.get(name, 'none')} and {other.get(name, 'none')}" for name in names) or "none differs"
-    )
+    names = [name for name in one if one[name] != other.get(name)]
+    return ", ".join(f"{name} {one[name]} and {other.get(name, 'none')}" for name in names) or "none differs"
 
 
 _WHY = {
