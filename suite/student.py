@@ -27,13 +27,15 @@ def quantile(p: float, df: float) -> float:
     """
     if not (0.5 < p < 1 and df > 0):
         raise ValueError(f"t has no quantile of {p} for {df} degrees of freedom here: 0.5 < p < 1, df > 0")
-    low, high = 0.0, 1.0
-    while _tail(high, df) > 1 - p:
-        low, high = high, 2 * high
-    while high - low > 1e-10 * high:
-        middle = (low + high) / 2
-        low, high = (middle, high) if _tail(middle, df) > 1 - p else (low, middle)
-    return high
+    t = NormalDist().inv_cdf(p)
+    for _ in range(100):
+        # Newton's method on logarithms, in which the tail is nearly straight.
+        tail = _tail(t, df)
+        step = math.log(tail / (1 - p)) * tail / (t * _density(t, df))
+        t *= math.exp(step)
+        if abs(step) < 1e-12:
+            break
+    return t
 
 
 def least(critical: float, df: float) -> float:
@@ -55,6 +57,11 @@ def _tail(t: float, df: float) -> float:
     """P(T > t) for t ≥ 0: half the regularised incomplete beta function at df/(df + t²) (DLMF 8.17, A&S 26.5.27)."""
     x = df / (df + t * t)
     return 0.5 * _beta(x, df / 2, 0.5)
+
+
+def _density(t: float, df: float) -> float:
+    logs = math.lgamma((df + 1) / 2) - math.lgamma(df / 2) - 0.5 * math.log(df * math.pi)
+    return math.exp(logs - (df + 1) / 2 * math.log1p(t * t / df))
 
 
 def _beta(x: float, a: float, b: float) -> float:
