@@ -175,11 +175,13 @@ def test_a_file_that_touches_the_device_as_it_is_imported(tmp_path: Path) -> Non
 
 
 def zygotes() -> set[str]:
-    """Every process of a session's that is alive, whoever is its parent now."""
+    """Every process of a session of this process's that is alive, whoever is its parent now."""
     found = set()
+    session = f"copycost-session-{os.getpid()}-".encode()
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
-            if b"suite.engine.zygote" in Path("/proc", pid, "cmdline").read_bytes():
+            its = Path("/proc", pid)
+            if b"suite.engine.zygote" in (its / "cmdline").read_bytes() and session in (its / "environ").read_bytes():
                 found.add(pid)
         except OSError:
             continue
@@ -188,7 +190,8 @@ def zygotes() -> set[str]:
 
 def test_no_process_and_no_file_outlives_its_session() -> None:
     def folders() -> set[Path]:
-        return {*Path(tempfile.gettempdir()).glob("copycost-*"), *Path("/dev/shm").glob("copycost-*")}
+        places = (Path(tempfile.gettempdir()), Path("/dev/shm"))
+        return {path for place in places for path in place.glob(f"copycost-session-{os.getpid()}-*")}
 
     before, files = zygotes(), folders()
     session = measure(files=(BAD,), variants=("sleeps", "good", "dies-traced"), timeout=3)

@@ -292,10 +292,10 @@ class Session:
 
     def _measure_group(self, cases: Sequence[Case], share: float) -> Iterator[Measurement]:
         group, states = self.examine(cases)
-        yield from (state.measurement for state in states if state.measurement)
-        if group is None:
-            return
         try:
+            yield from (state.measurement for state in states if state.measurement)
+            if group is None:
+                return
             left = [state for state in states if not state.measurement]
             if not self.plan.blocks:
                 yield from (self.complete(state, group) for state in left)
@@ -306,7 +306,8 @@ class Session:
                 yield from self._time(part, group, start + share * number / len(parts))
             self._spent += monotonic() - start
         finally:
-            group.close()
+            if group is not None:
+                group.close()
 
     def examine(self, cases: Sequence[Case]) -> tuple[Group | None, list[Progress]]:
         """Audit and trace the cases of one group.
