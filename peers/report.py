@@ -18,7 +18,7 @@ from asv import _stats as asv_statistics
 from matplotlib import pyplot
 from pyperf._utils import is_significant
 
-from peers.trials import CHANGES, RESULTS, TOOLS
+from peers.trials import CHANGES, RESULTS, TOOLS, plan
 from suite import student
 from suite.comparison import ratio
 from suite.comparison.compare import FALSE_ALARMS, TOLERANCE
@@ -157,7 +157,7 @@ def draw(trials: Mapping[str, list[Row]], path: Path) -> None:
             points = curve(trials.get(tool, ()), score, change)
             if points:
                 panel.step(
-                    *zip(*points, strict=True), where="post" if name else "pre", color=colours[name], label=name,
+                    *zip(*points, strict=True), where="post", color=colours[name], label=name,
                     linewidth=2.5 if tool == "copycost" else 1.3, zorder=3 if tool == "copycost" else 2,
                 )  # fmt: skip
                 rows = trials[tool]
@@ -257,9 +257,12 @@ def write() -> None:
         "Twelve cases (four functions, three batches), in which a hidden change is made to one function, or none. "
         "How they are done and how to do them again: [peers/README.md](../peers/README.md). This page is made from the "
         "raw results in `peers/results/` by `python -m peers.report`.", "",
+        f"So far {sum(map(len, trials.values()))} of {len(plan())} trials are done.", "",
         f"Machine: {', '.join(sorted({row['machine'] for rows in trials.values() for row in rows}))}.", "",
         "Comparisons in which a tool called something worse, of how many, with the exact 95 % interval of the share:",
         "", *table(trials), "",
+        "A mutation and a wrong value leave no trace in time: where a tool that only times has found one, it was a "
+        "false alarm on the right function.", "",
         "![Detections by false alarms](trials.svg)", "",
         "A line is what a tool would do with other thresholds; the dot is what it did by default. Up and to the left "
         "is better.", "", "## copycost by case", "",
