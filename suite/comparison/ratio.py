@@ -21,7 +21,7 @@ BETWEEN_RUNS, _ITS_CASES = 0.10, 8
 _LEAST_BETWEEN = 0.02
 
 #: What two sides of one session differ by where nothing changed and no block shows it, the standard deviation of the
-#: logarithm, and the degrees of freedom that it is known with: the most likely value for 162 cases of A/A trials that
+#: logarithm, and the degrees of freedom that it is known with: the most likely value for 174 cases of A/A trials that
 #: were done before those of docs/trials.md. Without it the narrowest intervals hold three times in four.
 WITHIN_SESSION, _ITS_DF = 0.002, 30
 
