@@ -98,8 +98,8 @@ def _copycost(case: Side) -> float:
     one = difference(case)
     if one is None or one.value <= 0:
         return 0.0
-    tail = student._tail(one.value / one.error, one.df) if one.error else 0.0
-    return -math.log10(max(2 * tail, 1e-300))
+    above = student.tail(one.value / one.error, one.df) if one.error else 0.0
+    return -math.log10(max(2 * above, 1e-300))
 
 
 def _asv(case: Side) -> float:

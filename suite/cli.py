@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import math
-import signal
 import sys
 import time
 import traceback
@@ -33,10 +32,19 @@ from suite.engine.block import free_memory
 from suite.engine.sampling import ROUNDS
 from suite.engine.session import Plan, Session
 from suite.gate.command import gate
-from suite.measurement import Measurement
-from suite.options import Seconds, Word, choose, errors, new_folder, selection, try_write, write_json
+from suite.options import (
+    INTERRUPTED,
+    Seconds,
+    Word,
+    choose,
+    end_in_order,
+    errors,
+    new_folder,
+    selection,
+    try_write,
+    write_json,
+)  # fmt: skip
 
-_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 _FAULT = 70  # EX_SOFTWARE of sysexits.h
 
 
@@ -95,7 +103,7 @@ def run(ctx: click.Context, **options: Any) -> None:
                 raise results.RunError(f"{folder} cannot be completed here: {changed}")
         else:
             writing.begin(prepared.taken_in, prepared.settings, len(prepared.chosen))
-        measured = {_key(m) for m in writing.measurements}
+        measured = {results.key(m) for m in writing.measurements}
         left = [case for case in prepared.chosen if case.key not in measured]
         interrupted = _measure(writing, left, prepared)
         if options["json_file"] is not None:
@@ -105,7 +113,7 @@ def run(ctx: click.Context, **options: Any) -> None:
         table.show(console, writing.measurements)
         _conclude(console, writing, len(prepared.chosen), folder)
     if interrupted:
-        sys.exit(_INTERRUPTED)
+        sys.exit(INTERRUPTED)
     sys.exit(1 if any(m.unexpected for m in writing.measurements) else 0)
 
 
@@ -183,15 +191,6 @@ def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def _key(measurement: Measurement) -> tuple[Any, ...]:
-    """That of the case that was measured."""
-    return tuple(getattr(measurement, name) for name in results.KEY)
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
 def _measure(writing: results.Run, left: Sequence[Case], prepared: _Prepared) -> bool:
     """Measure what is left, a progress bar on standard error; whether it was interrupted."""
     plan, total = prepared.plan, len(prepared.chosen)
@@ -199,7 +198,7 @@ def _measure(writing: results.Run, left: Sequence[Case], prepared: _Prepared) ->
     steps_of_case = 2 + plan.blocks * ROUNDS
     steps = {case.key: 0 for case in left}  # every case from the start: other threads count them
     begun = time.monotonic()
-    signal.signal(signal.SIGTERM, _interrupt)  # ended in order, either way
+    end_in_order()
     with Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -225,7 +224,7 @@ def _measure(writing: results.Run, left: Sequence[Case], prepared: _Prepared) ->
                 moved(None, "importing")
                 for measurement in session.measure(left):
                     writing.add(measurement)
-                    steps[_key(measurement)] = steps_of_case
+                    steps[results.key(measurement)] = steps_of_case
                     moved(None, "measured")
                     if not console.is_terminal and title != format.group_title(measurement):
                         # No bar moves in a log: a line as each group gives its first measurement.
@@ -233,8 +232,6 @@ def _measure(writing: results.Run, left: Sequence[Case], prepared: _Prepared) ->
                         at = f"{len(writing.measurements):4} of {total} cases, {time.monotonic() - begun:4.0f} s"
                         print(f"{at}: {title}", file=sys.stderr, flush=True)
             except KeyboardInterrupt:
-                for number in (signal.SIGINT, signal.SIGTERM):
-                    signal.signal(number, signal.SIG_IGN)  # ending in order takes a moment: once is enough
                 writing.finish(session.ledger.seconds, finished=False)
                 return True
             writing.finish(session.ledger.seconds, finished=True)
@@ -435,7 +432,7 @@ def track_(revisions: str, asv_options: tuple[str, ...], html: str) -> None:
     if revisions.startswith("-"):  # of asv's options, and no revisions before them
         revisions, asv_options = "now", (revisions, *asv_options)
     console, log = Console(stderr=True), Path(".asv", "track.log")
-    signal.signal(signal.SIGTERM, _interrupt)  # ended in order, either way
+    end_in_order()
     if revisions == "now" and track.changed():
         warnings.warn("the working tree is not the commit that its figures will be noted for", stacklevel=1)
     with Progress(
@@ -500,7 +497,7 @@ def main() -> None:
         status = error.exit_code
     except (click.Abort, KeyboardInterrupt):  # before anything is measured, or after
         print("Interrupted.", file=sys.stderr)
-        status = _INTERRUPTED
+        status = INTERRUPTED
     except Exception:  # a fault of ours: 1 would say that something is worse
         traceback.print_exc()
         status = _FAULT

@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -24,6 +25,23 @@ _USAGE = (
     registry.RegistrationError, cases.CaseError, images.ImageError, results.RunError, project.ProjectError,
     repository.RepositoryError, gate.NothingToMeasure,
 )  # fmt: skip
+
+
+#: The exit status of what was interrupted: 128 + SIGINT, as shells have it.
+INTERRUPTED = 130
+
+
+def end_in_order() -> None:
+    """Have Ctrl-C and SIGTERM raise KeyboardInterrupt, once: ending in order takes a moment."""
+
+    def interrupt(*_: object) -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        signal.signal(number, interrupt)
 
 
 class Seconds(click.ParamType):

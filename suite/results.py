@@ -131,6 +131,11 @@ class Run:
         replace(self.folder / ENVIRONMENT, json.dumps(header, indent=1) + "\n")
 
 
+def key(measurement: Measurement) -> tuple[Any, ...]:
+    """That of the case that was measured."""
+    return tuple(getattr(measurement, name) for name in KEY)
+
+
 def document(environment: Mapping[str, Any], measurements: Iterable[Measurement]) -> dict[str, Any]:
     """``{"schema": 1, "environment": {…}, "measurements": [{…}]}``."""
     return {
@@ -237,7 +242,7 @@ def _load_folder(folder: Path) -> tuple[dict[str, Any], list[Measurement]]:
             if number < len(lines):
                 warnings.warn(f"{path}: line {number} is not a measurement, and is left out", stacklevel=3)
             continue
-        measurements[tuple(getattr(found, name) for name in KEY)] = found
+        measurements[key(found)] = found
     return header, list(measurements.values())
 
 

@@ -30,8 +30,8 @@ def quantile(p: float, df: float) -> float:
     t = NormalDist().inv_cdf(p)
     for _ in range(100):
         # Newton's method on logarithms, in which the tail is nearly straight.
-        tail = _tail(t, df)
-        step = math.log(tail / (1 - p)) * tail / (t * _density(t, df))
+        above = tail(t, df)
+        step = math.log(above / (1 - p)) * above / (t * _density(t, df))
         t *= math.exp(step)
         if abs(step) < 1e-12:
             break
@@ -53,8 +53,11 @@ def least(critical: float, df: float) -> float:
     return critical * (1 - 1 / (4 * df)) + _Z80 * math.sqrt(1 + critical**2 / (2 * df))
 
 
-def _tail(t: float, df: float) -> float:
-    """P(T > t) for t ≥ 0: half the regularised incomplete beta function at df/(df + t²) (DLMF 8.17, A&S 26.5.27)."""
+def tail(t: float, df: float) -> float:
+    """P(T > t) for t ≥ 0 and `df` degrees of freedom.
+
+    Half the regularised incomplete beta function at df/(df + t²) (DLMF 8.17, A&S 26.5.27).
+    """
     x = df / (df + t * t)
     return 0.5 * _beta(x, df / 2, 0.5)
 

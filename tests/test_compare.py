@@ -239,7 +239,7 @@ def test_commits_of_asvs_results(command: Command, tmp_path: Path) -> None:
     write(folder, {"seconds": [steady, steady], "allocated_bytes": [4096, 0]}, commit="c" * 40)
     done = command("compare", f"{folder}@aaaa", f"{folder}@bbbb")
     assert done.returncode == 1, done.stderr
-    assert "tf numpy-new 32×224×224×3 float32 cpu: allocated_bytes 4.00 KiB (4,096 B) → 8.00 KiB" in done.stdout
+    assert "tf numpy-new batch 32 224×224×3 float32 cpu: allocated_bytes 4.00 KiB (4,096 B) → 8.00 KiB" in done.stdout
     assert command("compare", f"{folder}@aaaa", f"{folder}@cccc").returncode == 0
     done = command("compare", f"{folder}@aaaa", f"{folder}@dddd")
     assert (done.returncode, done.stderr) == (2, f"Error: {folder} has no result of commit dddd\n")

@@ -9,7 +9,7 @@ from typing import Any
 from suite.comparison import ratio
 from suite.comparison.ratio import Ratio
 from suite.measurement import Measurement
-from suite.results import KEY
+from suite.results import key
 
 #: How often a comparison of all cases of two sides that are equal may say slower or faster of any.
 FALSE_ALARMS = 0.01
@@ -145,12 +145,12 @@ def joined(pairs: Sequence[tuple[str, Side, Side]], *, tolerance: float = TOLERA
     refusals = [_refusal(base.environment, head.environment) for _, base, head in pairs]
     both: list[tuple[int, Measurement, Measurement]] = []
     for (label, base, head), refused in zip(pairs, refusals, strict=True):
-        before, after = ({_key(m): m for m in side.measurements} for side in (base, head))
-        only_base += [m for key, m in before.items() if key not in after]
-        only_head += [m for key, m in after.items() if key not in before]
-        for key, one in before.items():
-            if key in after:
-                other = after[key]
+        before, after = ({key(m): m for m in side.measurements} for side in (base, head))
+        only_base += [m for case, m in before.items() if case not in after]
+        only_head += [m for case, m in after.items() if case not in before]
+        for case, one in before.items():
+            if case in after:
+                other = after[case]
                 measured = one.status in _MEASURED and other.status in _MEASURED
                 if measured and timed and refused is None:
                     lacking = next((m for m in (one, other) if not m.samples), None)
@@ -248,7 +248,3 @@ def _word(value: Any) -> str:
         return ", ".join(str(one.get("name", one)) if isinstance(one, Mapping) else str(one) for one in value) or "none"
     text = "not told" if value is None else str(value)
     return text if len(text) <= 40 else text[:12] + "…"
-
-
-def _key(m: Measurement) -> tuple[Any, ...]:
-    return tuple(getattr(m, name) for name in KEY)

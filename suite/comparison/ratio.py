@@ -14,15 +14,16 @@ from statistics import fmean, median, stdev, variance
 from suite import student
 
 #: What a run's times differ by from those of a run at another time, the standard deviation of the logarithm, where too
-#: few cases were measured to tell (docs/variance.md). It is taken to be as uncertain as from so many cases.
+#: few cases were measured to tell: what was measured on one machine (docs/trials.md, the last line), rounded up. It is
+#: taken to be as uncertain as from so many cases.
 BETWEEN_RUNS, _ITS_CASES = 0.10, 8
 
-#: The least it is taken to be, however alike two runs look.
+#: The least it is taken to be, however alike two runs look: a choice.
 _LEAST_BETWEEN = 0.02
 
 #: What two sides of one session differ by where nothing changed and no block shows it, the standard deviation of the
 #: logarithm, and the degrees of freedom that it is known with: the most likely value for 174 cases of A/A trials that
-#: were done before those of docs/trials.md. Without it the narrowest intervals hold three times in four.
+#: were done before those of docs/trials.md. Without it the twelve narrowest intervals held nine times.
 WITHIN_SESSION, _ITS_DF = 0.002, 30
 
 #: How far runs lie apart is learned from the cases that differ least: so large a part of them. Of squares of a standard

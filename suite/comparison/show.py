@@ -15,7 +15,7 @@ from suite import format
 from suite.comparison.compare import Comparison, Row
 from suite.comparison.ratio import Ratio
 from suite.measurement import Measurement
-from suite.results import KEY
+from suite.results import KEY, key
 
 SCHEMA = 1
 
@@ -175,11 +175,7 @@ def disturbed(measurements: Iterable[Measurement]) -> str | None:
 
 def name(row: Row) -> str:
     """The case of a row in a few words."""
-    m = row.case
-    shape = "×".join(str(n) for n in (m.batch, m.height, m.width, m.channels) if n is not None)
-    layout = "" if m.layout == "channels_last" else f" {m.layout}"
-    where = f" [{row.label}]" if row.label else ""
-    return f"{m.recipe} {m.variant} {shape} {m.dtype}{layout} {m.device}{where}"
+    return " ".join(filter(None, _parts(row)))
 
 
 def _labels(rows: list[Row]) -> tuple[str, dict[int, str]]:
@@ -188,13 +184,13 @@ def _labels(rows: list[Row]) -> tuple[str, dict[int, str]]:
     first = next(iter(parts.values()))
     if len({its[:2] for its in parts.values()}) == len({its[_VARIANT] for its in parts.values()}) > 1:
         # Where the variant says which recipe it is, that need not be said again.
-        parts = {key: ("", *its[1:]) for key, its in parts.items()}
+        parts = {row: ("", *its[1:]) for row, its in parts.items()}
         first = ("", *first[1:])
     common = [
         i for i, part in enumerate(first) if i != _VARIANT and all(its[i] == part for its in parts.values())
     ]  # fmt: skip
     labels = {
-        key: " ".join(part for i, part in enumerate(its) if part and i not in common) for key, its in parts.items()
+        row: " ".join(part for i, part in enumerate(its) if part and i not in common) for row, its in parts.items()
     }
     return " ".join(first[i] for i in common if first[i]), labels
 
@@ -259,7 +255,7 @@ def _notable(comparison: Comparison) -> list[Row]:
 def _exact_summary(comparison: Comparison) -> str:
     rows = [row for row in comparison.rows if row.metric != "seconds"]
     same = sum(row.verdict == "same" for row in rows)
-    cases = len({(row.label, *_key(row.case).values()) for row in rows})
+    cases = len({(row.label, *key(row.case)) for row in rows})
     errors = sum(row.metric == "max_abs_error" and row.verdict == "changed" for row in rows)
     rounding = f"; {errors} largest errors differ, all within the tolerance of what is right" if errors else ""
     return f"Exact figures of {_number(cases, 'case')}: {same} of {len(rows)} the same{rounding}."

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
-import signal
 import sys
 import time
 import uuid
@@ -25,9 +24,17 @@ from suite.engine.session import Plan
 from suite.gate import gate as measuring
 from suite.gate import repository
 from suite.gate.repository import Commit
-from suite.options import Seconds, axes_of, errors, new_folder, selection, write_json, write_text
-
-_INTERRUPTED = 130
+from suite.options import (
+    INTERRUPTED,
+    Seconds,
+    axes_of,
+    end_in_order,
+    errors,
+    new_folder,
+    selection,
+    write_json,
+    write_text,
+)
 
 #: More blocks than there is ever time for: the answer or the budget ends them.
 _BLOCKS = 10_000
@@ -77,8 +84,7 @@ def gate(**options: Any) -> None:
         if options["markdown_file"]:
             write_text(options["markdown_file"], f"**{same}**\n")
         return
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    end_in_order()
     console = Console(stderr=True)
     begun = time.monotonic()
     with (
@@ -114,7 +120,7 @@ def gate(**options: Any) -> None:
         kept.write(*sides)
     timed = measured.stopped_by not in ("untimed", "exact")
     comparison = compare(*sides, tolerance=options["tolerance"], timed=timed)
-    if not comparison.measured and not comparison.verdict == "worse":
+    if not comparison.measured and comparison.verdict != "worse":
         raise measuring.NothingToMeasure(measuring.why_nothing(chosen, measured))
     comparison = measuring.with_unmatched(comparison, chosen)
     lines = [f"base {base.title}", f"head {head.title}{' and uncommitted changes' if head.changed else ''}"]
@@ -136,7 +142,7 @@ def gate(**options: Any) -> None:
         conclude(comparison, options, [*measured.base, *measured.head], lines, more)
     finally:
         if measured.stopped_by == "interrupted":
-            sys.exit(_INTERRUPTED)
+            sys.exit(INTERRUPTED)
 
 
 def _differing(base: Side, head: Side) -> str:
@@ -148,17 +154,11 @@ def _differing(base: Side, head: Side) -> str:
 
 _WHY = {
     "exact": "not timed, as what is exact is worse",
-    "clear": "stopped as every case was clear",
+    "clear": "stopped as every case was decided",
     "budget": "stopped by the budget",
     "interrupted": "stopped by you",
     "untimed": "not timed",
 }
-
-
-def _interrupt(*_: object) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # ending in order takes a moment: once is enough
-    raise KeyboardInterrupt
 
 
 def _files(top: Path, given: tuple[str, ...]) -> list[Path]:

@@ -110,7 +110,7 @@ def checked_out(repository: Path, ref: str) -> Iterator[tuple[Commit, Commit]]:
                 _git(folder / name, "submodule", "update", "--quiet", "--init", "--recursive")
         python = _interpreter(folder / "base", folder / "head")
         with ThreadPoolExecutor(2) as pool:
-            paths = dict(zip(trees, pool.map(lambda name: _path(repository, folder / name), trees), strict=True))
+            paths = dict(zip(trees, pool.map(lambda name: _path(folder / name), trees), strict=True))
         engine = None
         if python != sys.executable:  # it is to have this package, and not what lies beside it
             engine = str(folder / "engine")
@@ -203,12 +203,12 @@ def _git(folder: Path, *arguments: str, failure: str | None = None) -> str:
     return done.stdout.strip()
 
 
-def _path(repository: Path, folder: Path) -> tuple[str, ...]:
+def _path(folder: Path) -> tuple[str, ...]:
     """What to put on ``sys.path`` so that a commit's packages are imported: its own folders, or what is built of it."""
     if not _needs_building(folder):
         return tuple(str(part) for part in (folder / "src", folder) if part.is_dir())
     tree = _git(folder, "rev-parse", "HEAD^{tree}")
-    built = cache() / "builds" / f"{tree[:16]}-{sys.implementation.cache_tag}"
+    built = _cache() / "builds" / f"{tree[:16]}-{sys.implementation.cache_tag}"
     if not built.is_dir():
         built.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(dir=built.parent))
@@ -242,7 +242,7 @@ def _interpreter(base: Path, head: Path) -> str:
     except metadata.PackageNotFoundError:  # it runs from where it is written
         wanted = list(_ENGINE_NEEDS)
     told = json.dumps([needs, sorted(wanted), platform.python_version(), sys.prefix], sort_keys=True)
-    made = cache() / "environments" / hashlib.sha256(told.encode()).hexdigest()[:16]
+    made = _cache() / "environments" / hashlib.sha256(told.encode()).hexdigest()[:16]
     python = made / "bin" / "python"
     if not (made / "complete").exists():
         shutil.rmtree(made, ignore_errors=True)
@@ -294,7 +294,7 @@ def _table(folder: Path, name: str) -> Mapping[str, Any]:
         return {}
 
 
-def cache() -> Path:
+def _cache() -> Path:
     """Where builds and environments are kept."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "copycost"
 
