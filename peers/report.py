@@ -245,6 +245,38 @@ def words(verdicts: Mapping[str, int]) -> str:
     return ", ".join(f"{n} {word}" for word, n in sorted(verdicts.items(), key=lambda one: -one[1])) or "none"
 
 
+def errors(document: Mapping[str, Any]) -> list[str]:
+    """How far the tools' medians were from the truth, and how long each took (`peers.error`)."""
+    asv, *ours = document["tools"].values()
+    blocks = {case["blocks"] for case in document["reference"].values()}
+    near = min((one for one in ours if one["error_against_its_own"] <= asv["error_against_its_own"]),
+               key=lambda one: one["seconds"], default=None)  # fmt: skip
+    lines = [
+        "", "## Time to a given error", "",
+        f"Twelve cases of recipe tf (NumPy's `out=`, TensorFlow eager, graph and XLA; batches 1, 8, 32), measured "
+        f"{len(asv['runs'])} times by each, in turn (`python -m peers.error`). The reference is the median of "
+        f"{min(blocks)} blocks of copycost's, spread over the same time; the error is the root mean square, over cases "
+        "and runs, of the logarithm of a run's median over it. In asv's processes TensorFlow's small cases "
+        "take up to twice as long, so each is also held against the median of its own runs.", "",
+        "| | seconds | error against the reference | against its own median |", "| --- | ---: | ---: | ---: |",
+    ]  # fmt: skip
+    for name, one in document["tools"].items():
+        took = [run["seconds"] for run in one["runs"]]
+        lines.append(
+            f"| `{name}` | {one['seconds']:.1f} ({min(took):.1f}–{max(took):.1f}) | {100 * one['error']:.1f} % | "
+            f"{100 * one['error_against_its_own']:.1f} % |"
+        )
+    lines.append("")
+    if near is not None:
+        lines.append(
+            f"At an error no larger than asv's own, copycost takes 1/{asv['seconds'] / near['seconds']:.1f} of its "
+            f"time, what it finds out about truth and allocations included. 1/20 was the aim: {asv['seconds'] / 20:.1f} s, "
+            "about what importing TensorFlow takes once. More blocks did not make the error much smaller: what is left "
+            "of it is that minutes differ."
+        )
+    return lines
+
+
 def write() -> None:
     """Write the page and the chart."""
     trials = load()
@@ -303,6 +335,8 @@ def write() -> None:
             f"{share(alarms, number)}. The same code differed by {100 * spread:.1f} % (standard deviation, robust), at "
             f"most {100 * max(map(abs, values)):.0f} %."
         )
+    if (path := RESULTS / "error.json").exists():
+        lines += errors(json.loads(path.read_text()))
     (DOCS / "trials.md").write_text("\n".join(lines) + "\n")
 
 
