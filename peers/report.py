@@ -270,9 +270,9 @@ def errors(document: Mapping[str, Any]) -> list[str]:
     if near is not None:
         lines.append(
             f"At an error no larger than asv's own, copycost takes 1/{asv['seconds'] / near['seconds']:.1f} of its "
-            f"time, what it finds out about truth and allocations included. 1/20 was the aim: {asv['seconds'] / 20:.1f} "
-            "s, about what importing TensorFlow takes once. More blocks did not make the error much smaller: what is left "
-            "of it is that minutes differ."
+            "time, what it finds out about truth and allocations included. 1/20 was the aim: "
+            f"{asv['seconds'] / 20:.1f} s, about what importing TensorFlow takes once. More blocks did not make the "
+            "error much smaller: what is left of it is that minutes differ."
         )
     return lines
 
