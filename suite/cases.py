@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 import glob
-import importlib.util
 import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -282,7 +281,7 @@ def matching(
         ("variant", variants, lambda case: case.variant.name),
         ("device", devices, lambda case: case.device),
     ):
-        names = _matching(what, globs, list(dict.fromkeys(map(name, cases))))
+        names = chosen_names(what, globs, list(dict.fromkeys(map(name, cases))))
         cases = [case for case in cases if name(case) in names]
     return list(cases)
 
@@ -338,9 +337,9 @@ def expand(
     """
     variants = list(variants)
     check_axes(axes)
-    recipe_names = _matching("recipe", only_recipes or axes.recipes, list(recipes))
-    names = _matching("variant", only_variants, list(dict.fromkeys(v.name for v in variants)))
-    device_names = _matching("device", only_devices, list(DEVICES))
+    recipe_names = chosen_names("recipe", only_recipes or axes.recipes, list(recipes))
+    names = chosen_names("variant", only_variants, list(dict.fromkeys(v.name for v in variants)))
+    device_names = chosen_names("device", only_devices, list(DEVICES))
     cases = []
     for recipe in recipe_names:
         for layout in axes.layouts:
@@ -402,11 +401,8 @@ def skip_reason(case: Case, no_gpu: str | None, free_bytes: int) -> str | None:
         return f"a {case.result_dtype} result does not fit over a {case.dtype} input"
     if case.device == "gpu" and no_gpu:
         return no_gpu
-    runtime = registry.runtime(variant.runtime)
-    for package in runtime.packages:
-        root = package.partition(".")[0]
-        if importlib.util.find_spec(root) is None:
-            return f"{root} is not installed: {runtime.install}"
+    if lacking := registry.not_installed(registry.runtime(variant.runtime)):
+        return lacking
     # As if the result were as large as an input; the session looks again when it knows.
     elements = case.elements // case.recipe.inputs
     return too_large(shared_bytes(case, elements) + child_bytes(case, elements), free_bytes)
@@ -455,8 +451,14 @@ def as_row(case: Case) -> dict[str, Any]:
     }
 
 
-def _matching(what: str, globs: Sequence[str], names: Sequence[str]) -> list[str]:
-    """The names that any of the globs matches, in their own order; all where there is no glob."""
+def chosen_names(what: str, globs: Sequence[str], names: Sequence[str]) -> list[str]:
+    """The names that any of the globs matches, in their own order; all where there is no glob.
+
+    Raises
+    ------
+    CaseError
+        For a glob that matches nothing.
+    """
     if not globs:
         return list(names)
     for pattern in globs:

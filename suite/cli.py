@@ -27,6 +27,7 @@ from suite import __version__, cases, devices, doctor, environment, format, imag
 from suite.asv import machine, project, track
 from suite.asv import results as history
 from suite.cases import PROFILES, Case
+from suite.claims.command import claims, claims_of
 from suite.comparison.command import compare
 from suite.engine.block import free_memory
 from suite.engine.sampling import ROUNDS
@@ -44,6 +45,7 @@ from suite.options import (
     try_write,
     write_json,
 )  # fmt: skip
+from suite.pipelines.command import pipelines_
 
 _FAULT = 70  # EX_SOFTWARE of sysexits.h
 
@@ -333,15 +335,28 @@ def _source(source: str) -> str:
 @click.option("--html", "html", required=True, metavar="DIR", help="Where to write index.html.")
 @errors
 def report(runs: tuple[str, ...], html: str) -> None:
-    """Write a page of runs: folders of `copycost run --out`, files of `--json`, folders of asv's results."""
-    loaded = [one for name in runs for one in results.load_all(Path(name))]
-    from suite.report import write_html  # matplotlib takes a second to import
+    """Write pages of runs and claims.
 
+    RUN is a folder of `copycost run --out`, a file of `--json`, a folder of asv's results, or a file of
+    `copycost claims --json`, of which the page of folklore is made.
+    """
+    claimed = {name: document for name in runs if (document := claims_of(Path(name)))}
+    if len(claimed) > 1:
+        raise results.RunError(
+            f"{' and '.join(claimed)} are claims: one page shows one time that they were looked into"
+        )
+    loaded = [one for name in runs if name not in claimed for one in results.load_all(Path(name))]
+    from suite.report import FOLKLORE, INDEX, write_folklore, write_html  # matplotlib takes a second to import
+
+    written = []
     try:
-        path = write_html(Path(html), loaded)
+        if loaded:
+            written.append(write_html(Path(html), loaded, folklore=FOLKLORE if claimed else None))
+        for document in claimed.values():
+            written.append(write_folklore(Path(html), document, index=INDEX if loaded else None))
     except OSError as error:
         raise results.RunError(f"{html} cannot be written to: {error.strerror}") from None
-    Console().print(f"The report is {path}", soft_wrap=True, highlight=False)
+    Console().print(f"The report is {' and '.join(map(str, written))}", soft_wrap=True, highlight=False)
 
 
 @cli.command("doctor")
@@ -506,3 +521,5 @@ def main() -> None:
 
 cli.add_command(compare)
 cli.add_command(gate)
+cli.add_command(claims)
+cli.add_command(pipelines_)

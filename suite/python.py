@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import warnings
 from collections.abc import Callable, Iterable
@@ -211,10 +210,8 @@ def _measure(
 
 def _runtime(name: str) -> Runtime:
     found = registry.runtime(name)
-    for package in found.packages:
-        root = package.partition(".")[0]
-        if importlib.util.find_spec(root) is None:
-            raise ValueError(f"{root} is not installed: {found.install}")
+    if lacking := registry.not_installed(found):
+        raise ValueError(lacking)
     return found
 
 

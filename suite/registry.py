@@ -222,7 +222,9 @@ def check_name(what: str, given: str, allowed: Iterable[str]) -> None:
 
 def unknown(what: str, given: str, allowed: Sequence[str]) -> str:
     """That there is no such name, and which are like it; or some that there are."""
-    close = difflib.get_close_matches(given, allowed, n=3, cutoff=0.4)
+    close = (
+        difflib.get_close_matches(given, allowed, n=3, cutoff=0.4) or [name for name in allowed if given in name][:3]
+    )
     if close:
         return f"unknown {what} '{given}'; did you mean {' or '.join(close)}?"
     more = f" and {len(allowed) - 8} more" if len(allowed) > 8 else ""
@@ -345,11 +347,21 @@ def runtime(name: str) -> Runtime:
     return importlib.import_module(f"suite.variants.{name}").RUNTIME
 
 
+def not_installed(runtime: Runtime) -> str | None:
+    """What a runtime needs that is not installed, and how to get it; or None."""
+    for package in runtime.packages:
+        root = package.partition(".")[0]
+        if importlib.util.find_spec(root) is None:
+            return f"{root} is not installed: {runtime.install}"
+    return None
+
+
 def load_shipped() -> None:
-    """Register the shipped recipes and the variants of every runtime in ``suite.variants``."""
+    """Register the shipped recipes, the variants of every runtime in ``suite.variants``, and those of the documents."""
     load("suite.recipes")
     for name in runtimes():
         load(f"suite.variants.{name}")
+    load("suite.claims.systems")
 
 
 def plugins() -> tuple[str, ...]:

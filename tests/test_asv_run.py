@@ -84,7 +84,7 @@ def history(tmp_path_factory: pytest.TempPathFactory, home: dict[str, str]) -> t
     (folder / "suite").mkdir()
     (folder / "suite" / "__init__.py").write_text('__version__ = "0.0.1"\n')
     configuration = (folder / "pyproject.toml").read_text()
-    packages = re.search(r"^packages = .*$", configuration, re.MULTILINE)
+    packages = re.search(r"^packages = \[.*?\]$", configuration, re.MULTILINE | re.DOTALL)
     assert packages
     (folder / "pyproject.toml").write_text(configuration.replace(packages[0], 'packages = ["suite"]'))
     first = committed(folder, home, "no engine", 1)

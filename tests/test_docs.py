@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from conftest import Command, read_json
+
+from suite import registry
+from suite.claims.run import load
+from suite.pipelines.ways import WAYS
 
 DOCS = Path(__file__).parent.parent / "docs"
 EXAMPLES = sorted((DOCS / "examples").glob("*.py"))
@@ -131,3 +136,15 @@ def test_a_package_that_is_broken_is_left_out_with_a_line(
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_the_documents_systems_are_all_there() -> None:
+    """Every name of the table is a variant's, a pipeline's or a claim's; and each that is there for it is named."""
+    page = (DOCS / "folklore.md").read_text()
+    rows = [line.split(" | ") for line in page.splitlines() if re.match(r"\| 00\d ", line)]
+    assert {row[0].strip("| ") for row in rows} == {"000", "001", "002", "003"}
+    named = {name for row in rows for name in re.findall(r"`([a-z][\w-]+)`", row[2]) if "/" not in name}
+    variants = {name for _, name in registry.variants}
+    assert named <= variants | set(WAYS) | set(load())
+    ours = {v.name for v in registry.variants.values() if v.source == "suite.claims.systems"}
+    assert ours | set(WAYS) <= named

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from suite import registry
+from suite.cache import cache
 from suite.registry import Place
 
 #: Sources that are of no use before they are compiled.
@@ -208,7 +209,7 @@ def _path(folder: Path) -> tuple[str, ...]:
     if not _needs_building(folder):
         return tuple(str(part) for part in (folder / "src", folder) if part.is_dir())
     tree = _git(folder, "rev-parse", "HEAD^{tree}")
-    built = _cache() / "builds" / f"{tree[:16]}-{sys.implementation.cache_tag}"
+    built = cache() / "builds" / f"{tree[:16]}-{sys.implementation.cache_tag}"
     if not built.is_dir():
         built.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(dir=built.parent))
@@ -242,7 +243,7 @@ def _interpreter(base: Path, head: Path) -> str:
     except metadata.PackageNotFoundError:  # it runs from where it is written
         wanted = list(_ENGINE_NEEDS)
     told = json.dumps([needs, sorted(wanted), platform.python_version(), sys.prefix], sort_keys=True)
-    made = _cache() / "environments" / hashlib.sha256(told.encode()).hexdigest()[:16]
+    made = cache() / "environments" / hashlib.sha256(told.encode()).hexdigest()[:16]
     python = made / "bin" / "python"
     if not (made / "complete").exists():
         shutil.rmtree(made, ignore_errors=True)
@@ -292,11 +293,6 @@ def _table(folder: Path, name: str) -> Mapping[str, Any]:
         return tomllib.loads((folder / "pyproject.toml").read_text()).get(name, {})
     except (OSError, ValueError):
         return {}
-
-
-def _cache() -> Path:
-    """Where builds and environments are kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "copycost"
 
 
 def _pip(python: str, what: str, folder: Path, *arguments: str) -> None:

@@ -1,5 +1,5 @@
-"""The report of one or more runs: a page and its figure. It sees measurements, and nothing of how they were taken."""
+"""The report: a page of runs with its figure, and one of claims. It sees what was found, and nothing of how."""
 
-from suite.report.html import write_html
+from suite.report.html import FOLKLORE, INDEX, write_folklore, write_html
 
-__all__ = ["write_html"]
+__all__ = ["FOLKLORE", "INDEX", "write_folklore", "write_html"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,15 @@ from suite.measurement import Measurement
 from suite.report import figure
 from suite.results import frame
 
+#: The names of the pages.
+INDEX, FOLKLORE = "index.html", "folklore.html"
+
 
 def write_html(
-    folder: Path, runs: Sequence[tuple[str, dict[str, Any], Sequence[Measurement]]], history: str | None = None
+    folder: Path,
+    runs: Sequence[tuple[str, dict[str, Any], Sequence[Measurement]]],
+    history: str | None = None,
+    folklore: str | None = None,
 ) -> Path:
     """Write ``index.html``, which needs no other file, and give its path.
 
@@ -27,14 +35,41 @@ def write_html(
         Each has a part of the page, with its own figure and table.
     history : str, optional
         Where, from `folder`, asv's pages are.
+    folklore : str, optional
+        Where the page of claims is.
     """
+    parts = [_part(*run) for run in runs]
+    return _write(folder / INDEX, "page.html", runs=parts, format=format, history=history, folklore=folklore)
+
+
+def write_folklore(folder: Path, document: Mapping[str, Any], index: str | None = None) -> Path:
+    """Write ``folklore.html``, which needs no other file, and give its path.
+
+    Parameters
+    ----------
+    folder : Path
+    document : mapping
+        Of `copycost claims --json`.
+    index : str, optional
+        Where the page of measurements is.
+    """
+    claims = document["claims"]
+    return _write(
+        folder / FOLKLORE,
+        "folklore.html",
+        documents=[(name, list(its)) for name, its in groupby(claims, key=lambda one: one["document"])],
+        counts=Counter(one["verdict"] or "without a verdict" for one in claims).most_common(),
+        environment=document["environment"],
+        index=index,
+    )
+
+
+def _write(path: Path, template: str, **content: Any) -> Path:
     jinja = Environment(
         loader=PackageLoader("suite.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    page = jinja.get_template("page.html").render(runs=[_part(*run) for run in runs], format=format, history=history)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "index.html"
-    path.write_text(page, encoding="utf-8")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(jinja.get_template(template).render(**content), encoding="utf-8")
     return path
 
 

@@ -1,0 +1,7 @@
+"""What is said of preprocessing, and what is so with these versions."""
+
+from suite.asv import claims
+
+
+class Claims(claims.Claims):
+    """A verdict for each claim."""

@@ -1,0 +1,97 @@
+"""`copycost claims`: what is said, and what is so."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.padding import Padding
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.syntax import Syntax
+from rich.text import Text
+
+from suite import devices, environment, images
+from suite.cases import chosen_names
+from suite.claims.run import Judged, load, look_into
+from suite.options import INTERRUPTED, end_in_order, errors, try_write, write_json
+
+SCHEMA = 1
+
+_STYLES = {"holds": "green", "refuted": "red", "depends": "yellow", None: "dim"}
+
+
+@click.command("claims")
+@click.argument("ids", nargs=-1, metavar="[ID…]")
+@click.option("--list", "only_list", is_flag=True, help="List them, and look into none.")
+@click.option("--json", "json_file", metavar="FILE", help="Also write one JSON document; - for standard output.")
+@errors
+def claims(ids: tuple[str, ...], only_list: bool, json_file: str | None) -> None:
+    """Look into what is said of preprocess_input, NumPy's out= and TensorFlow, and judge it by what is measured.
+
+    ID chooses by name or glob. Every claim holds, is refuted, or depends; what cannot be looked into here gets no
+    verdict, and the reason.
+
+    Exit status: 0 finished, whatever the verdicts; 1 looking into one failed; 2 usage.
+    """
+    every = load()
+    chosen = [every[name] for name in chosen_names("claim", ids, list(every))]
+    try_write(json_file)
+    console = Console(stderr=json_file == "-", highlight=False)
+    if only_list:
+        for claim in chosen:
+            console.print(Text.assemble((claim.id, "bold"), f"  {claim.claim}"), soft_wrap=True)
+        return
+    end_in_order()
+    found: list[Judged] = []
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        console=Console(stderr=True), transient=True,
+    ) as progress:  # fmt: skip
+        bar = progress.add_task("starting", total=len(chosen))
+        narrow = max(10, progress.console.width - 44)
+        try:
+            for one in look_into(chosen, lambda claim: progress.update(bar, description=claim.id[:narrow])):
+                found.append(one)
+                progress.advance(bar)
+                show(console, one)
+        except KeyboardInterrupt:
+            interrupted = True
+        else:
+            interrupted = False
+    if json_file:
+        picture = images.read()
+        taken_in = environment.capture(devices.cpus(), picture.name, picture.sha256)
+        write_json(json_file, document(taken_in, found))
+    counts = Counter(one.verdict or "without a verdict" for one in found)
+    console.print(Text(f"{len(found)} claims: " + ", ".join(f"{n} {what}" for what, n in counts.most_common())))
+    if interrupted:
+        sys.exit(INTERRUPTED)
+    sys.exit(1 if any(one.failed for one in found) else 0)
+
+
+def document(taken_in: dict[str, Any], found: list[Judged]) -> dict[str, Any]:
+    """``{"schema": 1, "environment": {…}, "claims": [{…}]}``."""
+    return {"schema": SCHEMA, "environment": taken_in, "claims": [one.to_dict() for one in found]}
+
+
+def claims_of(path: Path) -> dict[str, Any] | None:
+    """The document that a file of ``--json`` holds; None for a file that is something else."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and found.get("schema") == SCHEMA and "claims" in found else None
+
+
+def show(console: Console, one: Judged) -> None:
+    """Print a claim, its verdict, the evidence, and how to see it oneself."""
+    console.print(Text.assemble((one.verdict or "no verdict", f"bold {_STYLES[one.verdict]}"), "  ", one.claim.claim))
+    console.print(Padding(Text(one.because), (0, 0, 0, 2)))
+    console.print(Padding(Text(f"{one.claim.id}, {one.claim.document}", "dim"), (0, 0, 0, 2)))
+    code = Syntax(one.claim.reproduce, "python", theme="ansi_dark", background_color="default", word_wrap=True)
+    console.print(Padding(code, (0, 0, 1, 4)))

@@ -1,0 +1,151 @@
+"""Claims looked into, each in processes of its own, and judged."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from suite import devices, registry
+from suite.claims import ledger
+from suite.claims.claim import LEDGER, Claim, Evidence
+from suite.engine.child import CaseEnded, Zygote
+
+#: Seconds that looking into one claim may take, in each of its processes.
+_TIMEOUT = 120.0
+
+#: Where a zygote finds the claims.
+_SOURCE = "suite.claims.run"
+
+
+def load() -> dict[str, Claim]:
+    """Every claim, by its name, in the order of the documents."""
+    for module in pkgutil.iter_modules(ledger.__path__):
+        importlib.import_module(f"{ledger.__name__}.{module.name}")
+    return dict(sorted(LEDGER.items(), key=lambda item: item[1].document))
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What came of a claim.
+
+    Attributes
+    ----------
+    claim : Claim
+    verdict : {"holds", "refuted", "depends"} or None
+    because : str
+        The evidence in one line; why there is no verdict, where there is none.
+    evidence : dict
+    failed : bool
+        Whether looking into it failed, where it could have been done.
+    """
+
+    claim: Claim
+    verdict: str | None
+    because: str
+    evidence: Evidence
+    failed: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object of the JSON document."""
+        one = self.claim
+        return {
+            "id": one.id,
+            "document": one.document,
+            "claim": one.claim,
+            "verdict": self.verdict,
+            "because": self.because,
+            "evidence": self.evidence,
+            "reproduce": one.reproduce,
+        }
+
+
+def judged(claim: Claim, evidence: Evidence) -> Judged:
+    """The verdict that follows from the evidence."""
+    return Judged(claim, claim.judge(evidence), claim.because(evidence), evidence)
+
+
+def look_into(claims: Sequence[Claim], on_claim: Callable[[Claim], None] = lambda claim: None) -> Iterator[Judged]:
+    """Look into claims: those that are no matter of time two at once, then the others one after another.
+
+    Parameters
+    ----------
+    claims : sequence of Claim
+    on_claim : callable, optional
+        Told which is taken up, from any thread.
+
+    Yields
+    ------
+    Judged
+    """
+    lacking = {name: registry.not_installed(registry.runtime(name)) for name in {one.runtime for one in claims}}
+    with ExitStack() as stack:
+        zygotes = {}
+        for name, reason in lacking.items():
+            if not reason:
+                zygotes[name] = Zygote(name, _SOURCE, registry.child_environment())
+                stack.callback(zygotes[name].close)
+
+        def one(claim: Claim) -> Judged:
+            on_claim(claim)
+            reason = lacking[claim.runtime]
+            if reason:
+                return Judged(claim, None, reason, {})
+            try:
+                return judged(claim, _joined([_ask(zygotes[claim.runtime], claim) for _ in range(claim.blocks or 1)]))
+            except CaseEnded as end:
+                # A library that is not as it was expected to be refutes nothing.
+                said = end.reason if end.status == "skipped" else f"{end.status}: {end.reason}"
+                return Judged(claim, None, said, {}, failed=end.status != "skipped")
+
+        pool = stack.enter_context(ThreadPoolExecutor(2))
+        yield from pool.map(one, [claim for claim in claims if not claim.blocks])
+        yield from map(one, [claim for claim in claims if claim.blocks])
+
+
+def _ask(zygote: Zygote, claim: Claim) -> dict[str, Any]:
+    child = zygote.child()
+    try:
+        child.ask("open", Job(claim.id, claim.runtime), timeout=_TIMEOUT)
+        return child.ask("look", timeout=_TIMEOUT)[0]
+    finally:
+        child.close()
+
+
+def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """The evidence of several processes: the first one's, and the times of all."""
+    if len(parts) == 1:
+        return parts[0]
+    return parts[0] | {"seconds": {name: [part["seconds"][name] for part in parts] for name in parts[0]["seconds"]}}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A claim to look into, in the process that this is started in."""
+
+    id: str
+    runtime: str
+
+    def start(self) -> Job:
+        """Choose the CPU."""
+        registry.runtime(self.runtime).start("cpu", devices.cpus())
+        return self
+
+    def look(self) -> dict[str, Any]:
+        """The evidence, as JSON has it."""
+        return _plain(load()[self.id].measure())
+
+
+def _plain(value: Any) -> Any:
+    """Without NumPy's types."""
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,1 @@
+"""From files to batches: ways of reading, decoding, resizing and scaling photographs."""
