@@ -24,15 +24,15 @@ SCHEMA = 1
 #: Name, the width of terminal from which it is shown, the cell.
 _COLUMNS = (
     ("images/s", 0, lambda p: format.count(p.images_per_second)),
-    ("±95 %", 60, lambda p: _spread(p.images_per_second, p.images_per_second_low, p.images_per_second_high)),
+    ("±95 %", 62, lambda p: _spread(p.images_per_second, p.images_per_second_low, p.images_per_second_high)),
     (f"× {BASELINE}", 0, lambda p: "–" if p.ratio is None else f"{format.three(p.ratio)}"),
-    ("95 %", 90, lambda p: "" if p.ratio is None else f"{format.three(p.ratio_low)} … {format.three(p.ratio_high)}"),
-    ("first batch", 78, lambda p: format.seconds(p.seconds_first)),
-    ("allocations a batch", 124, lambda p: format.count(p.allocations)),
-    ("allocated a batch", 110, lambda p: format.size(None if p.allocated_bytes is None else int(p.allocated_bytes))),
-    ("peak", 134, lambda p: format.size(p.peak_bytes)),
-    ("off by", 100, lambda p: "–" if p.levels is None else f"{p.levels:.1f} levels"),
-    ("resized", 144, lambda p: p.resize),
+    ("95 %", 98, lambda p: "" if p.ratio is None else f"{format.three(p.ratio_low)} … {format.three(p.ratio_high)}"),
+    ("first batch", 82, lambda p: format.seconds(p.seconds_first)),
+    ("allocations a batch", 150, lambda p: format.count(p.allocations)),
+    ("allocated a batch", 130, lambda p: format.size(None if p.allocated_bytes is None else int(p.allocated_bytes))),
+    ("peak", 162, lambda p: format.size(p.peak_bytes)),
+    ("off by", 112, lambda p: "–" if p.levels is None else f"{p.levels:.1f} levels"),
+    ("resized", 174, lambda p: p.resize),
 )
 
 
