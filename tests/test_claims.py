@@ -17,7 +17,7 @@ import pytest
 from conftest import Command
 
 from suite import registry
-from suite.claims.claim import DEPENDS, HOLDS, REFUTED
+from suite.claims.claim import DEPENDS, HOLDS, REFUTED, NothingSeen
 from suite.claims.run import Judged, judged, load, look_into
 
 CLAIMS = load()
@@ -195,6 +195,11 @@ def test_a_verdict_turns_with_the_evidence(name: str, found: dict[str, Judged]) 
         assert turned.verdict == expected, turned.because
         verdicts.add(turned.verdict)
     assert len(verdicts) > 1
+
+
+def test_nothing_seen_is_no_verdict() -> None:
+    with pytest.raises(NothingSeen, match="every call raised"):
+        judged(CLAIMS["tensors-are-left-as-they-were"], {"calls": [{"module": "vgg16", "raised": "TypeError"}]})
 
 
 def test_what_was_known_before_is_found(found: dict[str, Judged]) -> None:

@@ -25,9 +25,10 @@ NUMBER, BATCH = 11, 4
 
 @pytest.fixture(scope="module")
 def measured() -> dict[str, Pipeline]:
-    found = measure(
+    found, interrupted = measure(
         WAYS.values(), images.read(), number=NUMBER, batch=BATCH, blocks=2, threads=devices.cpus()
     )  # fmt: skip
+    assert not interrupted
     return {one.name: one for one in found}
 
 
@@ -97,8 +98,9 @@ def test_the_ways_of_resizing_differ_by_more_than_is_allowed(paths: tuple[str, .
         (lambda batch: batch[:, ::-1], "off by up to"),
         (lambda batch: batch.astype(np.float64), "gave float64"),
         (lambda batch: batch[1:], "gave float32 of shape"),
+        (lambda batch: batch * np.float32(np.nan), "is not finite"),
     ],
-    ids=["channels", "upside down", "dtype", "one is lacking"],
+    ids=["channels", "upside down", "dtype", "one is lacking", "not a number"],
 )
 def test_what_is_wrong_is_found(spoil: Any, says: str, paths: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     right = WAYS[BASELINE].prepare
@@ -117,6 +119,41 @@ def test_what_is_wrong_is_found(spoil: Any, says: str, paths: tuple[str, ...], m
     if checked.reason is None:
         assert checked.levels is not None
         assert checked.levels > TOLERANCE["Pillow"]
+
+
+def test_a_batch_that_is_given_again_is_found(paths: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    right = WAYS[BASELINE].prepare
+
+    def prepare(files: Any, batch: int) -> Any:
+        def epoch() -> Iterator[Any]:
+            first, _, last = right(files, batch)()
+            yield from (first, first, last)
+
+        return epoch
+
+    monkeypatch.setitem(ways.WAYS, BASELINE, SimpleNamespace(**{**vars(WAYS[BASELINE]), "prepare": prepare}))
+    block = Block(Job(BASELINE, paths, BATCH, 1))
+    block.first()
+    levels = block.check().levels
+    assert levels is not None
+    assert levels > TOLERANCE["Pillow"]
+
+
+def test_an_interrupted_measurement_keeps_its_whole_blocks() -> None:
+    said: list[str] = []
+
+    def moved(doing: str) -> None:
+        said.append(doing)
+        if len(said) == 5:  # in the second of two blocks of three steps each
+            raise KeyboardInterrupt
+
+    (one,), interrupted = measure(
+        [WAYS[BASELINE]], images.read(), number=8, batch=4, blocks=2, threads=1, traced=False, moved=moved
+    )
+    assert interrupted
+    assert [len(block) for block in one.samples] == [2]
+    assert one.images_per_second is not None
+    assert one.images_per_second_low is None
 
 
 def test_an_epoch_that_ends_early_is_found(paths: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:

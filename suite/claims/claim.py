@@ -81,8 +81,20 @@ def claim(
     return register
 
 
+class NothingSeen(Exception):
+    """There is nothing to judge by."""
+
+
 def all_or_none(found: list[bool]) -> str:
-    """A claim of everything: it holds in all of what was looked at, in none, or it depends."""
+    """A claim of everything: it holds in all of what was looked at, in none, or it depends.
+
+    Raises
+    ------
+    NothingSeen
+        Where nothing was looked at: every call raised.
+    """
+    if not found:
+        raise NothingSeen("nothing could be looked at: every call raised")
     return HOLDS if all(found) else DEPENDS if any(found) else REFUTED
 
 

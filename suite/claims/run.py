@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import pkgutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ import numpy as np
 
 from suite import devices, registry
 from suite.claims import ledger
-from suite.claims.claim import LEDGER, Claim, Evidence
+from suite.claims.claim import LEDGER, Claim, Evidence, NothingSeen
 from suite.engine.child import CaseEnded, Zygote
 
 #: Seconds that looking into one claim may take, in each of its processes.
@@ -103,6 +104,8 @@ def look_into(claims: Sequence[Claim], on_claim: Callable[[Claim], None] = lambd
                 # A library that is not as it was expected to be refutes nothing.
                 said = end.reason if end.status == "skipped" else f"{end.status}: {end.reason}"
                 return Judged(claim, None, said, {}, failed=end.status != "skipped")
+            except NothingSeen as nothing:
+                return Judged(claim, None, str(nothing), {}, failed=True)
 
         pool = stack.enter_context(ThreadPoolExecutor(2))
         yield from pool.map(one, [claim for claim in claims if not claim.blocks])
@@ -138,14 +141,5 @@ class Job:
         return self
 
     def look(self) -> dict[str, Any]:
-        """The evidence, as JSON has it."""
-        return _plain(load()[self.id].measure())
-
-
-def _plain(value: Any) -> Any:
-    """Without NumPy's types."""
-    if isinstance(value, dict):
-        return {str(key): _plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    return value.item() if isinstance(value, np.generic) else value
+        """The evidence, as JSON has it: without NumPy's types, and with numbers that are finite."""
+        return json.loads(json.dumps(load()[self.id].measure(), default=np.generic.item, allow_nan=False))

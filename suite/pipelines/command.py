@@ -94,17 +94,16 @@ def pipelines_(
         def moved(doing: str) -> None:
             progress.update(bar, advance=1, description=doing[: max(10, progress.console.width - 30)])
 
-        try:
-            found = pipelines.measure(
-                ways, photographs, number=number, batch=batch, blocks=blocks, threads=threads, moved=moved
-            )
-        except KeyboardInterrupt:
-            sys.exit(INTERRUPTED)
+        found, interrupted = pipelines.measure(
+            ways, photographs, number=number, batch=batch, blocks=blocks, threads=threads, moved=moved
+        )
     if json_file:
         write_json(
             json_file, {"schema": SCHEMA, "environment": taken_in, "pipelines": [one.to_dict() for one in found]}
         )
     show(console, found)
+    if interrupted:
+        sys.exit(INTERRUPTED)
     sys.exit(1 if any(one.status not in ("ok", "skipped") for one in found) else 0)
 
 

@@ -104,7 +104,7 @@ def measure(
     threads: int,
     traced: bool = True,
     moved: Callable[[str], None] = lambda doing: None,
-) -> list[Pipeline]:
+) -> tuple[list[Pipeline], bool]:
     """Measure ways on `number` JPEG files, written for the purpose from crops of photographs.
 
     Parameters
@@ -120,8 +120,16 @@ def measure(
         Whether to look what an epoch allocates: one step of each way.
     moved : callable
         Told what is done, ``steps(len(ways), blocks)`` times.
+
+    Returns
+    -------
+    list of Pipeline
+        After Ctrl-C, what had been measured by then: whole blocks.
+    bool
+        Whether it was interrupted.
     """
     taken = []
+    interrupted = False
     for way in ways:
         lacking = registry.not_installed(registry.runtime(way.runtime))
         taken.append(_Taken(way, ("skipped", lacking) if lacking else None))
@@ -135,23 +143,29 @@ def measure(
         def open_(one: _Taken) -> Child | None:
             if one.ended is not None:
                 return None
-            child = zygotes[one.way.runtime].child()
+            try:
+                child = zygotes[one.way.runtime].child()
+            except CaseEnded as end:  # what it needs does not import
+                one.ended = end.status, end.reason
+                return None
             one.ask(child, "open", Job(one.way.name, paths, batch, threads))
             first = one.ask(child, "first")
             if first is not None:
                 one.first.append(first)
             return child
 
-        if traced:
-            for one in taken:
+        try:
+            for one in taken if traced else ():
                 moved(f"allocations of {one.way.name}")
                 if (child := open_(one)) is not None:
                     one.allocated = one.ask(child, "allocations")
                     child.close()
-        for _ in range(blocks):
-            _block(taken, open_, moved)
+            for _ in range(blocks):
+                _block(taken, open_, moved)
+        except KeyboardInterrupt:
+            interrupted = True
     base = next((one.samples for one in taken if one.way.name == BASELINE), [])
-    return [one.pipeline(number, batch, base) for one in taken]
+    return [one.pipeline(number, batch, base) for one in taken], interrupted
 
 
 @dataclass
@@ -212,14 +226,17 @@ def _block(taken: Sequence[_Taken], open_: Callable[[_Taken], Child | None], mov
     for one in random.sample(taken, len(taken)):
         moved(f"first batch of {one.way.name}")
         if (child := open_(one)) is not None:
-            one.samples.append([])
             children.append((one, child))
+    taking: dict[str, list[float]] = {one.way.name: [] for one, _ in children}
     for _ in range(_ROUNDS):
         for one, child in random.sample(children, len(children)):
             moved(f"an epoch of {one.way.name}")
             if (seconds := one.ask(child, "time")) is not None:
-                one.samples[-1].append(seconds)
+                taking[one.way.name].append(seconds)
     for one, child in children:
         if one.checked is None:
             one.checked = one.ask(child, "check")
         child.close()
+    for one, _ in children:  # all at once: the blocks of two ways belong together
+        if one.ended is None:
+            one.samples.append(taking[one.way.name])

@@ -187,7 +187,6 @@ def _by_tensor(x: np.ndarray) -> np.ndarray:
     because=lambda e: (
         "largest difference from the same lines with an array: "
         + ", ".join(f"{dtype} {off:.2g} ({e['results'][dtype]})" for dtype, off in e["off"].items())
-        + ": where both are float32 not a bit differs"
     ),
     reproduce="""
 import numpy as np, tensorflow as tf
@@ -355,8 +354,9 @@ def numpy_gives_an_array() -> Evidence:
     runtime="numpy",
     judge=lambda e: HOLDS if e["same_code"] and e["same_result"] else REFUTED,
     because=lambda e: (
-        f"with and without them the function's bytecode is {'equal' if e['same_code'] else 'different'}, and so is its "
-        f"result {'to the bit' if e['same_result'] else ''}; a list given where an array is hinted at: {e['given']}"
+        f"with and without them: bytecode {'equal' if e['same_code'] else 'different'}, result "
+        f"{'equal to the bit' if e['same_result'] else 'different'}; a list given where an array is hinted at: "
+        f"{e['given']}"
     ),
     reproduce="""
 import numpy as np

@@ -68,8 +68,7 @@ def out_allocates_nothing() -> Evidence:
     runtime="numpy",
     judge=lambda e: all_or_none([its >= 2 * e["batch"] for its in e["bytes"].values()]),
     because=lambda e: (
-        ", ".join(f"{name} {_of(its, e['batch'])}" for name, its in e["bytes"].items())
-        + f" (NumPy {e['numpy']}): a temporary is written over where nothing else holds it and its dtype is surely kept"
+        ", ".join(f"{name} {_of(its, e['batch'])}" for name, its in e["bytes"].items()) + f" (NumPy {e['numpy']})"
     ),
     reproduce="""
 import numpy as np, tracemalloc
@@ -154,7 +153,11 @@ def _address(variable: Any) -> int:
             f"{name} {_of(its['new'], e['batch'])} and {_of(its['assigned'], e['batch'])}"
             for name, its in e["ways"].items()
         )
-        + f"; kept after a call: {_of(e['kept_new'], e['batch'])} and {_of(e['kept_assigned'], e['batch'])}"
+        + "; kept after a call: "
+        + ", ".join(
+            f"{name} {_of(its['new_kept'], e['batch'])} and {_of(its['assigned_kept'], e['batch'])}"
+            for name, its in e["ways"].items()
+        )
     ),
     reproduce="""
 # What each allocates, to the byte, is seen by TensorFlow's profiler:
@@ -177,9 +180,13 @@ def assign_saves_no_memory() -> Evidence:
         new = add if options is None else tf.function(add, **options)
         into = (lambda c, a, b: c.assign(a + b)) if options is None else _assigning(add, **options)
         one, other = look.in_tensorflow(lambda: new(a, b)), look.in_tensorflow(lambda: into(c, a, b))  # noqa: B023
-        ways[name] = {"new": one.allocated_bytes, "assigned": other.allocated_bytes}
-        kept = one.retained_bytes, other.retained_bytes
-    return {"batch": int(a.shape.num_elements()) * 4, "ways": ways, "kept_new": kept[0], "kept_assigned": kept[1]}
+        ways[name] = {
+            "new": one.allocated_bytes,
+            "assigned": other.allocated_bytes,
+            "new_kept": one.retained_bytes,
+            "assigned_kept": other.retained_bytes,
+        }
+    return {"batch": int(a.shape.num_elements()) * 4, "ways": ways}
 
 
 @claim(
@@ -274,8 +281,8 @@ def assignments_never_write_in_place() -> Evidence:
     ),
     because=lambda e: (
         f"a value read before an assign_add {'stays as it was' if e['held_unchanged'] else 'changes'}, one read after "
-        f"it is new; assign_add allocates {_of(e['with_reader'], e['batch'])} while a reader holds its value and "
-        f"{_of(e['alone'], e['batch'])} otherwise"
+        f"it is {'new' if e['later_changed'] else 'as it was'}; assign_add allocates "
+        f"{_of(e['with_reader'], e['batch'])} while a reader holds its value and {_of(e['alone'], e['batch'])} otherwise"
     ),
     reproduce="""
 import tensorflow as tf
