@@ -98,6 +98,13 @@ def all_or_none(found: list[bool]) -> str:
     return HOLDS if all(found) else DEPENDS if any(found) else REFUTED
 
 
+def faster(ratios: list[Ratio]) -> str:
+    """That all are faster, by their times over the other's: surely all, surely none, or it depends."""
+    if all(one.sure_high < 1 for one in ratios):
+        return HOLDS
+    return REFUTED if all(one.sure_low > 1 for one in ratios) else DEPENDS
+
+
 def times(evidence: Evidence, what: str, base: str) -> Ratio:
     """Seconds of one thing over seconds of another, with the interval that verdicts are made with."""
     difference = ratio.paired(evidence["seconds"][base], evidence["seconds"][what])
@@ -108,3 +115,13 @@ def times(evidence: Evidence, what: str, base: str) -> Ratio:
 def interval(one: Ratio) -> str:
     """A ratio with its interval, in words."""
     return f"{one.value:.2f} × ({one.low:.2f} … {one.high:.2f})"
+
+
+def each(found: Mapping[str, Any], says: Callable[[Any], str]) -> str:
+    """Every name with what is to be said of it."""
+    return ", ".join(f"{name} {says(value)}" for name, value in found.items())
+
+
+def yes(it: bool) -> str:
+    """Yes or no."""
+    return "yes" if it else "no"

@@ -16,6 +16,9 @@ from suite.engine.allocations import Tally, tally, trace_host
 #: What is preprocessed: a batch of so many images.
 SHAPE = (8, 224, 224, 3)
 
+#: Bytes of such a batch in float32.
+NBYTES = int(np.prod(SHAPE)) * 4
+
 #: Samples of each thing that is timed, in each process.
 _SAMPLES = 4
 
@@ -47,6 +50,19 @@ def applications() -> dict[str, Callable[..., Any]]:
         name: importlib.import_module(f"keras.applications.{name}") for name in names if name != "imagenet_utils"
     }
     return {name: module.preprocess_input for name, module in modules.items() if hasattr(module, "preprocess_input")}
+
+
+def variant(recipe: str, name: str, example: Any) -> Callable[..., Any]:
+    """The call of a variant that ships."""
+    registry.load_shipped()
+    prepare = registry.variants[recipe, name].prepare
+    assert prepare is not None  # it was registered in this process
+    return prepare(example)
+
+
+def batches(count: int) -> str:
+    """Bytes as multiples of a batch."""
+    return f"{count / NBYTES:.3g} × a batch" if count else "0 bytes"
 
 
 def in_numpy(call: Callable[[], Any]) -> Tally:

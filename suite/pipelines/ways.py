@@ -157,6 +157,12 @@ def _all() -> int:
     return tf.data.AUTOTUNE
 
 
+def _parallel(files: Sequence[str], function: Callable[[Any], Any], batch: int) -> Epoch:
+    """map on several files at once, batch, prefetch."""
+    dataset = _paths(files).map(function, num_parallel_calls=_all()).batch(batch).prefetch(_all())
+    return lambda: iter(dataset)
+
+
 @_way("tensorflow", "TensorFlow", "bilinear")
 def tf_map(files: Sequence[str], batch: int) -> Epoch:
     """map, batch."""
@@ -181,8 +187,7 @@ def tf_map_parallel(files: Sequence[str], batch: int) -> Epoch:
 @_way("tensorflow", "TensorFlow", "bilinear")
 def tf_map_parallel_prefetch(files: Sequence[str], batch: int) -> Epoch:
     """map on several files at once, batch, prefetch."""
-    dataset = _paths(files).map(_whole, num_parallel_calls=_all()).batch(batch).prefetch(_all())
-    return lambda: iter(dataset)
+    return _parallel(files, _whole, batch)
 
 
 @_way("tensorflow", "TensorFlow", "bilinear")
@@ -200,8 +205,7 @@ def tf_antialias(files: Sequence[str], batch: int) -> Epoch:
     def whole(path: Any) -> Any:
         return _scaled(tf.image.resize(_decoded(path), (SIDE, SIDE), antialias=True))
 
-    dataset = _paths(files).map(whole, num_parallel_calls=_all()).batch(batch).prefetch(_all())
-    return lambda: iter(dataset)
+    return _parallel(files, whole, batch)
 
 
 @_way("tensorflow", "TensorFlow, accurate", "bilinear")
@@ -213,8 +217,7 @@ def tf_accurate(files: Sequence[str], batch: int) -> Epoch:
         pixels = tf.io.decode_jpeg(tf.io.read_file(path), channels=3, dct_method="INTEGER_ACCURATE")
         return _scaled(tf.image.resize(pixels, (SIDE, SIDE)))
 
-    dataset = _paths(files).map(whole, num_parallel_calls=_all()).batch(batch).prefetch(_all())
-    return lambda: iter(dataset)
+    return _parallel(files, whole, batch)
 
 
 # tf.data, with Python inside.
@@ -238,8 +241,7 @@ def tf_py_function(files: Sequence[str], batch: int) -> Epoch:
 @_way("tensorflow", "TensorFlow", "bilinear")
 def tf_py_function_parallel(files: Sequence[str], batch: int) -> Epoch:
     """The same on several files at once, as far as Python lets it; prefetch."""
-    dataset = _paths(files).map(_py_function, num_parallel_calls=_all()).batch(batch).prefetch(_all())
-    return lambda: iter(dataset)
+    return _parallel(files, _py_function, batch)
 
 
 def _numpy_function(path: Any) -> Any:
@@ -264,8 +266,7 @@ def tf_numpy_function(files: Sequence[str], batch: int) -> Epoch:
 @_way("tensorflow", "Pillow", "antialias")
 def tf_numpy_function_parallel(files: Sequence[str], batch: int) -> Epoch:
     """The same on several files at once, as far as Python lets it; prefetch."""
-    dataset = _paths(files).map(_numpy_function, num_parallel_calls=_all()).batch(batch).prefetch(_all())
-    return lambda: iter(dataset)
+    return _parallel(files, _numpy_function, batch)
 
 
 # Keras' layers.
@@ -281,8 +282,7 @@ def keras_layers_in_map(files: Sequence[str], batch: int) -> Epoch:
     def whole(path: Any) -> Any:
         return layers(_decoded(path)[None])[0]
 
-    dataset = _paths(files).map(whole, num_parallel_calls=_all()).batch(batch).prefetch(_all())
-    return lambda: iter(dataset)
+    return _parallel(files, whole, batch)
 
 
 def _in_model(layer: Any, files: Sequence[str], batch: int) -> Epoch:
@@ -292,8 +292,8 @@ def _in_model(layer: Any, files: Sequence[str], batch: int) -> Epoch:
 
     model = keras.Sequential([keras.Input((SIDE, SIDE, 3)), layer])
     call = tf.function(model)
-    dataset = _paths(files).map(_resized, num_parallel_calls=_all()).batch(batch).prefetch(_all())
-    return lambda: map(call, dataset)
+    epoch = _parallel(files, _resized, batch)
+    return lambda: map(call, epoch())
 
 
 @_way("tensorflow", "TensorFlow", "bilinear")

@@ -13,7 +13,7 @@ import numpy as np
 
 from suite import registry
 from suite.claims import look
-from suite.claims.claim import HOLDS, REFUTED, Evidence, all_or_none, claim
+from suite.claims.claim import HOLDS, REFUTED, Evidence, all_or_none, claim, each, yes
 from suite.engine.audit import same
 
 DOCUMENT = "002_eb0676d81cff0efb.txt"
@@ -210,7 +210,7 @@ def numpy_on_tensors_differs() -> Evidence:
     DOCUMENT,
     "With eager execution off, NumPy's functions of a tensor raise an error.",
     judge=lambda e: all_or_none([said.startswith("raises") for said in e["calls"].values()]),
-    because=lambda e: "; ".join(f"{name} {said}" for name, said in e["calls"].items()),
+    because=lambda e: each(e["calls"], str),
     reproduce="""
 import numpy as np, tensorflow as tf
 tf.compat.v1.disable_eager_execution()
@@ -234,10 +234,7 @@ def mixing_raises_without_eager() -> Evidence:
     DOCUMENT,
     "TensorFlow builds a graph first and computes later.",
     judge=lambda e: all_or_none([not at_once for at_once in e["at_once"].values()]),
-    because=lambda e: (
-        "the value is there at once: "
-        + ", ".join(f"{name} {'yes' if at_once else 'no'}" for name, at_once in e["at_once"].items())
-    ),
+    because=lambda e: "the value is there at once: " + each(e["at_once"], yes),
     reproduce="""
 import tensorflow as tf
 print(tf.constant(1) + 1)  # tf.Tensor(2, …)
@@ -269,13 +266,10 @@ def tensorflow_computes_later() -> Evidence:
     DOCUMENT,
     "Explicit conversion between arrays and tensors costs nothing.",
     judge=lambda e: all_or_none([its["bytes"] == 0 for its in e["ways"].values()]),
-    because=lambda e: (
-        "of a batch: "
-        + "; ".join(
-            f"{name} {_share(its['bytes'], e['batch'])}, {'shares' if its['shares'] else 'does not share'} memory"
-            + (", read-only" if its["read_only"] else "")
-            for name, its in e["ways"].items()
-        )
+    because=lambda e: "; ".join(
+        f"{name} {look.batches(its['bytes'])}, {'shares' if its['shares'] else 'does not share'} memory"
+        + (", read-only" if its["read_only"] else "")
+        for name, its in e["ways"].items()
     ),
     reproduce="""
 import numpy as np, tensorflow as tf
@@ -307,7 +301,7 @@ def conversion_costs_nothing() -> Evidence:
     }.items():
         shares = np.shares_memory(np.asarray(memoryview(call())), array)
         ways[name] = _way(call, bool(shares), False)
-    return {"batch": array.nbytes, "ways": ways}
+    return {"ways": ways}
 
 
 def _way(call: Any, shares: bool, read_only: bool) -> dict[str, Any]:
@@ -316,17 +310,13 @@ def _way(call: Any, shares: bool, read_only: bool) -> dict[str, Any]:
     return {"bytes": allocated, "shares": shares, "read_only": read_only}
 
 
-def _share(count: int, batch: int) -> str:
-    return "0 bytes" if not count else f"{count / batch:.3g} × its bytes"
-
-
 @claim(
     DOCUMENT,
     ".numpy() gives an array of NumPy's, on which NumPy works alone.",
     judge=lambda e: all_or_none([e["type"] == "ndarray", e["of_sum"] == "ndarray", e["alone"]]),
     because=lambda e: (
         f"its type is {e['type']}, that of a sum with it {e['of_sum']}; writing to it changes the tensor: "
-        f"{'no' if e['alone'] else 'yes'}"
+        f"{yes(not e['alone'])}"
     ),
     reproduce="""
 import numpy as np, tensorflow as tf
@@ -389,7 +379,7 @@ def type_hints_change_nothing() -> Evidence:
     DOCUMENT,
     "NumPy code that is given a tensor still runs without an error.",
     judge=lambda e: all_or_none([not said.startswith("raises") for said in e["calls"].values()]),
-    because=lambda e: "; ".join(f"{name} {said}" for name, said in e["calls"].items()),
+    because=lambda e: each(e["calls"], str),
     reproduce="""
 import numpy as np, tensorflow as tf
 x = tf.ones((2, 3))

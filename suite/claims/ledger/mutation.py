@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from suite.claims import look
-from suite.claims.claim import HOLDS, REFUTED, Evidence, all_or_none, claim
+from suite.claims.claim import HOLDS, REFUTED, Evidence, all_or_none, claim, each
 from suite.engine.audit import same
 
 DOCUMENT = "000_7797cfcd5e643e17.txt"
@@ -243,7 +243,7 @@ def slice_assignment_takes_no_memory() -> Evidence:
     judge=lambda e: all_or_none([off == 0 for off in e["off"].values()]),
     because=lambda e: (
         "largest difference: "
-        + ", ".join(f"{dtype} {off:.2g}" for dtype, off in e["off"].items())
+        + each(e["off"], "{:.2g}".format)
         + f"; of bytes inplace=True leaves only {e['values_of_uint8']}"
     ),
     reproduce="""

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from suite import native, registry
+from suite import native
 from suite.claims import look
-from suite.claims.claim import DEPENDS, HOLDS, REFUTED, Evidence, all_or_none, claim, interval, times
+from suite.claims.claim import DEPENDS, HOLDS, REFUTED, Evidence, all_or_none, claim, each, faster, interval, times, yes
 from suite.engine.audit import same
 from suite.runtime import Unavailable
 
@@ -30,8 +30,9 @@ def _tensors() -> tuple[Any, Any]:
     return tf.constant(a) + 0, tf.constant(b) + 0
 
 
-def _of(count: int, batch: int) -> str:
-    return f"{count / batch:.3g} × a batch" if count else "0 bytes"
+def _both(one: str, other: str) -> Callable[[Evidence], str]:
+    """Two numbers of bytes of the same way."""
+    return lambda its: f"{look.batches(its[one])} and {look.batches(its[other])}"
 
 
 @claim(
@@ -39,7 +40,7 @@ def _of(count: int, batch: int) -> str:
     "np.add(a, b, out=c) allocates nothing.",
     runtime="numpy",
     judge=lambda e: all_or_none([its == 0 for its in e["bytes"].values()]),
-    because=lambda e: "bytes allocated: " + ", ".join(f"{name} {its:,}" for name, its in e["bytes"].items()),
+    because=lambda e: "bytes allocated: " + each(e["bytes"], "{:,}".format),
     reproduce="""
 import numpy as np, tracemalloc
 a = np.ones((8, 224, 224, 3), np.float32); c = np.empty_like(a)
@@ -66,10 +67,8 @@ def out_allocates_nothing() -> Evidence:
     DOCUMENT,
     "NumPy's expression x / 127.5 - 1.0 makes an array for each operation.",
     runtime="numpy",
-    judge=lambda e: all_or_none([its >= 2 * e["batch"] for its in e["bytes"].values()]),
-    because=lambda e: (
-        ", ".join(f"{name} {_of(its, e['batch'])}" for name, its in e["bytes"].items()) + f" (NumPy {e['numpy']})"
-    ),
+    judge=lambda e: all_or_none([its >= 2 * look.NBYTES for its in e["bytes"].values()]),
+    because=lambda e: each(e["bytes"], look.batches) + f" (NumPy {e['numpy']})",
     reproduce="""
 import numpy as np, tracemalloc
 x = np.ones((8, 224, 224, 3), np.float32)
@@ -83,7 +82,6 @@ def an_expression_makes_an_array_an_operation() -> Evidence:
     scale, one = np.float32(127.5), np.float32(1)
     return {
         "numpy": np.__version__,
-        "batch": x.nbytes,
         "bytes": {
             "float32 with Python's numbers": look.in_numpy(lambda: x / 127.5 - 1.0).allocated_bytes,
             "float32 with np.float32": look.in_numpy(lambda: x / scale - one).allocated_bytes,
@@ -105,8 +103,8 @@ def _assigning(value: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     judge=lambda e: HOLDS if min(e["bytes"].values()) > 0 else REFUTED,
     because=lambda e: (
         "c.assign(a + b) allocates: "
-        + ", ".join(f"{name} {_of(its, e['batch'])}" for name, its in e["bytes"].items())
-        + f"; compiled, c keeps its address: {'yes' if e['same_address'] else 'no'}"
+        + each(e["bytes"], look.batches)
+        + f"; compiled, c keeps its address: {yes(e['same_address'])}"
     ),
     reproduce="""
 import tensorflow as tf
@@ -127,7 +125,7 @@ def tensorflow_has_no_out() -> Evidence:
         "with jit_compile=True": _assigning(lambda a, b: a + b, jit_compile=True),
     }
     found = {name: look.in_tensorflow(partial(way, c, a, b)).allocated_bytes for name, way in ways.items()}
-    return {"batch": int(a.shape.num_elements()) * 4, "bytes": found, "same_address": _keeps_address(ways, c, a, b)}
+    return {"bytes": found, "same_address": _keeps_address(ways, c, a, b)}
 
 
 def _keeps_address(ways: dict[str, Any], c: Any, a: Any, b: Any) -> bool:
@@ -149,15 +147,9 @@ def _address(variable: Any) -> int:
     judge=lambda e: all_or_none([its["assigned"] >= its["new"] for its in e["ways"].values()]),
     because=lambda e: (
         "bytes allocated for a new result and for one that is assigned: "
-        + ", ".join(
-            f"{name} {_of(its['new'], e['batch'])} and {_of(its['assigned'], e['batch'])}"
-            for name, its in e["ways"].items()
-        )
+        + each(e["ways"], _both("new", "assigned"))
         + "; kept after a call: "
-        + ", ".join(
-            f"{name} {_of(its['new_kept'], e['batch'])} and {_of(its['assigned_kept'], e['batch'])}"
-            for name, its in e["ways"].items()
-        )
+        + each(e["ways"], _both("new_kept", "assigned_kept"))
     ),
     reproduce="""
 # What each allocates, to the byte, is seen by TensorFlow's profiler:
@@ -186,7 +178,7 @@ def assign_saves_no_memory() -> Evidence:
             "new_kept": one.retained_bytes,
             "assigned_kept": other.retained_bytes,
         }
-    return {"batch": int(a.shape.num_elements()) * 4, "ways": ways}
+    return {"ways": ways}
 
 
 @claim(
@@ -195,11 +187,8 @@ def assign_saves_no_memory() -> Evidence:
     judge=lambda e: all_or_none([its["assigned"] > its["alone"] for its in e["ways"].values()]),
     because=lambda e: (
         "bytes of tf.add alone, and assigned: "
-        + ", ".join(
-            f"{name} {_of(its['alone'], e['batch'])} and {_of(its['assigned'], e['batch'])}"
-            for name, its in e["ways"].items()
-        )
-        + f"; the variable's memory is the value's: {'yes' if e['adopted'] else 'no'}"
+        + each(e["ways"], _both("alone", "assigned"))
+        + f"; the variable's memory is the value's: {yes(e['adopted'])}"
     ),
     reproduce="""
 import numpy as np, tensorflow as tf
@@ -223,7 +212,6 @@ def assign_makes_copies() -> Evidence:
     adopted = np.shares_memory(np.asarray(memoryview(c.read_value())), np.asarray(memoryview(value)))
     del value
     return {
-        "batch": int(a.shape.num_elements()) * 4,
         "adopted": bool(adopted),
         "ways": {
             name: {
@@ -239,10 +227,7 @@ def assign_makes_copies() -> Evidence:
     DOCUMENT,
     "An assignment puts new memory into a variable; it never writes where the variable is.",
     judge=lambda e: all_or_none([not kept for kept in e["kept"].values()]),
-    because=lambda e: (
-        "the variable's address stays: "
-        + ", ".join(f"{name} {'yes' if kept else 'no'}" for name, kept in e["kept"].items())
-    ),
+    because=lambda e: "the variable's address stays: " + each(e["kept"], yes),
     reproduce="""
 import tensorflow as tf
 c = tf.Variable(tf.zeros((8, 224, 224, 3)))
@@ -282,7 +267,7 @@ def assignments_never_write_in_place() -> Evidence:
     because=lambda e: (
         f"a value read before an assign_add {'stays as it was' if e['held_unchanged'] else 'changes'}, one read after "
         f"it is {'new' if e['later_changed'] else 'as it was'}; assign_add allocates "
-        f"{_of(e['with_reader'], e['batch'])} while a reader holds its value and {_of(e['alone'], e['batch'])} otherwise"
+        f"{look.batches(e['with_reader'])} while a reader holds its value and {look.batches(e['alone'])} otherwise"
     ),
     reproduce="""
 import tensorflow as tf
@@ -310,7 +295,6 @@ def shared_variables_change_under_readers() -> Evidence:
         del held
 
     return {
-        "batch": before.nbytes,
         "held_unchanged": held_unchanged,
         "later_changed": later,
         "with_reader": look.in_tensorflow(with_reader).allocated_bytes,
@@ -322,10 +306,7 @@ def shared_variables_change_under_readers() -> Evidence:
     DOCUMENT,
     "Tensors are immutable.",
     judge=lambda e: all_or_none([not changed for changed in e["changed"].values()]),
-    because=lambda e: (
-        "changed from outside: "
-        + ", ".join(f"by {name} {'yes' if changed else 'no'}" for name, changed in e["changed"].items())
-    ),
+    because=lambda e: "changed from outside, by " + each(e["changed"], yes),
     reproduce="""
 import numpy as np, tensorflow as tf
 memory = np.zeros(4096 + 64, np.uint8)
@@ -381,17 +362,14 @@ subprocess.run(["copycost", "run", "--batch", "8", "--dtype", "float32", *ways])
 def graphs_allocate_fewer_temporaries() -> Evidence:
     import tensorflow as tf
 
-    registry.load_shipped()
     a, b = _tensors()
     found = {}
     for recipe in ("tf", "torch", "minmax", "add"):
         x = (a, b) if recipe == "add" else a
-        prepared = {}
-        for variant in ("tf-eager", "tf-graph"):
-            prepare = registry.variants[recipe, variant].prepare
-            assert prepare is not None
-            prepared[variant.removeprefix("tf-")] = prepare(x)
-        found[recipe] = {name: look.in_tensorflow(partial(call, x)).allocations for name, call in prepared.items()}
+        found[recipe] = {
+            name: look.in_tensorflow(partial(look.variant(recipe, f"tf-{name}", x), x)).allocations
+            for name in ("eager", "graph")
+        }
     # And a chain as long as one likes.
     chain = _chain(8)
     graph = tf.function(chain)
@@ -418,8 +396,7 @@ def _chain(length: int) -> Callable[[Any], Any]:
     because=lambda e: (
         "most alive during a call, and allocated in all: "
         + "; ".join(
-            f"{name} {_of(its, e['batch'])} and {_of(e['totals'][name], e['batch'])}"
-            for name, its in e["peaks"].items()
+            f"{name} {look.batches(its)} and {look.batches(e['totals'][name])}" for name, its in e["peaks"].items()
         )
     ),
     reproduce="""
@@ -432,7 +409,6 @@ subprocess.run(["copycost", "run", "--recipe", "add", "--batch", "8", "--dtype",
 def while_loops_take_less_memory() -> Evidence:
     import tensorflow as tf
 
-    registry.load_shipped()
     a, b = _tensors()
     c = tf.Variable(tf.zeros_like(a))
     peaks, totals = {}, {}
@@ -442,12 +418,9 @@ def while_loops_take_less_memory() -> Evidence:
         ("c[i].assign", "tf-while-loop-slice", ((a, b), c)),
         ("c.scatter_update", "tf-while-loop-scatter", ((a, b), c)),
     ):
-        prepare = registry.variants["add", variant].prepare
-        assert prepare is not None
-        call = prepare((a, b))
-        found = look.in_tensorflow(partial(call, *arguments))
+        found = look.in_tensorflow(partial(look.variant("add", variant, (a, b)), *arguments))
         peaks[name], totals[name] = found.peak_bytes, found.allocated_bytes
-    return {"batch": int(a.shape.num_elements()) * 4, "peaks": peaks, "totals": totals}
+    return {"peaks": peaks, "totals": totals}
 
 
 def _operation() -> Any:
@@ -462,8 +435,8 @@ def _operation() -> Any:
     judge=lambda e: all_or_none([its == 0 for its in e["bytes"].values()]),
     because=lambda e: (
         "it allocates, adding to "
-        + ", ".join(f"{name} {_of(its, e['batch'])}" for name, its in e["bytes"].items())
-        + f"; TensorFlow's own tf.add, to an intermediate, {_of(e['built_in'], e['batch'])}"
+        + each(e["bytes"], look.batches)
+        + f"; TensorFlow's own tf.add, to an intermediate, {look.batches(e['built_in'])}"
     ),
     reproduce="""
 # Built from suite/native/add.cc, and measured beside the others:
@@ -486,7 +459,6 @@ def custom_operations_work_in_place() -> Evidence:
         return look.in_tensorflow(tf.function(lambda: add(a * 2.0, b))).allocated_bytes - alone
 
     return {
-        "batch": int(a.shape.num_elements()) * 4,
         "bytes": {
             "an intermediate of a graph": more(operation, hold=False),
             "a tensor that the caller holds": more(operation, hold=True),
@@ -499,13 +471,7 @@ def custom_operations_work_in_place() -> Evidence:
 @claim(
     DOCUMENT,
     "An operation of one's own in C++ is faster than TensorFlow's.",
-    judge=lambda e: (
-        HOLDS
-        if times(e, "own", "tf.add").sure_high < 1
-        else REFUTED
-        if times(e, "own", "tf.add").sure_low > 1
-        else DEPENDS
-    ),
+    judge=lambda e: faster([times(e, "own", "tf.add")]),
     because=lambda e: f"adding two batches in a graph takes {interval(times(e, 'own', 'tf.add'))} the time of tf.add",
     reproduce="""
 # Built from suite/native/add.cc, and measured beside the others:
@@ -652,10 +618,7 @@ def the_session_program_runs() -> Evidence:
     DOCUMENT,
     "The functional tf.add takes more memory than np.add with out=.",
     judge=lambda e: all_or_none([its > e["out"] for its in e["functional"].values()]),
-    because=lambda e: (
-        f"np.add(a, b, out=c) {_of(e['out'], e['batch'])}; tf.add "
-        + ", ".join(f"{name} {_of(its, e['batch'])}" for name, its in e["functional"].items())
-    ),
+    because=lambda e: f"np.add(a, b, out=c) {look.batches(e['out'])}; tf.add " + each(e["functional"], look.batches),
     reproduce="""
 # What each allocates, to the byte:
 import subprocess
@@ -671,7 +634,6 @@ def the_functional_way_takes_more_memory() -> Evidence:
     a, b = _tensors()
     graph, compiled = tf.function(tf.add), tf.function(tf.add, jit_compile=True)
     return {
-        "batch": x.nbytes,
         "out": look.in_numpy(lambda: np.add(x, y, out=c)).allocated_bytes,
         "functional": {
             "eager": look.in_tensorflow(lambda: tf.add(a, b)).allocated_bytes,

@@ -8,7 +8,7 @@ import numpy as np
 
 from suite import devices, images
 from suite.claims import look
-from suite.claims.claim import DEPENDS, HOLDS, REFUTED, Evidence, all_or_none, claim, interval, times
+from suite.claims.claim import DEPENDS, HOLDS, REFUTED, Evidence, all_or_none, claim, each, faster, interval, times
 from suite.engine.audit import same
 from suite.pipelines.measure import measure
 from suite.pipelines.ways import WAYS
@@ -174,7 +174,7 @@ def the_custom_function_gives_minus_one_to_one() -> Evidence:
     judge=lambda e: HOLDS if max(e["off"].values()) <= e["allowed"] else REFUTED,
     because=lambda e: (
         "Resizing and Rescaling against the function, largest difference: "
-        + ", ".join(f"{dtype} {off:.2g}" for dtype, off in e["off"].items())
+        + each(e["off"], "{:.2g}".format)
         + f" ({e['allowed']:.2g} is what float32 allows)"
     ),
     reproduce="""
@@ -246,13 +246,7 @@ def py_function_has_no_seam() -> Evidence:
 @claim(
     _ON_PIPELINES,
     "tf.data is the efficient way to preprocess images.",
-    judge=lambda e: (
-        HOLDS
-        if all(times(e, name, "loop").sure_high < 1 for name in e["seconds"] if name != "loop")
-        else REFUTED
-        if all(times(e, name, "loop").sure_low > 1 for name in e["seconds"] if name != "loop")
-        else DEPENDS
-    ),
+    judge=lambda e: faster([times(e, name, "loop") for name in e["seconds"] if name != "loop"]),
     because=lambda e: (
         "seconds of an epoch over those of a loop with Pillow and NumPy: "
         + ", ".join(f"{name} {interval(times(e, name, 'loop'))}" for name in e["seconds"] if name != "loop")
@@ -275,7 +269,7 @@ def tf_data_is_the_efficient_way() -> Evidence:
     judge=lambda e: HOLDS if max(e["off"].values()) <= e["allowed"] else REFUTED,
     because=lambda e: (
         "InceptionV3's against x / 127.5 − 1 in float64, largest difference: "
-        + ", ".join(f"{dtype} {off:.2g}" for dtype, off in e["off"].items())
+        + each(e["off"], "{:.2g}".format)
         + f" ({e['allowed']:.2g} allowed)"
     ),
     reproduce="""
