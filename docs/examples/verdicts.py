@@ -1,0 +1,29 @@
+"""The verdicts in one Markdown table, a column for each environment: python verdicts.py OLDER.json … NEWEST.json
+
+Each file is what `copycost claims --json FILE` wrote there. What was seen is the newest environment's; where verdicts
+differ, everyone's.
+"""
+
+import json
+import string
+import sys
+from pathlib import Path
+
+WORDS = {"holds": "holds", "depends": "*depends*", "refuted": "**refuted**", None: "—"}
+
+files = [json.loads(Path(name).read_text()) for name in sys.argv[1:]]
+letters = string.ascii_uppercase[: len(files)]
+for letter, each in zip(letters, files, strict=True):
+    found = each["environment"]
+    told = [f"{name} {found['libraries'].get(name, 'none')}" for name in ("numpy", "tensorflow", "keras")]
+    print(f"* {letter}: Python {found['python']}, {', '.join(told)}")
+print(f"\n| claim | {' | '.join(letters)} | what was seen |")
+print(f"| --- |{' --- |' * len(files)} --- |")
+by_id = [{one["id"]: one for one in each["claims"]} for each in files]
+for name, newest in by_id[-1].items():
+    rows = [each.get(name, {"verdict": None, "because": "no such claim"}) for each in by_id]
+    seen = newest["because"]
+    if len({row["verdict"] for row in rows}) > 1:
+        seen = "; ".join(f"{letter}: {row['because']}" for letter, row in zip(letters, rows, strict=True))
+    verdicts = " | ".join(WORDS[row["verdict"]] for row in rows)
+    print(f"| `{name}` {newest['claim']} | {verdicts} | {seen.replace('|', chr(92) + '|')} |")
