@@ -50,7 +50,7 @@ def put(**values: Any) -> Callable[[Evidence], None]:
     return lambda e: e.update(values)
 
 
-def ways(what: str, value: int) -> Callable[[Evidence], None]:
+def ways(what: str, value: Any) -> Callable[[Evidence], None]:
     def turn(e: Evidence) -> None:
         for its in e["ways"].values():
             its[what] = value
@@ -137,7 +137,7 @@ TURNED: dict[str, list[tuple[Callable[[Evidence], None], str]]] = {
     "numpy-on-tensors-differs": [(every("off", 0.0), REFUTED), (every("off", 0.1), HOLDS)],
     "mixing-raises-without-eager": [(every("calls", "returns float32"), REFUTED)],
     "tensorflow-computes-later": [(every("at_once", False), HOLDS), (every("at_once", True), REFUTED)],
-    "conversion-costs-nothing": [(ways("bytes", 0), HOLDS), (ways("bytes", 1), REFUTED)],
+    "conversion-costs-nothing": [(ways("bytes", [0]), HOLDS), (ways("bytes", [1]), REFUTED)],
     "numpy-gives-an-array": [(put(type="EagerTensor", of_sum="EagerTensor", alone=False), REFUTED)],
     "type-hints-change-nothing": [(put(same_code=False), REFUTED)],
     "numpy-code-takes-tensors": [

@@ -148,3 +148,9 @@ def test_the_documents_systems_are_all_there() -> None:
     assert named <= variants | set(WAYS) | set(load())
     ours = {v.name for v in registry.variants.values() if v.source == "suite.claims.systems"}
     assert ours | set(WAYS) <= named
+
+
+def test_the_verdicts_are_those_of_every_claim() -> None:
+    page = (DOCS / "verdicts.md").read_text()
+    rows = re.findall(r"^\| `([a-z\d-]+)` (.+?) \| .* \|$", page, re.MULTILINE)
+    assert rows == [(claim.id, claim.claim) for claim in load().values()]

@@ -18,6 +18,9 @@ from suite.engine.audit import same
 
 DOCUMENT = "002_eb0676d81cff0efb.txt"
 
+#: Places in the heap that a conversion is looked at in: one in four is at a multiple of 64 bytes.
+_DISPLACEMENTS = 8
+
 
 def digests() -> dict[str, str]:
     """Name of a calculation → what tells its result's bits apart from others."""
@@ -265,10 +268,10 @@ def tensorflow_computes_later() -> Evidence:
 @claim(
     DOCUMENT,
     "Explicit conversion between arrays and tensors costs nothing.",
-    judge=lambda e: all_or_none([its["bytes"] == 0 for its in e["ways"].values()]),
+    judge=lambda e: all_or_none([not any(its["bytes"]) for its in e["ways"].values()]),
     because=lambda e: "; ".join(
-        f"{name} {look.batches(its['bytes'])}, {'shares' if its['shares'] else 'does not share'} memory"
-        + (", read-only" if its["read_only"] else "")
+        f"{name} {' or '.join(map(look.batches, its['bytes']))}, "
+        f"{'shares' if its['shares'] else 'does not share'} memory" + (", read-only" if its["read_only"] else "")
         for name, its in e["ways"].items()
     ),
     reproduce="""
@@ -305,9 +308,17 @@ def conversion_costs_nothing() -> Evidence:
 
 
 def _way(call: Any, shares: bool, read_only: bool) -> dict[str, Any]:
-    """Requests to either allocator: a copy of an array is large, and in one of them."""
-    allocated = look.in_numpy(call).allocated_bytes + look.in_tensorflow(call).allocated_bytes
-    return {"bytes": allocated, "shares": shares, "read_only": read_only}
+    """Requests to either allocator: a copy of an array is large, and in one of them.
+
+    TensorFlow takes over a copy that NumPy made for it if that happens to lie at a multiple of 64 bytes, and copies it
+    once more if not. So the heap is moved between the calls.
+    """
+    by_numpy = look.in_numpy(call).allocated_bytes
+    found, displaced = set(), []
+    for _ in range(_DISPLACEMENTS):
+        displaced.append(np.empty(look.NBYTES, np.uint8))
+        found.add(by_numpy + look.in_tensorflow(call).allocated_bytes)
+    return {"bytes": sorted(found), "shares": shares, "read_only": read_only}
 
 
 @claim(
