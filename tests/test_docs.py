@@ -153,4 +153,4 @@ def test_the_documents_systems_are_all_there() -> None:
 def test_the_verdicts_are_those_of_every_claim() -> None:
     page = (DOCS / "verdicts.md").read_text()
     rows = re.findall(r"^\| `([a-z\d-]+)` (.+?) \| .* \|$", page, re.MULTILINE)
-    assert rows == [(claim.id, claim.claim) for claim in load().values()]
+    assert sorted(rows) == sorted((claim.id, claim.claim) for claim in load().values())
