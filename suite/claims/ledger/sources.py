@@ -168,10 +168,15 @@ def the_custom_function_gives_minus_one_to_one() -> Evidence:
     return {"low": float(tf.reduce_min(y)), "high": float(tf.reduce_max(y)), "dtype": y.dtype.name}
 
 
+def _within(evidence: Evidence) -> str:
+    """That no difference is larger than what is allowed."""
+    return HOLDS if max(evidence["off"].values()) <= evidence["allowed"] else REFUTED
+
+
 @claim(
     DOCUMENT,
     "Keras' layers do what a function of one's own does.",
-    judge=lambda e: HOLDS if max(e["off"].values()) <= e["allowed"] else REFUTED,
+    judge=_within,
     because=lambda e: (
         "Resizing and Rescaling against the function, largest difference: "
         + each(e["off"], "{:.2g}".format)
@@ -266,7 +271,7 @@ def tf_data_is_the_efficient_way() -> Evidence:
 @claim(
     DOCUMENT,
     "A preprocess_input gives what its formula says.",
-    judge=lambda e: HOLDS if max(e["off"].values()) <= e["allowed"] else REFUTED,
+    judge=_within,
     because=lambda e: (
         "InceptionV3's against x / 127.5 − 1 in float64, largest difference: "
         + each(e["off"], "{:.2g}".format)
