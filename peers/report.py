@@ -289,7 +289,7 @@ def write() -> None:
         "Twelve cases (four functions, three batches), in which a hidden change is made to one function, or none. "
         "How they are done and how to do them again: [peers/README.md](../peers/README.md). This page is made from the "
         "raw results in `peers/results/` by `python -m peers.report`.", "",
-        f"So far {sum(map(len, trials.values()))} of {len(plan())} trials are done.", "",
+        f"{sum(map(len, trials.values()))} of {len(plan())} trials are done.", "",
         f"Machine: {', '.join(sorted({row['machine'] for rows in trials.values() for row in rows}))}.", "",
         "Comparisons in which a tool called something worse, of how many, with the exact 95 % interval of the share:",
         "", *table(trials), "",
