@@ -19,6 +19,18 @@ class CuPy(asv.Cases, runtime="cupy"):
     """As NumPy, on the GPU, and fused kernels."""
 
 
+class CuPyAsync(asv.Cases, runtime="cupy_async"):
+    """The same with the driver's own pool, cudaMallocAsync."""
+
+
+class CuPyPageable(asv.Cases, runtime="cupy_pageable"):
+    """From arrays of the host and back."""
+
+
+class CuPyPinned(asv.Cases, runtime="cupy_pinned"):
+    """From pinned memory of the host and back."""
+
+
 class PyTorch(asv.Cases, runtime="torch"):
     """Eager, compiled, into `out`, over the input."""
 

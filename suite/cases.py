@@ -31,6 +31,9 @@ _ARRAYS_PER_CHILD = 16
 #: What a process with TensorFlow in it takes before it has any array, in bytes.
 _CHILD_BYTES = 400 * 2**20
 
+#: What it takes of a device before that: a CUDA context, and what is written to flush the cache.
+_CONTEXT_BYTES = 800 * 2**20
+
 
 class CaseError(ValueError):
     """A selection that names nothing, or an axis given an absurd value; the message is one line."""
@@ -416,11 +419,11 @@ def misfit(case: Case, result_shape: tuple[int, ...]) -> str | None:
     return f"a {result} result does not fit over a {given} input"
 
 
-def too_large(needed_bytes: int, free_bytes: int) -> str | None:
+def too_large(needed_bytes: int, free_bytes: int, what: str = "of memory") -> str | None:
     """Why there is not enough memory, or None."""
     if needed_bytes <= free_bytes:
         return None
-    return f"needs about {_gib(needed_bytes)}, and {_gib(free_bytes)} of memory is free"
+    return f"needs about {_gib(needed_bytes)}, and {_gib(free_bytes)} {what} is free"
 
 
 def shared_bytes(case: Case, result_elements: int) -> int:
@@ -430,7 +433,16 @@ def shared_bytes(case: Case, result_elements: int) -> int:
 
 def child_bytes(case: Case, result_elements: int) -> int:
     """What one process takes that measures the case, roughly and rather too much."""
-    return _CHILD_BYTES + _ARRAYS_PER_CHILD * max(case.nbytes, result_elements * case.result_dtype.itemsize)
+    return _CHILD_BYTES + _array_bytes(case, result_elements)
+
+
+def device_bytes(case: Case, result_elements: int) -> int:
+    """What that process takes of a device's memory."""
+    return _CONTEXT_BYTES + _array_bytes(case, result_elements)
+
+
+def _array_bytes(case: Case, result_elements: int) -> int:
+    return _ARRAYS_PER_CHILD * max(case.nbytes, result_elements * case.result_dtype.itemsize)
 
 
 def as_row(case: Case) -> dict[str, Any]:
@@ -448,6 +460,7 @@ def as_row(case: Case) -> dict[str, Any]:
         "width": case.width,
         "channels": CHANNELS,
         "known": case.variant.known.get(case.dtype),
+        "includes_transfers": case.variant.includes_transfers,
     }
 
 

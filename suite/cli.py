@@ -63,9 +63,10 @@ def cli() -> None:
 @click.option("--threads", type=click.IntRange(1, 4096), metavar="N", help="For every runtime.  [default: all CPUs]")
 @click.option(
     "--blocks",
-    type=click.IntRange(1, 100),
+    type=click.IntRange(0, 100),
     metavar="N",
-    help="Fresh processes that each case is timed in, however long it takes.  [default: the profile's, in its budget]",
+    help="Fresh processes that each case is timed in, however long it takes; 0: nothing is timed.  "
+    "[default: the profile's, in its budget]",
 )
 @click.option(
     "--budget",
@@ -138,8 +139,8 @@ def _prepare(options: dict[str, Any]) -> _Prepared:
     threads = options["threads"] or devices.cpus()
     taken_in = environment.capture(threads, photographs.name, photographs.sha256)
     profile = PROFILES[options["profile"]]
-    blocks = options["blocks"] or profile.blocks
-    budget = options["budget"] or (math.inf if options["blocks"] else profile.budget)
+    blocks = profile.blocks if options["blocks"] is None else options["blocks"]
+    budget = options["budget"] or (profile.budget if options["blocks"] is None else math.inf)
     plan = Plan(threads, blocks, budget, options["timeout"], taken_in["no_gpu"])
     settings = {name: value for name, value in options.items() if name not in _NOT_SETTINGS}
     # What is written in a run names files, and no folder of the machine that it was taken on.
@@ -286,8 +287,8 @@ def list_(what: str, **options: Any) -> None:
         found, none = devices.gpus()
         _columns(shown, "device", "what it is")
         shown.add_row("cpu", Text(f"{environment.processor() or 'not told'}, {devices.cpus()} CPUs to use"))
-        for gpu in found:
-            shown.add_row("gpu", Text(f"{gpu.name}, driver {gpu.driver}"))
+        for k, gpu in enumerate(found):
+            shown.add_row(f"gpu:{k}", Text(f"{gpu.name}, driver {gpu.driver}"))
         if none:
             shown.add_row("gpu", Text(none))
         console.print(shown)

@@ -52,7 +52,8 @@ def capture(threads: int, image_name: str, image_sha256: str) -> dict[str, Any]:
         "governor": read_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "huge_pages": huge_pages(),
         "load": round(os.getloadavg()[0], 2),
-        "gpus": [vars(gpu) for gpu in found],
+        # Which one of several alike it was changes no figure.
+        "gpus": [{name: value for name, value in vars(gpu).items() if name != "index"} for gpu in found],
         "no_gpu": no_gpu,
         "threads": threads,
         "image": image_name,

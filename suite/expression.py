@@ -35,7 +35,7 @@ def formula(*, recipe: str, constants: Sequence[Any] = ()) -> Callable[[Callable
         raise registry.RegistrationError(f"formula of '{recipe}': its constants are arrays of numbers") from None
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        for name in registry.runtimes():
+        for name in registry.shipped_runtimes():
             module = importlib.import_module(f"suite.variants.{name}")
             if hasattr(module, "register_expression"):
                 module.register_expression(recipe, function, arrays)

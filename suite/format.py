@@ -75,6 +75,8 @@ def remarks(m: Measurement) -> str:
 def _seen(m: Measurement) -> str:
     """What a call does that is no fault, and that one should know of."""
     found = []
+    if m.includes_transfers:
+        found.append("from the host and back")
     if m.input_changed:
         found.append("changes its input")
     if m.result_shares not in (None, "nothing") and m.result_shares != m.writes:

@@ -30,6 +30,8 @@ class Measurement:
         What explains the status.
     known : str or None
         Evidence that a library's path is known to be wrong, or to raise, here.
+    includes_transfers : bool
+        Whether a call on a device begins and ends with arrays of the host.
     missing : mapping of str to str
         Field → why it is None.
     ranges : mapping of str to [int, int]
@@ -39,6 +41,10 @@ class Measurement:
     least_change : float
         The smallest slowdown, as a fraction, that another run of as many blocks would show four times in five, if the
         machine were then as it is now.
+    launch_seconds, device_seconds, cold_seconds, cold_device_seconds : float
+        Per call on a device of its own, each with ``…_low`` and ``…_high``: of the host, until it has queued a call; of
+        the device, by its own clock; and, with nothing in the device's cache, of the host until the fence and of the
+        device.
     seconds_first : float
         The first call after preparing: it traces and compiles.
     calls, blocks : int
@@ -49,14 +55,22 @@ class Measurement:
         Seconds per call, by block.
     marks : list of list of str
         What disturbed each sample, where the system tells: ``waited``, ``stolen``, ``throttled``, ``moved``; or empty.
+    clocks_mhz, temperatures_c, slowed : list
+        Of the GPU at the end of each block: the clock of its processors, its temperature, and why its clocks were lower
+        than they could be.
     images_per_second, bytes_per_second : float
     bytes_moved : int
         Input and result, once each.
     copy_fraction : float
         ``bytes_per_second`` over the speed, read and written bytes alike, at which all cores copied a large buffer in
-        the same blocks.
+        the same blocks. On a GPU: ``bytes_moved`` over ``device_seconds`` (``seconds``, where there is no such), over
+        the speed at which the device copied a large buffer within its memory.
     allocations, allocated_bytes, peak_bytes, retained_bytes, small_allocations, small_bytes : int
         Of one steady call, over all memory spaces; ``host_…`` and ``device_…`` for each.
+    device_rounded_bytes : int
+        That the pool of the device set aside for ``device_allocated_bytes``.
+    driver_allocations, driver_bytes : int
+        That the pool asked the driver for, since it had nothing left.
     input_changed : bool
     result_shares : {"nothing", "input", "out"}
     result_dtype : str
@@ -81,18 +95,34 @@ class Measurement:
     status: str
     reason: str | None = None
     known: str | None = None
+    includes_transfers: bool = False
     missing: Mapping[str, str] = field(default_factory=dict)
     ranges: Mapping[str, list[int]] = field(default_factory=dict)
     seconds: float | None = None
     seconds_low: float | None = None
     seconds_high: float | None = None
     least_change: float | None = None
+    launch_seconds: float | None = None
+    launch_seconds_low: float | None = None
+    launch_seconds_high: float | None = None
+    device_seconds: float | None = None
+    device_seconds_low: float | None = None
+    device_seconds_high: float | None = None
+    cold_seconds: float | None = None
+    cold_seconds_low: float | None = None
+    cold_seconds_high: float | None = None
+    cold_device_seconds: float | None = None
+    cold_device_seconds_low: float | None = None
+    cold_device_seconds_high: float | None = None
     seconds_first: float | None = None
     calls: int | None = None
     blocks: int | None = None
     stopped_by: str | None = None
     samples: list[list[float]] | None = None
     marks: list[list[str]] | None = None
+    clocks_mhz: list[int | None] | None = None
+    temperatures_c: list[int | None] | None = None
+    slowed: list[list[str]] | None = None
     images_per_second: float | None = None
     bytes_moved: int | None = None
     bytes_per_second: float | None = None
@@ -115,6 +145,9 @@ class Measurement:
     device_retained_bytes: int | None = None
     device_small_allocations: int | None = None
     device_small_bytes: int | None = None
+    device_rounded_bytes: int | None = None
+    driver_allocations: int | None = None
+    driver_bytes: int | None = None
     input_changed: bool | None = None
     result_shares: str | None = None
     result_dtype: str | None = None

@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from suite import cases, images, registry, results
+from suite import cases, devices, images, registry, results
 from suite.asv import project
 from suite.cases import PROFILES, Axes, Case
 from suite.gate import gate, repository
@@ -98,6 +98,21 @@ class Batch(click.ParamType):
             self.fail(f"'{value}' is not a number of images, nor none")
 
 
+class Device(click.ParamType):
+    """A kind of device, or one of several GPUs, by its number: this process then sees no other."""
+
+    name = "GLOB"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: D102
+        if found := re.fullmatch(r"gpu:(\d+)", str(value)):
+            try:
+                devices.choose(int(found[1]))
+            except LookupError as error:
+                self.fail(str(error))
+            return "gpu"
+        return str(value)
+
+
 class Word(click.ParamType):
     """One of a few words; another is told which is nearest."""
 
@@ -117,7 +132,8 @@ SELECTION = [
                  help="Which cases: quick, standard or full."),
     click.option("--recipe", "recipe", multiple=True, metavar="GLOB", help="Only these recipes."),
     click.option("--variant", "variant", multiple=True, metavar="GLOB", help="Only these variants."),
-    click.option("--device", "device", multiple=True, metavar="GLOB", help="Only these devices: cpu, gpu."),
+    click.option("--device", "device", multiple=True, type=Device(), metavar="GLOB",
+                 help="Only these devices: cpu, gpu, gpu:1."),
     click.option("--batch", "batch", multiple=True, type=Batch(), metavar="N",
                  help="Images in a batch; none: one image without a batch axis."),
     click.option("--size", "size", multiple=True, type=Size(), metavar="HxW", help="Height and width."),

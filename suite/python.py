@@ -15,7 +15,7 @@ from suite import devices, images, registry
 from suite.cases import Case
 from suite.engine import figures
 from suite.engine.allocations import Busy, Tally
-from suite.engine.block import Block, Truth, Wrong, describe, refer
+from suite.engine.block import Block, DeviceSample, Truth, Wrong, describe, refer
 from suite.engine.sampling import ROUNDS
 from suite.engine.session import Plan, Session
 from suite.measurement import Measurement
@@ -298,6 +298,8 @@ def _time(
 ) -> dict[str, Any]:
     samples: list[list[float]] = []
     marks: list[list[str]] = []
+    device: list[list[DeviceSample]] = []
+    conditions: list[devices.Condition] = []
     n, calls, result_bytes = None, 0, 0
     start = perf_counter()
     while len(samples) < blocks and (len(samples) < 2 or perf_counter() - start < _SECONDS):
@@ -308,11 +310,17 @@ def _time(
         samples.append([sample.seconds for sample in taken])
         marks.append([sample.mark for sample in taken])
         calls += sum(sample.calls for sample in taken)
+        own = fresh.device != "cpu" and fresh.runtime.gpu is not None
+        device.append([fresh.device_sample(sample.seconds) for sample in taken if own])
+        if fresh.device != "cpu":
+            conditions.append(devices.condition())
         result_bytes = fresh.runtime.to_numpy(fresh.last).nbytes
         fresh.check()
     return figures.of_time(
         samples,
         marks=marks,
+        device=device,
+        conditions=conditions,
         first=first,
         calls=calls,
         stopped_by="blocks" if len(samples) == blocks else "budget",

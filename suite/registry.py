@@ -85,6 +85,8 @@ class Variant:
         Input dtype → the evidence that a library's path is known to be wrong, or to raise, for it.
     source : str
         The module or the file that defines it.
+    includes_transfers : bool
+        Whether a call on a device begins and ends with arrays of the host.
     prepare : callable
         ``prepare(example)`` returns the call that is measured. None where only the description travels.
     """
@@ -98,6 +100,7 @@ class Variant:
     layouts: tuple[str, ...]
     known: Mapping[str, str]
     source: str
+    includes_transfers: bool = False
     prepare: Callable[[Any], Callable[..., Any]] | None = field(default=None, compare=False, repr=False)
 
 
@@ -157,6 +160,7 @@ def variant(
     devices: Iterable[str] = (),
     layouts: Iterable[str] = LAYOUTS,
     known: Mapping[str, str] | None = None,
+    includes_transfers: bool = False,
 ) -> Callable[[Callable[[Any], Callable[..., Any]]], Callable[[Any], Callable[..., Any]]]:
     """Register ``prepare(example)``, which returns ``call(x)`` or, for ``writes="out"``, ``call(x, out)``.
 
@@ -178,6 +182,9 @@ def variant(
         The default is both.
     known : mapping, optional
         Input dtype → evidence that this path of a library is wrong or raises.
+    includes_transfers : bool, optional
+        Whether the call is given arrays of the host, and returns such, though a device computes: it is then told apart
+        from what begins and ends on the device.
 
     Raises
     ------
@@ -204,8 +211,9 @@ def variant(
         if (recipe, chosen) in variants:
             raise RegistrationError(f"variant '{chosen}' of recipe '{recipe}' is defined twice")
         variants[recipe, chosen] = Variant(
-            chosen, recipe, runtime, writes, accepts, devices, layouts, dict(known or {}), _where(prepare), prepare
-        )
+            chosen, recipe, runtime, writes, accepts, devices, layouts, dict(known or {}), _where(prepare),
+            bool(includes_transfers), prepare,
+        )  # fmt: skip
         return prepare
 
     return register
@@ -320,6 +328,8 @@ def _load_file(source: str) -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     sys.path.insert(0, str(path.parent))  # so that it can import what lies beside it, as a script can
+    # And a project from its root; after all else, so that nothing there is taken for what is installed.
+    sys.path.append(os.getcwd())
     spec.loader.exec_module(module)
 
 
@@ -328,11 +338,16 @@ def ships(source: str) -> bool:
     return not source.endswith(".py") and source.partition(".")[0] == "suite"
 
 
-def runtimes() -> tuple[str, ...]:
+def shipped_runtimes() -> tuple[str, ...]:
     """The names of the runtimes there are files for."""
     import suite.variants
 
     return tuple(module.name for module in pkgutil.iter_modules(suite.variants.__path__))
+
+
+def runtimes() -> tuple[str, ...]:
+    """The names of all runtimes: those that ship, and the entry points ``copycost.runtimes`` of installed packages."""
+    return shipped_runtimes() + tuple(point.name for point in entry_points(group="copycost.runtimes"))
 
 
 def runtime(name: str) -> Runtime:
@@ -343,8 +358,11 @@ def runtime(name: str) -> Runtime:
     RegistrationError
         If there is none.
     """
+    if name in shipped_runtimes():
+        return importlib.import_module(f"suite.variants.{name}").RUNTIME
     check_name("runtime", name, runtimes())
-    return importlib.import_module(f"suite.variants.{name}").RUNTIME
+    (point, *_) = entry_points(group="copycost.runtimes", name=name)
+    return point.load()
 
 
 def not_installed(runtime: Runtime) -> str | None:
@@ -359,7 +377,7 @@ def not_installed(runtime: Runtime) -> str | None:
 def load_shipped() -> None:
     """Register the shipped recipes, the variants of every runtime in ``suite.variants``, and those of the documents."""
     load("suite.recipes")
-    for name in runtimes():
+    for name in shipped_runtimes():
         load(f"suite.variants.{name}")
     load("suite.claims.systems")
 
@@ -392,7 +410,7 @@ def describe(source: str, place: Place | None = None) -> tuple[list[Recipe], lis
     with tempfile.TemporaryFile() as file:
         given = json.dumps([source, place and asdict(place)])
         process = subprocess.Popen(
-            [place.python if place else sys.executable, "-m", "suite.registry", given, str(file.fileno())],
+            [place.python if place else sys.executable, "-P", "-m", "suite.registry", given, str(file.fileno())],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

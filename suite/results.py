@@ -26,6 +26,9 @@ SCHEMA = 1
 
 ENVIRONMENT, MEASUREMENTS, CSV, _LOCK = "environment.json", "measurements.jsonl", "measurements.csv", ".lock"
 
+#: The fields that hold a list by block: not in the CSV, which has a figure a cell.
+BY_BLOCK = ("samples", "marks", "clocks_mhz", "temperatures_c", "slowed")
+
 #: The fields that tell a case from every other of a run.
 KEY = ("recipe", "device", "dtype", "layout", "batch", "height", "width", "variant")
 
@@ -112,9 +115,7 @@ class Run:
         before = self.environment.get("spent_seconds", {})
         self.environment["spent_seconds"] = {k: round(v + before.get(k, 0), 3) for k, v in spent.items()}
         self._write_header(finished=finished)
-        frame(self.measurements).drop(columns=["samples", "marks"], errors="ignore").to_csv(
-            self.folder / CSV, index=False
-        )
+        frame(self.measurements).drop(columns=list(BY_BLOCK), errors="ignore").to_csv(self.folder / CSV, index=False)
 
     def document(self) -> dict[str, Any]:
         """The run as the JSON contract has it."""

@@ -20,6 +20,36 @@ class Gone(Exception):
 
 
 @dataclass(frozen=True)
+class Device:
+    """What a runtime tells of a device that works on its own while the host goes on: a GPU.
+
+    Attributes
+    ----------
+    seconds : callable or None
+        ``seconds(call, prepare, n)``: how long the device works for one of `n` calls, by its own clock. ``prepare()``
+        gives the arguments of each; what it queues is not counted, and neither is the time in which the device waits
+        for the host to queue the next piece of a call.
+    cache_bytes : callable
+        ``cache_bytes()``: what the device's last cache holds, or more than any has.
+    write : callable
+        ``write(nbytes)`` returns a function that queues the writing of a buffer of so many bytes.
+    copy : callable
+        ``copy(nbytes)`` returns a function that queues the copying of so many bytes within the device's memory.
+    instrument : str
+        The name of the clock.
+    sees_driver : bool
+        Whether the runtime's `trace` tells what the pool asks the driver for.
+    """
+
+    seconds: Callable[[Callable[..., Any], Callable[[], tuple[Any, ...]], int], float] | None
+    cache_bytes: Callable[[], int]
+    write: Callable[[int], Callable[[], None]]
+    copy: Callable[[int], Callable[[], None]]
+    instrument: str
+    sees_driver: bool
+
+
+@dataclass(frozen=True)
 class Runtime:
     """A library whose arrays a variant is given.
 
@@ -58,6 +88,8 @@ class Runtime:
         in order. None where all its memory comes from the C library, which the engine watches itself.
     instrument : str
         The name of what `trace` watches with.
+    gpu : Device or None
+        None where it has none, or works on it without letting the host go on.
     """
 
     name: str
@@ -74,3 +106,4 @@ class Runtime:
     wait: Callable[[Any], Any] | None = None
     trace: Callable[[Callable[[], Any]], tuple[Any, list[Event]]] | None = None
     instrument: str = ""
+    gpu: Device | None = None

@@ -30,13 +30,22 @@ _COLUMNS = (
 )
 
 
+#: The same, where there is a device of its own.
+_ON_DEVICE = (
+    ("queued in", "right", 84, lambda m: format.seconds(m.launch_seconds)),
+    ("device", "right", 56, lambda m: format.seconds(m.device_seconds)),
+    ("cold", "right", 100, lambda m: format.seconds(m.cold_device_seconds or m.cold_seconds)),
+)
+
+
 def show(console: Console, measurements: Iterable[Measurement]) -> None:
     """Print every measured case, grouped by what can be compared, and count those that were skipped."""
     measurements = list(measurements)
     shown = [m for m in measurements if m.status != "skipped"]
-    columns = [column for column in _COLUMNS if console.width >= column[2]]
     for _, group in groupby(sorted(shown, key=_group), key=_group):
-        _show_group(console, list(group), columns)
+        rows = list(group)
+        columns = (*_COLUMNS[:2], *_ON_DEVICE, *_COLUMNS[2:]) if rows[0].device != "cpu" else _COLUMNS
+        _show_group(console, rows, [column for column in columns if console.width >= column[2]])
     show_skipped(console, measurements)
 
 

@@ -160,6 +160,24 @@ def test_the_examples_of_the_documentation(command: Command, tmp_path: Path) -> 
     assert (row["status"], row["result_shares"], row["allocations"]) == ("ok", "input", 0)
 
 
+def test_a_folder_with_another_package_of_that_name(tmp_path: Path) -> None:
+    """A checkout, or somebody's own ``suite``, where the installed command is run: it measures by itself."""
+    (tmp_path / "suite").mkdir()
+    (tmp_path / "suite" / "__init__.py").write_text("raise ImportError('this is not what was installed')\n")
+    (tmp_path / "project.py").write_text("SCALE = 127.5\n")
+    (tmp_path / "variants").mkdir()
+    (tmp_path / "variants" / "mine.py").write_text(
+        "import numpy as np\nimport project\nfrom suite import variant\n"
+        "@variant(recipe='tf', runtime='numpy', writes='new')\n"
+        "def mine(example):\n    scale, one = np.float32(project.SCALE), np.float32(1)\n"
+        "    return lambda x: x / scale - one\n"
+    )
+    script = [sys.executable, "-P", "-c", "from suite.cli import main; main()"]
+    arguments = ["run", "--with", "variants/mine.py", "--variant", "mine", *map(str, SMALL)]
+    done = subprocess.run([*script, *arguments], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_lists(command: Command) -> None:
     assert {"caffe", "tf", "torch"} <= set(command("list", "recipes").stdout.split())
     variants = command("list", "variants").stdout

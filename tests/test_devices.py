@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,15 @@ def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     path.write_text(f"#!/bin/sh\nprintf '{TWO}'\n")
     path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One that is told by a variable what there is."""
+    path = Path(__file__).parent / "fakegpu"
+    monkeypatch.setenv("PATH", f"{path}:{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     return path
 
 
@@ -97,20 +108,50 @@ def test_without_a_driver_there_is_no_cuda(monkeypatch: pytest.MonkeyPatch, tmp_
         ("[N/A]", False),
     ],
 )
-def test_clocks_that_are_lowered(smi: Path, reasons: str, slowed: bool) -> None:
-    smi.write_text(f"#!/bin/sh\necho '0, GPU-aaa, {reasons}'\n")
-    assert devices.slowed() is slowed
+def test_clocks_that_are_lowered(fake: Path, monkeypatch: pytest.MonkeyPatch, reasons: str, slowed: bool) -> None:
+    monkeypatch.setenv("FAKE_SMI", json.dumps([{"clocks_throttle_reasons.active": reasons}]))
+    found = devices.condition()
+    assert bool(found.slowed) is slowed
+    assert (found.clock_mhz, found.temperature_c, found.free_bytes) == (1500, 40, 1000 * 2**20)
 
 
 def test_a_newer_driver_has_another_name_for_them(smi: Path) -> None:
     smi.write_text(
-        "#!/bin/sh\ncase $1 in *event*) echo '0, GPU-aaa, 0x40';; *) echo 'not a valid field to query'; exit 2;; esac\n"
+        "#!/bin/sh\ncase $1 in *throttle*) echo 'not a valid field to query'; exit 2;;"
+        " *event*) echo '0, GPU-aaa, 1500, 40, 1000, 0x40';; esac\n"
     )
-    assert devices.slowed()
+    assert devices.condition().slowed == ("heat, by hardware",)
 
 
-def test_the_clocks_are_those_of_the_visible_device(smi: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    smi.write_text("#!/bin/sh\nprintf '0, GPU-aaa, 0x40\\n1, GPU-bbb, 0x0\\n'\n")
-    assert devices.slowed()
+def test_the_condition_is_that_of_the_visible_device(fake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cool = {"index": "1", "uuid": "GPU-bbb", "clocks.sm": "1980", "temperature.gpu": "31"}
+    hot = {"clocks_throttle_reasons.active": "0x40", "temperature.gpu": "[N/A]"}
+    monkeypatch.setenv("FAKE_SMI", json.dumps([hot, cool]))
+    assert devices.condition() == devices.Condition(1500, None, ("heat, by hardware",), 1000 * 2**20)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    assert not devices.slowed()
+    assert devices.condition() == devices.Condition(1980, 31, (), 1000 * 2**20)
+
+
+def test_one_of_several_is_chosen(fake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_SMI", json.dumps([{}, {"index": "1", "uuid": "GPU-bbb", "name": "Other"}]))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
+    devices.choose(0)
+    assert [gpu.name for gpu in devices.gpus()[0]] == ["Other"]
+    with pytest.raises(LookupError, match=r"there is no gpu:1; there is gpu:0 \(Other\)"):
+        devices.choose(1)
+
+
+PARTS = [{"name": "MIG 1g.5gb", "uuid": "MIG-one"}, {"name": "MIG 2g.10gb", "uuid": "MIG-two"}]
+
+
+@pytest.mark.parametrize(
+    ("visible", "names"),
+    [(None, ["Fake 1 MIG 1g.5gb"]), ("MIG-two", ["Fake 1 MIG 2g.10gb"]), ("1", ["Other"]), ("0", [])],
+)
+def test_a_device_in_parts(fake: Path, monkeypatch: pytest.MonkeyPatch, visible: str | None, names: list[str]) -> None:
+    """Of parts a process sees one; the whole cannot be used."""
+    there = [{"parts": PARTS}, {"index": "1", "uuid": "GPU-bbb", "name": "Other"}]
+    monkeypatch.setenv("FAKE_SMI", json.dumps(there))
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert [gpu.name for gpu in devices.gpus()[0]] == names

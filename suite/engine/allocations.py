@@ -41,16 +41,20 @@ class Event:
     ----------
     bytes : int
         As requested; negative for a release.
-    space : {"host", "device"}
+    space : {"host", "device", "driver"}
+        The last is what the pool of a device had to ask the driver for.
     instrument : str
     op : str
         What asked, as far as the instrument knows.
+    rounded : int or None
+        The bytes that the pool set aside for it; None where the instrument does not tell.
     """
 
     bytes: int
     space: str
     instrument: str
     op: str = ""
+    rounded: int | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,34 @@ def tally(events: Iterable[Event]) -> Tally:
             total += event.bytes
             peak = max(peak, alive)
     return Tally(count, total, peak, alive, small, small_total)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What the pool of a device made of one call's requests; None for what its instrument does not tell.
+
+    Attributes
+    ----------
+    rounded_bytes : int or None
+        Set aside for what is counted in `Tally.allocated_bytes`.
+    driver_allocations, driver_bytes : int or None
+        Asked of the driver, since nothing was left in the pool.
+    """
+
+    rounded_bytes: int | None
+    driver_allocations: int | None
+    driver_bytes: int | None
+
+
+def pool(events: Sequence[Event], sees_driver: bool) -> Pool:
+    """What the pool did for the events of one call."""
+    rounded = [e.rounded for e in events if e.space == "device" and e.bytes >= THRESHOLD]
+    asked = [e.bytes for e in events if e.space == "driver" and e.bytes > 0]
+    return Pool(
+        None if None in rounded else sum(n for n in rounded if n),
+        len(asked) if sees_driver else None,
+        sum(asked) if sees_driver else None,
+    )
 
 
 def add(one: Tally, other: Tally) -> Tally:

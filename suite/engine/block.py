@@ -18,9 +18,11 @@ from suite.engine import clock, disturbance
 from suite.engine.allocations import (
     WINDOWS,
     Event,
+    Pool,
     Tally,
     add,
     middle,
+    pool,
     tally,
     trace_host,
 )
@@ -42,6 +44,15 @@ _GROWTH = 0.1
 #: other's.
 _DISPLACEMENTS = 4096
 _displaced: bytearray | None = None
+
+#: Copies that a device's copy speed is told from at a time, and the size of each in multiples of the device's cache.
+_COPIES, _COPIED = 5, 8
+
+#: What is written to flush the cache, in multiples of it: of one as large, some of what was there before may stay.
+_FLUSHED = 2
+
+#: Calls in a sample of a device's own times at most, and about so many seconds of them.
+_DEVICE_CALLS, _DEVICE_SECONDS = 20, 0.02
 
 #: The part of the CPU time that other threads may have in a call of one thread.
 _ELSEWHERE = 0.02
@@ -151,7 +162,7 @@ class Traced:
     """What a call allocates, by memory space; None for a space that was not watched.
 
     ``ranges`` holds what the windows did not agree on; ``leaked_bytes`` is what each call leaves behind after its
-    result was released.
+    result was released; ``pool`` is that of the device, None on the CPU.
     """
 
     host: Tally | None
@@ -160,6 +171,7 @@ class Traced:
     leaked_bytes: int
     instruments: tuple[str, ...]
     missing: str | None = None
+    pool: Pool | None = None
 
 
 @dataclass(frozen=True)
@@ -178,6 +190,28 @@ class Sample:
     calls: int
     reset_seconds: float
     mark: str = ""
+
+
+@dataclass(frozen=True)
+class DeviceSample:
+    """Seconds per call where a device works on its own; None for what its runtime cannot tell.
+
+    Attributes
+    ----------
+    launch : float
+        Of the host, until it has queued a call.
+    device : float or None
+        Of the device, by its own clock.
+    cold : float
+        Of the host, until the fence, each call with nothing in the device's cache.
+    cold_device : float or None
+        Of the device, with nothing in its cache.
+    """
+
+    launch: float
+    device: float | None
+    cold: float
+    cold_device: float | None
 
 
 class Wrong(Exception):
@@ -229,6 +263,7 @@ class Block:
         self.changes = False
         self.calls_left = math.inf  # of what leaves memory behind
         self.samples = 2 * ROUNDS
+        self._flush: Callable[[], None] | None = None
 
     def try_out(self) -> tuple[bool, float]:
         """Call once: whether it returned anything, and the seconds it took."""
@@ -392,6 +427,36 @@ class Block:
             self._sample(1)
         return self._sample(n)
 
+    def device_sample(self, seconds: float) -> DeviceSample:
+        """Time a few calls, apart: until each is queued, by the device's clock, and with its cache flushed.
+
+        Parameters
+        ----------
+        seconds : float
+            That a call is known to take.
+        """
+        gpu, fence = self.runtime.gpu, self.runtime.fence
+        assert gpu is not None
+        n = max(1, min(_DEVICE_CALLS, int(_DEVICE_SECONDS / seconds), self._most_per_sample() // 4))
+        self.calls_left -= 4 * n
+        if self._flush is None:
+            self._flush = gpu.write(_FLUSHED * gpu.cache_bytes())
+        flush, warm = self._flush, self._restored if self.changes else self._args
+
+        def cold() -> tuple[Any, ...]:
+            args = warm()
+            flush()
+            return args
+
+        self.last = None
+        launch, result = clock.queued(self.call, warm, n, fence)
+        # The warm ones first: after a flush the next call is cold.
+        device = gpu.seconds(self.call, warm, n) if gpu.seconds is not None else None
+        ns, _, result = clock.one_by_one(self.call, cold, n, fence)
+        cold_device = gpu.seconds(self.call, cold, n) if gpu.seconds is not None else None
+        self.last = self._result(result)
+        return DeviceSample(launch / n * 1e-9, device, ns / n * 1e-9, cold_device)
+
     def check(self) -> None:
         """Compare the last timed call's result, and the input, with what they should be.
 
@@ -489,7 +554,9 @@ class Block:
                 kept = 0 if self.writes != "new" else _nbytes(result)
                 result = None
             instruments.append(self.runtime.instrument)
-            leaked += max(0, tally(traces[-1]).retained_bytes - kept)
+            # What the pool keeps for later is nobody's leak.
+            last = tally(event for event in traces[-1] if event.space != "driver")
+            leaked += max(0, last.retained_bytes - kept)
             traces = traces[1:]
         else:
             traces = [[] for _ in range(WINDOWS)]
@@ -508,8 +575,11 @@ class Block:
                 # Two instruments, two calls: how their peaks fall together is not known.
                 unequal["peak_bytes"] = [max(peaks), sum(peaks)]
             ranges |= {f"host_{name}": both for name, both in unequal.items()}
-        device_or_none = device if self.device != "cpu" else None
-        return Traced(total, device_or_none, ranges, leaked, tuple(instruments), missing), agree
+        if self.device == "cpu":
+            return Traced(total, None, ranges, leaked, tuple(instruments), missing), agree
+        sees_driver = self.runtime.gpu is not None and self.runtime.gpu.sees_driver
+        pools = pool(traces[-1], sees_driver)
+        return Traced(total, device, ranges, leaked, tuple(instruments), missing, pools), agree
 
     def _fenced_call(self, i: int) -> Callable[[], Any]:
         """A call on a fresh input, made now and not when it is called."""
@@ -614,6 +684,43 @@ class Copy:
         start = perf_counter_ns()
         list(self.pool.map(lambda pair: np.copyto(*pair), self.parts))
         return self.bytes_moved / (perf_counter_ns() - start) * 1e9
+
+
+@dataclass(frozen=True)
+class DeviceCopyJob:
+    """Copy from one buffer to another within the memory of the runtime's device: the device's own copy speed."""
+
+    runtime: str
+    threads: int
+
+    def start(self) -> DeviceCopy:
+        """Make the two buffers."""
+        return DeviceCopy(self)
+
+
+class DeviceCopy:
+    """Two buffers of a device, far larger than its cache."""
+
+    def __init__(self, job: DeviceCopyJob) -> None:
+        runtime = registry.runtime(job.runtime)
+        runtime.start("gpu", job.threads)
+        assert runtime.gpu is not None
+        self.fence, self.seconds = runtime.fence, runtime.gpu.seconds
+        nbytes = _COPIED * runtime.gpu.cache_bytes()
+        self.bytes_moved = 2 * nbytes
+        self.copy = runtime.gpu.copy(nbytes)
+        self.sample()
+
+    def sample(self) -> float:
+        """Bytes per second, read and written, over a few copies: by the device's clock, or else by the host's."""
+        if self.seconds is not None:
+            return self.bytes_moved / self.seconds(self.copy, tuple, _COPIES)
+        self.fence()
+        start = perf_counter_ns()
+        for _ in range(_COPIES):
+            self.copy()
+        self.fence()
+        return self.bytes_moved * _COPIES / (perf_counter_ns() - start) * 1e9
 
 
 def serve(connection: Any) -> None:

@@ -64,7 +64,7 @@ class Zygote:
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
         self.process = subprocess.Popen(
-            [self.python, "-m", "suite.engine.zygote", str(theirs.fileno()), self.runtime, self.source],
+            [self.python, "-P", "-m", "suite.engine.zygote", str(theirs.fileno()), self.runtime, self.source],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

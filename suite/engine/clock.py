@@ -72,3 +72,30 @@ def one_by_one(
         reset += start - before
         timed += end - start
     return timed, reset, result
+
+
+def queued(
+    call: Callable[..., Any],
+    prepare: Callable[[], tuple[Any, ...]],
+    n: int,
+    fence: Callable[[], None],
+) -> tuple[int, Any]:
+    """Time `n` calls until each has returned, with nothing else queued: what the host does of a device's work.
+
+    Returns
+    -------
+    ns : int
+    result
+        The last call's.
+    """
+    timed = 0
+    result = None
+    for _ in range(n):
+        result = None
+        args = prepare()
+        fence()
+        start = perf_counter_ns()
+        result = call(*args)
+        timed += perf_counter_ns() - start
+    fence()
+    return timed, result

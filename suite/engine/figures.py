@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from suite.devices import Condition
 from suite.engine.allocations import Tally
-from suite.engine.block import Audit, Traced
+from suite.engine.block import Audit, DeviceSample, Traced
 from suite.engine.sampling import estimate
 from suite.measurement import FIGURES, Measurement
+
+_ON_CPU = "the case is on the CPU"
+
+#: What is told of the pool of a device.
+_POOL = ("device_rounded_bytes", "driver_allocations", "driver_bytes")
 
 
 def of_audit(audit: Audit) -> dict[str, Any]:
@@ -38,7 +44,12 @@ def of_allocations(traced: Traced) -> dict[str, Any]:
         else:
             fields[name] = sum(getattr(found, name) for found in spaces.values() if found)
         if traced.device is None:
-            missing[f"device_{name}"] = "the case is on the CPU"
+            missing[f"device_{name}"] = _ON_CPU
+    if traced.pool is None:
+        missing |= dict.fromkeys(_POOL, _ON_CPU)
+    else:
+        fields |= {name: getattr(traced.pool, name.removeprefix("device_")) for name in _POOL}
+        missing |= dict.fromkeys(_POOL, "the instrument does not tell")
     ranges = dict(traced.ranges)
     for key, both in traced.ranges.items():
         space, _, name = key.partition("_")
@@ -65,6 +76,8 @@ def of_time(
     samples: Sequence[Sequence[float]],
     *,
     marks: Sequence[Sequence[str]],
+    device: Sequence[Sequence[DeviceSample]],
+    conditions: Sequence[Condition],
     first: float,
     calls: int,
     stopped_by: str,
@@ -80,6 +93,10 @@ def of_time(
         Seconds per call, by block.
     marks : sequence of sequence of str
         What disturbed each.
+    device : sequence of sequence of DeviceSample
+        Where the case is on a device of its own; else each is empty.
+    conditions : sequence of Condition
+        Of the GPU at the end of each block; else empty.
     first : float
         Seconds of the first call.
     calls : int
@@ -98,7 +115,17 @@ def of_time(
         missing["copy_fraction"] = "the copy speed was not measured"
     if found.low is None:
         missing |= dict.fromkeys(("seconds_low", "seconds_high", "least_change"), "one block has no interval")
+    on_device = _of_device(device)
+    missing |= on_device.pop("missing")
+    # A device's copy speed is by its own clock.
+    busy = on_device.get("device_seconds") or found.value
+    if not conditions:
+        missing |= dict.fromkeys(_CONDITION, _ON_CPU)
     return {
+        **on_device,
+        "clocks_mhz": [one.clock_mhz for one in conditions] or None,
+        "temperatures_c": [one.temperature_c for one in conditions] or None,
+        "slowed": [list(one.slowed) for one in conditions] or None,
         "seconds": found.value,
         "seconds_low": found.low,
         "seconds_high": found.high,
@@ -112,9 +139,37 @@ def of_time(
         "images_per_second": images / found.value,
         "bytes_moved": bytes_moved,
         "bytes_per_second": bytes_moved / found.value,
-        "copy_fraction": bytes_moved / found.value / copy_speed if copy_speed else None,
+        "copy_fraction": bytes_moved / busy / copy_speed if copy_speed else None,
         "missing": missing,
     }
+
+
+#: Figure → what of a `DeviceSample` it is estimated from.
+_ON_DEVICE = {
+    "launch_seconds": "launch",
+    "device_seconds": "device",
+    "cold_seconds": "cold",
+    "cold_device_seconds": "cold_device",
+}
+
+
+def _of_device(samples: Sequence[Sequence[DeviceSample]]) -> dict[str, Any]:
+    """What only a device of its own has: each figure with its interval."""
+    fields: dict[str, Any] = {}
+    missing: dict[str, str] = {}
+    for name, of in _ON_DEVICE.items():
+        blocks = [[getattr(sample, of) for sample in block] for block in samples]
+        whole = [block for block in blocks if block and None not in block]
+        names = (name, f"{name}_low", f"{name}_high")
+        if not whole:
+            told = any(blocks)
+            missing |= dict.fromkeys(names, "the runtime does not tell" if told else "it has no device of its own")
+            continue
+        found = estimate(whole)
+        fields |= dict(zip(names, (found.value, found.low, found.high), strict=True))
+        if found.low is None:
+            missing |= dict.fromkeys(names[1:], "one block has no interval")
+    return fields | {"missing": missing}
 
 
 def untimed() -> dict[str, Any]:
@@ -122,8 +177,13 @@ def untimed() -> dict[str, Any]:
     return {"missing": dict.fromkeys(_TIMES, "not timed")}
 
 
+#: How the GPU was, by block.
+_CONDITION = ("clocks_mhz", "temperatures_c", "slowed")
+
 #: The figures that come from timing.
 _TIMES = (
+    *_CONDITION,
+    *(f"{name}{end}" for name in _ON_DEVICE for end in ("", "_low", "_high")),
     "seconds", "seconds_low", "seconds_high", "least_change", "seconds_first", "calls", "blocks", "stopped_by",
     "samples", "marks", "images_per_second", "bytes_moved", "bytes_per_second", "copy_fraction",
 )  # fmt: skip

@@ -26,9 +26,20 @@ from typing import Any
 import numpy as np
 
 from suite import devices, images, registry
-from suite.cases import CHANNELS, Case, as_row, child_bytes, misfit, shared_bytes, skip_reason, too_large
+from suite.cases import CHANNELS, Case, as_row, child_bytes, device_bytes, misfit, shared_bytes, skip_reason, too_large
 from suite.engine import figures
-from suite.engine.block import Audit, BlockJob, CopyJob, Ready, ReferenceJob, Sample, Traced, free_memory
+from suite.engine.block import (
+    Audit,
+    BlockJob,
+    CopyJob,
+    DeviceCopyJob,
+    DeviceSample,
+    Ready,
+    ReferenceJob,
+    Sample,
+    Traced,
+    free_memory,
+)
 from suite.engine.child import CaseEnded, Child, Zygote
 from suite.engine.sampling import CLEAR_BLOCKS, FEWEST_BLOCKS, PRECISION, ROUNDS, estimate
 from suite.measurement import Measurement
@@ -145,6 +156,8 @@ class Progress:
     n: int = 1
     blocks: list[list[float]] = field(default_factory=list)
     marks: list[list[str]] = field(default_factory=list)
+    device: list[list[DeviceSample]] = field(default_factory=list)
+    conditions: list[devices.Condition] = field(default_factory=list)
     first: float = 0.0
     ended: str | None = None  # stopped_by
     measurement: Measurement | None = None  # once it is complete
@@ -210,7 +223,7 @@ class Session:
         self._environment["TMPDIR"] = str(self._scratch)
         self._cpus = sorted(os.sched_getaffinity(0))
         self._workers = max(1, min(_WORKERS, len(self._cpus)))
-        self._copy: Child | None = None
+        self._copies: dict[str, Child] = {}  # by what copies: "cpu", or a runtime with a GPU
         # One pool for the session: a process that a thread has started may die with that thread.
         self._pool = ThreadPoolExecutor(self._workers)
         self._asked: list[Future[Any]] = []
@@ -354,11 +367,16 @@ class Session:
                 return None, states
             # Only now is it known how large a result is, and where it fits.
             result = np.load(files[1][0], mmap_mode="r")
+            on_device = devices.condition().free_bytes if first.device == "gpu" else None
             for state in left():
                 needed = child_bytes(state.case, result.size)
-                if reason := misfit(state.case, result.shape) or too_large(needed, free_memory()):
+                reason = misfit(state.case, result.shape) or too_large(needed, free_memory())
+                if not reason and on_device is not None:
+                    needed = device_bytes(state.case, result.size)
+                    reason = too_large(needed, on_device, "of the device's memory")
+                if reason:
                     self._end(state, "skipped", reason)
-            size = _that_fit(first, result.size)
+            size = _that_fit(first, result.size, on_device)
             with self.ledger.wall():
                 self._each(lambda state: self._examine(state, files), left(), size)
             if left():
@@ -532,6 +550,7 @@ class Session:
             if state.blocks and len(state.blocks[-1]) < rounds:
                 state.blocks.pop()  # a block is whole, or it is none
                 state.marks.pop()
+                state.device.pop()
             if why.status == "timeout" and len(state.blocks) >= min(FEWEST_BLOCKS, self.plan.blocks):
                 state.ended = "timeout"
             else:
@@ -567,6 +586,7 @@ class Session:
                 state.first, state.n = ready.seconds_first, ready.calls
             state.blocks.append([])
             state.marks.append([])
+            state.device.append([])
 
         def sample(state: Progress) -> None:
             self.on_case(state.case, "timing")
@@ -574,6 +594,9 @@ class Session:
             state.blocks[-1].append(taken.seconds)
             state.marks[-1].append(taken.mark)
             state.calls += taken.calls
+            if _own_clock(state.case):
+                child = children[id(state)]
+                state.device[-1].append(self._ask(state, child, "timed calls", "device_sample", taken.seconds))
 
         def check(state: Progress) -> None:
             self._ask(state, children[id(state)], "check", "check")
@@ -600,12 +623,15 @@ class Session:
                         attempt(sample)(state)
                 if copies is not None:
                     with self.ledger.wall("copy speed"):
-                        copies += self._copy_speed()
+                        copies += self._copy_speed(running[0].case)
             with self.ledger.wall("other"):
-                if running[0].case.device == "gpu" and devices.slowed():
-                    # Its clocks are told of now and not of then: all that was sampled just before is marked.
+                if running[0].case.device == "gpu":
+                    now = devices.condition()
                     for state in alive():
-                        state.marks[-1] = ["throttled"] * len(state.marks[-1])
+                        state.conditions.append(now)
+                        if now.slowed:
+                            # It is told of now and not of then: all that was sampled just before is marked.
+                            state.marks[-1] = ["throttled"] * len(state.marks[-1])
             with self.ledger.wall():
                 self._each(attempt(check), alive(), len(running))
         except BaseException:
@@ -615,9 +641,10 @@ class Session:
             for child in list(self._children):
                 child.kill()
             wait(self._asked)
-            self._copy = None
+            self._copies.clear()
             for state in running:  # a block is whole, or it is none
-                del state.blocks[before[id(state)] :], state.marks[before[id(state)] :]
+                for its in (state.blocks, state.marks, state.device, state.conditions):
+                    del its[before[id(state)] :]
             raise
         finally:
             with self.ledger.wall("other"):
@@ -626,16 +653,25 @@ class Session:
                 for child in list(children.values()):
                     self._close(child)
 
-    def _copy_speed(self) -> list[float]:
-        """Bytes per second of one copy, in a list that is empty where there is no memory for it."""
+    def _copy_speed(self, case: Case) -> list[float]:
+        """Bytes per second of one copy where the case is, in a list that is empty where there is no memory for it."""
+        by = "cpu" if case.device == "cpu" else case.variant.runtime
+        if by != "cpu" and not _own_clock(case):
+            return []
         try:
-            if self._copy is None:
-                if free_memory() < 8 * COPY_BYTES:
-                    return []
-                self._copy = self._open("numpy", "suite.recipes")
-                self._copy.ask("open", CopyJob(COPY_BYTES, self.plan.threads), timeout=60)
-            speed, _ = self._copy.ask("sample", timeout=60)
+            if by not in self._copies:
+                if by == "cpu":
+                    if free_memory() < 8 * COPY_BYTES:
+                        return []
+                    child = self._open("numpy", "suite.recipes")
+                    child.ask("open", CopyJob(COPY_BYTES, self.plan.threads), timeout=60)
+                else:
+                    child = self._open(by, case.variant.source)
+                    child.ask("open", DeviceCopyJob(by, self.plan.threads), timeout=60)
+                self._copies[by] = child
+            speed, _ = self._copies[by].ask("sample", timeout=60)
         except CaseEnded:
+            self._copies.pop(by, None)
             return []
         return [speed]
 
@@ -661,6 +697,8 @@ class Session:
         timed = figures.of_time(
             state.blocks,
             marks=state.marks,
+            device=state.device,
+            conditions=state.conditions,
             first=state.first,
             calls=state.calls,
             stopped_by=state.ended or "blocks",
@@ -678,14 +716,22 @@ class Session:
         return figures.measurement(as_row(state.case), self.plan.threads, status, reason, state.fields, timed)
 
 
+def _own_clock(case: Case) -> bool:
+    """Whether a case is on a device that works while the host goes on."""
+    return case.device != "cpu" and registry.runtime(case.variant.runtime).gpu is not None
+
+
 def _weight(case: Case) -> float:
     """The part of the budget that a case deserves: starting its processes, and moving its bytes."""
     return 2.0 + case.elements / 2e6
 
 
-def _that_fit(case: Case, result_elements: int) -> int:
-    """How many processes of a case's group fit in memory at once; at least one."""
-    return max(1, int(_MEMORY_SHARE * free_memory() // child_bytes(case, result_elements)))
+def _that_fit(case: Case, result_elements: int, on_device: int | None) -> int:
+    """How many processes of a case's group fit in memory, and in what is free on its device, at once; at least one."""
+    fit = free_memory() // child_bytes(case, result_elements)
+    if on_device is not None:
+        fit = min(fit, on_device // device_bytes(case, result_elements))
+    return max(1, int(_MEMORY_SHARE * fit))
 
 
 def _folder(nbytes: int) -> Path | str:

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from suite import format
 from suite.measurement import Measurement
 from suite.report import figure
+from suite.report.pays import pays
 from suite.results import frame
 
 #: The names of the pages.
@@ -85,12 +86,15 @@ def _part(name: str, environment: dict[str, Any], measurements: Sequence[Measure
     for rows in groups.values():
         rows.sort(key=lambda m: (m.seconds is None, m.seconds or 0))
     timed = any(m.seconds is not None for m in measurements)
+    table = frame(measurements)
     return {
         "name": name,
         "cases": len(measurements),
         "ok": sum(m.status == "ok" for m in measurements),
-        "figure": Markup(figure.draw(frame(measurements))) if timed else None,
+        "figure": Markup(figure.draw(table)) if timed else None,
         "groups": groups.items(),
+        "on_device": [(title, rows) for title, rows in groups.items() if rows[0].launch_seconds is not None],
+        "pays": pays(table).astype(object).where(lambda its: its.notna(), None).to_dict("records"),
         "skipped": skipped.items(),
         "environment": environment,
     }

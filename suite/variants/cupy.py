@@ -1,8 +1,9 @@
-"""CuPy: new arrays, a prepared buffer, over the input, and one fused kernel."""
+"""CuPy: new arrays, a prepared buffer, over the input, one fused kernel, and a CUDA graph that is replayed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import perf_counter_ns
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ from suite.recipes import (
     result_dtype,
 )
 from suite.registry import variant
-from suite.runtime import Runtime, Unavailable
+from suite.runtime import Device, Runtime, Unavailable
 
 _INSTRUMENT = "cupy-hook"
 
@@ -85,19 +86,79 @@ def _trace(function: Callable[[], Any]) -> tuple[Any, list[Event]]:
     class Recorder(cupy.cuda.MemoryHook):
         name = "copycost"
 
-        def malloc_postprocess(self, *, size: int, mem_ptr: int, **_: Any) -> None:
-            events.append(Event(size, "device", _INSTRUMENT))
+        def alloc_postprocess(self, *, mem_size: int, **_: Any) -> None:
+            events.append(Event(mem_size, "driver", _INSTRUMENT))
+
+        def malloc_postprocess(self, *, size: int, mem_size: int, mem_ptr: int, **_: Any) -> None:
+            events.append(Event(size, "device", _INSTRUMENT, rounded=mem_size))
             sizes[mem_ptr] = size
 
         def free_postprocess(self, *, mem_size: int, mem_ptr: int, **_: Any) -> None:
             # What was requested before this trace is known by its rounded size only.
-            events.append(Event(-sizes.pop(mem_ptr, mem_size), "device", _INSTRUMENT))
+            events.append(Event(-sizes.pop(mem_ptr, mem_size), "device", _INSTRUMENT, rounded=mem_size))
 
     sizes: dict[int, int] = {}
     with Recorder():
         result = function()
         _fence()
     return result, events
+
+
+#: Keeps the device busy for so many nanoseconds by its global timer (PTX, %globaltimer), and touches no memory.
+_HOLD = """
+extern "C" __global__ void copycost_hold(long long nanoseconds) {
+    long long begin, now;
+    asm volatile("mov.u64 %0, %globaltimer;" : "=l"(begin));
+    do { asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now)); } while (now - begin < nanoseconds);
+}
+"""
+
+#: Nanoseconds that the device is kept busy for while a call is queued: so many, and this multiple of what the host took
+#: for it before.
+_HELD_NS, _HELD_TIMES = 20_000, 3
+
+
+def _seconds(call: Callable[..., Any], prepare: Callable[[], tuple[Any, ...]], n: int) -> float:
+    """Between two CUDA events around each of `n` calls, which wait behind a kernel until all of one is queued."""
+    import cupy
+
+    hold = cupy.RawKernel(_HOLD, "copycost_hold")
+    args = prepare()
+    _fence()
+    start = perf_counter_ns()
+    call(*args)
+    held = _HELD_NS + _HELD_TIMES * (perf_counter_ns() - start)
+    total = 0.0
+    for _ in range(n):
+        args = prepare()
+        begin, end = cupy.cuda.Event(), cupy.cuda.Event()
+        hold((1,), (1,), (np.int64(held),))
+        begin.record()
+        call(*args)
+        end.record()
+        end.synchronize()
+        total += cupy.cuda.get_elapsed_time(begin, end) * 1e-3
+    return total / n
+
+
+def _cache_bytes() -> int:
+    import cupy
+
+    return int(cupy.cuda.Device().attributes["L2CacheSize"])
+
+
+def _write(nbytes: int) -> Callable[[], None]:
+    import cupy
+
+    buffer = cupy.empty(nbytes, np.uint8)
+    return lambda: buffer.fill(1)
+
+
+def _copy(nbytes: int) -> Callable[[], None]:
+    import cupy
+
+    source, target = cupy.ones(nbytes, np.uint8), cupy.ones(nbytes, np.uint8)
+    return lambda: target.data.copy_from_device_async(source.data, nbytes)
 
 
 RUNTIME = Runtime(
@@ -114,6 +175,14 @@ RUNTIME = Runtime(
     fence=_fence,
     trace=_trace,
     instrument=_INSTRUMENT,
+    gpu=Device(
+        seconds=_seconds,
+        cache_bytes=_cache_bytes,
+        write=_write,
+        copy=_copy,
+        instrument="cuda-events",
+        sees_driver=True,
+    ),
 )
 
 
@@ -300,6 +369,27 @@ def add(x: tuple[Any, Any]) -> Formula:
     return Formula(statements, into, lambda x: kernel(*x, cupy.empty(x[0].shape, dtype)))
 
 
+def _replayed(into: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """`into` as a CUDA graph, captured once for each pair of addresses: what is replayed names them."""
+    import cupy
+
+    graphs: dict[tuple[int, ...], Any] = {}
+
+    def call(x, out):
+        places = (*(one.data.ptr for one in (x if isinstance(x, tuple) else (x,))), out.data.ptr)
+        if places not in graphs:
+            into(x, out)  # compiles, and fills the pool: neither is allowed in a capture
+            stream = cupy.cuda.Stream(non_blocking=True)
+            with stream:
+                stream.begin_capture()
+                into(x, out)
+                graphs[places] = stream.end_capture()
+        graphs[places].launch(cupy.cuda.get_current_stream())
+        return out
+
+    return call
+
+
 def _register(recipe: str, formula: Callable[[Any], Formula]) -> None:
     @variant(recipe=recipe, runtime="cupy", writes="new")
     def cupy_new(example):
@@ -314,6 +404,12 @@ def _register(recipe: str, formula: Callable[[Any], Formula]) -> None:
         @variant(recipe=recipe, runtime="cupy", writes="new")
         def cupy_fused(example):
             return formula(example).fused
+
+    if recipe not in ("minmax", "resize_scale"):  # they allocate, which a capture does not allow
+
+        @variant(recipe=recipe, runtime="cupy", writes="out")
+        def cupy_graph(example):
+            return _replayed(formula(example).into)
 
     @variant(recipe=recipe, runtime="cupy", writes="input")
     def cupy_inplace(example):
@@ -333,7 +429,7 @@ def register_expression(recipe: str, function: Callable[..., Any], constants: li
         return lambda x: function(each(x, lambda one: one.astype(dtype, copy=False)), *bound)
 
 
-for _recipe, _formula in {
-    "caffe": caffe, "tf": tf, "torch": torch, "minmax": minmax, "resize_scale": resize_scale, "add": add,
-}.items():  # fmt: skip
+FORMULAS = {"caffe": caffe, "tf": tf, "torch": torch, "minmax": minmax, "resize_scale": resize_scale, "add": add}
+
+for _recipe, _formula in FORMULAS.items():
     _register(_recipe, _formula)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import glob
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from suite.recipes import (
     result_dtype,
 )
 from suite.registry import LAYOUTS, variant
-from suite.runtime import Runtime, Unavailable
+from suite.runtime import Device, Runtime, Unavailable
 
 _INSTRUMENT = "tf-profiler"
 
@@ -114,7 +115,23 @@ def _trace(function: Callable[[], Any]) -> tuple[Any, list[Event]]:
     nothing; what the allocator itself was asked for is in the trace. Requests below its threshold (256 KB) are the
     other way round: they go to the C library and leave no event.
     """
+    result, planes = _profile(function)
+    found: list[tuple[int, Event]] = []
+    for plane in planes:
+        for line in plane.lines:
+            for event in line.events:
+                what = plane.event_metadata[event.metadata_id].name
+                if what in ("MemoryAllocation", "MemoryDeallocation"):
+                    stats = {plane.stat_metadata[s.metadata_id].name: _value(plane, s) for s in event.stats}
+                    at = line.timestamp_ns * 1000 + event.offset_ps
+                    found.append((at, _event(what, stats)))
+    return result, [event for _, event in sorted(found, key=lambda pair: pair[0])]
+
+
+def _profile(function: Callable[[], Any]) -> tuple[Any, list[Any]]:
+    """Run `function` under TensorFlow's profiler: its result, and the planes of the trace (xplane.proto)."""
     import tensorflow as tf
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
     options = tf.profiler.experimental.ProfilerOptions(
         host_tracer_level=2, python_tracer_level=0, device_tracer_level=1
@@ -129,26 +146,60 @@ def _trace(function: Callable[[], Any]) -> tuple[Any, list[Event]]:
             _fence()
         finally:
             tf.profiler.experimental.stop()
-        return result, _events(folder)
+        planes: list[Any] = []
+        for name in glob.glob(os.path.join(folder, "**", "*.xplane.pb"), recursive=True):
+            space = xplane_pb2.XSpace()
+            with open(name, "rb") as file:
+                space.ParseFromString(file.read())
+            planes += space.planes
+        return result, planes
 
 
-def _events(folder: str) -> list[Event]:
-    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+def kernel_seconds(planes: Iterable[Any]) -> float:
+    """That the streams of the GPU were at work, as a trace tells: its kernels and its copies.
 
-    found: list[tuple[int, Event]] = []
-    for name in glob.glob(os.path.join(folder, "**", "*.xplane.pb"), recursive=True):
-        space = xplane_pb2.XSpace()
-        with open(name, "rb") as file:
-            space.ParseFromString(file.read())
-        for plane in space.planes:
-            for line in plane.lines:
-                for event in line.events:
-                    what = plane.event_metadata[event.metadata_id].name
-                    if what in ("MemoryAllocation", "MemoryDeallocation"):
-                        stats = {plane.stat_metadata[s.metadata_id].name: _value(plane, s) for s in event.stats}
-                        at = line.timestamp_ns * 1000 + event.offset_ps
-                        found.append((at, _event(what, stats)))
-    return [event for _, event in sorted(found, key=lambda pair: pair[0])]
+    The other lines of a GPU's plane say the same again, by operation and by module.
+    """
+    picoseconds = sum(
+        event.duration_ps
+        for plane in planes
+        if plane.name.startswith("/device:GPU")
+        for line in plane.lines
+        if line.name.startswith("Stream")
+        for event in line.events
+    )
+    return picoseconds * 1e-12
+
+
+#: Calls that a trace of kernels is taken of: each is traced apart from what is queued before it.
+_TRACED_CALLS = 3
+
+
+def _seconds(call: Callable[..., Any], prepare: Callable[[], tuple[Any, ...]], n: int) -> float:
+    total, n = 0.0, min(n, _TRACED_CALLS)
+    for _ in range(n):
+        args = prepare()
+        _fence()
+        total += kernel_seconds(_profile(partial(call, *args))[1])
+    return total / n
+
+
+#: More than the second-level cache of any GPU so far: TensorFlow does not tell how large it is.
+_CACHE_BYTES = 128 * 2**20
+
+
+def _write(nbytes: int) -> Callable[[], None]:
+    import tensorflow as tf
+
+    buffer = tf.zeros(nbytes // 4)
+    return lambda: tf.raw_ops.ZerosLike(x=buffer)
+
+
+def _copy(nbytes: int) -> Callable[[], None]:
+    import tensorflow as tf
+
+    source = tf.zeros(nbytes // 4)
+    return lambda: tf.raw_ops.DeepCopy(x=source)
 
 
 def _value(plane: Any, stat: Any) -> Any:
@@ -160,7 +211,14 @@ def _event(what: str, stats: dict[str, Any]) -> Event:
     sign = 1 if what == "MemoryAllocation" else -1
     # GPU_0_bfc is device memory; cuda_host_bfc and mklcpu are memory of the host.
     space = "device" if str(stats["allocator_name"]).startswith("GPU_") else "host"
-    return Event(sign * int(stats["requested_bytes"]), space, _INSTRUMENT, str(stats.get("tf_op", "")))
+    rounded = stats.get("allocation_bytes")
+    return Event(
+        sign * int(stats["requested_bytes"]),
+        space,
+        _INSTRUMENT,
+        str(stats.get("tf_op", "")),
+        None if rounded is None else int(rounded),
+    )
 
 
 RUNTIME = Runtime(
@@ -181,6 +239,14 @@ RUNTIME = Runtime(
     fence=_fence,
     trace=_trace,
     instrument=_INSTRUMENT,
+    gpu=Device(
+        seconds=_seconds,
+        cache_bytes=lambda: _CACHE_BYTES,
+        write=_write,
+        copy=_copy,
+        instrument=_INSTRUMENT,
+        sees_driver=False,
+    ),
 )
 
 

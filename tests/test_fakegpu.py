@@ -1,0 +1,365 @@
+"""All that deals with a device, on one that is made up: it works on its own while the host goes on.
+
+Each guard is taken away once, and must be missed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+from conftest import read_json
+
+HERE = Path(__file__).parent / "fakegpu"
+sys.path.insert(0, str(HERE))
+
+import fakegpu  # noqa: E402
+import fakevariants  # noqa: E402
+from fakegpu import FAKE, KERNEL, LAUNCH, PER_MIB, RUNTIME  # noqa: E402
+
+from suite import registry  # noqa: E402
+from suite.engine import clock  # noqa: E402
+from suite.engine.allocations import Event, pool, tally  # noqa: E402
+from suite.engine.block import Block, Truth  # noqa: E402
+from suite.runtime import Runtime  # noqa: E402
+
+# Here they are used as they are: for the other tests there is no such runtime.
+for _key in [key for key, one in registry.variants.items() if one.runtime == RUNTIME.name]:
+    del registry.variants[_key]
+
+SHAPE = (2, 64, 64, 3)
+N = int(np.prod(SHAPE)) * 4
+MIB = 2**20
+
+
+def block(prepare: Callable[[Any], Callable[..., Any]], writes: str = "new", runtime: Runtime = RUNTIME) -> Block:
+    """A block of recipe tf on float32."""
+    values = [np.random.default_rng(k).uniform(0, 255, SHAPE).astype(np.float32) for k in range(3)]
+    references = [x.astype(np.float64) / 127.5 - 1 for x in values]
+    nothing = np.full(SHAPE, np.nan, np.float32) if writes == "out" else None
+    truth = Truth(references, np.dtype(np.float32), 2.0)
+    return Block(runtime, prepare, writes, "gpu", [(x,) for x in values], truth, nothing)
+
+
+@pytest.fixture(autouse=True)
+def _idle() -> Iterator[None]:
+    yield
+    FAKE.wait()
+
+
+VARIANTS = {
+    "fake-new": (fakevariants.fake_new, "new", 2),
+    "fake-out": (fakevariants.fake_out, "out", 2),
+    "fake-inplace": (fakevariants.fake_inplace, "input", 2),
+    "fake-fused": (fakevariants.fake_fused, "new", 1),
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_device_is_waited_for(name: str) -> None:
+    """What the host takes, to the fence, is at least what the device worked for; less, and it was not waited for."""
+    prepare, writes, kernels = VARIANTS[name]
+
+    def seconds(runtime: Runtime) -> float:
+        one = block(prepare, writes, runtime)
+        assert one.audit().status == "ok"
+        one.first(writes == "input", 0, 8)
+        return one.sample(8).seconds
+
+    assert seconds(RUNTIME) >= kernels * KERNEL
+    assert seconds(replace(RUNTIME, fence=lambda: None)) < kernels * KERNEL
+
+
+def test_what_was_queued_before_is_not_timed() -> None:
+    """Neither by a sample of many calls nor, where each call has its reset, by single ones."""
+    FAKE.submit(0.05)
+    ns, _ = clock.batched(lambda x: FAKE.submit(KERNEL), (None,), 4, FAKE.wait)
+    assert 4 * KERNEL <= ns * 1e-9 < 0.05
+    FAKE.submit(0.05)
+    ns, _ = clock.batched(lambda x, out: FAKE.submit(KERNEL), (None, None), 4, FAKE.wait)
+    assert 4 * KERNEL <= ns * 1e-9 < 0.05
+
+    def reset() -> tuple[None]:
+        FAKE.submit(0.02)
+        return (None,)
+
+    ns, reset_ns, _ = clock.one_by_one(lambda x: FAKE.submit(KERNEL), reset, 3, FAKE.wait)
+    assert 3 * KERNEL <= ns * 1e-9 < 0.02
+    assert reset_ns * 1e-9 >= 3 * 0.02
+    ns, _ = clock.queued(lambda x: FAKE.submit(KERNEL), reset, 3, FAKE.wait)
+    assert ns * 1e-9 < 3 * KERNEL  # it does not wait for the device
+
+
+def test_a_launch_is_timed_with_nothing_else_queued() -> None:
+    """Where a queue has an end, who queues more has to wait."""
+    idle = []
+
+    def reset() -> tuple[None]:
+        FAKE.submit(0.001)
+        return (None,)
+
+    clock.queued(lambda x: idle.append(not FAKE.queue), reset, 3, FAKE.wait)
+    assert idle == [True] * 3
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_times_of_the_device(name: str) -> None:
+    prepare, writes, kernels = VARIANTS[name]
+    one = block(prepare, writes)
+    assert one.audit().status == "ok"
+    one.first(writes == "input", 0, 4)
+    found = one.device_sample(one.sample(4).seconds)
+    arrays = {"fake-new": 3, "fake-out": 2, "fake-inplace": 1, "fake-fused": 2}[name]
+    assert kernels * LAUNCH <= found.launch < kernels * KERNEL
+    assert found.device == pytest.approx(kernels * KERNEL, rel=0.05)  # all of it is in the cache
+    # Twice the cache is written to: nothing that a call reads or writes first is there any more.
+    assert found.cold_device == pytest.approx(kernels * KERNEL + arrays * N / MIB * PER_MIB, rel=0.05)
+    assert found.cold > found.cold_device
+
+
+# Requests, total, peak and kept, in arrays of N bytes, as on a real device.
+ORACLE = {
+    "fake-new": (2, 2, 2, 1),
+    "fake-out": (0, 0, 0, 0),
+    "fake-inplace": (0, 0, 0, 0),
+    "fake-fused": (1, 1, 1, 1),
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_allocations_of_the_device(name: str) -> None:
+    prepare, writes, _ = VARIANTS[name]
+    found = block(prepare, writes).allocations()
+    count, total, peak, kept = ORACLE[name]
+    assert found.device is not None
+    assert found.pool is not None
+    seen = found.device
+    assert (seen.allocations, seen.allocated_bytes, seen.peak_bytes, seen.retained_bytes) == (
+        count, total * N, peak * N, kept * N,
+    )  # fmt: skip
+    assert found.host is not None
+    assert found.host.allocated_bytes == 0
+    assert found.leaked_bytes == 0
+    assert not found.ranges
+    # N is a multiple of what the pool rounds to, and in a steady call nothing is asked of the driver.
+    assert (found.pool.rounded_bytes, found.pool.driver_allocations, found.pool.driver_bytes) == (total * N, 0, 0)
+    assert fakegpu.INSTRUMENT in found.instruments
+
+
+def test_what_is_allocated_before_the_call_is_not_counted() -> None:
+    """The input of a traced call is made outside of the trace."""
+    one = block(fakevariants.fake_out, "out")
+    inside = one._fenced_call
+    one._fenced_call = lambda i: lambda: inside(i)()  # type: ignore[method-assign]
+    found = one.allocations()
+    assert found.device is not None
+    assert found.device.allocations == 1
+
+
+def test_an_allocation_that_is_lost_is_missed() -> None:
+    def deaf(function: Callable[[], Any]) -> tuple[Any, list[Any]]:
+        result, events = fakegpu.trace(function)
+        return result, events[1:]
+
+    found = block(fakevariants.fake_new, "new", replace(RUNTIME, trace=deaf)).allocations()
+    assert found.device is not None
+    assert found.device.allocations != ORACLE["fake-new"][0]
+
+
+def test_what_the_pool_asks_the_driver_for_is_no_request_of_the_call() -> None:
+    def grows(function: Callable[[], Any]) -> tuple[Any, list[Any]]:
+        result, events = fakegpu.trace(function)
+        return result, [Event(fakegpu.SEGMENT, "driver", fakegpu.INSTRUMENT), *events]
+
+    found = block(fakevariants.fake_new, "new", replace(RUNTIME, trace=grows)).allocations()
+    assert found.device is not None
+    assert found.pool is not None
+    assert (found.device.allocations, found.device.allocated_bytes) == (2, 2 * N)
+    assert (found.pool.driver_allocations, found.pool.driver_bytes) == (1, fakegpu.SEGMENT)
+    assert found.leaked_bytes == 0
+
+
+def test_memory_that_is_asked_for_as_the_device_works_belongs_to_the_call() -> None:
+    """What runs when the host has long returned: it is waited for before the call is over."""
+
+    def late(example: Any) -> Callable[..., Any]:
+        inner = fakevariants.fake_fused(example)
+
+        def call(x: Any) -> Any:
+            FAKE.submit(KERNEL, lambda: len(bytearray(MIB - 1)))
+            return inner(x)
+
+        return call
+
+    found = block(late).allocations()
+    assert found.host is not None
+    assert (found.host.allocations, found.host.allocated_bytes) == (1, MIB)
+
+
+def test_a_call_that_keeps_its_memory_leaks() -> None:
+    kept = []
+
+    def keeps(example: Any) -> Callable[..., Any]:
+        inner = fakevariants.fake_fused(example)
+
+        def call(x: Any) -> Any:
+            kept.append(fakegpu.Array(SHAPE, np.float32))
+            return inner(x)
+
+        return call
+
+    found = block(keeps).allocations()
+    assert found.leaked_bytes == N
+    kept.clear()
+
+
+def test_the_pool_tells_what_it_asked_the_driver_for() -> None:
+    result, events = fakegpu.trace(lambda: fakegpu.Array((3 * MIB + 100,), np.uint8))
+    found = pool(events, sees_driver=True)
+    assert tally(e for e in events if e.space == "device").allocated_bytes == 3 * MIB + 100
+    assert (found.rounded_bytes, found.driver_allocations, found.driver_bytes) == (
+        3 * MIB + fakegpu.ROUNDED, 1, 3 * MIB + fakegpu.ROUNDED,
+    )  # fmt: skip
+    assert pool(events, sees_driver=False).driver_bytes is None
+    del result
+
+
+def test_a_result_that_comes_later_is_seen_as_it_is_read() -> None:
+    """What is read of a result is what the device will have made of it: the copy waits, as a GPU's does."""
+
+    def late(example: Any) -> Callable[..., Any]:
+        def call(x: Any) -> Any:
+            out = fakegpu.Array(SHAPE, np.float32)
+            FAKE.submit(0.01, lambda: np.copyto(out.values, x.values / np.float32(127.5) - np.float32(1)))
+            return out
+
+        return call
+
+    assert block(late).audit().status == "ok"
+    eager = replace(RUNTIME, to_numpy=lambda result: result.values.copy())
+    assert block(late, runtime=eager).audit().status == "wrong"
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> dict[str, str]:
+    """The environment in which the fake device is a runtime of an installed package, and its driver is there."""
+    info = tmp_path / "site" / "fakegpu-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: fakegpu\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[copycost.runtimes]\nfakegpu = fakegpu:RUNTIME\n[copycost.variants]\nfakevariants = fakevariants\n"
+    )
+    return {
+        "PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), str(HERE), os.environ.get("PYTHONPATH", "")]),
+        "PATH": os.pathsep.join([str(HERE), os.environ["PATH"]]),
+    }
+
+
+ARGUMENTS = (
+    "--recipe",
+    "tf",
+    "--variant",
+    "fake-*",
+    "--batch",
+    2,
+    "--size",
+    "64x64",
+    "--dtype",
+    "float32",
+    "--blocks",
+    3,
+)
+
+
+def test_a_session_on_the_device(command: Any, tmp_path: Path, installed: dict[str, str]) -> None:
+    done = command("run", *ARGUMENTS, "--device", "gpu", "--json", "out.json", "--out", "run", env=installed)
+    assert done.returncode == 0, done.stdout + done.stderr
+    document = read_json((tmp_path / "out.json").read_text())
+    schema = json.loads((Path(__file__).parent.parent / "suite" / "schema.json").read_text())
+    jsonschema.validate(document, schema)
+    assert document["environment"]["gpus"][0]["name"] == "Fake 1"
+    found = {m["variant"]: m for m in document["measurements"]}
+    assert set(found) == {*VARIANTS, "fake-transfers"}
+    for name, (_, _, kernels) in VARIANTS.items():
+        m = found[name]
+        assert (m["status"], m["reason"]) == ("ok", None)
+        count, total, peak, kept = ORACLE[name]
+        assert [m[f"device_{what}"] for what in ("allocations", "allocated_bytes", "peak_bytes", "retained_bytes")] == [
+            count, total * N, peak * N, kept * N,
+        ]  # fmt: skip
+        assert (m["device_rounded_bytes"], m["driver_allocations"], m["driver_bytes"]) == (total * N, 0, 0)
+        assert m["allocations"] == count
+        assert m["device_seconds"] == pytest.approx(kernels * KERNEL, rel=0.1)
+        assert m["launch_seconds"] >= kernels * LAUNCH
+        assert m["seconds"] >= kernels * KERNEL
+        assert m["cold_device_seconds"] > 1.2 * m["device_seconds"]
+        # A copy's two buffers are in no cache.
+        speed = 2 * MIB / (KERNEL / 4 + 2 * PER_MIB)
+        assert m["copy_fraction"] == pytest.approx(2 * N / (kernels * KERNEL) / speed, rel=0.1)
+        assert set(m["clocks_mhz"]) == {1500}
+        assert set(m["temperatures_c"]) == {40}
+        assert m["includes_transfers"] is False
+    assert found["fake-transfers"]["includes_transfers"] is True
+    assert found["fake-inplace"]["input_changed"] is True
+
+
+def test_what_a_gpu_is_slowed_by_marks_the_samples(command: Any, installed: dict[str, str]) -> None:
+    hot = {"FAKE_SMI": json.dumps([{"clocks_throttle_reasons.active": "0x0000000000000044"}])}
+    arguments = (*ARGUMENTS[:2], "--variant", "fake-fused", *ARGUMENTS[4:], "--device", "gpu", "--json", "-")
+    (m,) = read_json(command("run", *arguments, env=installed | hot).stdout)["measurements"]
+    assert {mark for block in m["marks"] for mark in block} == {"throttled"}
+    assert m["slowed"] == [["power cap", "heat, by hardware"]] * m["blocks"]
+
+
+def test_a_device_without_room_is_a_reason(command: Any, installed: dict[str, str]) -> None:
+    full = {"FAKE_SMI": json.dumps([{"memory.free": "1"}])}
+    done = command("run", *ARGUMENTS, "--device", "gpu", "--json", "-", env=installed | full)
+    assert done.returncode == 0
+    for m in read_json(done.stdout)["measurements"]:
+        assert m["status"] == "skipped"
+        assert m["reason"].startswith("needs about ")
+        assert m["reason"].endswith("of the device's memory is free")
+
+
+def test_one_of_several(command: Any, tmp_path: Path, installed: dict[str, str]) -> None:
+    two = {"FAKE_SMI": json.dumps([{}, {"index": "1", "uuid": "GPU-other", "name": "Fake 2"}])}
+    arguments = (*ARGUMENTS[:2], "--variant", "fake-fused", *ARGUMENTS[4:], "--json", "-")
+    done = command("run", *arguments, "--device", "gpu:1", env=installed | two)
+    assert done.returncode == 0, done.stderr
+    document = read_json(done.stdout)
+    assert [gpu["name"] for gpu in document["environment"]["gpus"]] == ["Fake 2"]
+    assert [m["status"] for m in document["measurements"]] == ["ok"]
+    done = command("run", *arguments, "--device", "gpu:2", env=installed | two)
+    assert done.returncode == 2
+    assert "there is no gpu:2; there is gpu:0 (Fake 1), gpu:1 (Fake 2)" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_nothing_of_a_runtime_that_is_elsewhere_is_imported_by_the_parent(tmp_path: Path) -> None:
+    """The parent, and a process before it forks, know the runtime and initialise nothing: it has no start of theirs."""
+    done = subprocess.run(
+        [sys.executable, "-c", "from suite import registry; registry.load_shipped(); import sys; print(*sys.modules)"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert not {"cupy", "tensorflow", "cupyx", "torch", "jax"} & set(done.stdout.split())
+
+
+def test_a_device_that_runs_out_of_memory_fails_that_case_only(command: Any, installed: dict[str, str]) -> None:
+    """The driver says that there is room, and there is not: one line, and the next case is measured."""
+    arguments = ("--recipe", "tf", "--variant", "fake-fused", "--size", "512x512", "--dtype", "float32")
+    arguments += ("--blocks", 1, "--batch", 8, "--batch", 1, "--device", "gpu", "--json", "-")
+    done = command("run", *arguments, env=installed | {"FAKE_SMI": json.dumps([{"memory.free": "100000"}])})
+    assert done.returncode == 1
+    found = {m["batch"]: m for m in read_json(done.stdout)["measurements"]}
+    assert found[8]["status"] == "failed"
+    assert found[8]["reason"].startswith("raised MemoryError: out of device memory: 25165824 bytes were requested")
+    assert found[1]["status"] == "ok"
