@@ -13,7 +13,7 @@ track: .venv/measures
 	@$(BIN)/copycost track
 
 test: .venv/tests browser lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/tests
 	$(BIN)/ruff check .

@@ -110,7 +110,7 @@ def copycost(repository: Path, base: str, head: str, seconds: float) -> Found:
 
 def _measured(folder: Path) -> dict[str, list[list[float]]]:
     rows = map(json.loads, (folder / "measurements.jsonl").read_text().splitlines())
-    return {f"{row['variant'].replace('-', '_')}-{row['batch']}": row["samples"] or [] for row in rows}
+    return {f"{row['variant'].replace('-', '_')}-{row['batch']}": row.get("samples") or [] for row in rows}
 
 
 def asv(repository: Path, base: str, head: str, *options: str) -> Found:

@@ -23,12 +23,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from suite import __version__, cases, devices, doctor, environment, format, images, registry, results, table
+from suite import __version__, cases, devices, doctor, environment, format, images, registry, results, table, tree
 from suite.asv import machine, project, track
 from suite.asv import results as history
 from suite.cases import PROFILES, Case
 from suite.claims.command import claims, claims_of
+from suite.comparison import compare as comparison
 from suite.comparison.command import compare
+from suite.comparison.compare import Side
+from suite.comparison.show import markdown as comparison_markdown
 from suite.engine.block import free_memory
 from suite.engine.sampling import ROUNDS
 from suite.engine.session import Plan, Session
@@ -44,8 +47,12 @@ from suite.options import (
     selection,
     try_write,
     write_json,
+    write_text,
 )  # fmt: skip
 from suite.pipelines.command import pipelines_
+from suite.profile.command import TRACES, profile
+from suite.report.markdown import markdown
+from suite.report.overview import PLAIN, overview
 
 _FAULT = 70  # EX_SOFTWARE of sysexits.h
 
@@ -333,31 +340,76 @@ def _source(source: str) -> str:
 
 @cli.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN…")
-@click.option("--html", "html", required=True, metavar="DIR", help="Where to write index.html.")
+@click.option("--html", "html", metavar="DIR", help="Write index.html there, its pictures, and the table as files.")
+@click.option(
+    "--markdown",
+    "markdown_file",
+    metavar="FILE",
+    help="Write a short table: which to take; of two runs, what became of the first. - for standard output.",
+)
+@click.option(
+    "--baseline", default=PLAIN, show_default=True, metavar="VARIANT", help="What the page compares times with."
+)
 @errors
-def report(runs: tuple[str, ...], html: str) -> None:
-    """Write pages of runs and claims.
+def report(runs: tuple[str, ...], html: str | None, markdown_file: str | None, baseline: str) -> None:
+    """Write pages of runs and claims, or a table for a pull request.
 
     RUN is a folder of `copycost run --out`, a file of `--json`, a folder of asv's results, or a file of
     `copycost claims --json`, of which the page of folklore is made.
     """
+    if html is None and markdown_file is None:
+        raise click.UsageError("nothing to write: --html DIR, --markdown FILE, or both")
     claimed = {name: document for name in runs if (document := claims_of(Path(name)))}
     if len(claimed) > 1:
         raise results.RunError(
             f"{' and '.join(claimed)} are claims: one page shows one time that they were looked into"
         )
     loaded = [one for name in runs if name not in claimed for one in results.load_all(Path(name))]
+    if baseline != PLAIN and not any(m.variant == baseline for *_, its in loaded for m in its):
+        registry.check_name("variant", baseline, {m.variant for *_, its in loaded for m in its})
+    if markdown_file is not None:
+        write_text(markdown_file, _markdown(loaded))
+    if html is None:
+        return
     from suite.report import FOLKLORE, INDEX, write_folklore, write_html  # matplotlib takes a second to import
 
     written = []
     try:
         if loaded:
-            written.append(write_html(Path(html), loaded, folklore=FOLKLORE if claimed else None))
+            traces = [path for name in runs for path in sorted(Path(name, TRACES).glob("*.json"))]
+            page = write_html(
+                Path(html), loaded, folklore=FOLKLORE if claimed else None, baseline=baseline, traces=traces
+            )
+            written.append(page)
         for document in claimed.values():
             written.append(write_folklore(Path(html), document, index=INDEX if loaded else None))
     except OSError as error:
         raise results.RunError(f"{html} cannot be written to: {error.strerror}") from None
-    Console().print(f"The report is {' and '.join(map(str, written))}", soft_wrap=True, highlight=False)
+    console = Console(stderr=markdown_file == "-")
+    console.print(f"The report is {' and '.join(map(str, written))}", soft_wrap=True, highlight=False)
+
+
+def _markdown(loaded: Sequence[results.Loaded]) -> str:
+    """Of one run which way to take; of two, what became of the first."""
+    if len(loaded) == 1:
+        ((name, _, measurements),) = loaded
+        return markdown(overview(measurements), name)
+    if len(loaded) != 2:
+        raise results.RunError(f"a table for a pull request is of one run, or of two: there are {len(loaded)}")
+    base, head = (Side(environment, measurements) for _, environment, measurements in loaded)
+    return comparison_markdown(comparison.compare(base, head), f"{loaded[0][0]} → {loaded[1][0]}")
+
+
+@cli.command("show")
+@click.argument("run", metavar="RUN")
+@errors
+def show_(run: str) -> None:
+    """Show a run as a tree: by recipe and batch, each variant with its time and what it allocates."""
+    console = Console()
+    for name, _, measurements in (loaded := results.load_all(Path(run))):
+        if len(loaded) > 1:
+            console.print(Text(name, "bold underline"))
+        tree.show(console, measurements)
 
 
 @cli.command("doctor")
@@ -524,3 +576,4 @@ cli.add_command(compare)
 cli.add_command(gate)
 cli.add_command(claims)
 cli.add_command(pipelines_)
+cli.add_command(profile)

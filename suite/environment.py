@@ -20,9 +20,10 @@ _LIBRARIES = (
     "memray", "pandas", "pillow",
 )  # fmt: skip
 
-#: Variables that change what is measured.
+#: Variables that change what is measured. Terraform's begin with TF_ as well, and may hold what is secret.
 _VARIABLES = re.compile(
-    r"^(TF_|XLA_|CUDA_|CUPY_|KERAS_BACKEND|OMP_|OPENBLAS_|MKL_|MALLOC_|LD_PRELOAD|GLIBC_TUNABLES|PYTHONMALLOC|NUMPY_"
+    r"^(TF_(?!VAR_|CLI_|TOKEN_|LOG|DATA_DIR|WORKSPACE|INPUT|REGISTRY_|PLUGIN_|IN_AUTOMATION|REATTACH_)"
+    r"|XLA_|CUDA_|CUPY_|KERAS_BACKEND|OMP_|OPENBLAS_|MKL_|MALLOC_|LD_PRELOAD|GLIBC_TUNABLES|PYTHONMALLOC|NUMPY_"
     r"|JAX_|NUMBA_|NUMEXPR_|TORCH(?!INDUCTOR_CACHE_DIR))"
 )
 

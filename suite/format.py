@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from suite.measurement import Measurement
 
 
@@ -117,3 +119,9 @@ def group_title(m: Measurement) -> str:
     shape = "×".join(str(n) for n in (m.batch, m.height, m.width, m.channels) if n is not None)
     layout = "" if m.layout == "channels_last" else f", {m.layout}"
     return f"{m.recipe}, {shape} {m.dtype}{layout}, {m.device}"
+
+
+def markdown(text: str) -> str:
+    """A text that is nothing but itself, and short, in a table of Markdown."""
+    short = text if len(text) <= 200 else text[:199] + "…"
+    return re.sub(r"([\\`*_{}\[\]<>|#~])", r"\\\1", " ".join(short.split()))

@@ -14,7 +14,7 @@ import numpy as np
 from suite import devices, images, registry
 from suite.cases import Case
 from suite.engine import figures
-from suite.engine.allocations import Busy, Tally
+from suite.engine.allocations import Busy
 from suite.engine.block import Block, DeviceSample, Truth, Wrong, describe, refer
 from suite.engine.sampling import ROUNDS
 from suite.engine.session import Plan, Session
@@ -286,11 +286,8 @@ def _allocations(block: Block) -> tuple[dict[str, Any], int]:
     try:
         traced = block.allocations()
     except Busy as busy:
-        return {"missing": dict.fromkeys(_ALLOCATIONS, str(busy))}, 0
+        return {"missing": dict.fromkeys(figures.ALLOCATIONS, str(busy))}, 0
     return figures.of_allocations(traced), traced.leaked_bytes
-
-
-_ALLOCATIONS = tuple(f"{space}{name}" for space in ("", "host_", "device_") for name in Tally.__dataclass_fields__)
 
 
 def _time(

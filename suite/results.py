@@ -9,10 +9,15 @@ The folder of a run holds ``environment.json`` (what it was taken in, and what w
 from __future__ import annotations
 
 import fcntl
+import gc
 import json
 import os
+import re
+import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,14 +25,17 @@ from typing import Any
 import pandas as pd
 
 from suite.asv import results as history
-from suite.measurement import Measurement, from_dict
+from suite.measurement import FIELDS, Measurement, from_dict
 
 SCHEMA = 1
 
 ENVIRONMENT, MEASUREMENTS, CSV, _LOCK = "environment.json", "measurements.jsonl", "measurements.csv", ".lock"
 
-#: The fields that hold a list by block: not in the CSV, which has a figure a cell.
-BY_BLOCK = ("samples", "marks", "clocks_mhz", "temperatures_c", "slowed")
+#: Name, environment and measurements of what was taken together.
+Loaded = tuple[str, dict[str, Any], list[Measurement]]
+
+#: The fields that are no figure, a word or a reason: not in the CSV, which has one a cell.
+NOT_CELLS = ("missing", "ranges", "samples", "marks", "clocks_mhz", "temperatures_c", "slowed", "code", "timeline")
 
 #: The fields that tell a case from every other of a run.
 KEY = ("recipe", "device", "dtype", "layout", "batch", "height", "width", "variant")
@@ -104,9 +112,10 @@ class Run:
 
     def add(self, measurement: Measurement) -> None:
         """Append a measurement, on disk before this returns."""
-        self.measurements.append(measurement)
+        line = _line(measurement)
+        self.measurements.append(_row(line))
         with open(self.folder / MEASUREMENTS, "a") as file:
-            file.write(_line(measurement))
+            file.write(line)
             file.flush()
             os.fsync(file.fileno())
 
@@ -115,7 +124,7 @@ class Run:
         before = self.environment.get("spent_seconds", {})
         self.environment["spent_seconds"] = {k: round(v + before.get(k, 0), 3) for k, v in spent.items()}
         self._write_header(finished=finished)
-        frame(self.measurements).drop(columns=list(BY_BLOCK), errors="ignore").to_csv(self.folder / CSV, index=False)
+        frame(self.measurements).drop(columns=list(NOT_CELLS)).to_csv(self.folder / CSV, index=False)
 
     def document(self) -> dict[str, Any]:
         """The run as the JSON contract has it."""
@@ -158,7 +167,7 @@ def load(path: Path) -> tuple[dict[str, Any], list[Measurement]]:
         header, measurements = _load_folder(path)
         return header["environment"], measurements
     try:
-        found = json.loads(path.read_text())
+        found = _parsed(path.read_text())
         if found["schema"] != SCHEMA:
             raise RunError(f"{path} has schema {found['schema']}; this version reads {SCHEMA}")
         return found["environment"], [from_dict(row) for row in found["measurements"]]
@@ -168,7 +177,7 @@ def load(path: Path) -> tuple[dict[str, Any], list[Measurement]]:
         raise RunError(f"{path} is not a run") from None
 
 
-def load_all(path: Path) -> list[tuple[str, dict[str, Any], list[Measurement]]]:
+def load_all(path: Path) -> list[Loaded]:
     """Name, environment and measurements of a run, or of every file of asv's results.
 
     Raises
@@ -204,15 +213,19 @@ def read(*paths: str | os.PathLike[str]) -> pd.DataFrame:
     RunError
         If a path is neither. A file of asv's that cannot be read is named in a warning and left out.
     """
-    parts = [
-        pd.DataFrame({"source": name} | {column: environment.get(column) for column in ORIGIN}, index=[0]).merge(
-            pd.DataFrame([m.to_dict() for m in measurements]), how="cross"
-        )
-        for path in paths
-        for name, environment, measurements in load_all(Path(path))
-    ]
-    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["source", *ORIGIN])
-    return table.astype({"commit_time": "datetime64[ns, UTC]"}).convert_dtypes()
+    return joined([one for path in paths for one in load_all(Path(path))])
+
+
+def joined(loaded: Iterable[tuple[str, Mapping[str, Any], Sequence[Measurement]]]) -> pd.DataFrame:
+    """What `load_all` gives, as the table of `read`."""
+    rows: list[Measurement] = []
+    origin: dict[str, list[Any]] = {column: [] for column in ("source", *ORIGIN)}
+    for name, environment, measurements in loaded:
+        rows += measurements
+        for column, its in origin.items():
+            its += [name if column == "source" else environment.get(column)] * len(measurements)
+    table = pd.DataFrame(origin).astype({"commit_time": "datetime64[ns, UTC]"}).convert_dtypes()
+    return pd.concat([table, frame(rows)], axis=1)
 
 
 #: Where a row of `read` is from, beside the name of its source.
@@ -221,12 +234,38 @@ ORIGIN = ("engine", "machine", "environment", "commit", "commit_time")
 
 def frame(measurements: Sequence[Measurement]) -> pd.DataFrame:
     """One row a measurement, one column a field of the JSON contract; missing figures are missing values."""
-    return pd.DataFrame([m.to_dict() for m in measurements]).convert_dtypes()
+    columns = {}
+    rows = list(map(vars, measurements))
+    for name in FIELDS:
+        values = [row[name] for row in rows]
+        columns[name] = pd.Series(map(list, values) if name == "instruments" else values, dtype=_DTYPES[name])
+    return pd.DataFrame(columns)
+
+
+#: Of the columns, by what the fields hold.
+_DTYPES = {
+    field.name: {"str": "string", "bool": "boolean", "int": "Int64", "float": "Float64"}.get(
+        str(field.type).removesuffix(" | None"), "object"
+    )
+    for field in fields(Measurement)
+}
+
+
+def measurements(table: pd.DataFrame) -> list[Measurement]:
+    """The measurements of a table that `frame` or `read` made."""
+    return [from_dict(row) for row in records(table[[name for name in FIELDS if name in table]])]
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table, in which what is missing is None."""
+    plain = table.astype(object)
+    found: list[dict[Any, Any]] = plain.where(plain.notna(), None).to_dict("records")
+    return found
 
 
 def _load_folder(folder: Path) -> tuple[dict[str, Any], list[Measurement]]:
     try:
-        header = json.loads((folder / ENVIRONMENT).read_text())
+        header = _parsed((folder / ENVIRONMENT).read_text())
         if header["schema"] != SCHEMA:
             raise RunError(f"{folder} has schema {header['schema']}; this version reads {SCHEMA}")
         header["environment"]["engine"], header["settings"].items()
@@ -234,21 +273,60 @@ def _load_folder(folder: Path) -> tuple[dict[str, Any], list[Measurement]]:
         raise RunError(f"{folder} holds no run") from None
     measurements: dict[tuple[Any, ...], Measurement] = {}
     path = folder / MEASUREMENTS
-    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
-    for number, line in enumerate(lines, 1):
-        try:
-            found = from_dict(json.loads(line))
-        except (ValueError, TypeError, AttributeError):
-            # A killed run ends in the middle of its last line.
-            if number < len(lines):
-                warnings.warn(f"{path}: line {number} is not a measurement, and is left out", stacklevel=3)
-            continue
-        measurements[key(found)] = found
+    number, bad = 0, []
+    # None of what is made here is garbage, and to look for it would take a third of the time.
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        with open(path, errors="replace") if path.exists() else nullcontext(()) as lines:
+            for number, line in enumerate(lines, 1):
+                try:
+                    found = _row(line)
+                except (ValueError, KeyError, TypeError, AttributeError):
+                    bad.append(number)
+                else:
+                    measurements[key(found)] = found
+    finally:
+        if collects:
+            gc.enable()
+    for one in bad:
+        # A killed run ends in the middle of its last line.
+        if one < number:
+            warnings.warn(f"{path}: line {one} is not a measurement, and is left out", stacklevel=3)
     return header, list(measurements.values())
 
 
+def _parsed(text: str) -> Any:
+    """JSON, in which half a character, as of a path that is no UTF-8, becomes one that stands for it."""
+    found = json.loads(text)
+    if not _HALF.search(text):
+        return found
+    pairs = json.dumps(found, ensure_ascii=False).encode("utf-16", "surrogatepass")
+    return json.loads(pairs.decode("utf-16", "replace"))
+
+
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+
+
 def _line(measurement: Measurement) -> str:
-    return json.dumps(measurement.to_dict(), allow_nan=False) + "\n"
+    known = {name: value for name, value in measurement.to_dict().items() if value is not None}
+    reasons: dict[str, list[str]] = {}
+    for name, reason in measurement.missing.items():
+        reasons.setdefault(reason, []).append(name)
+    return json.dumps(known | {"missing": reasons}, allow_nan=False) + "\n"
+
+
+def _row(line: str) -> Measurement:
+    """The measurement of a line, in which each reason why something is missing stands once."""
+    row = _parsed(line)
+    missing: dict[str, str] = {}
+    for name, given in row["missing"].items():
+        if isinstance(given, list):
+            # One text for all lines: of a hundred thousand it would be most of the memory.
+            missing |= dict.fromkeys(given, sys.intern(name))
+        else:  # as it was written before
+            missing[name] = given
+    return from_dict({**row, "missing": missing})
 
 
 def replace(path: Path, text: str) -> None:

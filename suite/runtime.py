@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from suite.engine.allocations import Event
+from suite.engine.profiler import Profile
 
 
 class Unavailable(Exception):
@@ -39,6 +40,10 @@ class Device:
         The name of the clock.
     sees_driver : bool
         Whether the runtime's `trace` tells what the pool asks the driver for.
+    mark : callable or None
+        ``mark()`` queues a mark, and gives it.
+    between : callable or None
+        ``between(one, other)``: seconds of the device from one mark to the other, once both are behind it.
     """
 
     seconds: Callable[[Callable[..., Any], Callable[[], tuple[Any, ...]], int], float] | None
@@ -47,6 +52,8 @@ class Device:
     copy: Callable[[int], Callable[[], None]]
     instrument: str
     sees_driver: bool
+    mark: Callable[[], Any] | None = None
+    between: Callable[[Any, Any], float] | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,9 @@ class Runtime:
         in order. None where all its memory comes from the C library, which the engine watches itself.
     instrument : str
         The name of what `trace` watches with.
+    profile : callable or None
+        ``profile(function)`` calls it, with the library's own profiler at work, and gives what that tells of its
+        operations. None where there is no such: the lines of Python are then watched.
     gpu : Device or None
         None where it has none, or works on it without letting the host go on.
     """
@@ -106,4 +116,5 @@ class Runtime:
     wait: Callable[[Any], Any] | None = None
     trace: Callable[[Callable[[], Any]], tuple[Any, list[Event]]] | None = None
     instrument: str = ""
+    profile: Callable[[Callable[[], Any]], Profile] | None = None
     gpu: Device | None = None

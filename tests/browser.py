@@ -1,4 +1,4 @@
-"""Pages in a real browser without a network: what `asv publish` wrote, opened in headless Chromium."""
+"""Pages in a real browser without a network: the report, and what `asv publish` wrote, in headless Chromium."""
 
 from __future__ import annotations
 
@@ -63,10 +63,14 @@ def _program(*names: str) -> str:
 
 
 def scripts(cache: Path) -> Path:
-    """Install what the pages load from other hosts into `cache`, and give the folder for `serve`."""
+    """Install what asv's pages load from other hosts into `cache`, and give the folder for `serve`."""
+    return installed(cache, sorted({package for package, _ in FILES.values()}))
+
+
+def installed(cache: Path, packages: list[str]) -> Path:
+    """Install packages of npm into `cache`, and give the folder that they are in."""
     cache.mkdir(parents=True, exist_ok=True)
     options = ["--no-save", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund"]
-    packages = sorted({package for package, _ in FILES.values()})
     command = [_program("npm"), "install", "--prefix", str(cache), *options, *packages]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     if done.returncode:
@@ -111,7 +115,15 @@ def serve(folder: Path, scripts: Path) -> Iterator[str]:
                 server.shutdown()
 
 
-def visit(url: str, screenshot: Path | None = None, wait: int = 10_000, height: int = 900, timeout: float = 60) -> Page:
+def visit(
+    url: str,
+    screenshot: Path | None = None,
+    wait: int = 10_000,
+    height: int = 900,
+    timeout: float = 60,
+    width: int = 1280,
+    dark: bool = False,
+) -> Page:
     """Open a page in Chromium, which is killed after `timeout` seconds, and give what became of the page.
 
     `wait` is in milliseconds of the page's own clock, which leaps from timer to timer and stands still while a file
@@ -123,7 +135,8 @@ def visit(url: str, screenshot: Path | None = None, wait: int = 10_000, height: 
     # No other host, and no proxy that could reach one.
     command += ["--no-proxy-server", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
     command += [
-        f"--window-size=1280,{height}",
+        f"--window-size={width},{height}",
+        f"--blink-settings=preferredColorScheme={0 if dark else 1}",
         f"--virtual-time-budget={wait}",
         "--enable-logging=stderr",
         "--dump-dom",

@@ -36,8 +36,16 @@ for _name in [name for name in os.environ if name.startswith("COPYCOST_")]:
 BAD = Path(__file__).with_name("bad_variants.py")
 
 
-def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
-    """Skip what needs a device, with the reason, where there is none."""
+#: Files whose tests take a minute and more, the longest first: two workers then end at the same time.
+LONGEST = (
+    "test_matrix", "test_asv_run", "test_allocations", "test_claims", "test_cli", "test_session", "test_pipelines",
+    "test_code", "test_docs", "test_gate", "test_pages", "test_python", "test_report",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest; skip what needs a device, with the reason, where there is none."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
     none = devices.gpus()[1]
     for item in items:
         if none and item.get_closest_marker("gpu"):

@@ -131,6 +131,11 @@ def test_the_table_of_recipe_tf(measured: dict[tuple[str, int], Measurement], va
         peak * n,
         kept * n,
     )
+    # What a report draws of the call has the same sums.
+    assert m.timeline is not None
+    changes = [event["bytes"] for event in m.timeline]
+    assert sum(one for one in changes if one > 0) == total * n
+    assert (max(np.cumsum([0, *changes])), sum(changes)) == (peak * n, kept * n)
     # On the CPU the sum over spaces is the host's, and the device's is missing, which is not zero.
     assert (m.host_allocations, m.host_allocated_bytes) == (count, total * n)
     assert m.device_allocations is None

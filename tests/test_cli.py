@@ -16,7 +16,7 @@ import jsonschema
 import pytest
 from conftest import BAD, read_json
 
-from suite import registry
+from suite import registry, results
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -231,7 +231,7 @@ def test_a_killed_run_is_readable_and_resumes(command: Command, tmp_path: Path) 
     process.send_signal(signal.SIGKILL)
     process.communicate()
     measurements = tmp_path / "here" / "measurements.jsonl"
-    before = [json.loads(line) for line in measurements.read_text().splitlines()]
+    before = [m.to_dict() for m in results.load(tmp_path / "here")[1]]
     assert 5 <= len(before) < 60
     assert command("report", "here", "--html", "page").returncode == 0
     # As if it had been killed while it wrote.

@@ -201,6 +201,16 @@ def test_the_command_exits_by_its_verdict(command: Command, tmp_path: Path) -> N
     assert "batch 8 224×224×3 float32 cpu:\n\n| case | base" in text
     assert "\n| v3 | " in text
     assert "**slower**" in text
+    # What is the same is there for who looks for it.
+    assert (
+        text.index("| v3 | ")
+        < text.index("<details><summary>11 cases of the same time</summary>")
+        < text.index("| v0 |")
+    )
+    told = command("report", base, slower, "--markdown", "-")
+    assert told.returncode == 0, told.stderr
+    assert "**slower**" in told.stdout
+    assert told.stdout.startswith("### a → b\n")
     assert command("compare", base, same, "--strict").returncode == 0
     assert command("compare", few, unsure).returncode == 0
     assert command("compare", few, unsure, "--strict").returncode == 3
@@ -256,3 +266,19 @@ def test_commits_of_asvs_results(command: Command, tmp_path: Path) -> None:
     done = command("compare", folder, f"{folder}@aaaa")
     assert done.returncode == 2
     assert "holds several results of asv's: name a commit" in done.stderr
+
+
+def test_a_hostile_name_is_nothing_but_itself_in_markdown() -> None:
+    base, head = sides(1.3)
+    name = "v|`<img src=x>`\n\n# *x* [a](http://x)" + "y" * 10_000
+    worse = {"status": "wrong", "reason": name, "allocations": 2}
+    both = (
+        Side(side.environment, [*side.measurements[:3], replace(side.measurements[3], variant=name, **more)])
+        for side, more in ((base, {}), (head, worse))
+    )
+    text = show.markdown(compare(*both), name)
+    assert "**worse**" in text
+    assert "<img" not in text.replace("\\<img", "")
+    assert "\n#" not in text.removeprefix("###").replace("\n\n**", "")
+    assert all(line.count("|") - line.count("\\|") in (0, 6, 8) for line in text.splitlines())
+    assert max(map(len, text.splitlines())) < 2_000

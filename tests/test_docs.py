@@ -12,7 +12,9 @@ from conftest import Command, read_json
 
 from suite import registry
 from suite.claims.run import load
+from suite.measurement import FIELDS
 from suite.pipelines.ways import WAYS
+from suite.results import ORIGIN
 
 DOCS = Path(__file__).parent.parent / "docs"
 EXAMPLES = sorted((DOCS / "examples").glob("*.py"))
@@ -154,3 +156,17 @@ def test_the_verdicts_are_those_of_every_claim() -> None:
     page = (DOCS / "verdicts.md").read_text()
     rows = re.findall(r"^\| `([a-z\d-]+)` (.+?) \| .* \|$", page, re.MULTILINE)
     assert sorted(rows) == sorted((claim.id, claim.claim) for claim in load().values())
+
+
+def test_every_column_is_described() -> None:
+    """With a unit, or none; and no column that there is not."""
+    text = (DOCS / "dataframe.md").read_text()
+    lines = [line for line in text.splitlines() if line.startswith("| `")]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    described = [name for cells in rows for name in re.findall(r"`(\w+)`", cells[0])]
+    assert described == ["source", *ORIGIN, *FIELDS]
+    for cells in rows:
+        assert len(cells) == 3
+        timed = re.search(r"seconds|samples", cells[0])
+        assert (cells[1] in ("s", "1/s", "B/s")) == bool(timed or "per_second" in cells[0])
+        assert ("B" in cells[1]) == bool(re.search("bytes|timeline", cells[0]))

@@ -363,3 +363,13 @@ def test_a_device_that_runs_out_of_memory_fails_that_case_only(command: Any, ins
     assert found[8]["status"] == "failed"
     assert found[8]["reason"].startswith("raised MemoryError: out of device memory: 25165824 bytes were requested")
     assert found[1]["status"] == "ok"
+
+
+def test_a_line_of_the_host_is_told_with_what_the_device_did_for_it() -> None:
+    found = block(fakevariants.fake_new).profile()
+    told = {span.name.partition("  (")[0]: span for span in found.spans if span.where == "device"}
+    host = {span.name.partition("  (")[0]: span for span in found.spans if span.where == "Python"}
+    assert told
+    assert sum(span.seconds for span in told.values()) >= 2 * KERNEL
+    assert set(told) <= set(host)
+    assert sum(change.bytes for change in found.changes if change.bytes > 0 and change.space == "device") == 2 * N

@@ -1,64 +1,128 @@
-"""The page and its figure: they say what the measurements say, whatever these are called."""
+"""The page: it says what the measurements say, whatever these are called, and asks for nothing from elsewhere."""
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
+from test_overview import FAST, LEAN, OVER, PLAIN
 from test_results import M
 
 from suite.report import write_html
-from suite.report.figure import draw, time_per_image
-from suite.results import frame
+from suite.report.rows import COLUMNS
+
+
+def rows_of(page: str) -> dict[str, Any]:
+    """The table that is in a page."""
+    (text,) = re.findall(r'<script type="application/json" id="rows">(.*?)</script>', page, re.DOTALL)
+    return json.loads(text)
 
 
 def test_the_page_needs_no_other_file_and_names_no_other_host(tmp_path: Path) -> None:
-    page = write_html(
-        tmp_path, [("run", {"cpu": "a CPU", "libraries": {"numpy": "2.4"}, "load": 0.1, "gpus": []}, [M])]
-    )
-    text = page.read_text()
+    environment = {"cpu": "a CPU", "libraries": {"numpy": "2.4"}, "load": 0.1, "gpus": []}
+    text = write_html(tmp_path, [("run", environment, [M])]).read_text()
     assert "numpy-out" in text
     assert "1.23 ms" in text
     assert "<svg" in text
-    for pattern in ("src=", "@import", r"url\((?!#)", "<script"):
-        assert not re.search(pattern, text)
-    assert 'href="http' not in text
+    assert not re.search(r"""<(?:script|img|iframe|link)\b[^>]*\b(?:src|href)=["'](?!data:)""", text)
+    assert not re.search(r"@import|url\((?!#)", text)
+    for address in re.findall(r'href="([^"#][^"]*)"', text):
+        assert address.startswith("data:") or (tmp_path / address).is_file(), address
 
 
-def test_hostile_names_change_nothing_but_their_own_text(tmp_path: Path) -> None:
-    name = "<script>alert('1')</script>\"&"
-    hostile = replace(M, variant=name, status="failed", reason="</table><b>" + "x" * 10_000, seconds=None)
-    text = write_html(tmp_path, [(name, {"image": name}, [hostile, replace(M, variant=name)])] * 2).read_text()
-    assert "<script" not in text
-    assert "</table><b>" not in text
-    assert "&lt;script&gt;" in text
+def test_all_that_is_shown_can_be_downloaded(tmp_path: Path) -> None:
+    write_html(tmp_path, [("run", {}, [PLAIN, FAST, replace(LEAN, seconds=None)])])
+    csv = pd.read_csv(tmp_path / "measurements.csv")
+    assert csv["variant"].tolist() == ["numpy-new", "tf-xla", "numpy-out"]
+    assert csv["seconds"].tolist()[:2] == pytest.approx([PLAIN.seconds, FAST.seconds])
+    assert pd.isna(csv["seconds"].tolist()[2])
+    listed = json.loads((tmp_path / "measurements.json").read_text())
+    assert [one["allocated_bytes"] for one in listed] == [8 * 2**20, 4 * 2**20, 0]
+    parquet = pd.read_parquet(tmp_path / "measurements.parquet")
+    assert parquet["seconds"].tolist()[0] == PLAIN.seconds
 
 
-def test_the_figure_shows_the_times_of_the_frame() -> None:
-    measured = [M, replace(M, variant="tf-xla", seconds=0.004, seconds_low=0.003, seconds_high=0.006)]
-    figure, axis = plt.subplots()
-    series = [("cpu", "channels_last", 224, 224, 8, "float32")]
-    time_per_image(axis, frame(measured), ["numpy-out", "tf-xla"], series)
-    (container,) = axis.containers
-    line, _, (bars,) = container.lines
-    assert line.get_xdata().tolist() == pytest.approx([0.00123 / 8 * 1e6, 0.004 / 8 * 1e6])
-    spans = [segment[:, 0].tolist() for segment in bars.get_segments()]
-    assert spans[1] == pytest.approx([0.003 / 8 * 1e6, 0.006 / 8 * 1e6])
-    assert [label.get_text() for label in axis.get_yticklabels()] == ["numpy-out", "tf-xla"]
-    plt.close(figure)
+def test_the_table_has_every_case(tmp_path: Path) -> None:
+    failed = replace(OVER, status="failed", reason="raised ValueError: no", seconds=None, samples=None)
+    plain = replace(PLAIN, missing={"seconds_first": "it was not looked at"})
+    table = rows_of(write_html(tmp_path, [("run", {}, [plain, failed])]).read_text())
+    names = [name for name, *_ in table["columns"]]
+    assert names == [name for name in COLUMNS if name not in ("source", "profile")]
+    cells = dict(zip(names, table["cells"], strict=True))
+    assert cells["seconds"] == [PLAIN.seconds, None]
+    assert [table["words"][k] for k in cells["variant"]] == ["numpy-new", "numpy-inplace"]
+    assert table["words"][cells["remarks"][1]] == "failed: raised ValueError: no"
+    assert "first call: it was not looked at" in table["words"][cells["missing"][0]]
+    assert cells["missing"][1] is None
+
+
+HOSTILE = [
+    "<script>alert('1')</script>\"&",
+    "</script><img src=x onerror=alert(1)>",
+    "../../etc/passwd",
+    "x" * 10_000,
+    "\u202egnp.exe\u2066",
+    "{{ 7 * 7 }}{% raise %}",
+    "--><!--",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_names_change_nothing_but_their_own_text(tmp_path: Path, name: str) -> None:
+    plain = write_html(tmp_path / "plain", [("run", {"image": "x"}, [PLAIN, FAST])] * 2).read_text()
+    failed = replace(FAST, variant=name, status="failed", reason=name, seconds=None, samples=None)
+    timed = replace(
+        FAST, variant=name, recipe=name, code=name, timeline=[{"bytes": 99999, "space": "host", "op": name}]
+    )
+    text = write_html(tmp_path / "x", [(name, {"image": name}, [PLAIN, timed, failed])] * 2).read_text()
+    for tag in ("script", "img", "b", "article", "main"):
+        assert text.count(f"<{tag}>") + text.count(f"<{tag} ") == plain.count(f"<{tag}>") + plain.count(f"<{tag} ")
+    assert text.count("</script>") == plain.count("</script>")
+    assert "49" not in re.findall(r"<h2 class=\"run\">(.*?)</h2>", text)
+    assert name in rows_of(text)["words"]
+    inside = {path.resolve() for path in (tmp_path / "x").rglob("*")}
+    assert all(str(path).startswith(str(tmp_path / "x")) for path in inside)
 
 
 def test_a_run_in_which_nothing_was_timed_is_reported(tmp_path: Path) -> None:
-    skipped = replace(M, status="skipped", reason="no device", seconds=None)
-    assert "Nothing was timed" in write_html(tmp_path, [("run", {}, [skipped])]).read_text()
-    assert "nothing was timed" in draw(frame([skipped]))
+    skipped = replace(M, status="skipped", reason="no device", seconds=None, samples=None)
+    text = write_html(tmp_path, [("run", {}, [skipped])]).read_text()
+    assert "Nothing was timed" in text
+    assert "no device" in text
 
 
 def test_two_runs_have_a_part_each(tmp_path: Path) -> None:
     other = replace(M, seconds=0.5, seconds_low=0.4, seconds_high=0.6)
     text = write_html(tmp_path, [("before", {}, [M]), ("after", {}, [other])]).read_text()
-    assert text.index("before") < text.index("1.23 ms") < text.index("after") < text.index("500 ms")
-    assert text.count("<svg") == 2
+    assert text.index(">before</h2>") < text.index("1.23 ms") < text.index(">after</h2>") < text.index("500 ms")
+    assert rows_of(text)["columns"][0][0] == "source"
+
+
+def test_a_history_shows_the_newest_and_what_changed(tmp_path: Path) -> None:
+    runs = [
+        (f"run {k}", {"engine": 1, "machine": "m", "environment": "e", "commit": f"{k}" * 40, "session": None,
+                      "commit_time": f"2026-01-0{k}T00:00:00+00:00"},
+         [replace(PLAIN, allocations=k, allocated_bytes=k * 2**20)])
+        for k in (3, 2, 1)
+    ]  # fmt: skip
+    text = write_html(tmp_path, runs).read_text()
+    assert text.count('<h2 id="0-speed-title">') == 1
+    assert "1-speed-title" not in text
+    assert text.count("<code>11111111</code> → <code>22222222</code>") == 1
+    assert "allocated_bytes 2.00 MiB (2,097,152 B) → 3.00 MiB (3,145,728 B)" in text
+
+
+def test_a_trace_is_linked_from_its_case(tmp_path: Path) -> None:
+    path = tmp_path / "given.json"
+    case = {name: getattr(FAST, name) for name in ("recipe", "device", "dtype", "layout", "batch", "height", "width")}
+    path.write_text(json.dumps({"traceEvents": [], "otherData": {"copycost": case | {"variant": FAST.variant}}}))
+    text = write_html(tmp_path / "page", [("run", {}, [PLAIN, FAST])], traces=[path]).read_text()
+    table = rows_of(text)
+    links = dict(zip([name for name, *_ in table["columns"]], table["cells"], strict=True))["profile"]
+    assert links[0] is None
+    assert (tmp_path / "page" / table["words"][links[1]]).read_text() == path.read_text()

@@ -98,3 +98,23 @@ def test_remarks() -> None:
     assert format.remarks(keras) == "changes its input, shares the input's memory, not contiguous"
     known = replace(M, status="wrong", reason="returned uint8", known="docs/known.md#x")
     assert format.remarks(known) == "wrong: returned uint8 (known: docs/known.md#x)"
+
+
+def test_half_a_character_is_written_read_and_shown(tmp_path: Path) -> None:
+    """As in the name of a file that is no UTF-8."""
+    with results.Run(tmp_path / "run", resume=False) as run:
+        run.begin({"engine": 2, "image": "a\udcff.jpg"}, {}, 1)
+        run.add(replace(M, status="failed", reason="no a\udcff.jpg"))
+        run.finish({}, finished=True)
+    environment, (read,) = results.load(tmp_path / "run")
+    assert (environment["image"], read.reason) == ("a\ufffd.jpg", "no a\ufffd.jpg")
+    assert results.read(tmp_path / "run")["reason"].tolist() == ["no a\ufffd.jpg"]
+
+
+def test_variables_that_change_what_is_measured_are_kept_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = {"TF_ENABLE_ONEDNN_OPTS": "0", "TF_XLA_FLAGS": "--x", "OMP_NUM_THREADS": "1"}
+    for name in (*kept, "TF_VAR_password", "TF_TOKEN_app_terraform_io", "TF_CLI_CONFIG_FILE", "HOME"):
+        monkeypatch.setenv(name, kept.get(name, "secret"))
+    found = environment.capture(1, "x.jpg", "0")["variables"]
+    assert kept.items() <= found.items()
+    assert "secret" not in found.values()

@@ -60,29 +60,39 @@ def terminal(console: Console, comparison: Comparison) -> None:
 
 def markdown(comparison: Comparison, title: str) -> str:
     """The same as a piece of Markdown, for a pull request or the summary of a CI job."""
-    lines = [f"### {title}", "", f"**{sentence(comparison)}**", ""]
+    lines = [f"### {format.markdown(title)}", "", f"**{sentence(comparison)}**", ""]
     notable = _notable(comparison)
     if notable:
         lines += ["| case | figure | base | head | |", "| --- | --- | ---: | ---: | --- |"]
         for row in notable:
-            one, other = (value(row.metric, side) for side in (row.base, row.head))
+            one, other = (format.markdown(value(row.metric, side)) for side in (row.base, row.head))
             verdict = f"**{row.verdict}**" if row.is_worse else row.verdict
-            lines.append(f"| {name(row)} | {row.metric} | {one} | {other} | {_bar(verdict, row.reason)} |")
+            reason = f": {format.markdown(row.reason)}" if row.reason else ""
+            lines.append(f"| {format.markdown(name(row))} | {row.metric} | {one} | {other} | {verdict}{reason} |")
         lines.append("")
     timed = _timed(comparison)
     if timed:
-        lines += ["| case | base | head | change | 95 % | | sees |", "| --- | ---: | ---: | ---: | ---: | --- | ---: |"]
         common, labels = _labels(timed)
-        lines[-2:-2] = [f"{common}:", ""] if common else []
-        for row in timed:
-            ratio, interval, told, sees = _cells(row, comparison.tolerance)
-            times = f"{format.seconds(row.base)} | {format.seconds(row.head)}"
-            told = f"**{told}**" if row.is_worse else told
-            lines.append(f"| {labels[id(row)]} | {times} | {ratio} | {interval} | {told} | {sees} |")
-        lines.append("")
+        lines += [f"{format.markdown(common)}:", ""] if common else []
+        told = [row for row in timed if row.verdict != "same"]
+        same = [row for row in timed if row.verdict == "same"]
+        lines += _table(told, labels, comparison.tolerance) if told else []
+        if same:
+            lines += [f"<details><summary>{_number(len(same), 'case')} of the same time</summary>", ""]
+            lines += [*_table(same, labels, comparison.tolerance), "</details>", ""]
     for note in (_exact_summary(comparison), *notes(comparison)):
         lines += [note, ""]
     return "\n".join(lines) + "\n"
+
+
+def _table(rows: list[Row], labels: dict[int, str], tolerance: float) -> list[str]:
+    lines = ["| case | base | head | change | 95 % | | sees |", "| --- | ---: | ---: | ---: | ---: | --- | ---: |"]
+    for row in rows:
+        ratio, interval, told, sees = _cells(row, tolerance)
+        times = f"{format.seconds(row.base)} | {format.seconds(row.head)}"
+        told = f"**{told}**" if row.is_worse else told
+        lines.append(f"| {format.markdown(labels[id(row)])} | {times} | {ratio} | {interval} | {told} | {sees} |")
+    return [*lines, ""]
 
 
 def document(comparison: Comparison, **more: Any) -> dict[str, Any]:
@@ -286,10 +296,6 @@ def signed(ratio: float) -> str:
 
 def _number(n: int, noun: str) -> str:
     return f"{n} {noun}" + ("" if n == 1 else "s")
-
-
-def _bar(verdict: str, reason: str | None) -> str:
-    return verdict + (f": {reason}" if reason else "").replace("|", "\\|")
 
 
 def _key(m: Measurement) -> dict[str, Any]:

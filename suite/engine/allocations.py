@@ -7,6 +7,7 @@ and nowhere else.
 from __future__ import annotations
 
 import gc
+import linecache
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -165,6 +166,7 @@ def trace_host(calls: Sequence[Callable[[], Any]]) -> tuple[list[list[Event]], i
     """
     from memray import AllocatorType, FileDestination, FileReader, Tracker
 
+    freeing = (AllocatorType.FREE, AllocatorType.MUNMAP)
     handle, name = tempfile.mkstemp(prefix="copycost-", suffix=".memray")
     os.close(handle)
     collects = gc.isenabled()
@@ -178,7 +180,10 @@ def trace_host(calls: Sequence[Callable[[], Any]]) -> tuple[list[list[Event]], i
                 del result
                 bytes(_MARK + 3 * i + 2)
         with FileReader(name) as reader:
-            records = [(r.allocator, r.address, r.size) for r in reader.get_allocation_records()]
+            records = [
+                (r.allocator, r.address, r.size, "" if r.allocator in freeing or r.size < THRESHOLD else _where(r))
+                for r in reader.get_allocation_records()
+            ]
     finally:
         os.unlink(name)
         if collects:
@@ -190,8 +195,9 @@ def trace_host(calls: Sequence[Callable[[], Any]]) -> tuple[list[list[Event]], i
     windows: list[list[Event]] = [[] for _ in calls]
     after: list[list[Event]] = [[] for _ in calls]
     live: dict[int, int] = {}
+    ops: dict[int, str] = {}
     marked: set[int] = set()
-    for allocator, address, size in records:
+    for allocator, address, size, where in records:
         if size in marks:
             window, step = divmod(size - first, 3)
             marked.add(address)
@@ -199,26 +205,39 @@ def trace_host(calls: Sequence[Callable[[], Any]]) -> tuple[list[list[Event]], i
             continue
         if address in marked:  # the release of a mark
             marked.discard(address)
-            if allocator in (AllocatorType.FREE, AllocatorType.MUNMAP):
+            if allocator in freeing:
                 continue
         if window < 0:
             continue
-        if allocator in (AllocatorType.FREE, AllocatorType.MUNMAP):
+        if allocator in freeing:
             known = live.pop(address, 0)
             if not known:
                 continue
             change = -known
+            where = ops.pop(address, "")
         else:
             if allocator == AllocatorType.MMAP and size == _ARENA:
                 continue
             live[address] = change = size
-        event = Event(change, "host", "memray")
+            ops[address] = where
+        event = Event(change, "host", "memray", where)
         if step == 0:
             windows[window].append(event)
         elif step == 1:
             after[window].append(event)
     leaked = tally(windows[-1]).retained_bytes + sum(e.bytes for e in after[-1] if abs(e.bytes) >= THRESHOLD)
     return windows[1:], leaked
+
+
+def _where(record: Any) -> str:
+    """The line of Python that asked for memory."""
+    return next((named(file, line) for _, file, line in record.stack_trace(max_stacks=1)), "")
+
+
+def named(file: str, line: int) -> str:
+    """A line of Python: what it says, and where it stands."""
+    said = linecache.getline(file, line).strip()
+    return f"{said or '…'}  ({os.path.basename(file)}:{line})"
 
 
 @contextmanager

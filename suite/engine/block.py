@@ -16,6 +16,7 @@ import numpy as np
 from suite import registry
 from suite.engine import clock, disturbance
 from suite.engine.allocations import (
+    THRESHOLD,
     WINDOWS,
     Event,
     Pool,
@@ -27,6 +28,8 @@ from suite.engine.allocations import (
     trace_host,
 )
 from suite.engine.audit import Verdict, judge, overlap, same
+from suite.engine.code import code
+from suite.engine.profiler import Profile, Span, lines, placed
 from suite.engine.sampling import ROUNDS
 from suite.runtime import Gone, Runtime, Unavailable
 
@@ -45,6 +48,12 @@ _GROWTH = 0.1
 _DISPLACEMENTS = 4096
 _displaced: bytearray | None = None
 
+#: Requests and releases of one call that are told one by one, at most.
+_LONGEST_TIMELINE = 400
+
+#: Calls before the one that is looked into.
+_WARM = 3
+
 #: Copies that a device's copy speed is told from at a time, and the size of each in multiples of the device's cache.
 _COPIES, _COPIED = 5, 8
 
@@ -54,8 +63,9 @@ _FLUSHED = 2
 #: Calls in a sample of a device's own times at most, and about so many seconds of them.
 _DEVICE_CALLS, _DEVICE_SECONDS = 20, 0.02
 
-#: The part of the CPU time that other threads may have in a call of one thread.
-_ELSEWHERE = 0.02
+#: Nanoseconds of CPU time that other threads have in a call that is not of one thread; calls in which they have to.
+#: A part of the call's time would say nothing: on a busy machine a thread that waits for another one spins for long.
+_ELSEWHERE_NS, _ELSEWHERE_CALLS = 10_000, 2
 
 
 @dataclass(frozen=True)
@@ -143,7 +153,7 @@ class Truth:
 class Audit:
     """What the audit found; ``reason`` is None if every result was right.
 
-    ``one_thread`` is whether the calls left the work to the thread that made them.
+    ``one_thread`` is whether the calls left the work to the thread that made them; ``code`` what defines the call.
     """
 
     status: str
@@ -155,6 +165,7 @@ class Audit:
     max_abs_error: float | None = None
     max_ulp: float | None = None
     one_thread: bool = False
+    code: str | None = None
 
 
 @dataclass(frozen=True)
@@ -162,7 +173,8 @@ class Traced:
     """What a call allocates, by memory space; None for a space that was not watched.
 
     ``ranges`` holds what the windows did not agree on; ``leaked_bytes`` is what each call leaves behind after its
-    result was released; ``pool`` is that of the device, None on the CPU.
+    result was released; ``pool`` is that of the device, None on the CPU; ``timeline`` has what is counted of the last
+    window, one instrument's after the other's.
     """
 
     host: Tally | None
@@ -172,6 +184,7 @@ class Traced:
     instruments: tuple[str, ...]
     missing: str | None = None
     pool: Pool | None = None
+    timeline: tuple[Event, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -255,6 +268,7 @@ class Block:
         self.x: tuple[Any, ...] = ()
         self.out = runtime.array(nothing, True) if nothing is not None else None
         call = prepare(_given(self._input(0)))
+        self.prepared = call, prepare
         if not callable(call):
             raise TypeError(f"prepare returned {type(call).__name__}, not a function")
         wait = runtime.wait
@@ -283,7 +297,7 @@ class Block:
             pristine = [self.pristine, *(self._arrays(k, False) for k in range(1, len(self.pixels)))]
         right: dict[int, np.ndarray] = {}
         held: Any = None
-        elsewhere = spent = 0  # nanoseconds of CPU time: of other threads, and of all
+        elsewhere = 0  # calls in which other threads worked
         found = Audit("ok", None, max_abs_error=0.0, max_ulp=0.0)
         if self.truth is None:
             found = Audit("unchecked", "no reference was given")
@@ -311,6 +325,10 @@ class Block:
                 raise
             except BaseException as exception:  # a variant may raise anything
                 return replace(_unjudged(found), status="failed", reason=describe(exception) + at)
+            if i >= len(self.pixels):  # the first calls compile
+                # Of nothing but the call: beside the copy below, what other threads do for a small one would be little.
+                process, thread = process_time_ns() - process, thread_time_ns() - thread
+                elsewhere += process - thread > _ELSEWHERE_NS
             try:
                 # At once: an answer that is computed later is no answer.
                 values = self.runtime.to_numpy(result)
@@ -321,9 +339,6 @@ class Block:
                     raise TypeError(f"returned an array of {snapshot.dtype}, not of numbers")
             except TypeError as exception:
                 return replace(_unjudged(found), status="wrong", reason=str(exception) + at)
-            if i >= len(self.pixels):  # the first calls compile
-                process, thread = process_time_ns() - process, thread_time_ns() - thread
-                elsewhere, spent = elsewhere + process - thread, spent + process
             found = self._look(found, result, k, places)
             reason = None
             if self.truth is not None and not again:
@@ -345,7 +360,7 @@ class Block:
             result = None
             if reason:
                 return replace(found, status="wrong", reason=reason + at)
-        return replace(found, one_thread=elsewhere <= _ELSEWHERE * spent)
+        return replace(found, one_thread=elsewhere < _ELSEWHERE_CALLS, code=code(*self.prepared))
 
     def _look(self, found: Audit, result: Any, k: int, places: _Places) -> Audit:
         """What a result is and what became of the input, added to what was found before."""
@@ -575,11 +590,43 @@ class Block:
                 # Two instruments, two calls: how their peaks fall together is not known.
                 unequal["peak_bytes"] = [max(peaks), sum(peaks)]
             ranges |= {f"host_{name}": both for name, both in unequal.items()}
+        seen = [*(host[-1] if host is not None else ()), *traces[-1]]
+        timeline = tuple(e for e in seen if abs(e.bytes) >= THRESHOLD and e.space != "driver")[:_LONGEST_TIMELINE]
         if self.device == "cpu":
-            return Traced(total, None, ranges, leaked, tuple(instruments), missing), agree
+            return Traced(total, None, ranges, leaked, tuple(instruments), missing, None, timeline), agree
         sees_driver = self.runtime.gpu is not None and self.runtime.gpu.sees_driver
         pools = pool(traces[-1], sees_driver)
-        return Traced(total, device, ranges, leaked, tuple(instruments), missing, pools), agree
+        return Traced(total, device, ranges, leaked, tuple(instruments), missing, pools, timeline), agree
+
+    def profile(self) -> Profile:
+        """Look into one call in the steady state."""
+        for i in range(_WARM):
+            self._fenced_call(i)()
+        if self.runtime.profile is not None:
+            return self.runtime.profile(self._fenced_call(0))
+        gpu = self.runtime.gpu if self.device != "cpu" else None
+        mark = gpu.mark if gpu is not None else None
+        call = self._fenced_call(0)
+        begun = perf_counter()
+        first = mark() if mark is not None else None
+        # A fence that has nothing to wait for is not worth a line.
+        _, spans, marked = lines(call, mark, self.runtime.fence if gpu is None else None)
+        seconds = perf_counter() - begun
+        if gpu is not None and gpu.between is not None:
+            for one, other, name in marked:
+                took = gpu.between(one, other)
+                spans.append(Span(name, "device", gpu.between(first, one), took, took))
+        events = []
+        try:
+            windows, _ = trace_host([self._fenced_call(i) for i in range(2)])
+            events += windows[-1]
+        except ImportError:  # without memray the host's are not told
+            pass
+        if self.runtime.trace is not None:
+            events += self.runtime.trace(self._fenced_call(0))[1]
+        counted = [event for event in events if abs(event.bytes) >= THRESHOLD and event.space != "driver"]
+        instrument = "Python's lines" + (f", {gpu.instrument}" if gpu is not None else "")
+        return Profile(tuple(spans), tuple(placed(counted, spans)), seconds, instrument)
 
     def _fenced_call(self, i: int) -> Callable[[], Any]:
         """A call on a fresh input, made now and not when it is called."""

@@ -16,6 +16,13 @@ _ON_CPU = "the case is on the CPU"
 #: What is told of the pool of a device.
 _POOL = ("device_rounded_bytes", "driver_allocations", "driver_bytes")
 
+#: All that is told of the memory of a call.
+ALLOCATIONS = (
+    *(f"{space}{name}" for space in ("", "host_", "device_") for name in Tally.__dataclass_fields__),
+    *_POOL,
+    "timeline",
+)
+
 
 def of_audit(audit: Audit) -> dict[str, Any]:
     """What an audit saw."""
@@ -26,6 +33,8 @@ def of_audit(audit: Audit) -> dict[str, Any]:
         "result_contiguous": audit.result_contiguous,
         "max_abs_error": audit.max_abs_error,
         "max_ulp": audit.max_ulp,
+        "code": audit.code,
+        "missing": {} if audit.code else {"code": "it cannot be told from the files"},
         "instruments": ("audit",),
     }
 
@@ -50,6 +59,7 @@ def of_allocations(traced: Traced) -> dict[str, Any]:
     else:
         fields |= {name: getattr(traced.pool, name.removeprefix("device_")) for name in _POOL}
         missing |= dict.fromkeys(_POOL, "the instrument does not tell")
+    fields["timeline"] = [{"bytes": e.bytes, "space": e.space, "op": e.op} for e in traced.timeline]
     ranges = dict(traced.ranges)
     for key, both in traced.ranges.items():
         space, _, name = key.partition("_")

@@ -41,6 +41,7 @@ from suite.engine.block import (
     free_memory,
 )
 from suite.engine.child import CaseEnded, Child, Zygote
+from suite.engine.profiler import Profile
 from suite.engine.sampling import CLEAR_BLOCKS, FEWEST_BLOCKS, PRECISION, ROUNDS, estimate
 from suite.measurement import Measurement
 from suite.recipes import RESIZED
@@ -476,12 +477,32 @@ class Session:
             self.on_case(case, "allocations")
             traced: Traced = self._ask(state, child, "allocations", "allocations")
             state.leaked_bytes = traced.leaked_bytes
-            state.fields |= figures.of_allocations(traced)
+            counted = figures.of_allocations(traced)
+            state.fields |= counted | {"missing": state.fields["missing"] | counted["missing"]}
         except CaseEnded as ended:
             self._end(state, ended.status, ended.reason)
         finally:
             if child is not None:
                 self._close(child)
+
+    def profile(self, case: Case) -> tuple[Measurement, Profile | None]:
+        """Look into a call, after it was found to be right: what is known of the case, and what happens within."""
+        group, (state,) = self.examine([case])
+        if group is None:
+            assert state.measurement is not None
+            return state.measurement, None
+        try:
+            self.on_case(case, "profile")
+            child = self._start(state, group.files)
+            found: Profile = self._ask(state, child, "profile", "profile")
+            self._close(child)
+            return self.complete(state, group), found
+        except CaseEnded as why:
+            self._end(state, why.status, why.reason)
+            assert state.measurement is not None
+            return state.measurement, None
+        finally:
+            group.close()
 
     def _time(self, states: Sequence[Progress], group: Group, deadline: float) -> list[Measurement]:
         """Time cases in turn, block after block, until they have their blocks or the time is up."""

@@ -30,11 +30,14 @@ def main(control_fd: int, runtime: str, source: str) -> None:
     control = socket.socket(fileno=control_fd)
     messages = Connection(os.dup(control_fd))
     try:
+        # pandas, which Keras imports where it is there, tries it; and it starts threads as it is imported.
+        sys.modules["pyarrow"] = None  # type: ignore[assignment]
         registry.load_shipped()
         for package in registry.runtime(runtime).packages:
             importlib.import_module(package)
         if importlib.util.find_spec("memray"):
             importlib.import_module("memray")
+        del sys.modules["pyarrow"]
         threads = _threads()
         if not registry.ships(source):  # else it is registered already
             registry.load(source)

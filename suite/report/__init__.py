@@ -1,5 +1,15 @@
-"""The report: a page of runs with its figure, and one of claims. It sees what was found, and nothing of how."""
+"""The report: pages of runs and of claims. It sees what was found, and nothing of how."""
 
-from suite.report.html import FOLKLORE, INDEX, write_folklore, write_html
+from __future__ import annotations
+
+import importlib
+from typing import Any
 
 __all__ = ["FOLKLORE", "INDEX", "write_folklore", "write_html"]
+
+
+def __getattr__(name: str) -> Any:
+    # Matplotlib takes a second to import, and not all that is below needs it.
+    if name not in __all__:
+        raise AttributeError(f"module 'suite.report' has no attribute '{name}'")
+    return getattr(importlib.import_module("suite.report.html"), name)

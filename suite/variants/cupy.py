@@ -141,6 +141,21 @@ def _seconds(call: Callable[..., Any], prepare: Callable[[], tuple[Any, ...]], n
     return total / n
 
 
+def _mark() -> Any:
+    import cupy
+
+    event = cupy.cuda.Event()
+    event.record()
+    return event
+
+
+def _between(one: Any, other: Any) -> float:
+    import cupy
+
+    other.synchronize()
+    return cupy.cuda.get_elapsed_time(one, other) * 1e-3
+
+
 def _cache_bytes() -> int:
     import cupy
 
@@ -182,6 +197,8 @@ RUNTIME = Runtime(
         copy=_copy,
         instrument="cuda-events",
         sees_driver=True,
+        mark=_mark,
+        between=_between,
     ),
 )
 

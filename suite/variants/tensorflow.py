@@ -7,12 +7,14 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable
 from functools import partial
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
-from suite.engine.allocations import Busy, Event
+from suite.engine.allocations import THRESHOLD, Busy, Event
+from suite.engine.profiler import MOST, Change, Profile, Span, nested
 from suite.recipes import (
     CAFFE_MEAN,
     RESIZED,
@@ -155,6 +157,60 @@ def _profile(function: Callable[[], Any]) -> tuple[Any, list[Any]]:
         return result, planes
 
 
+#: What TensorFlow does around an operation: its time is that of the operation in which it is.
+_PLUMBING = (
+    "TFE_", "EagerExecute", "EagerKernelExecute", "EagerCopyToDevice", "EagerLocalExecute: SyncDevice", "SyncDevice",
+    "ValidateInputTypeAndPlacement", "KernelAndDeviceFunc::Run", "ExecutorState::Process", "ExecutorDoneCallback",
+    "FunctionRun", "CpuExecutable::", "BlockUntilReady", "end: ",
+)  # fmt: skip
+
+
+def _operation(name: str) -> str:
+    """An operation as its author knows it."""
+    op, _, kind = name.removeprefix("EagerLocalExecute: ").partition(":")
+    return op if kind in ("", op) else f"{op}:{kind}"
+
+
+def _look(function: Callable[[], Any]) -> Profile:
+    """Run `function` under the profiler, and tell of its operations: on the host's threads and the GPU's streams."""
+    took = 0.0
+
+    def timed() -> Any:
+        nonlocal took
+        start = perf_counter()
+        result = function()
+        took = perf_counter() - start
+        return result
+
+    _, planes = _profile(timed)
+    spans: list[tuple[int, int, str, str]] = []  # from and for so many picoseconds, name, where
+    changes: list[tuple[int, Event]] = []
+    for plane in planes:
+        on_gpu = plane.name.startswith("/device:GPU")
+        for line in plane.lines:
+            if on_gpu and not line.name.startswith("Stream"):
+                continue  # the same again, by module and by step
+            where = f"GPU, {line.name}" if on_gpu else line.name.partition("/")[0] or str(line.id)
+            for event in line.events:
+                what = plane.event_metadata[event.metadata_id].name
+                at = line.timestamp_ns * 1000 + event.offset_ps
+                if what in ("MemoryAllocation", "MemoryDeallocation"):
+                    stats = {plane.stat_metadata[s.metadata_id].name: _value(plane, s) for s in event.stats}
+                    changes.append((at, _event(what, stats)))
+                elif event.duration_ps and not what.startswith(_PLUMBING):
+                    spans.append((at, event.duration_ps, _operation(what), where))
+    begin = min((at for at, *_ in spans), default=0)
+    # A request names the node of a graph, a span its kind as well.
+    ops = {name.partition(":")[0]: name for _, _, name, _ in spans}
+    told = [Span(name, where, (at - begin) * 1e-12, ps * 1e-12, 0.0) for at, ps, name, where in sorted(spans)[:MOST]]
+    counted = [
+        Change(event.bytes, event.space, ops.get(event.op, event.op), max(0.0, (at - begin) * 1e-12))
+        for at, event in sorted(changes, key=lambda pair: pair[0])
+        if abs(event.bytes) >= THRESHOLD
+    ]
+    return Profile(tuple(nested(told)), tuple(counted), took, "TensorFlow's profiler")
+
+
 def kernel_seconds(planes: Iterable[Any]) -> float:
     """That the streams of the GPU were at work, as a trace tells: its kernels and its copies.
 
@@ -239,6 +295,7 @@ RUNTIME = Runtime(
     fence=_fence,
     trace=_trace,
     instrument=_INSTRUMENT,
+    profile=_look,
     gpu=Device(
         seconds=_seconds,
         cache_bytes=lambda: _CACHE_BYTES,

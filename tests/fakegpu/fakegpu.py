@@ -217,5 +217,7 @@ RUNTIME = Runtime(
         copy=copy,
         instrument="fake-clock",
         sees_driver=True,
+        mark=FAKE.now,
+        between=lambda one, other: other - one,
     ),
 )

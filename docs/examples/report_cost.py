@@ -1,0 +1,38 @@
+"""What a report costs: time, memory and the size of the page for 1,000, 10,000 and 100,000 measurements.
+
+The rows are those of a run, given again and again with other heights, widths and recipes.
+
+    python docs/examples/report_cost.py reports/sample/run
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+given = Path(sys.argv[1])
+lines = [json.loads(line) for line in (given / "measurements.jsonl").read_text().splitlines()]
+print("| measurements | time | memory | page |\n| ---: | ---: | ---: | ---: |")
+for size in (1_000, 10_000, 100_000):
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        run.mkdir()
+        (run / "environment.json").write_text((given / "environment.json").read_text())
+        with open(run / "measurements.jsonl", "w") as file:
+            for k in range(size):
+                row, again = lines[k % len(lines)], k // len(lines)
+                # No two cases are the same: other sizes, and with every twentieth another recipe.
+                more = {"height": row["height"] + again % 20, "recipe": row["recipe"] + "'" * (again // 20)}
+                file.write(json.dumps(row | more) + "\n")
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "suite", "report", run, "--html", Path(folder) / "page"], stdout=subprocess.DEVNULL
+        )
+        _, status, used = os.wait4(process.pid, 0)
+        took = time.perf_counter() - start
+        page = (Path(folder) / "page" / "index.html").stat().st_size
+        print(f"| {size:,} | {took:.1f} s | {used.ru_maxrss / 2**20:.2f} GiB | {page / 1e6:.1f} MB |", flush=True)
+        assert status == 0

@@ -1,0 +1,166 @@
+"""What happens within one call: which operation takes how long, and what it allocates.
+
+A runtime with a profiler of its own is asked for its operations. Of every other the lines of Python are watched, each
+from its beginning to the beginning of the next; on a device, by the device's clock as well.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from time import perf_counter
+from types import FrameType
+from typing import Any
+
+from suite.engine.allocations import Event, named
+
+#: Lines and operations of one call at most; what comes later is not told.
+MOST = 4_000
+
+#: What calls, and is no part of the call.
+_ENGINE = os.path.dirname(__file__)
+
+
+@dataclass(frozen=True)
+class Span:
+    """Something that was done.
+
+    Attributes
+    ----------
+    name : str
+        Of an operation; or a line of Python, what it says and where it stands.
+    where : str
+        The thread, or the device's queue.
+    start, seconds : float
+        From the beginning of the call, and how long.
+    own_seconds : float
+        Without the spans within it.
+    """
+
+    name: str
+    where: str
+    start: float
+    seconds: float
+    own_seconds: float
+
+
+@dataclass(frozen=True)
+class Change:
+    """Memory that was requested (or, negative, released), `at` so many seconds from the beginning."""
+
+    bytes: int
+    space: str
+    op: str
+    at: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One call.
+
+    Attributes
+    ----------
+    spans : tuple of Span
+    changes : tuple of Change
+    seconds : float
+        From the beginning until the fence, with all that watching adds.
+    instrument : str
+        What told of the spans.
+    """
+
+    spans: tuple[Span, ...]
+    changes: tuple[Change, ...]
+    seconds: float
+    instrument: str
+
+
+def nested(spans: Sequence[Span]) -> list[Span]:
+    """Spans of which only start and length are known, each with its own time: without those that lie within it."""
+    own: dict[int, float] = {}
+    by_place: dict[str, list[int]] = {}
+    for k, span in enumerate(spans):
+        by_place.setdefault(span.where, []).append(k)
+    for its in by_place.values():
+        open_: list[int] = []
+        for k in sorted(its, key=lambda k: (spans[k].start, -spans[k].seconds)):
+            while open_ and spans[open_[-1]].start + spans[open_[-1]].seconds <= spans[k].start + 1e-12:
+                open_.pop()
+            own[k] = spans[k].seconds
+            if open_:
+                own[open_[-1]] -= spans[k].seconds
+            open_.append(k)
+    return [replace(span, own_seconds=max(0.0, own[k])) for k, span in enumerate(spans)]
+
+
+def lines(
+    function: Callable[[], Any], mark: Callable[[], Any] | None = None, beside: Callable[..., Any] | None = None
+) -> tuple[Any, list[Span], list[tuple[Any, Any, str]]]:
+    """Call, and watch each line of Python that is executed, those of the libraries that are called as well.
+
+    Parameters
+    ----------
+    function : callable
+    mark : callable, optional
+        Queues a mark on a device as each of the function's own lines begins.
+    beside : callable, optional
+        What is called as well and is no part of the call.
+
+    Returns
+    -------
+    result
+    spans : list of Span
+        Of the host.
+    marked : list of (mark, mark, str)
+        The marks at a line's beginning and end, and its name.
+    """
+    spans: list[Span] = []
+    marked: list[tuple[Any, Any, str]] = []
+    begun: dict[FrameType, tuple[str, float, Any]] = {}
+    outermost: list[FrameType] = []
+    start = perf_counter()
+
+    def end(frame: FrameType, now: float) -> None:
+        if frame in begun:
+            name, since, token = begun.pop(frame)
+            spans.append(Span(name, "Python", since - start, now - since, 0.0))
+            if token is not None and mark is not None:
+                marked.append((token, mark(), name))
+
+    def local(frame: FrameType, event: str, argument: Any) -> Any:
+        now = perf_counter()
+        if event in ("line", "return"):
+            end(frame, now)
+        if event == "line" and len(spans) < MOST:
+            if not outermost:
+                outermost.append(frame)
+            token = mark() if mark is not None and frame is outermost[0] else None
+            begun[frame] = (named(frame.f_code.co_filename, frame.f_lineno), perf_counter(), token)
+        return local
+
+    def called(frame: FrameType, event: str, argument: Any) -> Any:
+        ours = os.path.dirname(frame.f_code.co_filename) == _ENGINE or frame.f_code is getattr(beside, "__code__", None)
+        return None if len(spans) >= MOST or ours else local
+
+    before = sys.gettrace()
+    sys.settrace(called)
+    try:
+        result = function()
+    finally:
+        sys.settrace(before)
+    return result, nested(spans), marked
+
+
+def placed(events: Sequence[Event], spans: Sequence[Span]) -> list[Change]:
+    """Events of which only the order is known, each at the end of the line that asked; a release where the last was."""
+    ends: dict[str, list[float]] = {}
+    for span in spans:
+        ends.setdefault(span.name, []).append(span.start + span.seconds)
+    at = 0.0
+    found = []
+    for event in events:
+        if event.bytes > 0:
+            at = next((end for end in ends.get(event.op, ()) if end >= at), at)
+        found.append(Change(event.bytes, event.space, event.op, at))
+    return found

@@ -1,0 +1,47 @@
+"""A profile as a trace that Perfetto (https://ui.perfetto.dev) and chrome://tracing open.
+
+The format is Google's Trace Event Format: complete events ("X"), counters ("C") and the names of threads ("M"); times
+are microseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from suite.engine.profiler import Profile
+
+_PID = 1
+
+
+def trace(profile: Profile, case: Mapping[str, Any]) -> dict[str, Any]:
+    """The trace as a JSON object; `case` is kept in it, so that a report knows what it is of."""
+    places = list(dict.fromkeys(span.where for span in profile.spans))
+    events: list[dict[str, Any]] = [
+        {"ph": "M", "name": "process_name", "pid": _PID, "args": {"name": f"copycost: {case['variant']}"}}
+    ]
+    events += [
+        {"ph": "M", "name": "thread_name", "pid": _PID, "tid": k, "args": {"name": where}}
+        for k, where in enumerate(places)
+    ]
+    events += [
+        {
+            "ph": "X", "name": span.name, "pid": _PID, "tid": places.index(span.where), "ts": span.start * 1e6,
+            "dur": span.seconds * 1e6, "args": {"own_us": span.own_seconds * 1e6},
+        }
+        for span in profile.spans
+    ]  # fmt: skip
+    live: dict[str, int] = {}
+    for change in sorted(profile.changes, key=lambda change: change.at):
+        live[change.space] = live.get(change.space, 0) + change.bytes
+        events.append(
+            {
+                "ph": "C", "name": f"live bytes, {change.space}", "pid": _PID, "ts": change.at * 1e6,
+                "args": {"bytes": live[change.space]},
+            }
+        )  # fmt: skip
+    return {
+        "traceEvents": events,
+        "displayTimeUnit": "ms",
+        "otherData": {"copycost": dict(case), "instrument": profile.instrument},
+    }

@@ -1,0 +1,41 @@
+"""The overview as a piece of Markdown: for a pull request, an issue, or the summary of a CI job."""
+
+from __future__ import annotations
+
+from suite import format
+from suite.report.overview import Answer, Overview
+
+
+def markdown(overview: Overview, title: str = "copycost") -> str:
+    """Which way to take for each kind of batch; folded, what to beware of."""
+    lines = [f"### {format.markdown(title)}", ""]
+    if overview.answers:
+        usual = overview.usual
+        lines += [*_HEADING, *map(_row, usual)]
+        rest = [one for one in overview.answers if one not in usual]
+        if rest:
+            lines += ["", f"<details><summary>Every other kind of batch: {len(rest)}</summary>", ""]
+            lines += [*_HEADING, *map(_row, rest), "", "</details>"]
+        if overview.left:
+            lines += ["", f"and {overview.left} more"]
+    else:
+        lines.append("Nothing was timed.")
+    if overview.worries:
+        lines += ["", f"<details><summary>What to beware of: {len(overview.worries)}</summary>", ""]
+        lines += [f"* {format.markdown(str(worry))}" for worry in overview.worries]
+        lines += ["", "</details>"]
+    return "\n".join(lines) + "\n"
+
+
+_HEADING = ["| | fastest that is right | time | | allocates |", "| --- | --- | ---: | --- | ---: |"]
+
+
+def _row(one: Answer) -> str:
+    m = one.fastest.measurement
+    saved = "; ".join(
+        f"{saving.speed} {format.markdown(saving.base.variant)} {saving.beside}" for saving in one.fastest.savings
+    )
+    time = f"{format.seconds(m.seconds)} {format.spread(m)}".strip()
+    names = (format.markdown(format.group_title(m)), format.markdown(m.variant))
+    cells = (*names, time, saved, format.size(m.allocated_bytes))
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,169 @@
+"""What the profiler tells of one call, against what the call is known to do."""
+
+from __future__ import annotations
+
+import json
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Command
+
+from suite import devices, images
+from suite.cases import CaseError
+from suite.engine.allocations import Event
+from suite.engine.profiler import Profile, Span, lines, nested, placed
+from suite.engine.session import Plan, Session
+from suite.measurement import Measurement
+from suite.profile.command import named
+from suite.profile.operations import Operation, operations
+from suite.profile.trace import trace
+
+N = 8 * 224 * 224 * 3 * 4
+
+
+def looked_into(*words: str) -> tuple[Measurement, Profile]:
+    with Session(Plan(devices.cpus(), 0, 0.0, None, devices.gpus()[1]), images.read()) as session:
+        measurement, found = session.profile(named([*words, "8x224x224x3"]))
+    assert found is not None
+    return measurement, found
+
+
+def by_name(profile: Profile) -> dict[str, Operation]:
+    return {one.name.partition("  (")[0]: one for one in operations(profile)}
+
+
+def test_the_lines_of_numpy_and_what_each_allocates() -> None:
+    measurement, found = looked_into("tf", "numpy-new")
+    assert measurement.status == "ok"
+    its = by_name(found)
+    for line in ("scaled = x / scale", "return scaled - one"):
+        assert (its[line].calls, its[line].allocations, its[line].allocated_bytes) == (1, 1, N)
+        assert its[line].seconds > 0
+    assert sum(one.allocated_bytes for one in its.values()) == 2 * N
+    assert len(its) == 2
+    assert "Python's lines" in found.instrument
+
+
+def test_the_operations_of_tensorflow() -> None:
+    pytest.importorskip("tensorflow")
+    _, found = looked_into("tf", "tf-eager")
+    its = by_name(found)
+    for op in ("RealDiv", "Sub"):
+        assert (its[op].calls, its[op].allocations, its[op].allocated_bytes) == (1, 1, N)
+    _, found = looked_into("tf", "tf-graph")
+    its = by_name(found)
+    (first,) = [one for name, one in its.items() if name.startswith("truediv")]
+    assert (first.allocations, first.allocated_bytes) == (1, N)  # the next has its buffer
+    assert sum(one.allocations for one in its.values()) == 1
+
+
+def test_own_time_is_without_what_lies_within() -> None:
+    spans = [Span(name, where, start, length, 0.0) for name, where, start, length in (
+        ("whole", "a", 0.0, 10.0), ("first", "a", 1.0, 3.0), ("within", "a", 2.0, 1.0), ("last", "a", 4.0, 6.0),
+        ("elsewhere", "b", 2.0, 5.0),
+    )]  # fmt: skip
+    assert [one.own_seconds for one in nested(spans)] == [1.0, 2.0, 1.0, 6.0, 5.0]
+
+
+def test_a_line_takes_what_it_takes() -> None:
+    def call() -> None:
+        time.sleep(0.03)
+        inner()
+
+    def inner() -> None:
+        time.sleep(0.01)
+
+    _, spans, _ = lines(call)
+    took = {span.name.partition("  (")[0]: span for span in spans}
+    assert took["time.sleep(0.03)"].seconds >= 0.03
+    assert took["inner()"].seconds >= 0.01
+    assert took["inner()"].own_seconds < took["inner()"].seconds - 0.009
+
+
+def test_a_device_has_its_own_times() -> None:
+    clock = iter(range(100))
+
+    def call(x: np.ndarray) -> np.ndarray:
+        y = x + 1
+        return y * 2
+
+    _, spans, marked = lines(partial(call, np.ones(3)), lambda: next(clock))
+    assert [name.partition("  (")[0] for *_, name in marked] == ["y = x + 1", "return y * 2"]
+    assert [span.name for span in spans] == [name for *_, name in marked]
+    assert [(one, other) for one, other, _ in marked] == [(0, 1), (2, 3)]
+
+
+def test_requests_stand_at_the_end_of_their_line() -> None:
+    spans = [Span("a", "Python", 0.0, 1.0, 1.0), Span("b", "Python", 1.0, 2.0, 2.0)]
+    events = [Event(5000, "host", "x", "a"), Event(6000, "host", "x", "b"), Event(-5000, "host", "x", "a")]
+    assert [(one.bytes, one.at) for one in placed(events, spans)] == [(5000, 1.0), (6000, 3.0), (-5000, 3.0)]
+
+
+def test_the_trace_is_one_that_perfetto_reads(command: Command, tmp_path: Path) -> None:
+    """Of the Trace Event Format: an object with traceEvents; X has ts and dur, C its values, in microseconds."""
+    file = tmp_path / "trace.json"
+    done = command("profile", "tf", "numpy-new", "8x224x224x3", "--trace", str(file))
+    assert done.returncode == 0, done.stderr
+    assert "x / scale" in done.stdout
+    document: dict[str, Any] = json.loads(file.read_text())
+    events = document["traceEvents"]
+    assert {event["ph"] for event in events} == {"M", "X", "C"}
+    for event in events:
+        assert {"name", "pid"} <= set(event)
+        if event["ph"] == "X":
+            assert event["ts"] >= 0
+            assert event["dur"] > 0
+    live = [event["args"]["bytes"] for event in events if event["ph"] == "C"]
+    assert live[:2] == [N, 2 * N]
+    assert document["otherData"]["copycost"]["variant"] == "numpy-new"
+
+
+def test_live_bytes_go_up_and_down() -> None:
+    profile = Profile((), tuple(placed([Event(9000, "host", "x", "a"), Event(-9000, "host", "x", "a")], ())), 1.0, "x")
+    document = trace(profile, {"variant": "v"})
+    assert [event["args"]["bytes"] for event in document["traceEvents"] if event["ph"] == "C"] == [9000, 0]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["tf"], "one recipe and one variant"),
+        (["tf", "numpy-nww"], "numpy-new"),
+        (["tf", "numpy-new", "numpy-out"], "one recipe and one variant"),
+        (["minmax", "keras-numpy"], "recipe 'minmax' has no variant 'keras-numpy'"),
+    ],
+)
+def test_a_case_that_is_none_is_named(words: list[str], said: str) -> None:
+    with pytest.raises(Exception, match=said) as raised:
+        named(words)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_case_has_a_shape_a_dtype_and_a_layout() -> None:
+    case = named(["caffe", "numpy-out", "2x48x64x3", "uint8", "channels_first"])
+    assert (case.batch, case.height, case.width, case.dtype, case.layout) == (2, 48, 64, "uint8", "channels_first")
+    assert named(["caffe", "numpy-out", "48×64×3"]).batch is None
+    with pytest.raises(CaseError, match="'48x64x4' is no shape of images"):
+        named(["caffe", "numpy-out", "48x64x4"])
+
+
+def test_what_cannot_run_says_why(command: Command) -> None:
+    done = command("profile", "tf", "tf-eager", "gpu")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "CUDA" in done.stderr
+
+
+def test_it_is_kept_with_a_run_whose_report_leads_to_it(command: Command, tmp_path: Path) -> None:
+    small = ("--recipe", "tf", "--variant", "numpy-new", "--batch", "2", "--size", "32x32", "--dtype", "float32")
+    assert command("run", *small, "--device", "cpu", "--out", "run").returncode == 0
+    done = command("profile", "tf", "numpy-new", "2x32x32x3", "--run", "run")
+    assert done.returncode == 0, done.stderr
+    assert command("report", "run", "--html", "page").returncode == 0
+    page = (tmp_path / "page" / "index.html").read_text()
+    assert "profiles/0.json" in page
+    assert json.loads((tmp_path / "page" / "profiles" / "0.json").read_text())["traceEvents"]

@@ -1,0 +1,58 @@
+"""`copycost show`: a run as a tree."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+from test_overview import FAST, KERAS, LEAN, PLAIN
+from test_results import M
+
+from suite import results, tree
+
+
+def shown(measurements: list, width: int) -> list[str]:
+    out = io.StringIO()
+    tree.show(Console(file=out, width=width), measurements)
+    return out.getvalue().splitlines()
+
+
+ROWS = [
+    PLAIN, FAST, LEAN, KERAS, replace(PLAIN, batch=32), replace(PLAIN, recipe="caffe"),
+    replace(M, variant="broken", status="failed", reason="raised ValueError: no", seconds=None, samples=None),
+    replace(M, variant="cupy-new", status="skipped", reason="no CUDA device", seconds=None, samples=None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_no_line_is_wider_than_the_terminal(width: int) -> None:
+    lines = shown(ROWS, width)
+    assert max(map(len, lines)) <= width
+    assert [line for line in lines if "tf-xla" in line]
+
+
+def test_by_recipe_and_batch_the_fastest_first() -> None:
+    lines = shown(ROWS, 120)
+    assert [line.split()[0] for line in lines if line and line[0] not in "├└│ 1"] == ["caffe", "tf"]
+    after = lines[next(k for k, line in enumerate(lines) if line.startswith("tf")) :]
+    names = [line.replace("│", " ").split()[1] for line in after if "├─" in line[1:] or "╰─" in line[1:]]
+    assert names == ["tf-xla", "numpy-out", "numpy-new", "keras-numpy", "broken", "numpy-new"]
+    (fast,) = [line for line in lines if "tf-xla" in line]
+    assert "1.02 ms" in fast
+    assert "4.00 MiB" in fast
+    (broken,) = [line for line in lines if "broken" in line]
+    assert "failed: raised ValueError: no" in broken
+    assert lines[-1] == "1 case skipped: no CUDA device"
+
+
+def test_the_command(command, tmp_path) -> None:
+    with results.Run(tmp_path / "run", resume=False) as run:
+        run.begin({"engine": 1}, {}, 1)
+        run.add(PLAIN)
+    done = command("show", "run")
+    assert done.returncode == 0
+    assert "numpy-new" in done.stdout
+    done = command("show", "nothing")
+    assert (done.returncode, done.stderr) == (2, "Error: no run nothing\n")
