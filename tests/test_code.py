@@ -68,6 +68,13 @@ def test_what_cannot_be_written_down_has_no_code() -> None:
     assert code(np.add) is None
 
 
+def test_what_is_too_much_to_look_through_has_no_code() -> None:
+    everything = np.broadcast_to(np.float32(1), 2**50)  # it repeats one number, and has no memory of its own
+    kept = [np.float32(1)] * 10_000
+    assert code(lambda x: x + everything) is None
+    assert code(lambda x: kept.append(x)) is None
+
+
 def test_two_things_of_one_name_are_not_mixed_up() -> None:
     def outer(value):
         def inner(x):

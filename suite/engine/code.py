@@ -20,8 +20,11 @@ from typing import Any
 
 import numpy as np
 
-#: Elements of an array that is written down, at most.
+#: Elements of an array, a list or a dict that is written down, at most.
 _LONGEST = 64
+
+#: Elements of a longer array that are looked at, at most, for whether they repeat a few. A call may keep gigabytes.
+_LOOKED_AT = 2**22
 
 
 class _Opaque(Exception):
@@ -101,6 +104,8 @@ class _Writer:
             return "..." if value is Ellipsis else repr(value)
         if isinstance(value, slice):
             return f"slice({value.start!r}, {value.stop!r}, {value.step!r})"
+        if isinstance(value, tuple | list | dict) and len(value) > _LONGEST:
+            raise _Opaque
         if isinstance(value, tuple | list):
             inside = ", ".join(map(self.value, value)) + ("," if isinstance(value, tuple) and len(value) == 1 else "")
             return f"({inside})" if isinstance(value, tuple) else f"[{inside}]"
@@ -168,6 +173,8 @@ class _Writer:
         self.imports = {"annotations": "from __future__ import annotations\n", **self.imports}
 
     def _array(self, array: np.ndarray) -> str:
+        if array.size > _LOOKED_AT:
+            raise _Opaque
         self.name("np", np)
         flat = array.reshape(-1)
         period = next((p for p in (1, 3) if flat.size > _LONGEST and _repeats(flat, p)), None)
@@ -261,7 +268,7 @@ def _is_library(module: types.ModuleType | None) -> bool:
 
 
 def _repeats(flat: np.ndarray, period: int) -> bool:
-    return bool(np.array_equal(np.resize(flat[:period], flat.size), flat))
+    return bool(np.array_equal(flat[period:], flat[:-period]))
 
 
 def _file(value: type) -> str:
