@@ -18,10 +18,12 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from suite.asv import results as history
@@ -234,13 +236,31 @@ ORIGIN = ("engine", "machine", "environment", "commit", "commit_time")
 
 def frame(measurements: Sequence[Measurement]) -> pd.DataFrame:
     """One row a measurement, one column a field of the JSON contract; missing figures are missing values."""
-    columns = {}
-    rows = list(map(vars, measurements))
-    for name in FIELDS:
-        values = [row[name] for row in rows]
-        columns[name] = pd.Series(map(list, values) if name == "instruments" else values, dtype=_DTYPES[name])
+    columns = {name: _column(name, list(map(attrgetter(name), measurements))) for name in FIELDS}
     return pd.DataFrame(columns)
 
+
+def _column(name: str, values: list[Any]) -> Any:
+    dtype = _DTYPES[name]
+    if dtype not in _MASKED:
+        values = list(map(list, values)) if name == "instruments" else values
+        return pd.Series(values, dtype=dtype)
+    # Of its parts: pandas looks at each value several times, which of 100,000 rows takes seconds.
+    array, kind = _MASKED[dtype]
+    lacking = np.fromiter((one is None or one != one for one in values), bool, len(values))
+    nothing = kind().item()
+    filled = np.array([nothing, *(nothing if lacks else one for one, lacks in zip(values, lacking, strict=True))])[1:]
+    plain = filled.astype(kind)
+    if (plain != filled).any():
+        raise ValueError(f"{name} holds what is no {dtype}")
+    return array(plain, lacking)
+
+
+_MASKED: dict[str, tuple[Any, type[np.generic]]] = {
+    "boolean": (pd.arrays.BooleanArray, np.bool_),
+    "Int64": (pd.arrays.IntegerArray, np.int64),
+    "Float64": (pd.arrays.FloatingArray, np.float64),
+}
 
 #: Of the columns, by what the fields hold.
 _DTYPES = {
@@ -326,7 +346,12 @@ def _row(line: str) -> Measurement:
             missing |= dict.fromkeys(given, sys.intern(name))
         else:  # as it was written before
             missing[name] = given
-    return from_dict({**row, "missing": missing})
+    row["missing"] = missing
+    if row.get("code"):
+        row["code"] = sys.intern(row["code"])
+    for event in row.get("timeline") or ():
+        event["op"] = sys.intern(event["op"])
+    return from_dict(row)
 
 
 def replace(path: Path, text: str) -> None:

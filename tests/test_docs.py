@@ -30,7 +30,10 @@ def test_a_recipe_of_ones_own_in_fifteen_lines(command: Command, tmp_path: Path)
     example = DOCS / "examples" / "mine.py"
     assert len([line for line in example.read_text().splitlines() if line.strip()]) <= 15
     arguments = ["--recipe", "mine", "--device", "cpu", "--batch", 2, "--size", "64x80", "--budget", 1, "--json", "-"]
-    done = command("run", "--with", example, *arguments, "--dtype", "uint8", "--dtype", "float32")
+    arguments += ["--dtype", "uint8", "--dtype", "float32"]
+    for variant in ("numpy-*", "tf-*", "torch-new", "jax-*"):
+        arguments += ["--variant", variant]
+    done = command("run", "--with", example, *arguments)
     assert done.returncode == 0, done.stderr
     found = {(m["variant"], m["dtype"]): m for m in read_json(done.stdout)["measurements"]}
     for dtype in ("uint8", "float32"):

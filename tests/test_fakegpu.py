@@ -73,7 +73,7 @@ def test_the_device_is_waited_for(name: str) -> None:
         one = block(prepare, writes, runtime)
         assert one.audit().status == "ok"
         one.first(writes == "input", 0, 8)
-        return one.sample(8).seconds
+        return min(one.sample(8).seconds for _ in range(5))  # another process may have had the CPU
 
     assert seconds(RUNTIME) >= kernels * KERNEL
     assert seconds(replace(RUNTIME, fence=lambda: None)) < kernels * KERNEL
@@ -95,7 +95,7 @@ def test_what_was_queued_before_is_not_timed() -> None:
     ns, reset_ns, _ = clock.one_by_one(lambda x: FAKE.submit(KERNEL), reset, 3, FAKE.wait)
     assert 3 * KERNEL <= ns * 1e-9 < 0.02
     assert reset_ns * 1e-9 >= 3 * 0.02
-    ns, _ = clock.queued(lambda x: FAKE.submit(KERNEL), reset, 3, FAKE.wait)
+    ns = min(clock.queued(lambda x: FAKE.submit(KERNEL), reset, 3, FAKE.wait)[0] for _ in range(5))
     assert ns * 1e-9 < 3 * KERNEL  # it does not wait for the device
 
 
@@ -117,7 +117,8 @@ def test_times_of_the_device(name: str) -> None:
     one = block(prepare, writes)
     assert one.audit().status == "ok"
     one.first(writes == "input", 0, 4)
-    found = one.device_sample(one.sample(4).seconds)
+    taken = one.sample(4).seconds
+    found = min((one.device_sample(taken) for _ in range(3)), key=lambda sample: sample.launch)
     arrays = {"fake-new": 3, "fake-out": 2, "fake-inplace": 1, "fake-fused": 2}[name]
     assert kernels * LAUNCH <= found.launch < kernels * KERNEL
     assert found.device == pytest.approx(kernels * KERNEL, rel=0.05)  # all of it is in the cache
@@ -276,7 +277,7 @@ ARGUMENTS = (
     "--dtype",
     "float32",
     "--blocks",
-    3,
+    1,
 )
 
 

@@ -157,8 +157,8 @@ class Overview:
         found: dict[str, Answer] = {}
         for one in self.answers:
             recipe = one.fastest.measurement.recipe
-            if recipe not in found or unusual(vars(one.fastest.measurement)) < unusual(
-                vars(found[recipe].fastest.measurement)
+            if recipe not in found or unusual(one.fastest.measurement.to_dict()) < unusual(
+                found[recipe].fastest.measurement.to_dict()
             ):
                 found[recipe] = one
         return list(found.values())
