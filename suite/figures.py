@@ -238,7 +238,7 @@ def memory(frame: pd.DataFrame, axes: Sequence[Axes] | None = None) -> list[Axes
     _spans(right, known[timed], rows[timed])
     right.set_ylim(len(rows) - 0.5, -0.5)
     right.set_xscale("log")
-    _seconds_axis(right, "x")
+    _seconds_axis(right, "x", (1.0, 3.0))  # it is narrow
     right.set_xlabel("time per call, 95 % interval")
     return [left, right]
 
@@ -512,10 +512,10 @@ def _input_bytes(row: dict[str, Any]) -> int:
     )
 
 
-def _seconds_axis(axis: Axes, which: str) -> None:
+def _seconds_axis(axis: Axes, which: str, steps: Sequence[float] = (1.0, 2.0, 5.0)) -> None:
     its = axis.xaxis if which == "x" else axis.yaxis
     if its.get_scale() == "log":
-        its.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=9))
+        its.set_major_locator(LogLocator(subs=steps, numticks=9))
         its.set_minor_formatter(NullFormatter())
     its.set_major_formatter(FuncFormatter(lambda value, _: _short(float(value)) if value > 0 else "0"))
 

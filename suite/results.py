@@ -236,8 +236,10 @@ ORIGIN = ("engine", "machine", "environment", "commit", "commit_time")
 
 def frame(measurements: Sequence[Measurement]) -> pd.DataFrame:
     """One row a measurement, one column a field of the JSON contract; missing figures are missing values."""
-    columns = {name: _column(name, list(map(attrgetter(name), measurements))) for name in FIELDS}
-    return pd.DataFrame(columns)
+    # Row by row: each is looked up in memory once, and not once a column.
+    rows = map(attrgetter(*FIELDS), measurements)
+    columns = zip(*rows, strict=True) if measurements else [()] * len(FIELDS)
+    return pd.DataFrame({name: _column(name, list(its)) for name, its in zip(FIELDS, columns, strict=True)})
 
 
 def _column(name: str, values: list[Any]) -> Any:
@@ -247,11 +249,11 @@ def _column(name: str, values: list[Any]) -> Any:
         return pd.Series(values, dtype=dtype)
     # Of its parts: pandas looks at each value several times, which of 100,000 rows takes seconds.
     array, kind = _MASKED[dtype]
-    lacking = np.fromiter((one is None or one != one for one in values), bool, len(values))
-    nothing = kind().item()
-    filled = np.array([nothing, *(nothing if lacks else one for one, lacks in zip(values, lacking, strict=True))])[1:]
-    plain = filled.astype(kind)
-    if (plain != filled).any():
+    given = np.array(values, object)
+    lacking = pd.isna(given)
+    given[lacking] = kind()
+    plain = given.astype(kind)
+    if (plain != given).any():
         raise ValueError(f"{name} holds what is no {dtype}")
     return array(plain, lacking)
 

@@ -22,9 +22,11 @@ RUNTIME = replace(
 )
 
 
-def there_and_back(fused: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
-    """``call(x, out)`` on arrays of the host."""
+def there_and_back(formula: plain.Formula) -> Callable[[Any, Any], Any]:
+    """``call(x, out)`` on arrays of the host: one fused kernel, or the statements of what is none."""
     import cupy
+
+    compute = formula.fused or formula.statements
 
     def moved(array: Any) -> Any:
         there = cupy.empty(array.shape, array.dtype)
@@ -32,7 +34,7 @@ def there_and_back(fused: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
         return there
 
     def call(x: Any, out: Any) -> Any:
-        return fused(each(x, moved)).get(out=out)
+        return compute(each(x, moved)).get(out=out)
 
     return call
 
@@ -40,8 +42,7 @@ def there_and_back(fused: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
 def _register(recipe: str, formula: Callable[[Any], plain.Formula]) -> None:
     @variant(recipe=recipe, runtime="cupy_pageable", writes="out", includes_transfers=True)
     def cupy_pageable(example):
-        made = formula(example)
-        return there_and_back(made.fused or made.statements)
+        return there_and_back(formula(example))
 
 
 for _recipe, _formula in plain.FORMULAS.items():
