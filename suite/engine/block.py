@@ -318,7 +318,9 @@ class Block:
             except BaseException as exception:  # a call may have made its array read-only, or another shape
                 return replace(found, status="failed", reason=f"{describe(exception)} as its array was restored" + at)
             places = self._places()
-            process, thread = process_time_ns(), thread_time_ns()
+            # The thread's from before the process's until after it: what comes between two readings, as an interrupt
+            # does, is then never taken for another thread's.
+            thread, process = thread_time_ns(), process_time_ns()
             try:
                 result = self._result(self.call(*self._args()))
             except KeyboardInterrupt:  # of a user, where this is the user's process
@@ -327,8 +329,8 @@ class Block:
                 return replace(_unjudged(found), status="failed", reason=describe(exception) + at)
             if i >= len(self.pixels):  # the first calls compile
                 # Of nothing but the call: beside the copy below, what other threads do for a small one would be little.
-                process, thread = process_time_ns() - process, thread_time_ns() - thread
-                elsewhere += process - thread > _ELSEWHERE_NS
+                process = process_time_ns() - process
+                elsewhere += process - (thread_time_ns() - thread) > _ELSEWHERE_NS
             try:
                 # At once: an answer that is computed later is no answer.
                 values = self.runtime.to_numpy(result)
