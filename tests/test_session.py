@@ -187,6 +187,22 @@ def waits_busily(example):
     assert set(places("several")) == set(places("waits_busily")) == {everywhere}
 
 
+def test_threads_that_work_for_microseconds_are_seen() -> None:
+    """Those of OpenMP share a call of some 30 µs; on one CPU one would spin for 16 ms while the other waits for it."""
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("this machine has one CPU")
+    cases = select(
+        recipes=("tf",), variants=("torch-inplace", "torch-out", "numpy-out"), devices=("cpu",), batches=(1,),
+        sizes=((224, 224),), dtypes=("float32",), layouts=("channels_last",),
+    )  # fmt: skip
+    with Session(Plan(2, 0, 0.0, 60, "none"), images.read()) as session:
+        group, states = session.examine(cases)
+        assert group is not None
+        group.close()
+    found = {state.case.variant.name: state.one_thread for state in states}
+    assert found == {"torch-inplace": False, "torch-out": False, "numpy-out": True}
+
+
 def test_the_budget_goes_to_the_wider_intervals() -> None:
     from suite.engine.session import Progress
 

@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from time import perf_counter, perf_counter_ns, process_time_ns, thread_time_ns
+from time import perf_counter, perf_counter_ns, process_time_ns, sleep, thread_time_ns
 from typing import Any
 
 import numpy as np
@@ -63,9 +63,13 @@ _FLUSHED = 2
 #: Calls in a sample of a device's own times at most, and about so many seconds of them.
 _DEVICE_CALLS, _DEVICE_SECONDS = 20, 0.02
 
-#: Nanoseconds of CPU time that other threads have in a call that is not of one thread; calls in which they have to.
-#: A part of the call's time would say nothing: on a busy machine a thread that waits for another one spins for long.
-_ELSEWHERE_NS, _ELSEWHERE_CALLS = 10_000, 2
+#: Nanoseconds of CPU time that other threads have in a call that is not of one thread. A part of the call's time would
+#: say nothing: on a busy machine a thread that waits for another one spins for long.
+_ELSEWHERE_NS = 10_000
+
+#: Seconds in which other threads come to rest: those of GNU's OpenMP spin for 16 ms after their work. What a thread has
+#: used is told to others as it goes to sleep, or by the kernel's next tick.
+_TO_REST = 0.03
 
 
 @dataclass(frozen=True)
@@ -297,7 +301,7 @@ class Block:
             pristine = [self.pristine, *(self._arrays(k, False) for k in range(1, len(self.pixels)))]
         right: dict[int, np.ndarray] = {}
         held: Any = None
-        elsewhere = 0  # calls in which other threads worked
+        elsewhere = 0  # nanoseconds of other threads
         found = Audit("ok", None, max_abs_error=0.0, max_ulp=0.0)
         if self.truth is None:
             found = Audit("unchecked", "no reference was given")
@@ -318,6 +322,9 @@ class Block:
             except BaseException as exception:  # a call may have made its array read-only, or another shape
                 return replace(found, status="failed", reason=f"{describe(exception)} as its array was restored" + at)
             places = self._places()
+            last = i == calls - 1
+            if last:
+                sleep(_TO_REST)
             # The thread's from before the process's until after it: what comes between two readings, as an interrupt
             # does, is then never taken for another thread's.
             thread, process = thread_time_ns(), process_time_ns()
@@ -327,10 +334,10 @@ class Block:
                 raise
             except BaseException as exception:  # a variant may raise anything
                 return replace(_unjudged(found), status="failed", reason=describe(exception) + at)
-            if i >= len(self.pixels):  # the first calls compile
-                # Of nothing but the call: beside the copy below, what other threads do for a small one would be little.
+            if last:
+                sleep(_TO_REST)
                 process = process_time_ns() - process
-                elsewhere += process - (thread_time_ns() - thread) > _ELSEWHERE_NS
+                elsewhere = process - (thread_time_ns() - thread)
             try:
                 # At once: an answer that is computed later is no answer.
                 values = self.runtime.to_numpy(result)
@@ -362,7 +369,7 @@ class Block:
             result = None
             if reason:
                 return replace(found, status="wrong", reason=reason + at)
-        return replace(found, one_thread=elsewhere < _ELSEWHERE_CALLS, code=code(*self.prepared))
+        return replace(found, one_thread=elsewhere < _ELSEWHERE_NS, code=code(*self.prepared))
 
     def _look(self, found: Audit, result: Any, k: int, places: _Places) -> Audit:
         """What a result is and what became of the input, added to what was found before."""
