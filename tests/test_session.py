@@ -195,7 +195,7 @@ def test_threads_that_work_for_microseconds_are_seen() -> None:
         recipes=("tf",), variants=("torch-inplace", "torch-out", "numpy-out"), devices=("cpu",), batches=(1,),
         sizes=((224, 224),), dtypes=("float32",), layouts=("channels_last",),
     )  # fmt: skip
-    with Session(Plan(2, 0, 0.0, 60, "none"), images.read()) as session:
+    with Session(Plan(2, 1, 0.0, 60, "none"), images.read()) as session:
         group, states = session.examine(cases)
         assert group is not None
         group.close()

@@ -157,7 +157,7 @@ class Truth:
 class Audit:
     """What the audit found; ``reason`` is None if every result was right.
 
-    ``one_thread`` is whether the calls left the work to the thread that made them; ``code`` what defines the call.
+    ``code`` is what defines the call.
     """
 
     status: str
@@ -168,7 +168,6 @@ class Audit:
     result_contiguous: bool | None = None
     max_abs_error: float | None = None
     max_ulp: float | None = None
-    one_thread: bool = False
     code: str | None = None
 
 
@@ -301,7 +300,6 @@ class Block:
             pristine = [self.pristine, *(self._arrays(k, False) for k in range(1, len(self.pixels)))]
         right: dict[int, np.ndarray] = {}
         held: Any = None
-        elsewhere = 0  # nanoseconds of other threads
         found = Audit("ok", None, max_abs_error=0.0, max_ulp=0.0)
         if self.truth is None:
             found = Audit("unchecked", "no reference was given")
@@ -322,22 +320,12 @@ class Block:
             except BaseException as exception:  # a call may have made its array read-only, or another shape
                 return replace(found, status="failed", reason=f"{describe(exception)} as its array was restored" + at)
             places = self._places()
-            last = i == calls - 1
-            if last:
-                sleep(_TO_REST)
-            # The thread's from before the process's until after it: what comes between two readings, as an interrupt
-            # does, is then never taken for another thread's.
-            thread, process = thread_time_ns(), process_time_ns()
             try:
                 result = self._result(self.call(*self._args()))
             except KeyboardInterrupt:  # of a user, where this is the user's process
                 raise
             except BaseException as exception:  # a variant may raise anything
                 return replace(_unjudged(found), status="failed", reason=describe(exception) + at)
-            if last:
-                sleep(_TO_REST)
-                process = process_time_ns() - process
-                elsewhere = process - (thread_time_ns() - thread)
             try:
                 # At once: an answer that is computed later is no answer.
                 values = self.runtime.to_numpy(result)
@@ -369,7 +357,7 @@ class Block:
             result = None
             if reason:
                 return replace(found, status="wrong", reason=reason + at)
-        return replace(found, one_thread=elsewhere < _ELSEWHERE_NS, code=code(*self.prepared))
+        return replace(found, code=code(*self.prepared))
 
     def _look(self, found: Audit, result: Any, k: int, places: _Places) -> Audit:
         """What a result is and what became of the input, added to what was found before."""
@@ -407,6 +395,18 @@ class Block:
         if self.truth.judge(k, held, ulp=False).reason is None if self.truth else same(held, snapshot):
             return None
         return "the result is not in the " + ("buffer that it was given" if self.writes == "out" else "input")
+
+    def one_thread(self) -> bool:
+        """Whether a call, once the first are over, leaves the work to the thread that makes it."""
+        call = self._fenced_call(0)
+        sleep(_TO_REST)
+        # The thread's from before the process's until after it: what comes between two readings, as an interrupt does,
+        # is then never taken for another thread's.
+        thread, process = thread_time_ns(), process_time_ns()
+        call()
+        sleep(_TO_REST)
+        process = process_time_ns() - process
+        return process - (thread_time_ns() - thread) < _ELSEWHERE_NS
 
     def allocations(self) -> Traced:
         """Trace a few steady calls, each on an input of its own, with every instrument in turn."""

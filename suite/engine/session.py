@@ -470,10 +470,11 @@ class Session:
             child = self._start(state, files)
             audit: Audit = self._ask(state, child, "audit", "audit")
             state.fields |= figures.of_audit(audit)
-            state.one_thread = audit.one_thread
             if audit.status != "ok":
                 self._end(state, audit.status, audit.reason)
                 return
+            if self.plan.blocks:
+                state.one_thread = self._ask(state, child, "audit", "one_thread")
             self.on_case(case, "allocations")
             traced: Traced = self._ask(state, child, "allocations", "allocations")
             state.leaked_bytes = traced.leaked_bytes
