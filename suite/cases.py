@@ -19,6 +19,12 @@ from suite.registry import DEVICES, DTYPES, LAYOUTS, Recipe, Variant
 
 CHANNELS = 3
 
+#: Inputs that a case is measured on: a batch, its twin (see `suite.images.twin`), and another batch.
+INPUTS = 3
+
+#: Of each element of a reference: its value, and how far a result may be off.
+_REFERENCE_BYTES = 8 + 8
+
 #: Pixels along an image's side, and images in a batch, at most.
 _LARGEST_SIDE = 32_768
 _LARGEST_BATCH = 65_536
@@ -135,8 +141,13 @@ class Case:
 
     @property
     def result_dtype(self) -> np.dtype:
-        """What the result's dtype must be."""
-        return result_dtype(self.recipe.dtype or self.dtype)
+        """What the result's dtype must be, where the reference does not return integers or booleans."""
+        return np.dtype(self.recipe.dtype) if self.recipe.dtype else result_dtype(self.dtype)
+
+    @property
+    def computed_dtype(self) -> np.dtype:
+        """The float dtype that the recipe is computed in."""
+        return self.result_dtype if self.result_dtype.kind == "f" else result_dtype(self.dtype)
 
     def label(self) -> str:
         """The case in a few words."""
@@ -411,12 +422,12 @@ def skip_reason(case: Case, no_gpu: str | None, free_bytes: int) -> str | None:
     return too_large(shared_bytes(case, elements) + child_bytes(case, elements), free_bytes)
 
 
-def misfit(case: Case, result_shape: tuple[int, ...]) -> str | None:
-    """Why a result of this shape cannot be written over the input of the case, or None."""
-    if case.variant.writes != "input" or result_shape == case.shape:
+def misfit(case: Case, results: Sequence[tuple[tuple[int, ...], np.dtype]]) -> str | None:
+    """Why results of these shapes and dtypes cannot be written over the input of the case, or None."""
+    if case.variant.writes != "input" or list(results) == [(case.shape, np.dtype(case.dtype))]:
         return None
-    result, given = ("×".join(map(str, shape)) for shape in (result_shape, case.shape))
-    return f"a {result} result does not fit over a {given} input"
+    said = " and ".join(f"a {'×'.join(map(str, shape))} {dtype} result" for shape, dtype in results)
+    return f"{said} does not fit over a {'×'.join(map(str, case.shape))} {case.dtype} input"
 
 
 def too_large(needed_bytes: int, free_bytes: int, what: str = "of memory") -> str | None:
@@ -427,8 +438,8 @@ def too_large(needed_bytes: int, free_bytes: int, what: str = "of memory") -> st
 
 
 def shared_bytes(case: Case, result_elements: int) -> int:
-    """What the three inputs of a case and their float64 references take, shared by its whole group."""
-    return 3 * (case.nbytes + 8 * result_elements)
+    """What the inputs of a case, their references and bounds take, shared by its whole group."""
+    return INPUTS * (case.nbytes + _REFERENCE_BYTES * result_elements)
 
 
 def child_bytes(case: Case, result_elements: int) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 from suite import __version__, devices
 
 #: The version of the way of measuring. It changes where the figures of two versions must not be compared.
-ENGINE = 2
+ENGINE = 3
 
 _LIBRARIES = (
     "numpy", "tensorflow", "keras", "cupy-cuda12x", "cupy-cuda13x", "torch", "jax", "jaxlib", "numba", "numexpr",

@@ -17,6 +17,9 @@ _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", 
 #: How much smaller than the photograph a crop is, so that crops differ.
 _MARGIN = 1.25
 
+#: Pairs of elements that change places in a twin, and elements that they are chosen from.
+_SWAPS, _DRAWN = 4, 256
+
 
 class ImageError(Exception):
     """An image that is not there or cannot be read; the message is one line."""
@@ -87,6 +90,35 @@ def batch(
     if layout == "channels_first":
         pixels = np.moveaxis(pixels, -1, 1)
     return np.ascontiguousarray(pixels if number is not None else pixels[0])
+
+
+def twin(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A copy in which a few pairs of elements have changed places, and where they are: see `swap`."""
+    copy = array.copy()
+    return copy, swap(copy)
+
+
+def swap(array: np.ndarray) -> np.ndarray:
+    """Let a few pairs of elements change places, at random.
+
+    The values are the same ones, in other places: no sum, extreme or sample of a few elements tells the array from what
+    it was.
+
+    Returns
+    -------
+    ndarray of intp
+        Their indices into the flattened array, which is contiguous. Empty where all elements that were drawn are equal.
+    """
+    random = np.random.default_rng()  # not to be foreseen by what is measured
+    flat = array.reshape(-1)
+    drawn = random.choice(flat.size, min(_DRAWN, flat.size), replace=False)
+    one, other = drawn[: len(drawn) // 2], drawn[len(drawn) // 2 : 2 * (len(drawn) // 2)]
+    apart = np.abs(flat[one].astype(np.float64) - flat[other])
+    chosen = np.argsort(apart)[::-1][:_SWAPS]
+    chosen = chosen[apart[chosen] > 0]
+    one, other = one[chosen], other[chosen]
+    flat[one], flat[other] = flat[other], flat[one]
+    return np.concatenate([one, other])
 
 
 def _decode(path: Path) -> Image.Image:

@@ -58,9 +58,9 @@ def measure(
         An image, a batch of them, or an array of any shape: a NumPy array, or one of the runtime. The calls also get
         its values in two other orders.
     reference : callable, optional
-        Given `x` in float64 NumPy, returns what the result must be. Without it the status is ``"unchecked"``. The
-        tolerance is that of the recipe where it is one of ``suite.recipes``; otherwise 8 · eps · S with S the larger of
-        255 and its own largest magnitude.
+        Given `x` in float64 NumPy, returns what the result must be: an array, or a tuple of arrays. Floats may be off
+        by what the formula's rounding explains; integers and booleans are of the result's dtype. Without it the status
+        is ``"unchecked"``.
     out : array, optional
         Of the shape and dtype of the buffer that the call is given.
     runtime : str, optional
@@ -157,14 +157,16 @@ def _measure(
     given = tuple(np.array(its.to_numpy(one), order="C") for one in arrays)
     device = _device(its, arrays[0])
     recipe = next((r for r in registry.recipes.values() if reference is not None and r.reference is reference), None)
-    nothing = None
+    nothing: tuple[np.ndarray, ...] | None = None
     if out is not None:
         like, *more = _values(its, "out", out)
         if more:
             raise ValueError("out is a pair: it is one array")
-        nothing = np.full(like.shape, np.nan if like.dtype.kind == "f" else 0, like.dtype)
+        nothing = (np.full(like.shape, np.nan if like.dtype.kind == "f" else 0, like.dtype),)
     # In another order, so that an answer that is remembered is a wrong one, and a buffer that is given again is seen.
-    inputs = [given, *(tuple(np.ascontiguousarray(f(one)) for one in given) for f in (np.flip, _rolled))]
+    twins = [images.twin(one) for one in given]
+    inputs = [given, tuple(copy for copy, _ in twins), tuple(np.ascontiguousarray(np.flip(one)) for one in given)]
+    places = tuple(where for _, where in twins)
     row = _row(call, given[0], reference, recipe, runtime, device) | {"writes": "new" if out is None else "out"}
 
     def ended(status: str, reason: str | None, *parts: dict[str, Any]) -> Measurement:
@@ -180,7 +182,7 @@ def _measure(
         def block() -> Block:
             writes = row["writes"]
             return Block(
-                its, lambda example: call, writes, device, inputs, truth, nothing, variable or writes == "input"
+                its, lambda example: call, writes, device, inputs, truth, nothing, variable or writes == "input", places
             )
 
         returned, first_seconds = block().try_out()
@@ -230,10 +232,6 @@ def _values(runtime: Runtime, name: str, given: Any) -> tuple[np.ndarray, ...]:
     return values
 
 
-def _rolled(array: np.ndarray) -> np.ndarray:
-    return np.roll(array, 1)
-
-
 def _row(
     call: Callable[..., Any],
     x: np.ndarray,
@@ -267,9 +265,10 @@ def _truth(
     if reference is None:
         return None
     # A recipe's is given channels-last images; the user's own takes x as it is.
-    references = [refer(reference, one, layout if recipe else "channels_last") for one in inputs]
+    given = layout if recipe else "channels_last"
     dtype = result_dtype((recipe.dtype if recipe else None) or inputs[0][0].dtype)
-    return Truth(references, dtype, recipe.magnitude if recipe else None)
+    magnitude = recipe.magnitude if recipe else None
+    return Truth([refer(reference, one, given, dtype, magnitude) for one in inputs], dtype)
 
 
 def _device(runtime: Runtime, array: Any) -> str:
@@ -311,7 +310,7 @@ def _time(
         device.append([fresh.device_sample(sample.seconds) for sample in taken if own])
         if fresh.device != "cpu":
             conditions.append(devices.condition())
-        result_bytes = fresh.runtime.to_numpy(fresh.last).nbytes
+        result_bytes = fresh.last_bytes()
         fresh.check()
     return figures.of_time(
         samples,

@@ -24,43 +24,44 @@ TORCH_MEAN = (0.485, 0.456, 0.406)
 TORCH_STD = (0.229, 0.224, 0.225)
 
 
-@recipe("caffe", magnitude=255)
+@recipe("caffe")
 def caffe(x: np.ndarray) -> np.ndarray:
     """RGB to BGR, then minus the mean of each channel: −123.68 … 151.061."""
     return x[..., ::-1] - np.array(CAFFE_MEAN)
 
 
-@recipe("tf", magnitude=2)
+@recipe("tf")
 def tf(x: np.ndarray) -> np.ndarray:
     """Scaled to −1 … 1; the quotient reaches 2."""
     return x / 127.5 - 1.0
 
 
-@recipe("torch", magnitude=(1 - TORCH_MEAN[2]) / TORCH_STD[2])
+@recipe("torch")
 def torch(x: np.ndarray) -> np.ndarray:
     """Scaled to 0 … 1, minus the mean, over the standard deviation; blue's white is the largest, 2.64."""
     return (x / 255.0 - np.array(TORCH_MEAN)) / np.array(TORCH_STD)
 
 
-@recipe("minmax", magnitude=255)
+@recipe("minmax")
 def minmax(x: np.ndarray) -> np.ndarray:
     """0 … 1 from the smallest to the largest value of the whole batch; 0 where all are equal."""
     low, high = x.min(), x.max()
     return (x - low) / (high - low if high > low else 1.0)
 
 
-@recipe("resize_scale", magnitude=255, dtype="float32")
+@recipe("resize_scale", dtype="float32")
 def resize_scale(x: np.ndarray) -> np.ndarray:
     """Bilinear to 256×256 as ``tf.image.resize`` does it, without antialiasing; then scaled to −1 … 1."""
     above, below, down = bilinear(x.shape[-3])
     left, right, along = bilinear(x.shape[-2])
     down, along = down[:, None, None], along[:, None]
-    rows = x[..., above, :, :] * (1 - down) + x[..., below, :, :] * down
-    pixels = rows[..., left, :] * (1 - along) + rows[..., right, :] * along
-    return pixels / 127.5 - 1.0
+    top, bottom = x[..., above, :, :], x[..., below, :, :]
+    rows = top + (bottom - top) * down
+    one, other = rows[..., left, :], rows[..., right, :]
+    return (one + (other - one) * along) / 127.5 - 1.0
 
 
-@recipe("add", magnitude=510, inputs=2)
+@recipe("add", inputs=2)
 def add(x: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     """The sum of two batches, 0 … 510."""
     a, b = x

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 WRITES = ("new", "out", "input")
 DTYPES = ("uint8", "float16", "float32", "float64")
+RESULT_DTYPES = (
+    "float16", "float32", "float64", "bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64",
+)  # fmt: skip
 LAYOUTS = ("channels_last", "channels_first")
 DEVICES = ("cpu", "gpu")
 
@@ -46,14 +49,15 @@ class Recipe:
     ----------
     name : str
     magnitude : float or None
-        The largest magnitude of any intermediate over the input's range: the S of the tolerance
-        ``8 · eps(result dtype) · S``. None: the larger of 255 and the reference's own largest magnitude.
+        S, where every element may be off by ``8 · eps(result dtype) · S``, beyond what an error analysis of the
+        reference allows (see `suite.engine.rounding`). None: by no more than that.
     source : str
         The module or the file that defines it.
     inputs : {1, 2}
         With two, whoever computes it is given a pair.
     dtype : str or None
-        Of every result. None: float32 for integers, floats keep theirs.
+        Of every result. None: that of the reference where it returns integers or booleans; else float32 for integers,
+        and floats keep theirs.
     reference : callable
         float64 arrays of channels-last images in, a float64 array out. None where only the name travels.
     """
@@ -119,11 +123,13 @@ def recipe(
     name : str, optional
         The default is the function's name, with ``-`` for ``_``.
     magnitude : float, optional
-        The largest magnitude of any intermediate in the formula over the input's range (0 to 255).
+        Allow every element to be off by ``8 · eps(result dtype) · magnitude``, where that is more than the error
+        analysis of the reference allows: for a formula whose honest implementations differ by more than its roundings.
     inputs : {1, 2}, optional
         With two, the reference and every variant are given a pair of them.
     dtype : str, optional
-        Of every result. The default is float32 for integers; floats keep theirs.
+        Of every result. The default is that of the reference where it returns integers or booleans; otherwise float32
+        for integers, and floats keep theirs.
 
     Raises
     ------
@@ -138,7 +144,7 @@ def recipe(
     if inputs not in (1, 2):
         raise RegistrationError(f"a recipe of {inputs!r} inputs: it has 1 or 2")
     if dtype is not None:
-        check_name("dtype", dtype, [name for name in DTYPES if name.startswith("float")])
+        check_name("dtype", dtype, RESULT_DTYPES)
 
     def register(reference: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
         chosen = _name("recipe", reference.__name__.replace("_", "-") if name is None else name)

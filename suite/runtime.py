@@ -100,6 +100,9 @@ class Runtime:
         operations. None where there is no such: the lines of Python are then watched.
     gpu : Device or None
         None where it has none, or works on it without letting the host go on.
+    spoil : callable or None
+        ``spoil(result)`` writes over every element of a result, where it lies. None where what `to_numpy` gives shares
+        the result's memory, or where nothing can write to it.
     """
 
     name: str
@@ -118,3 +121,4 @@ class Runtime:
     instrument: str = ""
     profile: Callable[[Callable[[], Any]], Profile] | None = None
     gpu: Device | None = None
+    spoil: Callable[[Any], None] | None = None

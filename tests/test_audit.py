@@ -6,16 +6,23 @@ import numpy as np
 import pytest
 
 from suite.engine.audit import judge, overlap, same
+from suite.engine.rounding import Reference
 
 F32 = np.dtype("float32")
 
 
-def test_the_tolerance_is_eight_eps_of_the_largest_intermediate() -> None:
-    reference = np.zeros(100)
-    allowed = 8 * 2.0**-23 * 2
-    within, beyond = (np.full(100, allowed * f, np.float32) for f in (0.99, 1.01))
-    assert judge(within, reference, F32, 2).reason is None
-    assert "off by up to" in (judge(beyond, reference, F32, 2).reason or "")
+def exactly(values: np.ndarray, bound: float = 0.0) -> Reference:
+    return Reference(values, np.full(values.shape, bound, np.float32))
+
+
+def test_a_result_may_be_off_by_the_bound_of_its_element_and_no_more() -> None:
+    bound = np.geomspace(1e-6, 1e-3, 100).astype(np.float32)
+    reference = Reference(np.zeros(100), bound)
+    assert judge((0.99 * bound).astype(np.float32), reference, F32).reason is None
+    result = np.zeros(100, np.float32)
+    result[3] = 1.5 * bound[3]
+    verdict = judge(result, reference, F32)
+    assert verdict.reason == f"off by up to {result[3]:.3g}, where {bound[3]:.3g} is allowed, in 1 of 100 values"
 
 
 def test_one_wrong_element_among_many_is_found_wherever_it_is() -> None:
@@ -23,7 +30,7 @@ def test_one_wrong_element_among_many_is_found_wherever_it_is() -> None:
     for place in (0, 32_767, 32_768, 200_000):
         result = reference.astype(np.float32)
         result[place] += 0.01
-        verdict = judge(result, reference, F32, 1)
+        verdict = judge(result, exactly(reference, 1e-6), F32)
         assert verdict.reason
         assert verdict.max_abs_error == pytest.approx(0.01, rel=1e-4)
 
@@ -31,26 +38,25 @@ def test_one_wrong_element_among_many_is_found_wherever_it_is() -> None:
 def test_ulp_is_the_distance_in_spacings_of_the_reference() -> None:
     reference = np.array([1.0, 1000.0])
     result = np.array([1.0, np.nextafter(np.float32(1000), np.float32(2000))], np.float32)
-    assert judge(result, reference, F32, 1000).max_ulp == 1
+    assert judge(result, exactly(reference, 1), F32).max_ulp == 1
 
 
-def test_without_a_magnitude_the_reference_gives_it() -> None:
-    reference = np.full(4, 1e6)
-    result = (reference + 0.5).astype(np.float32)  # within 8 · eps · 1e6, and not within 8 · eps · 255
-    assert judge(result, reference, F32, None).reason is None
-    assert judge(result, reference, F32, 255).reason
+def test_integers_and_booleans_are_compared_exactly() -> None:
+    for values in (np.array([0, 255], np.uint8), np.array([True, False])):
+        assert judge(values, exactly(values), values.dtype).reason is None
+        assert "in 1 of 2 values" in (judge(values[[0, 0]], exactly(values), values.dtype).reason or "")
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_what_is_not_finite_is_wrong(bad: float) -> None:
     result = np.zeros(70_000, np.float32)
     result[-1] = bad
-    assert judge(result, np.zeros(70_000), F32, 1).reason == "not finite in 1 of 70,000 values"
+    assert judge(result, exactly(np.zeros(70_000), 1), F32).reason == "not finite in 1 of 70,000 values"
 
 
 def test_dtype_and_shape_come_before_values() -> None:
-    assert judge(np.zeros(3), np.zeros(3), F32, 1).reason == "returned float64, not float32"
-    assert "shape 3, not 1×3" in (judge(np.zeros(3, F32), np.zeros((1, 3)), F32, 1).reason or "")
+    assert judge(np.zeros(3), exactly(np.zeros(3)), F32).reason == "returned float64, not float32"
+    assert "shape 3, not 1×3" in (judge(np.zeros(3, F32), exactly(np.zeros((1, 3))), F32).reason or "")
 
 
 def test_equal_bits() -> None:

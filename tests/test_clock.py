@@ -16,15 +16,15 @@ def test_batched_calls_once_each_and_fences_around_them() -> None:
         log.append(x)
         return x * 2
 
-    ns, result = clock.batched(call, ("a",), 3, lambda: log.append("fence"))
-    assert log == ["fence", "a", "a", "a", "fence"]
+    ns, result = clock.batched(call, ["b", "a"], (), 4, lambda: log.append("fence"))
+    assert log == ["fence", "b", "a", "b", "a", "fence"]
     assert (result, ns > 0) == ("aa", True)
 
 
 def test_batched_passes_the_buffer() -> None:
     log = []
-    clock.batched(lambda x, out: log.append((x, out)), (1, 2), 2, lambda: None)
-    assert log == [(1, 2), (1, 2)]
+    clock.batched(lambda x, out: log.append((x, out)), [1, 3], (2,), 3, lambda: None)
+    assert log == [(1, 2), (3, 2), (1, 2)]
 
 
 def test_one_by_one_prepares_before_every_call_outside_the_clock() -> None:
@@ -50,6 +50,6 @@ def test_a_result_is_gone_before_the_next_call() -> None:
         alive.append(weakref.ref(result))
         return result
 
-    clock.batched(call, (1,), 5, lambda: None)
+    clock.batched(call, [1], (), 5, lambda: None)
     alive.clear()
     clock.one_by_one(call, lambda: (1,), 5, lambda: None)

@@ -11,6 +11,7 @@ import pytest
 
 from suite import images, registry
 from suite.engine.audit import judge
+from suite.engine.block import refer
 from suite.engine.code import code
 from suite.recipes import result_dtype
 
@@ -32,10 +33,10 @@ def test_the_code_does_what_the_variant_does(by: registry.Variant, dtype: str, t
         pytest.skip(lacking)
     pixels = [images.batch(images.read(), (2, 64, 64), dtype, "channels_last", k) for k in range(recipe.inputs)]
     assert recipe.reference is not None
-    wide = tuple(one.astype(np.float64) for one in pixels)
-    reference = recipe.reference(wide if recipe.inputs == 2 else wide[0])
     to = result_dtype(recipe.dtype or dtype)
-    if by.writes == "input" and reference.shape != pixels[0].shape:
+    (reference,) = refer(recipe.reference, pixels, "channels_last", to)
+    shape = reference.values.shape
+    if by.writes == "input" and shape != pixels[0].shape:
         pytest.skip("the result does not fit over the input")
 
     def given() -> object:
@@ -54,11 +55,11 @@ def test_the_code_does_what_the_variant_does(by: registry.Variant, dtype: str, t
     call = vars(module)["call"]
     assert callable(call)
     x = given()
-    out = runtime.array(np.full(reference.shape, np.nan, to), True) if by.writes == "out" else None
+    out = runtime.array(np.full(shape, np.nan, to), True) if by.writes == "out" else None
     result = call(x) if out is None else call(x, out)
     if result is None:
         result = out if out is not None else (x[0] if isinstance(x, tuple) else x)
-    verdict = judge(runtime.to_numpy(result), reference, to, recipe.magnitude)
+    verdict = judge(runtime.to_numpy(result), reference, to)
     assert verdict.reason is None, text
 
 

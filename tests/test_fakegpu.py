@@ -29,7 +29,7 @@ from fakegpu import FAKE, KERNEL, LAUNCH, PER_MIB, RUNTIME  # noqa: E402
 from suite import registry  # noqa: E402
 from suite.engine import clock  # noqa: E402
 from suite.engine.allocations import Event, pool, tally  # noqa: E402
-from suite.engine.block import Block, Truth  # noqa: E402
+from suite.engine.block import Block, Truth, refer  # noqa: E402
 from suite.runtime import Runtime  # noqa: E402
 
 # Here they are used as they are: for the other tests there is no such runtime.
@@ -44,9 +44,9 @@ MIB = 2**20
 def block(prepare: Callable[[Any], Callable[..., Any]], writes: str = "new", runtime: Runtime = RUNTIME) -> Block:
     """A block of recipe tf on float32."""
     values = [np.random.default_rng(k).uniform(0, 255, SHAPE).astype(np.float32) for k in range(3)]
-    references = [x.astype(np.float64) / 127.5 - 1 for x in values]
-    nothing = np.full(SHAPE, np.nan, np.float32) if writes == "out" else None
-    truth = Truth(references, np.dtype(np.float32), 2.0)
+    f32 = np.dtype(np.float32)
+    truth = Truth([refer(lambda x: x / 127.5 - 1, [x], "channels_last", f32) for x in values], f32)
+    nothing = truth.nothing() if writes == "out" else None
     return Block(runtime, prepare, writes, "gpu", [(x,) for x in values], truth, nothing)
 
 
@@ -82,10 +82,10 @@ def test_the_device_is_waited_for(name: str) -> None:
 def test_what_was_queued_before_is_not_timed() -> None:
     """Neither by a sample of many calls nor, where each call has its reset, by single ones."""
     FAKE.submit(0.05)
-    ns, _ = clock.batched(lambda x: FAKE.submit(KERNEL), (None,), 4, FAKE.wait)
+    ns, _ = clock.batched(lambda x: FAKE.submit(KERNEL), [None], (), 4, FAKE.wait)
     assert 4 * KERNEL <= ns * 1e-9 < 0.05
     FAKE.submit(0.05)
-    ns, _ = clock.batched(lambda x, out: FAKE.submit(KERNEL), (None, None), 4, FAKE.wait)
+    ns, _ = clock.batched(lambda x, out: FAKE.submit(KERNEL), [None], (None,), 4, FAKE.wait)
     assert 4 * KERNEL <= ns * 1e-9 < 0.05
 
     def reset() -> tuple[None]:

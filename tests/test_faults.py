@@ -148,7 +148,7 @@ def test_a_fault_that_shows_only_in_timed_calls_is_seen(tmp_path: Path) -> None:
     )
     found = by_variant(measure(files=(path,), variants=("late-*",)))
     assert found["late-wrong"].status == "wrong"
-    assert "last timed call" in (found["late-wrong"].reason or "")
+    assert "in a timed call" in (found["late-wrong"].reason or "")
     # The input is the same array for all timed calls, so what was changed in it shows in the result, or in itself.
     assert found["late-changing"].status == "wrong"
 

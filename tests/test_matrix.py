@@ -20,7 +20,7 @@ ALLOWED = (
     r"it is for uint8, float32 only",  # Keras' layers compute in float32
     r"it is for channels_last only",  # and on images as Keras has them
     r"a float32 result does not fit over a (uint8|float16|float64) input",
-    r"a [\d×]+ result does not fit over a [\d×]+ input",  # a resized image
+    r"a [\d×]+ \w+ result does not fit over a [\d×]+ \w+ input",  # a resized image
     r"no CUDA device: .*|CUDA_VISIBLE_DEVICES=.*",
     r"(cupy|torch|jax|numba|numexpr|tensorflow|keras) is not installed: pip install .*",
     r"torch.compile needs a C\+\+ compiler: .*",

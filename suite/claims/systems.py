@@ -13,13 +13,13 @@ from suite.registry import recipe, variant
 _FLOATS = ("float16", "float32", "float64")
 
 
-@recipe("scale", magnitude=1)
+@recipe("scale")
 def scale(x: np.ndarray) -> np.ndarray:
     """Scaled to 0 … 1."""
     return x / 255.0
 
 
-@recipe("unchanged", magnitude=255)
+@recipe("unchanged")
 def unchanged(x: np.ndarray) -> np.ndarray:
     """As it is: what the models want that scale their input themselves."""
     return x

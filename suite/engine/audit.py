@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-#: The factor of the tolerance |result − reference| ≤ FACTOR · eps(result dtype) · S.
-FACTOR = 8
+from suite.engine.rounding import Reference
 
 #: Half the time of NumPy's comparison, which writes an array of its own.
 _memcmp = ctypes.CDLL(None).memcmp
@@ -31,41 +30,42 @@ class Verdict:
     max_ulp: float | None = None
 
 
-def judge(
-    result: np.ndarray, reference: np.ndarray, dtype: np.dtype, magnitude: float | None, ulp: bool = True
-) -> Verdict:
-    """Compare `result` with the float64 `reference`.
+def judge(result: np.ndarray, reference: Reference, dtype: np.dtype, ulp: bool = True) -> Verdict:
+    """Compare a result with its reference, element by element.
 
     Parameters
     ----------
     result : ndarray
-    reference : ndarray of float64
+    reference : Reference
     dtype : dtype
         What the result's must be.
-    magnitude : float or None
-        S, the largest magnitude of any intermediate; None for the larger of 255 and the reference's largest.
     ulp : bool
         Whether to find ``max_ulp``, which takes longer than all the rest.
     """
     if result.dtype != dtype:
         return Verdict(f"returned {result.dtype}, not {dtype}")
-    if result.shape != reference.shape:
-        return Verdict(f"returned shape {_shape(result)}, not {_shape(reference)}")
-    if magnitude is None:
-        magnitude = max(255.0, float(np.abs(reference).max(initial=0)))
-    tolerance = FACTOR * float(np.finfo(dtype).eps) * magnitude
+    if result.shape != reference.values.shape:
+        return Verdict(f"returned shape {_shape(result)}, not {_shape(reference.values)}")
+    ulp = ulp and dtype.kind == "f"
     worst = 0.0
     worst_ulp = 0.0 if ulp else None
-    got, want = result.reshape(-1), reference.reshape(-1)
+    wrong, off_by, allowed = 0, 0.0, 0.0
+    got, want, bound = result.reshape(-1), reference.values.reshape(-1), reference.bound.reshape(-1)
     error, unit = np.empty(_CHUNK), np.empty(_CHUNK, dtype)
     for start in range(0, got.size, _CHUNK):
-        part, ref = got[start : start + _CHUNK], want[start : start + _CHUNK]
-        off = np.subtract(part, ref, out=error[: part.size])
+        part, ref, most = (array[start : start + _CHUNK] for array in (got, want, bound))
+        off = np.subtract(part, ref, out=error[: part.size], dtype=np.float64)
         np.abs(off, out=off)
         largest = float(off.max())
         if not np.isfinite(largest):
             return Verdict(f"not finite in {int((~np.isfinite(result)).sum()):,} of {result.size:,} values")
         worst = max(worst, largest)
+        beyond = off > most
+        if beyond.any():
+            wrong += int(np.count_nonzero(beyond))
+            at = int(np.argmax(np.where(beyond, off, 0)))
+            if off[at] >= off_by:
+                off_by, allowed = float(off[at]), float(most[at])
         if worst_ulp is not None and largest:
             spacing = unit[: part.size]
             np.copyto(spacing, ref, casting="same_kind")
@@ -75,8 +75,9 @@ def judge(
                 np.divide(off, spacing, out=off)
             # In float64 the distance from 0, in units of 5e-324, can pass what float64 holds.
             worst_ulp = max(worst_ulp, min(float(off.max()), float(np.finfo(np.float64).max)))
-    if not worst <= tolerance:
-        return Verdict(f"off by up to {worst:.3g}; {tolerance:.3g} is allowed", worst, worst_ulp)
+    if wrong:
+        reason = f"off by up to {off_by:.3g}, where {allowed:.3g} is allowed, in {wrong:,} of {result.size:,} values"
+        return Verdict(reason, worst, worst_ulp)
     return Verdict(None, worst, worst_ulp)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import itertools
 import math
 import os
 import random
@@ -30,7 +32,9 @@ from suite.engine.allocations import (
 from suite.engine.audit import Verdict, judge, overlap, same
 from suite.engine.code import code
 from suite.engine.profiler import Profile, Span, lines, placed
+from suite.engine.rounding import Reference, bounded
 from suite.engine.sampling import ROUNDS
+from suite.images import swap
 from suite.runtime import Gone, Runtime, Unavailable
 
 #: Name, array and addresses of what a call is given.
@@ -50,6 +54,9 @@ _displaced: bytearray | None = None
 
 #: Requests and releases of one call that are told one by one, at most.
 _LONGEST_TIMELINE = 400
+
+#: Of a recipe's own tolerance, |result − reference| ≤ _FACTOR · eps(result dtype) · magnitude.
+_FACTOR = 8
 
 #: Calls before the one that is looked into.
 _WARM = 3
@@ -71,6 +78,13 @@ _ELSEWHERE_NS = 10_000
 #: used is told to others as it goes to sleep, or by the kernel's next tick.
 _TO_REST = 0.03
 
+#: Rounds in which a call on new values is compared with a call on the same values again: so many, and so many more
+#: where the first ones differ. Calls that take less than so many seconds are not compared.
+_NEW_ROUNDS, _MORE_ROUNDS, _SHORTEST_NEW = 3, 6, 20e-6
+
+#: How many times as long a call on new values may take as one on values that were seen before.
+_SEEN_BEFORE = 2.0
+
 
 @dataclass(frozen=True)
 class BlockJob:
@@ -81,13 +95,14 @@ class BlockJob:
     source, recipe, variant, runtime, writes, device : str
     threads : int
     inputs : tuple of tuple of str
-        ``.npy`` files with the inputs, in the case's dtype and layout; a recipe of two has two each time.
+        ``.npy`` files with the inputs, in the case's dtype and layout; a recipe of two has two each time. The second
+        is the twin of the first.
+    twins : tuple of str
+        ``.npy`` files with the places where the first two inputs differ.
     references : tuple of str
-        ``.npy`` files with the float64 reference of each.
+        Where the reference of each is: see `save_references`.
     dtype : str
-        What the result's must be.
-    magnitude : float or None
-        The S of the tolerance.
+        What a floating result's must be.
     place : Place or None
         Where the source is to be imported from; None where this process has it already.
     cpu : int or None
@@ -102,9 +117,9 @@ class BlockJob:
     device: str
     threads: int
     inputs: tuple[tuple[str, ...], ...]
+    twins: tuple[str, ...]
     references: tuple[str, ...]
     dtype: str
-    magnitude: float | None
     place: registry.Place | None = None
     cpu: int | None = None
 
@@ -121,19 +136,16 @@ class BlockJob:
         runtime.start(self.device, self.threads)
         prepare = registry.variants[self.recipe, self.variant].prepare
         assert prepare is not None  # it was registered in this process
-        references = [np.load(name, mmap_mode="r") for name in self.references]
-        # Not a number, so that an element that is never written to is seen.
-        # In no memory of its own.
-        nan = np.array(np.nan, self.dtype)
-        nothing = np.broadcast_to(nan, references[0].shape) if self.writes == "out" else None
+        truth = Truth([load_references(name) for name in self.references], np.dtype(self.dtype))
         block = Block(
             runtime,
             prepare,
             self.writes,
             self.device,
             [tuple(np.load(name, mmap_mode="r") for name in one) for one in self.inputs],
-            Truth(references, np.dtype(self.dtype), self.magnitude),
-            nothing,
+            truth,
+            truth.nothing() if self.writes == "out" else None,
+            twins=tuple(np.load(name) for name in self.twins),
         )
         if self.place is not None:
             registry.check_origin(self.place)  # now that all is imported that is imported as a call is prepared
@@ -142,15 +154,44 @@ class BlockJob:
 
 @dataclass(frozen=True)
 class Truth:
-    """What results must be: the float64 reference of each input, the dtype, and the S of the tolerance."""
+    """What results must be.
 
-    references: list[np.ndarray]
+    Attributes
+    ----------
+    references : list of list of Reference
+        Of each input, one for each array of a result.
+    dtype : dtype
+        Of a floating result.
+    """
+
+    references: list[list[Reference]]
     dtype: np.dtype
-    magnitude: float | None
 
-    def judge(self, k: int, result: np.ndarray, ulp: bool = True) -> Verdict:
-        """Compare a result with the reference of input `k`."""
-        return judge(result, self.references[k], self.dtype, self.magnitude, ulp)
+    def judge(self, k: int, result: Sequence[np.ndarray], ulp: bool = True) -> Verdict:
+        """Compare the arrays of a result with the references of input `k`: the first that is wrong, or the worst."""
+        worst = Verdict(None, 0.0, 0.0)
+        for i, (array, reference) in enumerate(zip(result, self.references[k], strict=True)):
+            found = judge(array, reference, self._dtype(reference), ulp)
+            if found.reason:
+                at = f"array {i} of the result: " if len(result) > 1 else ""
+                return replace(found, reason=at + found.reason)
+            worst = Verdict(
+                None, _larger(worst.max_abs_error, found.max_abs_error), _larger(worst.max_ulp, found.max_ulp)
+            )
+        return worst
+
+    def nothing(self) -> tuple[np.ndarray, ...]:
+        """What an `out` holds before a call: no element of it is right, so that one that is not written to is seen."""
+        # Where it can be, in no memory of its own.
+        return tuple(
+            np.broadcast_to(np.array(np.nan, self.dtype), one.values.shape)
+            if one.values.dtype.kind == "f"
+            else np.invert(one.values)
+            for one in self.references[0]
+        )
+
+    def _dtype(self, reference: Reference) -> np.dtype:
+        return self.dtype if reference.values.dtype.kind == "f" else reference.values.dtype
 
 
 @dataclass(frozen=True)
@@ -247,10 +288,13 @@ class Block:
         The values of each input: one array, or two.
     truth : Truth or None
         None where there is no reference.
-    nothing : ndarray or None
-        What an `out` holds before a call; None where the call is given none.
+    nothing : tuple of ndarray or None
+        What each `out` holds before a call; None where the call is given none.
     mutable : bool, optional
         Whether the first input is of the kind that can be written to; the default is where `writes` says so.
+    twins : tuple of ndarray, optional
+        Of each array of an input, the places where the first two inputs differ: the one is then made of the other where
+        it lies. The default is that they may differ everywhere.
     """
 
     def __init__(
@@ -261,22 +305,31 @@ class Block:
         device: str,
         pixels: list[tuple[np.ndarray, ...]],
         truth: Truth | None,
-        nothing: np.ndarray | None,
+        nothing: tuple[np.ndarray, ...] | None,
         mutable: bool | None = None,
+        twins: tuple[np.ndarray, ...] | None = None,
     ) -> None:
         self.runtime, self.writes, self.device = runtime, writes, device
         self.mutable = writes == "input" if mutable is None else mutable
-        self.pixels, self.truth, self.nothing = pixels, truth, nothing
-        self.pristine = self._arrays(0, False)
+        self.pixels, self.truth, self.nothing, self.twins = pixels, truth, nothing, twins
         self.x: tuple[Any, ...] = ()
-        self.out = runtime.array(nothing, True) if nothing is not None else None
-        call = prepare(_given(self._input(0)))
+        self.k = 0  # the input that `x` holds
+        self.cleared: tuple[Any, ...] = ()
+        self.out = tuple(runtime.array(one, True) for one in nothing) if nothing is not None else None
+        example = self._input(0)
+        self.plain = isinstance(example[0], np.ndarray)
+        self.pristine: dict[int, tuple[Any, ...]] = {}
+        call = prepare(_given(example))
         self.prepared = call, prepare
         if not callable(call):
             raise TypeError(f"prepare returned {type(call).__name__}, not a function")
         wait = runtime.wait
         self.call: Callable[..., Any] = call if wait is None else lambda *args: wait(call(*args))
-        self.last: Any = None
+        self.inputs: list[tuple[Any, ...]] = []  # of the timed calls, in turn
+        self.holding: list[int] = []  # which input each of them holds
+        self.turns = itertools.count(random.SystemRandom().randrange(len(pixels)))
+        self.last: Any = None  # the last timed call's result
+        self.last_k = 0  # the input that it is of
         self.changes = False
         self.calls_left = math.inf  # of what leaves memory behind
         self.samples = 2 * ROUNDS
@@ -292,13 +345,7 @@ class Block:
 
     def audit(self, calls: int = AUDIT_CALLS) -> Audit:
         """Call on every input in turn, in new arrays and again in the same one, and compare all there is to compare."""
-        # Memory that is new to a process is slow to write to: where they are of use as they are, the values themselves.
-        nothing: Any = self.nothing
-        pristine: list[tuple[Any, ...]] = self.pixels
-        if not isinstance(self.pristine[0], np.ndarray):
-            nothing = self.runtime.array(nothing, False) if nothing is not None else None
-            pristine = [self.pristine, *(self._arrays(k, False) for k in range(1, len(self.pixels)))]
-        right: dict[int, np.ndarray] = {}
+        right: dict[int, list[np.ndarray]] = {}
         held: Any = None
         found = Audit("ok", None, max_abs_error=0.0, max_ulp=0.0)
         if self.truth is None:
@@ -307,13 +354,11 @@ class Block:
             k = i % len(self.pixels)
             at = f" (call {i + 1})"
             try:
-                if i < len(self.pixels):
-                    self.x = self._input(k)
-                else:
-                    # The same array with other pixels: what remembers an answer by the array gives the old one.
-                    self.x = self._restore(pristine[k])
-                if self.out is not None:
-                    self.out = self.runtime.restore(self.out, nothing)
+                # First in an array of its own. Then in the same array with other pixels: what remembers an answer by
+                # the array gives the old one.
+                self.x = self._input(k) if i < len(self.pixels) else self._with(self.x, self.k, k)
+                self.k = k
+                self._clear_out()
                 self.runtime.fence()
             except KeyboardInterrupt:
                 raise
@@ -328,15 +373,17 @@ class Block:
                 return replace(_unjudged(found), status="failed", reason=describe(exception) + at)
             try:
                 # At once: an answer that is computed later is no answer.
-                values = self.runtime.to_numpy(result)
-                again = k in right and same(values, right[k])
-                snapshot = right[k] if again else np.array(values, order="C")
+                values = self._values(result)
+                again = k in right and all(map(same, values, right[k]))
+                snapshot = right[k] if again else [np.array(one, order="C") for one in values]
                 del values  # it may be the result's memory
-                if snapshot.dtype.kind not in "biufc":
-                    raise TypeError(f"returned an array of {snapshot.dtype}, not of numbers")
+                for one in snapshot:
+                    if one.dtype.kind not in "biufc":
+                        raise TypeError(f"returned an array of {one.dtype}, not of numbers")
             except TypeError as exception:
                 return replace(_unjudged(found), status="wrong", reason=str(exception) + at)
             found = self._look(found, result, k, places)
+            self.changes = bool(found.input_changed)
             reason = None
             if self.truth is not None and not again:
                 verdict = self.truth.judge(k, snapshot)
@@ -349,7 +396,7 @@ class Block:
             if k not in right:
                 right[k] = snapshot
             reason = reason or self._misplaced(result, k, snapshot, places)
-            if held is not None and not reason and not same(self.runtime.to_numpy(held), right[0]):
+            if held is not None and not reason and not all(map(same, self._values(held), right[0])):
                 reason = "an earlier result was changed by a later call"
             held = result if i == 0 and found.result_shares == "nothing" else None
             if i > 0:
@@ -357,42 +404,95 @@ class Block:
             result = None
             if reason:
                 return replace(found, status="wrong", reason=reason + at)
+        try:
+            reason = self._remembers()
+        except Exception as exception:  # as any of the calls before might have
+            return replace(found, status="failed", reason=describe(exception))
+        if reason:
+            return replace(found, status="wrong", reason=reason)
         return replace(found, code=code(*self.prepared))
+
+    def _remembers(self) -> str | None:
+        """Why the results seem to be remembered by the values of the input, or None.
+
+        A call on values that were never seen before is timed, and a call on the same values in another array. Before
+        each, one on another input, so that both find the threads and the caches alike.
+        """
+        last = len(self.pixels) - 1
+        values = [array.copy() for array in self.pixels[0]]
+        new, same_again, between = self._input(0), self._input(0), self._input(last)
+        first, later = math.inf, math.inf  # the shortest of each: what disturbs a call makes it longer
+        for rounds in (_NEW_ROUNDS, _MORE_ROUNDS):
+            for _ in range(rounds):
+                places = [swap(array) for array in values]
+                new, same_again = (self._changed_to(x, values, places) for x in (new, same_again))
+                took = []
+                for x in (new, same_again):
+                    if self.changes:
+                        between = self._with(between, last, last)
+                    for one in (between, x):
+                        self._clear_out()
+                        took.append(self._timed(one))
+                first, later = min(first, took[1]), min(later, took[3])
+            if first < _SHORTEST_NEW or first < _SEEN_BEFORE * later:
+                return None
+        return (
+            f"a call on new values takes {first * 1e6:,.0f} µs, and on values that it was given before "
+            f"{later * 1e6:,.0f} µs: it remembers results"
+        )
+
+    def _timed(self, x: tuple[Any, ...]) -> float:
+        """Seconds of one call."""
+        args = self._args(x)
+        self.runtime.fence()
+        start = perf_counter_ns()
+        self.call(*args)
+        self.runtime.fence()
+        return (perf_counter_ns() - start) * 1e-9
 
     def _look(self, found: Audit, result: Any, k: int, places: _Places) -> Audit:
         """What a result is and what became of the input, added to what was found before."""
         shares = self._shares(result, places)
         return replace(
             found,
-            input_changed=bool(found.input_changed) or self._changed(k),
+            input_changed=bool(found.input_changed) or self._changed(self.x, k),
             result_shares=shares if shares != "nothing" else found.result_shares or shares,
-            result_dtype=str(self.runtime.to_numpy(result).dtype),
-            result_contiguous=found.result_contiguous is not False and self.runtime.contiguous(result),
+            result_dtype=", ".join(str(one.dtype) for one in self._values(result)),
+            result_contiguous=found.result_contiguous is not False
+            and all(map(self.runtime.contiguous, self._parts(result))),
         )
 
-    def _changed(self, k: int) -> bool:
-        """Whether the input is no longer what it was."""
+    def _changed(self, x: tuple[Any, ...], k: int) -> bool:
+        """Whether an input is no longer what it was."""
         try:
-            return not all(map(same, map(self.runtime.to_numpy, self.x), self.pixels[k]))
+            return not all(map(same, map(self.runtime.to_numpy, x), self.pixels[k]))
         except Gone:
             return True
 
     def _spoil(self, result: Any, places: _Places) -> None:
         """Write over a result that belongs to the caller: what gives it again, as an answer it remembers, is found."""
-        if self.writes == "new" and self._shares(result, places) == "nothing":
-            values = self.runtime.to_numpy(result)
-            if values.flags.writeable and values.dtype.kind == "f":
-                values.fill(np.nan)
+        if self.writes != "new" or self._shares(result, places) != "nothing":
+            return
+        for part in self._parts(result):
+            if self.runtime.spoil is not None:
+                self.runtime.spoil(part)
+                continue
+            values = self.runtime.to_numpy(part)
+            if values.flags.writeable:
+                values[...] = np.nan if values.dtype.kind in "fc" else np.invert(values)
 
-    def _misplaced(self, result: Any, k: int, snapshot: np.ndarray, places: _Places) -> str | None:
+    def _misplaced(self, result: Any, k: int, snapshot: list[np.ndarray], places: _Places) -> str | None:
         """Why the place that the variant writes to does not hold the result, or None."""
         if self.writes == "new" or self._shares(result, places) == self.writes:
             return None
         try:
-            held = self.runtime.to_numpy(self._target())
-        except Gone:
-            held = np.empty(0)
-        if self.truth.judge(k, held, ulp=False).reason is None if self.truth else same(held, snapshot):
+            held = self._values(self._target())
+            right = (
+                self.truth.judge(k, held, ulp=False).reason is None if self.truth else all(map(same, held, snapshot))
+            )
+        except (Gone, TypeError):
+            right = False
+        if right:
             return None
         return "the result is not in the " + ("buffer that it was given" if self.writes == "out" else "input")
 
@@ -429,7 +529,9 @@ class Block:
             Samples that there will be.
         """
         self.changes = changes
-        self.x = self._input(0) if changes else self._shared_input()
+        self.holding = list(range(len(self.pixels)))
+        # A variable is never shared; of what is restored before every call, one is enough.
+        self.inputs = [self._input(k) for k in (self.holding[:1] if changes else self.holding)]
         self.samples = 2 * rounds  # and as many for finding n and warming up
         if leaked_bytes > 0:
             self.calls_left = max(self.samples, _GROWTH * free_memory() / leaked_bytes)
@@ -446,10 +548,19 @@ class Block:
             n = int(min(10 * n, self._most_per_sample(), max(2 * n, clock.SAMPLE_NS * 1.2e-9 / took.seconds)))
 
     def sample(self, n: int) -> Sample:
-        """Time `n` calls, after one that is not timed where they are short: others have used the caches since."""
+        """Time `n` calls, after one that is not timed where they are short: others have used the caches since.
+
+        Raises
+        ------
+        Wrong
+            If the last result is. It is looked at in about one sample of a block, at random.
+        """
         if n > 1 and self.calls_left == math.inf:
             self._sample(1)
-        return self._sample(n)
+        taken = self._sample(n)
+        if random.SystemRandom().randrange(ROUNDS) == 0:
+            self._check_last()
+        return taken
 
     def device_sample(self, seconds: float) -> DeviceSample:
         """Time a few calls, apart: until each is queued, by the device's clock, and with its cache flushed.
@@ -465,7 +576,11 @@ class Block:
         self.calls_left -= 4 * n
         if self._flush is None:
             self._flush = gpu.write(_FLUSHED * gpu.cache_bytes())
-        flush, warm = self._flush, self._restored if self.changes else self._args
+        flush, i = self._flush, next(self.turns) % len(self.holding)
+
+        def warm() -> tuple[Any, ...]:
+            # The same input every time: it is in the device's cache, as far as that holds it.
+            return self._timed_args(i)
 
         def cold() -> tuple[Any, ...]:
             args = warm()
@@ -476,27 +591,38 @@ class Block:
         launch, result = clock.queued(self.call, warm, n, fence)
         # The warm ones first: after a flush the next call is cold.
         device = gpu.seconds(self.call, warm, n) if gpu.seconds is not None else None
-        ns, _, result = clock.one_by_one(self.call, cold, n, fence)
         cold_device = gpu.seconds(self.call, cold, n) if gpu.seconds is not None else None
-        self.last = self._result(result)
+        ns, _, result = clock.one_by_one(self.call, cold, n, fence)
+        self.last, self.last_k = self._result(result), self.k
         return DeviceSample(launch / n * 1e-9, device, ns / n * 1e-9, cold_device)
 
     def check(self) -> None:
-        """Compare the last timed call's result, and the input, with what they should be.
+        """Compare the last timed call's result, and the inputs, with what they should be.
 
         Raises
         ------
         Wrong
         """
-        try:
-            last = self.runtime.to_numpy(self.last)
-        except TypeError as exception:
-            raise Wrong(f"{exception} (in the last timed call)") from None
-        reason = self.truth.judge(0, last, ulp=False).reason if self.truth else None
-        if reason:
-            raise Wrong(f"{reason} (in the last timed call)")
-        if not self.changes and self._changed(0):
+        self._check_last()
+        if not self.changes and any(map(self._changed, self.inputs, self.holding)):
             raise Wrong("the input was changed by the timed calls, and not by the first ones")
+
+    def last_bytes(self) -> int:
+        """Of all arrays of the last timed call's result."""
+        return sum(one.nbytes for one in self._values(self.last))
+
+    def _check_last(self) -> None:
+        if reason := clock.replaced():
+            raise Wrong(reason)
+        if self.last is None:
+            return
+        try:
+            values = self._values(self.last)
+            reason = self.truth.judge(self.last_k, values, ulp=False).reason if self.truth else None
+        except TypeError as exception:
+            reason = str(exception)
+        if reason:
+            raise Wrong(f"{reason} (in a timed call)")
 
     def _arrays(self, k: int, mutable: bool) -> tuple[Any, ...]:
         """Input `k` in new arrays; of two, what is written over is the first."""
@@ -505,55 +631,133 @@ class Block:
     def _input(self, k: int) -> tuple[Any, ...]:
         return self._arrays(k, self.mutable)
 
-    def _restore(self, pristine: tuple[Any, ...]) -> tuple[Any, ...]:
-        return tuple(map(self.runtime.restore, self.x, pristine))
+    def _with(self, x: tuple[Any, ...], k: int, to: int) -> tuple[Any, ...]:
+        """The arrays `x`, which hold input `k` or what a call made of it, with input `to`: the same if possible."""
+        if {k, to} == {0, 1} and self.twins is not None and not self.changes and self._lies_in_host_memory(x, k):
+            return self._changed_to(x, self.pixels[to], self.twins)
+        return tuple(map(self.runtime.restore, x, self._pristine(to)))
 
-    def _shared_input(self) -> tuple[Any, ...]:
-        """The pristine input itself: no call has been seen to change it. A variable is never shared."""
-        return self._input(0) if self.mutable else self.pristine
+    def _pristine(self, k: int) -> tuple[Any, ...]:
+        """Input `k` as arrays of the runtime that are only read."""
+        # Memory that is new to a process is slow to write to: where they are of use as they are, the values themselves.
+        if self.plain:
+            return self.pixels[k]
+        if k not in self.pristine:
+            self.pristine[k] = self._arrays(k, False)
+        return self.pristine[k]
 
-    def _args(self) -> tuple[Any, ...]:
-        return (_given(self.x),) if self.out is None else (_given(self.x), self.out)
+    def _lies_in_host_memory(self, x: tuple[Any, ...], k: int) -> bool:
+        """Whether the values of an input are where the host can write them, one after the other, and unchanged."""
+        if self.device != "cpu" or self.mutable:
+            return False
+        try:
+            places = list(map(self.runtime.extent, x))
+        except Gone:
+            return False
+        sizes = [one.nbytes for one in self.pixels[k]]
+        return all(place and place[1] - place[0] == size for place, size in zip(places, sizes, strict=True))
+
+    def _changed_to(self, x: tuple[Any, ...], values: Sequence[np.ndarray], places: Sequence[np.ndarray]) -> Any:
+        """The arrays `x` with other values in some places: written where they are, or else in arrays of their own."""
+        if self.changes or not self._lies_in_host_memory(x, 0):
+            return tuple(self.runtime.array(one, self.mutable and i == 0) for i, one in enumerate(values))
+        for array, one, where in zip(x, values, places, strict=True):
+            start, stop = self.runtime.extent(array) or (0, 0)
+            memory = np.ctypeslib.as_array((ctypes.c_ubyte * (stop - start)).from_address(start))
+            memory.view(one.dtype)[where] = one.reshape(-1)[where]
+        return x
+
+    def _turn(self) -> None:
+        """Give the inputs of the timed calls other values: what remembers a result by the array gives a wrong one."""
+        for i, k in enumerate(self.holding):
+            if k in (0, 1) and len(self.pixels) > 1 and not self.changes:
+                self.inputs[i] = self._with(self.inputs[i], k, 1 - k)
+                self.holding[i] = 1 - k
+
+    def _clear_out(self) -> None:
+        """Take from the buffers what an earlier call has written."""
+        if self.out is None or self.nothing is None:
+            return
+        if not self.plain and not self.cleared:
+            self.cleared = tuple(self.runtime.array(one, False) for one in self.nothing)
+        self.out = tuple(map(self.runtime.restore, self.out, self.nothing if self.plain else self.cleared))
+
+    def _args(self, x: tuple[Any, ...] | None = None) -> tuple[Any, ...]:
+        given = _given(self.x if x is None else x)
+        return (given,) if self.out is None else (given, _given(self.out))
+
+    def _next_args(self) -> tuple[Any, ...]:
+        return self._timed_args(next(self.turns) % len(self.holding))
+
+    def _timed_args(self, i: int) -> tuple[Any, ...]:
+        """The arguments of a timed call: one of the inputs, as it was."""
+        if self.changes:
+            self.k = i
+            self.inputs[0] = self._with(self.inputs[0], i, i)
+            self.x = self.inputs[0]
+        else:
+            self.k = self.holding[i]
+            self.x = self.inputs[i]
+        return self._args()
 
     def _target(self) -> Any:
-        return self.x[0] if self.out is None else self.out
+        return self.x[0] if self.out is None else _given(self.out)
 
     def _result(self, returned: Any) -> Any:
         """What a call gave: what it returned or, where that is nothing, what it was to write to."""
         return self._target() if returned is None and self.writes != "new" else returned
 
+    def _parts(self, result: Any) -> tuple[Any, ...]:
+        """The arrays of a result: several where the reference gives several, or where there is none."""
+        several = isinstance(result, tuple | list)
+        if self.truth is None:
+            return tuple(result) if several and all(hasattr(one, "dtype") for one in result) else (result,)
+        n = len(self.truth.references[0])
+        if n > 1 and not (several and len(result) == n):
+            what = f"{type(result).__name__} of {len(result)}" if several else type(result).__name__
+            raise TypeError(f"returned {what}, not {n} arrays")
+        return tuple(result) if n > 1 else (result,)
+
+    def _values(self, result: Any) -> list[np.ndarray]:
+        """The arrays of a result at this moment; each may share the result's memory."""
+        return [self.runtime.to_numpy(part) for part in self._parts(result)]
+
     def _places(self) -> _Places:
         """Where the arrays of a call lie before it: afterwards one of them may be gone."""
-        named = [("input", array) for array in self.x] + ([("out", self.out)] if self.out is not None else [])
+        named = [("input", array) for array in self.x] + [("out", array) for array in self.out or ()]
         return [(name, array, self.runtime.extent(array)) for name, array in named]
 
     def _shares(self, result: Any, places: _Places) -> str:
-        where = self.runtime.extent(result)
-        for name, array, before in places:
-            try:
-                place = self.runtime.extent(array)
-            except Gone:
-                place = before
-            if result is array or overlap(where, place):
-                return name
+        for part in self._parts(result):
+            where = self.runtime.extent(part)
+            for name, array, before in places:
+                try:
+                    place = self.runtime.extent(array)
+                except Gone:
+                    place = before
+                if part is array or overlap(where, place):
+                    return name
         return "nothing"
 
     def _sample(self, n: int) -> Sample:
         self.last = None
+        self._turn()
         before = disturbance.state()
         if self.changes:
-            timed, reset, result = clock.one_by_one(self.call, self._restored, n, self.runtime.fence)
+            timed, reset, result = clock.one_by_one(self.call, self._next_args, n, self.runtime.fence)
         else:
             reset = 0
-            timed, result = clock.batched(self.call, self._args(), n, self.runtime.fence)
+            first = next(self.turns)
+            order = [(first + i) % len(self.inputs) for i in range(len(self.inputs))]
+            given = [_given(self.inputs[i]) for i in order]
+            out = () if self.out is None else (_given(self.out),)
+            timed, result = clock.batched(self.call, given, out, n, self.runtime.fence)
+            at = order[(n - 1) % len(order)]
+            self.x, self.k = self.inputs[at], self.holding[at]
         self.calls_left -= n
         mark = disturbance.mark(before, disturbance.state(), timed)
-        self.last = self._result(result)
+        self.last, self.last_k = self._result(result), self.k
         return Sample(timed / n * 1e-9, n, reset * 1e-9, mark)
-
-    def _restored(self) -> tuple[Any, ...]:
-        self.x = self._restore(self.pristine)
-        return self._args()
 
     def _most_per_sample(self) -> int:
         # One by one each call brings its own fence, and a tenth of a second of them is enough.
@@ -575,7 +779,7 @@ class Block:
             for i in range(windows):
                 result, events = self.runtime.trace(self._fenced_call(i))
                 traces.append(events)
-                kept = 0 if self.writes != "new" else _nbytes(result)
+                kept = 0 if self.writes != "new" else sum(map(_nbytes, self._parts(result)))
                 result = None
             instruments.append(self.runtime.instrument)
             # What the pool keeps for later is nobody's leak.
@@ -639,8 +843,7 @@ class Block:
 
     def _fenced_call(self, i: int) -> Callable[[], Any]:
         """A call on a fresh input, made now and not when it is called."""
-        x = _given(self._input(i % len(self.pixels)))
-        args = (x,) if self.out is None else (x, self.out)
+        args = self._args(self._input(i % len(self.pixels)))
         call, fence = self.call, self.runtime.fence
 
         def run() -> Any:
@@ -658,9 +861,20 @@ def _given(x: tuple[Any, ...]) -> Any:
 
 @dataclass(frozen=True)
 class ReferenceJob:
-    """Compute a recipe's float64 reference of each input, and save it.
+    """Compute a recipe's reference of each input, and save it.
 
     A reference is given channels-last images; its result is transposed to the layout of the case.
+
+    Attributes
+    ----------
+    source, recipe, layout : str
+    inputs : tuple of tuple of str
+        ``.npy`` files.
+    references : tuple of str
+        Where each is saved: see `save_references`.
+    dtype : str
+        The float dtype that variants compute in.
+    place : Place or None
     """
 
     source: str
@@ -668,6 +882,7 @@ class ReferenceJob:
     layout: str
     inputs: tuple[tuple[str, ...], ...]
     references: tuple[str, ...]
+    dtype: str
     place: registry.Place | None = None
 
     def start(self) -> None:
@@ -676,38 +891,73 @@ class ReferenceJob:
         Raises
         ------
         ValueError
-            Where the reference does not return a finite array.
+            Where the reference does not return finite numbers.
         """
         if self.place is not None:
             registry.load_at(self.place, self.source)
-        reference = registry.recipes[self.recipe].reference
-        assert reference is not None  # it was registered in this process
+        recipe = registry.recipes[self.recipe]
+        assert recipe.reference is not None  # it was registered in this process
         for sources, target in zip(self.inputs, self.references, strict=True):
-            np.save(target, refer(reference, [np.load(source) for source in sources], self.layout))
+            pixels = [np.load(source) for source in sources]
+            save_references(
+                target, refer(recipe.reference, pixels, self.layout, np.dtype(self.dtype), recipe.magnitude)
+            )
 
 
-def refer(reference: Callable[..., Any], pixels: Sequence[np.ndarray], layout: str) -> np.ndarray:
-    """The float64 reference of an input, in its layout.
+def save_references(path: str, references: Sequence[Reference]) -> None:
+    """Save the arrays of a result's reference as ``PATH-i-values.npy`` and ``PATH-i-bound.npy``."""
+    for i, one in enumerate(references):
+        np.save(f"{path}-{i}-values.npy", one.values)
+        np.save(f"{path}-{i}-bound.npy", one.bound)
+
+
+def load_references(path: str) -> list[Reference]:
+    """What was saved there, mapped into memory."""
+    found: list[Reference] = []
+    while os.path.exists(f"{path}-{len(found)}-bound.npy"):
+        names = (f"{path}-{len(found)}-{what}.npy" for what in ("values", "bound"))
+        found.append(Reference(*(np.load(name, mmap_mode="r") for name in names)))
+    return found
+
+
+def refer(
+    reference: Callable[..., Any],
+    pixels: Sequence[np.ndarray],
+    layout: str,
+    dtype: np.dtype,
+    magnitude: float | None = None,
+) -> list[Reference]:
+    """The reference of an input, in its layout, one for each array of a result.
+
+    Parameters
+    ----------
+    reference : callable
+    pixels : sequence of ndarray
+        One array, or two.
+    layout : {"channels_last", "channels_first"}
+    dtype : dtype
+        The float dtype that variants compute in.
+    magnitude : float or None
+        As of a `Recipe`.
 
     Raises
     ------
     ValueError
-        Where the reference does not return a finite array.
+        Where the reference does not return finite numbers.
     """
     x = [one.astype(np.float64) for one in pixels]
     if layout == "channels_first":
         x = [np.moveaxis(one, -3, -1) for one in x]
-    returned = reference(_given(tuple(x)))
-    y = np.asarray(returned)
-    if y.dtype.kind not in "fiu" or not y.size:
-        what = "an empty array" if not y.size else y.dtype if y.dtype.kind != "O" else type(returned).__name__
-        raise ValueError(f"it returned {what}, not real numbers")
-    y = y.astype(np.float64)
-    if not np.isfinite(y).all():
-        raise ValueError("it is not finite everywhere")
-    if layout == "channels_first" and y.ndim >= 3:
-        y = np.moveaxis(y, -1, -3)
-    return np.ascontiguousarray(y)
+    exact = all(np.can_cast(one.dtype, dtype, "safe") for one in pixels)
+    found = []
+    for one in bounded(reference, _given(tuple(x)), dtype, exact):
+        values, bound = one.values, one.bound
+        if magnitude is not None and values.dtype.kind == "f":
+            bound = np.maximum(bound, _FACTOR * float(np.finfo(dtype).eps) * magnitude)
+        if layout == "channels_first" and values.ndim >= 3:
+            values, bound = np.moveaxis(values, -1, -3), np.moveaxis(bound, -1, -3)
+        found.append(Reference(np.ascontiguousarray(values), np.ascontiguousarray(bound)))
+    return found
 
 
 @dataclass(frozen=True)

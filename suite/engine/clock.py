@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import repeat
+from collections.abc import Callable, Sequence
+from itertools import cycle, islice
 from time import perf_counter_ns
 from typing import Any
 
@@ -14,8 +14,21 @@ SAMPLE_NS = 3_000_000
 MOST_CALLS = 1_000_000
 
 
-def batched(call: Callable[..., Any], args: tuple[Any, ...], n: int, fence: Callable[[], None]) -> tuple[int, Any]:
-    """Time `n` calls on the same arguments, each result dropped before the next call.
+def batched(
+    call: Callable[..., Any], inputs: Sequence[Any], out: tuple[Any, ...], n: int, fence: Callable[[], None]
+) -> tuple[int, Any]:
+    """Time `n` calls on the inputs in turn, each result dropped before the next call.
+
+    Parameters
+    ----------
+    call : callable
+        ``call(x)``, or ``call(x, out)``.
+    inputs : sequence
+        What `x` is, in turn, the first one first.
+    out : tuple
+        Empty, or the one buffer that every call is given.
+    n : int
+    fence : callable
 
     Returns
     -------
@@ -24,19 +37,20 @@ def batched(call: Callable[..., Any], args: tuple[Any, ...], n: int, fence: Call
     result
         The last call's.
     """
+    last = inputs[(n - 1) % len(inputs)]
+    before = islice(cycle(inputs), n - 1)
     fence()
-    if len(args) == 1:  # `call(*args)` would cost more than the loop does
-        (x,) = args
+    if not out:  # `call(*args)` would cost more than the loop does
         start = perf_counter_ns()
-        for _ in repeat(None, n - 1):
+        for x in before:
             call(x)
-        result = call(x)
+        result = call(last)
     else:
-        x, out = args
+        (to,) = out
         start = perf_counter_ns()
-        for _ in repeat(None, n - 1):
-            call(x, out)
-        result = call(x, out)
+        for x in before:
+            call(x, to)
+        result = call(last, to)
     fence()
     return perf_counter_ns() - start, result
 
@@ -99,3 +113,15 @@ def queued(
         timed += perf_counter_ns() - start
     fence()
     return timed, result
+
+
+def _pieces() -> tuple[Any, ...]:
+    return perf_counter_ns, *(function.__code__ for function in (batched, one_by_one, queued))
+
+
+_OWN = _pieces()
+
+
+def replaced() -> str | None:
+    """Why what is timed here is not to be believed, or None: the clock, or what runs around it, was exchanged."""
+    return None if _pieces() == _OWN else "the clock was replaced"

@@ -26,7 +26,18 @@ from typing import Any
 import numpy as np
 
 from suite import devices, images, registry
-from suite.cases import CHANNELS, Case, as_row, child_bytes, device_bytes, misfit, shared_bytes, skip_reason, too_large
+from suite.cases import (
+    CHANNELS,
+    INPUTS,
+    Case,
+    as_row,
+    child_bytes,
+    device_bytes,
+    misfit,
+    shared_bytes,
+    skip_reason,
+    too_large,
+)
 from suite.engine import figures
 from suite.engine.block import (
     Audit,
@@ -39,15 +50,13 @@ from suite.engine.block import (
     Sample,
     Traced,
     free_memory,
+    load_references,
 )
 from suite.engine.child import CaseEnded, Child, Zygote
 from suite.engine.profiler import Profile
 from suite.engine.sampling import CLEAR_BLOCKS, FEWEST_BLOCKS, PRECISION, ROUNDS, estimate
 from suite.measurement import Measurement
 from suite.recipes import RESIZED
-
-#: Inputs that a case is audited on.
-INPUTS = 3
 
 #: Bytes of each buffer that the machine's copy speed is measured with: several times a large cache.
 COPY_BYTES = 128 * 2**20
@@ -76,8 +85,9 @@ _THREAD_VARIABLES = (
     "TF_NUM_INTEROP_THREADS",
 )
 
-#: Names of the files with the inputs, one or two each time, and with the references.
-_Files = tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]
+#: Names of the files with the inputs, one or two each time; with the places where the first two differ; and of the
+#: references.
+_Files = tuple[tuple[tuple[str, ...], ...], tuple[str, ...], tuple[str, ...]]
 
 #: Where a session's time can go, as the report at its end names it.
 SPENDING = (
@@ -173,15 +183,15 @@ class Group:
     folder : Path
         Of the files.
     files
-    elements : int
-        Numbers in a result.
+    result_bytes : int
+        Of all arrays of a result.
     size : int
         Processes at once that there is memory for.
     """
 
     folder: Path
     files: _Files
-    elements: int
+    result_bytes: int
     size: int
 
     def close(self) -> None:
@@ -367,21 +377,24 @@ class Session:
                     self._end(state, why.status, f"the reference: {why.reason}")
                 return None, states
             # Only now is it known how large a result is, and where it fits.
-            result = np.load(files[1][0], mmap_mode="r")
+            results = [one.values for one in load_references(files[2][0])]
+            size = sum(one.size for one in results)
+            its = [(one.shape, _result_dtype(one, first)) for one in results]
             on_device = devices.condition().free_bytes if first.device == "gpu" else None
             for state in left():
-                needed = child_bytes(state.case, result.size)
-                reason = misfit(state.case, result.shape) or too_large(needed, free_memory())
+                needed = child_bytes(state.case, size)
+                reason = misfit(state.case, its) or too_large(needed, free_memory())
                 if not reason and on_device is not None:
-                    needed = device_bytes(state.case, result.size)
+                    needed = device_bytes(state.case, size)
                     reason = too_large(needed, on_device, "of the device's memory")
                 if reason:
                     self._end(state, "skipped", reason)
-            size = _that_fit(first, result.size, on_device)
+            at_once = _that_fit(first, size, on_device)
             with self.ledger.wall():
-                self._each(lambda state: self._examine(state, files), left(), size)
+                self._each(lambda state: self._examine(state, files), left(), at_once)
             if left():
-                group = Group(folder, files, int(result.size), size)
+                nbytes = sum(one.size * dtype.itemsize for one, (_, dtype) in zip(results, its, strict=True))
+                group = Group(folder, files, int(nbytes), at_once)
             return group, states
         finally:
             if group is None:
@@ -408,16 +421,26 @@ class Session:
     def _inputs(self, case: Case, folder: Path) -> _Files:
         parts = range(case.recipe.inputs)
         inputs = tuple(tuple(str(folder / f"input-{k}-{part}.npy") for part in parts) for k in range(INPUTS))
-        references = tuple(str(folder / f"reference-{k}.npy") for k in range(INPUTS))
-        for k, names in enumerate(inputs):
-            for part, name in enumerate(names):
-                shape = (case.batch, case.height, case.width)
-                seed = _SEED + k + INPUTS * part
-                np.save(name, images.batch(self.photographs, shape, case.dtype, case.layout, seed))
+        twins = tuple(str(folder / f"twin-{part}.npy") for part in parts)
+        references = tuple(str(folder / f"reference-{k}") for k in range(INPUTS))
+        shape = (case.batch, case.height, case.width)
+        for part in parts:
+            batches = [
+                images.batch(self.photographs, shape, case.dtype, case.layout, _SEED + k + INPUTS * part)
+                for k in range(INPUTS - 1)
+            ]
+            copy, places = images.twin(batches[0])
+            batches.insert(1, copy)
+            np.save(twins[part], places)
+            for k, batch in enumerate(batches):
+                np.save(inputs[k][part], batch)
         source = case.recipe.source
         child = self._open("numpy", source)
         try:
-            job = ReferenceJob(source, case.recipe.name, case.layout, inputs, references, self.places.get(source))
+            job = ReferenceJob(
+                source, case.recipe.name, case.layout, inputs, references, str(case.computed_dtype),
+                self.places.get(source),
+            )  # fmt: skip
             limit = self._progress(case).limit
             child.ask("open", job, timeout=limit)
         except CaseEnded as ended:
@@ -426,7 +449,7 @@ class Session:
             raise
         finally:
             self._close(child)
-        return inputs, references
+        return inputs, twins, references
 
     def _start(self, state: Progress, files: _Files, cpu: int | None = None) -> Child:
         case = state.case
@@ -434,8 +457,7 @@ class Session:
         child = self._open(by.runtime, by.source)
         job = BlockJob(
             by.source, case.recipe.name, by.name, by.runtime, by.writes, case.device, self.plan.threads,
-            *files, str(case.result_dtype), case.recipe.magnitude,
-            self.places.get(by.source), cpu,
+            *files, str(case.computed_dtype), self.places.get(by.source), cpu,
         )  # fmt: skip
         self._ask(state, child, "compile and start", "open", job)
         return child
@@ -725,7 +747,7 @@ class Session:
             calls=state.calls,
             stopped_by=state.ended or "blocks",
             images=case.batch or 1,
-            bytes_moved=case.nbytes + group.elements * case.result_dtype.itemsize,
+            bytes_moved=case.nbytes + group.result_bytes,
             copy_speed=median(copies) if copies else None,
         )
         state.measurement = self._measurement(state, "ok", None, timed)
@@ -736,6 +758,11 @@ class Session:
 
     def _measurement(self, state: Progress, status: str, reason: str | None, timed: dict[str, Any]) -> Measurement:
         return figures.measurement(as_row(state.case), self.plan.threads, status, reason, state.fields, timed)
+
+
+def _result_dtype(reference: np.ndarray, case: Case) -> np.dtype:
+    """What a result must be: floats as the case has them, integers and booleans as the reference."""
+    return case.computed_dtype if reference.dtype.kind == "f" else reference.dtype
 
 
 def _own_clock(case: Case) -> bool:

@@ -60,6 +60,13 @@ def _to_numpy(result: Any) -> np.ndarray:
     return cupy.asnumpy(result)
 
 
+def _spoil(result: Any) -> None:
+    if result.dtype.kind == "f":
+        result.fill(np.nan)
+    else:
+        result[...] = ~result
+
+
 def _extent(array: Any) -> tuple[int, int] | None:
     import cupy
 
@@ -188,6 +195,7 @@ RUNTIME = Runtime(
     extent=_extent,
     contiguous=lambda array: bool(array.flags.c_contiguous),
     fence=_fence,
+    spoil=_spoil,
     trace=_trace,
     instrument=_INSTRUMENT,
     gpu=Device(

@@ -38,7 +38,8 @@ def _restore(array: np.ndarray, pristine: np.ndarray) -> np.ndarray:
 def _to_numpy(result: object) -> np.ndarray:
     if not isinstance(result, np.ndarray):
         raise TypeError(f"returned {type(result).__name__}, not a NumPy array")
-    return result
+    # The memory itself, whatever a subclass does when it is looked at.
+    return result if type(result) is np.ndarray else np.ndarray.view(result, np.ndarray)
 
 
 RUNTIME = Runtime(

@@ -1,0 +1,496 @@
+"""Arrays that carry a bound on the error of each element through NumPy's functions: see `rounding`."""
+
+# ruff: noqa: D102 - the methods are those of numpy.ndarray.
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partialmethod
+from typing import Any
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+#: Roundings that an elementary function is allowed: vectorised float32 implementations are off by up to 2 ulp.
+_ELEMENTARY = 4
+
+
+class CannotFollow(TypeError):
+    """The formula does something that the analysis has no rule for."""
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """The roundings of a dtype.
+
+    Attributes
+    ----------
+    unit : float
+        The unit roundoff u of the dtype plus that of the reference, which is rounded too.
+    floor : float
+        Half the smallest subnormal: the rounding error of a value near 0.
+    dtype : dtype
+    errors : dtype
+        What errors are kept in.
+    """
+
+    unit: float
+    floor: float
+    dtype: np.dtype
+    errors: type
+
+    @classmethod
+    def of(cls, dtype: np.dtype) -> Arithmetic:
+        info = np.finfo(dtype)
+        unit = float(info.eps) / 2 + float(np.finfo(np.float64).eps) / 2
+        return cls(unit, float(info.smallest_subnormal) / 2, dtype, np.float64 if dtype == np.float64 else np.float32)
+
+    def rounding(self, value: np.ndarray) -> np.ndarray:
+        """The error of rounding `value` once."""
+        error = np.abs(value, dtype=self.errors, casting="same_kind")
+        error *= self.unit
+        error += self.floor
+        return error
+
+
+class Tracked(NDArrayOperatorsMixin):
+    """An array, and a bound on the error of each element.
+
+    Attributes
+    ----------
+    value : ndarray
+    error : ndarray or float
+        Broadcasts to the value's shape. 0.0: exact.
+    terms : tuple of ndarray or None
+        The two operands, where the array is their sum or difference and nothing has been done to it since.
+    """
+
+    __array_priority__ = 1000.0
+
+    def __init__(self, value: Any, error: Any, arithmetic: Arithmetic, terms: Any = None) -> None:
+        self.value, self.error, self.arithmetic, self.terms = np.asarray(value), error, arithmetic, terms
+
+    shape = property(lambda self: self.value.shape)
+    ndim = property(lambda self: self.value.ndim)
+    size = property(lambda self: self.value.size)
+    dtype = property(lambda self: self.value.dtype)
+    nbytes = property(lambda self: self.value.nbytes)
+    itemsize = property(lambda self: self.value.itemsize)
+    T = property(lambda self: self.transpose())
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __bool__(self) -> bool:
+        return bool(self.value)
+
+    def __array__(self, *_: Any, **__: Any) -> np.ndarray:
+        raise CannotFollow("the formula asks for a NumPy array")
+
+    def __float__(self) -> float:
+        raise CannotFollow("the formula asks for a number")
+
+    __int__ = __index__ = __complex__ = __float__
+
+    def __getitem__(self, index: Any) -> Tracked:
+        if isinstance(index, Tracked):
+            index = index.exactly()
+        return self._like(self.value[index], self._errors()[index] if np.ndim(self.error) else self.error)
+
+    def __setitem__(self, index: Any, given: Any) -> None:
+        if isinstance(index, Tracked):
+            index = index.exactly()
+        its = self._track(given)
+        self.error = np.array(self._errors())
+        self.value[index] = its.value
+        self.error[index] = its.error
+        self.terms = None
+
+    def _like(self, value: Any, error: Any, terms: Any = None) -> Tracked:
+        return Tracked(value, error, self.arithmetic, terms)
+
+    def _errors(self) -> np.ndarray:
+        return np.broadcast_to(np.asarray(self.error, self.arithmetic.errors), self.value.shape)
+
+    def exactly(self) -> np.ndarray:
+        """The value, where it has no error; an index or a condition."""
+        if np.any(self.error):
+            raise CannotFollow("an index depends on rounding")
+        return self.value
+
+    def _track(self, given: Any) -> Tracked:
+        """An operand: a constant is rounded to the dtype where the dtype does not hold it."""
+        if isinstance(given, Tracked):
+            return given
+        value = np.asarray(given)
+        if value.dtype.kind not in "fiub":
+            raise CannotFollow(f"an operand is {value.dtype}")
+        if value.dtype.kind == "b" or not value.size:
+            return self._like(value, 0.0)
+        with np.errstate(over="ignore"):
+            held = value.astype(self.arithmetic.dtype).astype(np.float64)
+        with np.errstate(all="ignore"):
+            half = np.spacing(np.abs(held).astype(self.arithmetic.dtype)).astype(np.float64) / 2
+        error = np.where(held == value, 0.0, half)
+        return self._like(value, error.astype(self.arithmetic.errors) if error.any() else 0.0)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None, **kwargs: Any) -> Any:
+        if method == "reduce" and ufunc in _REDUCTIONS:
+            found = _REDUCTIONS[ufunc](self, **kwargs)
+        elif method == "__call__" and not kwargs.keys() - {"dtype", "casting", "order"} and ufunc in _RULES:
+            if "dtype" in kwargs and np.dtype(kwargs["dtype"]).kind != "f":
+                raise CannotFollow("a ufunc with a dtype")
+            found = _RULES[ufunc](*map(self._track, inputs))
+        else:
+            raise CannotFollow(f"{ufunc.__name__}.{method}")
+        if out is not None:
+            (target,) = out
+            if not isinstance(target, Tracked):
+                raise CannotFollow("a result is written to an array from elsewhere")
+            target[...] = found
+            return target
+        return found
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        name = function.__name__
+        if name in _SAME:
+            return self._structural(function, args, kwargs)
+        if name in _FUNCTIONS:
+            return _FUNCTIONS[name](self, *args, **kwargs)
+        if name in _METHODS:
+            first, *rest = args
+            return getattr(self._track(first), _METHODS[name])(*rest, **kwargs)
+        raise CannotFollow(f"np.{name}")
+
+    def _structural(self, function: Any, args: Any, kwargs: Any) -> Any:
+        """Apply what only moves elements to the values, and to their errors."""
+
+        def part(of: Callable[[Tracked], np.ndarray]) -> Any:
+            def one(given: Any) -> Any:
+                if isinstance(given, Tracked):
+                    return of(given)
+                if isinstance(given, list | tuple) and any(isinstance(item, Tracked) for item in given):
+                    return [of(self._track(item)) for item in given]
+                return given
+
+            return function(*map(one, args), **{key: one(value) for key, value in kwargs.items()})
+
+        value, error = part(lambda its: its.value), part(lambda its: its._errors())
+        if isinstance(value, list | tuple):
+            return [self._like(v, e) for v, e in zip(value, error, strict=True)]
+        return self._like(value, error)
+
+    def _moved(self, name: str, *args: Any, **kwargs: Any) -> Tracked:
+        return self._like(getattr(self.value, name)(*args, **kwargs), getattr(self._errors(), name)(*args, **kwargs))
+
+    reshape = partialmethod(_moved, "reshape")
+    transpose = partialmethod(_moved, "transpose")
+    swapaxes = partialmethod(_moved, "swapaxes")
+    ravel = flatten = partialmethod(_moved, "ravel")
+    squeeze = partialmethod(_moved, "squeeze")
+    take = partialmethod(_moved, "take")
+    repeat = partialmethod(_moved, "repeat")
+
+    def copy(self, *_: Any) -> Tracked:
+        return self._like(self.value.copy(), np.array(self._errors()))
+
+    def astype(self, dtype: Any, **_: Any) -> Tracked:
+        to = np.dtype(dtype)
+        if to.kind == "f":
+            if np.can_cast(self.value.dtype, to, "safe"):
+                return self._like(self.value.astype(np.float64), self.error)
+            value = self.value.astype(to).astype(np.float64)
+            return self._like(value, self.error + Arithmetic.of(to).rounding(value))
+        if to.kind not in "iub":
+            raise CannotFollow(f"astype({to})")
+        if not np.any(self.error):
+            return self._like(self.value.astype(to), 0.0)
+        if to.kind == "b":
+            unsure = np.abs(self.value) <= self._errors()
+            return self._like(self.value.astype(to), unsure.astype(self.arithmetic.errors))
+        return self._stepped(lambda v: np.trunc(v), to)
+
+    def _stepped(self, step: Callable[[np.ndarray], np.ndarray], to: Any = np.float64) -> Tracked:
+        """A step function: near a step, the value of either side."""
+        value = step(self.value)
+        errors = self._errors().astype(np.float64)
+        error = np.maximum(step(self.value + errors) - value, value - step(self.value - errors))
+        return self._like(value.astype(to), error.astype(self.arithmetic.errors) if error.any() else 0.0)
+
+    def sum(self, axis: Any = None, keepdims: bool = False, **kwargs: Any) -> Tracked:
+        if {key for key, value in kwargs.items() if value is not None} - {"dtype", "initial", "where", "out"}:
+            raise CannotFollow("a sum")
+        if kwargs.get("out") is not None or kwargs.get("where", True) is not True:
+            raise CannotFollow("a sum")
+        value = self.value.sum(axis=axis, keepdims=keepdims, dtype=np.float64)
+        n = self.size // max(1, value.size)
+        magnitude = np.abs(self.value).sum(axis=axis, keepdims=keepdims, dtype=np.float64)
+        error = self._errors().sum(axis=axis, keepdims=keepdims, dtype=np.float64)
+        return self._like(value, (error + np.sqrt(n) * self.arithmetic.unit * magnitude).astype(self.arithmetic.errors))
+
+    def mean(self, axis: Any = None, keepdims: bool = False, **kwargs: Any) -> Tracked:
+        total = self.sum(axis=axis, keepdims=keepdims, **kwargs)
+        return total / float(self.size // max(1, total.size))
+
+    def var(self, axis: Any = None, ddof: int = 0, keepdims: bool = False, **_: Any) -> Tracked:
+        off = self - self.mean(axis=axis, keepdims=True)
+        total = (off * off).sum(axis=axis, keepdims=keepdims)
+        return total / float(self.size // max(1, total.size) - ddof)
+
+    def std(self, axis: Any = None, ddof: int = 0, keepdims: bool = False, **kwargs: Any) -> Tracked:
+        return _RULES[np.sqrt](self.var(axis=axis, ddof=ddof, keepdims=keepdims, **kwargs))
+
+    def _extreme(self, name: str, axis: Any = None, keepdims: bool = False, **_: Any) -> Tracked:
+        error = self._errors().max(axis=axis, keepdims=keepdims) if np.any(self.error) else 0.0
+        return self._like(getattr(self.value, name)(axis=axis, keepdims=keepdims), error)
+
+    def min(self, *args: Any, **kwargs: Any) -> Tracked:
+        return self._extreme("min", *args, **kwargs)
+
+    def max(self, *args: Any, **kwargs: Any) -> Tracked:
+        return self._extreme("max", *args, **kwargs)
+
+    def ptp(self, axis: Any = None, keepdims: bool = False) -> Tracked:
+        return self.max(axis=axis, keepdims=keepdims) - self.min(axis=axis, keepdims=keepdims)
+
+    def clip(self, low: Any = None, high: Any = None, **_: Any) -> Tracked:
+        found = self if low is None else np.maximum(self, low)
+        return found if high is None else np.minimum(found, high)
+
+    def round(self, decimals: int = 0, **_: Any) -> Tracked:
+        return self._stepped(lambda v: np.round(v, decimals))
+
+    def any(self, *args: Any, **kwargs: Any) -> Any:
+        return self.exactly().any(*args, **kwargs)
+
+    def all(self, *args: Any, **kwargs: Any) -> Any:
+        return self.exactly().all(*args, **kwargs)
+
+
+def _add(ufunc: np.ufunc) -> Callable[[Tracked, Tracked], Tracked]:
+    def rule(a: Tracked, b: Tracked) -> Tracked:
+        value = ufunc(a.value, b.value)
+        if _whole(a, b):
+            return a._like(value, 0.0)
+        return a._like(value, a.error + b.error + a.arithmetic.rounding(value), (a.value, b.value))
+
+    return rule
+
+
+def _distributed(a: Tracked, by: np.ndarray) -> Any:
+    """What ``s + t`` is off by where each was multiplied by `by` before they were added, beyond what the sum is."""
+    if a.terms is None:
+        return 0.0
+    of = a.arithmetic
+    s, t = (np.abs(term, dtype=of.errors, casting="same_kind") for term in map(_float, a.terms))
+    return (s + t) * (np.abs(by).astype(of.errors) * of.unit)
+
+
+def _float(array: np.ndarray) -> np.ndarray:
+    return array if array.dtype.kind == "f" else array.astype(np.float64)
+
+
+def _whole(*operands: Tracked) -> bool:
+    """Whether all are exact integers or booleans, whose arithmetic is exact."""
+    return all(one.value.dtype.kind in "iub" and not np.any(one.error) for one in operands)
+
+
+def _multiply(a: Tracked, b: Tracked) -> Tracked:
+    value = np.multiply(a.value, b.value)
+    if _whole(a, b):
+        return a._like(value, 0.0)
+    error = a.arithmetic.rounding(value)
+    for one, other in ((a, b), (b, a)):
+        if np.any(one.error):
+            error = error + one.error * np.abs(other.value).astype(error.dtype)
+        if one.terms is not None and (other.value.ndim < one.value.ndim or other.value.size == 1):
+            error = error + _distributed(one, other.value)
+    return a._like(value, error)
+
+
+def _divide(a: Tracked, b: Tracked) -> Tracked:
+    value = np.divide(a.value, b.value)
+    of = a.arithmetic
+    size = np.abs(value).astype(of.errors)
+    error = 2 * (size * of.errors(of.unit) + of.errors(of.floor))  # the reciprocal's rounding, and the product's
+    inverse: np.ndarray = np.abs(1 / b.value).astype(of.errors)
+    if np.any(a.error):
+        error = error + a.error * inverse
+    if np.any(b.error):
+        error = error + size * (b.error * inverse)
+    if a.terms is not None and b.value.ndim < a.value.ndim:
+        error = error + _distributed(a, inverse)
+    return a._like(value, error)
+
+
+def _smooth(ufunc: np.ufunc, slope: Callable[[np.ndarray], np.ndarray], roundings: int = _ELEMENTARY) -> Any:
+    """An elementary function, with its derivative."""
+
+    def rule(a: Tracked) -> Tracked:
+        value = ufunc(_float(a.value))
+        error = roundings * a.arithmetic.rounding(value)
+        if np.any(a.error):
+            error = error + a.error * np.abs(slope(_float(a.value))).astype(error.dtype)
+        return a._like(value, error)
+
+    return rule
+
+
+def _power(a: Tracked, b: Tracked) -> Tracked:
+    if np.any(b.error) or b.value.ndim:
+        raise CannotFollow("a power that is not one exact number")
+    value = np.power(_float(a.value), b.value)
+    error = _ELEMENTARY * a.arithmetic.rounding(value)
+    if np.any(a.error):
+        slope = np.abs(b.value * np.power(_float(a.value), b.value - 1.0))
+        error = error + a.error * slope.astype(error.dtype)
+    return a._like(value, error)
+
+
+def _choose(ufunc: np.ufunc) -> Callable[[Tracked, Tracked], Tracked]:
+    def rule(a: Tracked, b: Tracked) -> Tracked:
+        value = ufunc(a.value, b.value)
+        error = np.maximum(a.error, b.error) if np.any(a.error) or np.any(b.error) else 0.0
+        return a._like(value, error)
+
+    return rule
+
+
+def _compare(ufunc: np.ufunc) -> Callable[[Tracked, Tracked], Tracked]:
+    """True or false; either where the difference is within the errors."""
+
+    def rule(a: Tracked, b: Tracked) -> Tracked:
+        value = ufunc(a.value, b.value)
+        error = a.error + b.error
+        if not np.any(error):
+            return a._like(value, 0.0)
+        unsure = np.abs(np.subtract(_float(a.value), _float(b.value))) <= error
+        return a._like(value, unsure.astype(a.arithmetic.errors))
+
+    return rule
+
+
+def _logical(ufunc: np.ufunc) -> Any:
+    def rule(*operands: Tracked) -> Tracked:
+        error: Any = 0.0
+        for one in operands:
+            error = np.maximum(error, one.error)
+        return operands[0]._like(ufunc(*(one.value for one in operands)), error)
+
+    return rule
+
+
+def _exactly(ufunc: np.ufunc) -> Any:
+    return lambda a: a._like(ufunc(a.value), a.error)
+
+
+def _step(ufunc: np.ufunc) -> Any:
+    return lambda a: a._stepped(ufunc)
+
+
+def _square(a: Tracked) -> Tracked:
+    return _multiply(a, a)
+
+
+def _matmul(function: Any, a: Any, b: Any, *args: Any, **kwargs: Any) -> Tracked:
+    """A sum of products; the terms of each are counted from the sizes."""
+    of = a if isinstance(a, Tracked) else b
+    a, b = of._track(a), of._track(b)
+    value = function(a.value, b.value, *args, **kwargs)
+    large, other = np.abs(a.value), np.abs(b.value)
+    terms = np.sqrt(max(1, a.size * b.size // max(1, value.size)) ** 0.5)
+    magnitude = function(large, other, *args, **kwargs)
+    error = function(a._errors(), other, *args, **kwargs) + function(large, b._errors(), *args, **kwargs)
+    return of._like(value, (error + (1 + terms) * of.arithmetic.unit * magnitude).astype(of.arithmetic.errors))
+
+
+def _where(of: Tracked, condition: Any, *both: Any) -> Tracked:
+    if len(both) != 2:
+        raise CannotFollow("np.where of one argument")
+    chosen, a, b = of._track(condition), of._track(both[0]), of._track(both[1])
+    value = np.where(chosen.value, a.value, b.value)
+    error = np.where(chosen.value, a.error, b.error)
+    if np.any(chosen.error):
+        either = np.abs(_float(a.value) - _float(b.value)) + a.error + b.error
+        error = np.where(chosen.error, either, error)
+    return of._like(value, error.astype(of.arithmetic.errors))
+
+
+def _filled(of: Tracked, like: Any, value: float) -> Tracked:
+    full = np.full(of._track(like).shape, value)
+    return of._like(full, np.zeros(full.shape, of.arithmetic.errors))
+
+
+_RULES: dict[Any, Any] = {
+    np.add: _add(np.add),
+    np.subtract: _add(np.subtract),
+    np.multiply: _multiply,
+    np.divide: _divide,
+    np.square: _square,
+    np.power: _power,
+    np.sqrt: _smooth(np.sqrt, lambda v: 0.5 / np.sqrt(np.maximum(v, np.finfo(np.float64).tiny)), 1),
+    np.reciprocal: _smooth(np.reciprocal, lambda v: 1 / (v * v), 2),
+    np.exp: _smooth(np.exp, np.exp),
+    np.exp2: _smooth(np.exp2, lambda v: np.exp2(v) * np.log(2)),
+    np.expm1: _smooth(np.expm1, np.exp),
+    np.log: _smooth(np.log, lambda v: 1 / v),
+    np.log2: _smooth(np.log2, lambda v: 1 / (v * np.log(2))),
+    np.log10: _smooth(np.log10, lambda v: 1 / (v * np.log(10))),
+    np.log1p: _smooth(np.log1p, lambda v: 1 / (1 + v)),
+    np.sin: _smooth(np.sin, np.cos),
+    np.cos: _smooth(np.cos, np.sin),
+    np.tanh: _smooth(np.tanh, lambda v: 1 - np.tanh(v) ** 2),
+    np.arctan: _smooth(np.arctan, lambda v: 1 / (1 + v * v)),
+    np.negative: _exactly(np.negative),
+    np.positive: _exactly(np.positive),
+    np.absolute: _exactly(np.absolute),
+    np.fabs: _exactly(np.fabs),
+    np.maximum: _choose(np.maximum),
+    np.minimum: _choose(np.minimum),
+    np.fmax: _choose(np.fmax),
+    np.fmin: _choose(np.fmin),
+    np.floor: _step(np.floor),
+    np.ceil: _step(np.ceil),
+    np.rint: _step(np.rint),
+    np.trunc: _step(np.trunc),
+    np.sign: _step(np.sign),
+    np.logical_and: _logical(np.logical_and),
+    np.logical_or: _logical(np.logical_or),
+    np.logical_not: _logical(np.logical_not),
+    np.matmul: lambda a, b: _matmul(np.matmul, a, b),
+} | {
+    ufunc: _compare(ufunc)
+    for ufunc in (np.less, np.less_equal, np.greater, np.greater_equal, np.equal, np.not_equal)
+} | {
+    ufunc: _logical(ufunc) for ufunc in (np.bitwise_and, np.bitwise_or, np.invert)
+}  # fmt: skip
+
+_REDUCTIONS: dict[Any, Any] = {np.add: Tracked.sum, np.minimum: Tracked.min, np.maximum: Tracked.max}
+
+#: Functions that only move elements.
+_SAME = {
+    "flip", "fliplr", "flipud", "moveaxis", "transpose", "swapaxes", "reshape", "ravel", "squeeze", "expand_dims",
+    "concatenate", "stack", "hstack", "vstack", "dstack", "roll", "rot90", "take", "repeat", "tile", "broadcast_to",
+    "split", "array_split", "atleast_1d", "atleast_2d", "atleast_3d", "rollaxis", "take_along_axis", "delete", "pad",
+    "diagonal", "tril", "triu",
+}  # fmt: skip
+
+#: Functions that are a method of the array.
+_METHODS = {
+    "sum": "sum", "mean": "mean", "min": "min", "max": "max", "amin": "min", "amax": "max", "std": "std", "var": "var",
+    "ptp": "ptp", "clip": "clip", "round": "round", "around": "round", "any": "any", "all": "all", "copy": "copy",
+}  # fmt: skip
+
+_FUNCTIONS: dict[str, Any] = {
+    "where": _where,
+    "zeros_like": lambda of, like, **_: _filled(of, like, 0.0),
+    "ones_like": lambda of, like, **_: _filled(of, like, 1.0),
+    "empty_like": lambda of, like, **_: _filled(of, like, 0.0),
+    "full_like": lambda of, like, value, **_: _filled(of, like, value),
+    "dot": lambda of, a, b: _matmul(np.dot, a, b),
+    "tensordot": lambda of, a, b, *args, **kwargs: _matmul(np.tensordot, a, b, *args, **kwargs),
+    "einsum": lambda of, how, a, b: _matmul(lambda p, q: np.einsum(how, p, q), a, b),
+    "shape": lambda of, a: a.shape,
+    "ndim": lambda of, a: a.ndim,
+    "size": lambda of, a: a.size,
+}
