@@ -15,7 +15,7 @@ from suite import devices, images, registry
 from suite.cases import Case
 from suite.engine import figures
 from suite.engine.allocations import Busy
-from suite.engine.block import Block, DeviceSample, Truth, Wrong, describe, refer
+from suite.engine.block import Block, BlockRecord, Truth, Wrong, describe, refer
 from suite.engine.sampling import ROUNDS
 from suite.engine.session import Plan, Session
 from suite.measurement import Measurement
@@ -292,34 +292,24 @@ def _allocations(block: Block) -> tuple[dict[str, Any], int]:
 def _time(
     block: Callable[[], Block], blocks: int, changes: bool, leaked: int, given: tuple[np.ndarray, ...], first: float
 ) -> dict[str, Any]:
-    samples: list[list[float]] = []
-    marks: list[list[str]] = []
-    device: list[list[DeviceSample]] = []
-    conditions: list[devices.Condition] = []
-    n, calls, result_bytes = None, 0, 0
+    records: list[BlockRecord] = []
+    n, result_bytes = None, 0
     start = perf_counter()
-    while len(samples) < blocks and (len(samples) < 2 or perf_counter() - start < _SECONDS):
+    while len(records) < blocks and (len(records) < 2 or perf_counter() - start < _SECONDS):
         fresh = block()
         ready = fresh.first(changes, leaked, n)
         n = ready.calls
         taken = [fresh.sample(n) for _ in range(ROUNDS)]
-        samples.append([sample.seconds for sample in taken])
-        marks.append([sample.mark for sample in taken])
-        calls += sum(sample.calls for sample in taken)
         own = fresh.device != "cpu" and fresh.runtime.gpu is not None
-        device.append([fresh.device_sample(sample.seconds) for sample in taken if own])
-        if fresh.device != "cpu":
-            conditions.append(devices.condition())
+        device = [fresh.device_sample(sample.seconds) for sample in taken if own]
+        condition = devices.condition() if fresh.device != "cpu" else None
         result_bytes = fresh.last_bytes()
         fresh.check()
+        records.append(BlockRecord(tuple(taken), tuple(device), condition))
     return figures.of_time(
-        samples,
-        marks=marks,
-        device=device,
-        conditions=conditions,
+        records,
         first=first,
-        calls=calls,
-        stopped_by="blocks" if len(samples) == blocks else "budget",
+        stopped_by="blocks" if len(records) == blocks else "budget",
         images=int(np.prod(given[0].shape[:-3])) if given[0].ndim > 3 else 1,
         bytes_moved=sum(one.nbytes for one in given) + result_bytes,
         copy_speed=None,

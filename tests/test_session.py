@@ -9,7 +9,9 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from conftest import measure
 
@@ -27,6 +29,7 @@ from suite.cases import (
     shared_bytes,
     skip_reason,
 )
+from suite.engine.block import BlockRecord, Sample
 from suite.engine.child import CaseEnded, Zygote
 from suite.engine.session import SPENDING, Plan, Session
 
@@ -210,19 +213,41 @@ def test_the_budget_goes_to_the_wider_intervals() -> None:
         narrow, wide, wider, done = (Progress(case(), 60, 60) for _ in range(4))
         states = [narrow, wide, wider, done]
         assert session._due(states) == states
-        narrow.blocks = [[1.0], [1.02], [0.98]]
-        wide.blocks = [[1.0], [1.1], [0.9]]
-        wider.blocks = [[1.0], [1.3], [0.7]]
-        done.blocks = [[1.0], [1.0001], [0.9999], [1.0], [1.0]]
+        for state, seconds in (
+            (narrow, (1.0, 1.02, 0.98)), (wide, (1.0, 1.1, 0.9)), (wider, (1.0, 1.3, 0.7)),
+            (done, (1.0, 1.0001, 0.9999, 1.0, 1.0)),
+        ):  # fmt: skip
+            state.records = [BlockRecord((Sample(one, 1, 0.0),)) for one in seconds]
         assert session._due([*states[:3], Progress(case(), 60, 60)])[0].blocks == []  # first those that have few
         assert session._due(states) == [wide, wider]
         assert done.ended == "clear"
-        wider.blocks *= 3
+        wider.records *= 3
         assert session._due(states) == [wide]
         assert wider.ended == "blocks"
     with Session(Plan(1, 4, math.inf, 60, "none"), images.read()) as session:
         narrow.ended = None
         assert session._due([narrow, wide]) == [narrow, wide]
+
+
+@pytest.mark.parametrize("late", ["check", "sample"])
+def test_a_block_that_is_cut_at_its_end_is_no_block(late: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three blocks are whole; the fourth has all samples but the last, or all of them, and was not checked."""
+    asked: list[str] = []
+    ask = Session._ask
+
+    def cut(self: Session, state: Any, child: Any, what: str, *request: Any) -> Any:
+        asked.append(request[0])
+        if asked.count("check") + (late != "check") == 4 and request[0] == late and asked.count("sample") % 4 == 0:
+            self._close(child)
+            raise CaseEnded("timeout", "took more than 1 s")
+        return ask(self, state, child, what, *request)
+
+    monkeypatch.setattr(Session, "_ask", cut)
+    (m,) = measure(variants=("numpy-out",), blocks=9, budget=60)
+    assert (m.status, m.stopped_by, m.blocks) == ("ok", "timeout", 3)
+    assert m.samples is not None
+    assert m.marks is not None
+    assert [len(block) for block in m.samples] == [len(block) for block in m.marks] == [4, 4, 4]
 
 
 def case(variant: str = "numpy-out", **changes: object) -> Case:
@@ -248,9 +273,11 @@ def test_every_reason_to_skip() -> None:
     first = replace(case(layout="channels_first"), variant=only_last)
     assert skip_reason(first, None, plenty) == "it is for channels_last only"
     over = case("numpy-inplace")
-    assert misfit(over, over.shape) is None
-    assert misfit(over, (32, 256, 256, 3)) == "a 32×256×256×3 result does not fit over a 32×224×224×3 input"
-    assert misfit(case("numpy-out"), (32, 256, 256, 3)) is None
+    assert misfit(over, [(over.shape, np.dtype("float32"))]) is None
+    larger = [((32, 256, 256, 3), np.dtype("float32"))]
+    said = "a 32×256×256×3 float32 result does not fit over a 32×224×224×3 float32 input"
+    assert misfit(over, larger) == said
+    assert misfit(case("numpy-out"), larger) is None
 
 
 def test_a_missing_package_is_a_skip_that_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from suite import registry
+from suite.devices import Condition
 from suite.engine import clock, disturbance
 from suite.engine.allocations import (
     THRESHOLD,
@@ -269,6 +270,38 @@ class DeviceSample:
     device: float | None
     cold: float
     cold_device: float | None
+
+
+@dataclass(frozen=True)
+class BlockRecord:
+    """What a block gave that is whole: every sample was taken, and the results that were looked at were right.
+
+    Attributes
+    ----------
+    samples : tuple of Sample
+        One a round.
+    device : tuple of DeviceSample
+        One a round, where the case is on a device of its own; else empty.
+    condition : Condition or None
+        Of the GPU at the end; None on the CPU.
+    """
+
+    samples: tuple[Sample, ...]
+    device: tuple[DeviceSample, ...] = ()
+    condition: Condition | None = None
+
+    @property
+    def seconds(self) -> list[float]:
+        """Per call, of each sample."""
+        return [sample.seconds for sample in self.samples]
+
+    @property
+    def marks(self) -> list[str]:
+        """What disturbed each sample."""
+        if self.condition is not None and self.condition.slowed:
+            # The GPU tells of now and not of then: all that was sampled just before is marked.
+            return ["throttled"] * len(self.samples)
+        return [sample.mark for sample in self.samples]
 
 
 class Wrong(Exception):

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from suite.devices import Condition
 from suite.engine.allocations import Tally
-from suite.engine.block import Audit, DeviceSample, Traced
+from suite.engine.block import Audit, BlockRecord, DeviceSample, Traced
 from suite.engine.sampling import estimate
 from suite.measurement import FIGURES, Measurement
 
@@ -83,34 +82,21 @@ def with_ranges(fields: Mapping[str, Any], others: Mapping[str, Any]) -> dict[st
 
 
 def of_time(
-    samples: Sequence[Sequence[float]],
+    records: Sequence[BlockRecord],
     *,
-    marks: Sequence[Sequence[str]],
-    device: Sequence[Sequence[DeviceSample]],
-    conditions: Sequence[Condition],
     first: float,
-    calls: int,
     stopped_by: str,
     images: int,
     bytes_moved: int,
     copy_speed: float | None,
 ) -> dict[str, Any]:
-    """What the samples of each block say.
+    """What the blocks say.
 
     Parameters
     ----------
-    samples : sequence of sequence of float
-        Seconds per call, by block.
-    marks : sequence of sequence of str
-        What disturbed each.
-    device : sequence of sequence of DeviceSample
-        Where the case is on a device of its own; else each is empty.
-    conditions : sequence of Condition
-        Of the GPU at the end of each block; else empty.
+    records : sequence of BlockRecord
     first : float
         Seconds of the first call.
-    calls : int
-        In all.
     stopped_by : str
     images : int
         In a batch.
@@ -119,13 +105,15 @@ def of_time(
     copy_speed : float or None
         Bytes per second, read and written.
     """
+    samples = [record.seconds for record in records]
+    conditions = [record.condition for record in records if record.condition is not None]
     found = estimate(samples)
     missing = {}
     if copy_speed is None:
         missing["copy_fraction"] = "the copy speed was not measured"
     if found.low is None:
         missing |= dict.fromkeys(("seconds_low", "seconds_high", "least_change"), "one block has no interval")
-    on_device = _of_device(device)
+    on_device = _of_device([record.device for record in records])
     missing |= on_device.pop("missing")
     # A device's copy speed is by its own clock.
     busy = on_device.get("device_seconds") or found.value
@@ -141,11 +129,11 @@ def of_time(
         "seconds_high": found.high,
         "least_change": found.least,
         "seconds_first": first,
-        "calls": calls,
+        "calls": sum(sample.calls for record in records for sample in record.samples),
         "blocks": len(samples),
         "stopped_by": stopped_by,
-        "samples": [list(one) for one in samples],
-        "marks": [list(one) for one in marks],
+        "samples": samples,
+        "marks": [record.marks for record in records],
         "images_per_second": images / found.value,
         "bytes_moved": bytes_moved,
         "bytes_per_second": bytes_moved / found.value,
@@ -174,6 +162,9 @@ def _of_device(samples: Sequence[Sequence[DeviceSample]]) -> dict[str, Any]:
         if not whole:
             told = any(blocks)
             missing |= dict.fromkeys(names, "the runtime does not tell" if told else "it has no device of its own")
+            continue
+        if min(value for block in whole for value in block) <= 0:
+            missing |= dict.fromkeys(names, "shorter than the device's clock can tell")
             continue
         found = estimate(whole)
         fields |= dict(zip(names, (found.value, found.low, found.high), strict=True))

@@ -42,6 +42,7 @@ from suite.engine import figures
 from suite.engine.block import (
     Audit,
     BlockJob,
+    BlockRecord,
     CopyJob,
     DeviceCopyJob,
     DeviceSample,
@@ -163,15 +164,16 @@ class Progress:
     fields: dict[str, Any] = field(default_factory=dict)
     leaked_bytes: int = 0
     one_thread: bool = False
-    calls: int = 0
-    n: int = 1
-    blocks: list[list[float]] = field(default_factory=list)
-    marks: list[list[str]] = field(default_factory=list)
-    device: list[list[DeviceSample]] = field(default_factory=list)
-    conditions: list[devices.Condition] = field(default_factory=list)
+    n: int = 1  # calls in a sample
+    records: list[BlockRecord] = field(default_factory=list)
     first: float = 0.0
     ended: str | None = None  # stopped_by
     measurement: Measurement | None = None  # once it is complete
+
+    @property
+    def blocks(self) -> list[list[float]]:
+        """Seconds per call, by block."""
+        return [record.seconds for record in self.records]
 
 
 @dataclass
@@ -533,7 +535,7 @@ class Session:
         longest = 0.0  # of a case's part of a block
         while running := self._due(states):
             start = monotonic()
-            enough = all(len(state.blocks) >= FEWEST_BLOCKS for state in running)
+            enough = all(len(state.records) >= FEWEST_BLOCKS for state in running)
             if enough and start + longest * len(running) > deadline:
                 for state in states:
                     state.ended = state.ended or "budget"
@@ -548,15 +550,15 @@ class Session:
         Where there is time for all blocks, however long they take, none has fewer than another.
         """
         left = [state for state in states if not state.measurement and state.ended is None]
-        widths = {id(state): estimate(state.blocks).width if state.blocks else math.inf for state in left}
+        widths = {id(state): estimate(state.blocks).width if state.records else math.inf for state in left}
         for state in left:
-            done = len(state.blocks)
+            done = len(state.records)
             if done >= self.plan.blocks:
                 state.ended = "blocks"
             elif self.plan.budget < math.inf and done >= CLEAR_BLOCKS and widths[id(state)] <= PRECISION:
                 state.ended = "clear"
         left = [state for state in left if state.ended is None]
-        few = [state for state in left if len(state.blocks) < FEWEST_BLOCKS]
+        few = [state for state in left if len(state.records) < FEWEST_BLOCKS]
         if few or self.plan.budget == math.inf:
             return few or left
         middle = median(widths[id(state)] for state in left) if left else 0.0
@@ -564,6 +566,9 @@ class Session:
 
     def block(self, running: Sequence[Progress], group: Group, rounds: int, copies: list[float] | None = None) -> None:
         """One more block of every case: fresh processes, so many rounds of samples in random order, a check.
+
+        Only what is whole is recorded: a case whose block does not come to its end, and any other side of the same
+        case, have no record of it.
 
         Cases that use one CPU all stay on the same one: two CPUs of a machine that others use too can be of different
         speed for seconds.
@@ -578,8 +583,9 @@ class Session:
             Is given the machine's copy speed in each round.
         """
         children: dict[int, Child] = {}
-        before = {id(state): len(state.blocks) for state in running}
-        first = not running[0].blocks
+        samples: dict[int, list[Sample]] = {id(state): [] for state in running}
+        device: dict[int, list[DeviceSample]] = {id(state): [] for state in running}
+        first = not running[0].records
         # Two sides of a case are placed alike, or their difference would be that of their places.
         moving = {state.case.key for state in running if not state.one_thread}
         interrupted = False
@@ -591,11 +597,7 @@ class Session:
             if interrupted:  # it is we who have ended its process
                 return
             children.pop(id(state), None)
-            if state.blocks and len(state.blocks[-1]) < rounds:
-                state.blocks.pop()  # a block is whole, or it is none
-                state.marks.pop()
-                state.device.pop()
-            if why.status == "timeout" and len(state.blocks) >= min(FEWEST_BLOCKS, self.plan.blocks):
+            if why.status == "timeout" and len(state.records) >= min(FEWEST_BLOCKS, self.plan.blocks):
                 state.ended = "timeout"
             else:
                 self._end(state, why.status, why.reason)
@@ -628,19 +630,14 @@ class Session:
             )
             if first:
                 state.first, state.n = ready.seconds_first, ready.calls
-            state.blocks.append([])
-            state.marks.append([])
-            state.device.append([])
 
         def sample(state: Progress) -> None:
             self.on_case(state.case, "timing")
             taken: Sample = self._ask(state, children[id(state)], "timed calls", "sample", state.n)
-            state.blocks[-1].append(taken.seconds)
-            state.marks[-1].append(taken.mark)
-            state.calls += taken.calls
+            samples[id(state)].append(taken)
             if _own_clock(state.case):
                 child = children[id(state)]
-                state.device[-1].append(self._ask(state, child, "timed calls", "device_sample", taken.seconds))
+                device[id(state)].append(self._ask(state, child, "timed calls", "device_sample", taken.seconds))
 
         def check(state: Progress) -> None:
             self._ask(state, children[id(state)], "check", "check")
@@ -669,15 +666,14 @@ class Session:
                     with self.ledger.wall("copy speed"):
                         copies += self._copy_speed(running[0].case)
             with self.ledger.wall("other"):
-                if running[0].case.device == "gpu":
-                    now = devices.condition()
-                    for state in alive():
-                        state.conditions.append(now)
-                        if now.slowed:
-                            # It is told of now and not of then: all that was sampled just before is marked.
-                            state.marks[-1] = ["throttled"] * len(state.marks[-1])
+                condition = devices.condition() if running[0].case.device == "gpu" else None
             with self.ledger.wall():
                 self._each(attempt(check), alive(), len(running))
+            cut = {state.case.key for state in running if id(state) not in children}
+            for state in alive():
+                if state.case.key not in cut:
+                    its = tuple(samples[id(state)]), tuple(device[id(state)])
+                    state.records.append(BlockRecord(*its, condition))
         except BaseException:
             interrupted = True
             for asked in self._asked:
@@ -686,9 +682,6 @@ class Session:
                 child.kill()
             wait(self._asked)
             self._copies.clear()
-            for state in running:  # a block is whole, or it is none
-                for its in (state.blocks, state.marks, state.device, state.conditions):
-                    del its[before[id(state)] :]
             raise
         finally:
             with self.ledger.wall("other"):
@@ -734,17 +727,13 @@ class Session:
 
     def complete(self, state: Progress, group: Group | None, copies: Sequence[float] = ()) -> Measurement:
         """The measurement of a case to which nothing more will be done."""
-        if state.measurement or not state.blocks or group is None:
+        if state.measurement or not state.records or group is None:
             state.measurement = self.so_far(state)
             return state.measurement
         case = state.case
         timed = figures.of_time(
-            state.blocks,
-            marks=state.marks,
-            device=state.device,
-            conditions=state.conditions,
+            state.records,
             first=state.first,
-            calls=state.calls,
             stopped_by=state.ended or "blocks",
             images=case.batch or 1,
             bytes_moved=case.nbytes + group.result_bytes,
