@@ -90,7 +90,7 @@ PACKAGE = """
 import numpy as np
 from suite import recipe, variant
 
-@recipe(name="halves", magnitude=255)
+@recipe(name="halves")
 def halves(x): return x / 2
 
 @variant(recipe="halves", runtime="numpy", writes="new")

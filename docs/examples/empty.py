@@ -3,7 +3,7 @@
 from suite import recipe, variant
 
 
-@recipe(name="identity", magnitude=255)
+@recipe(name="identity")
 def identity(x):
     return x
 

@@ -5,7 +5,7 @@ from suite import formula, recipe, variant
 MEAN, STD, CROP = (110.0, 115.0, 120.0), (60.0, 61.0, 62.0), slice(16, -16)
 
 
-@recipe(name="mine", magnitude=255)
+@recipe(name="mine")
 @formula(recipe="mine", constants=(MEAN, STD))
 def mine(x, mean=MEAN, std=STD):
     return (x[..., CROP, CROP, :] - mean) / std
