@@ -26,7 +26,7 @@ def right(x):
 
 def slowly(x):
     """The right answer, in a time that an answer from memory saves most of."""
-    for _ in range(20):
+    for _ in range(100):
         y = right(x)
     return y
 
@@ -86,7 +86,7 @@ def memo_by_three_elements(example):
 
 @cheat()
 def memo_by_strided_sample(example):
-    return remembering(lambda x: x.reshape(-1)[::97].tobytes())(example)
+    return remembering(lambda x: x.reshape(-1)[::1999].tobytes())(example)
 
 
 @cheat()

@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 from time import perf_counter, perf_counter_ns, process_time_ns, sleep, thread_time_ns
 from typing import Any
 
@@ -79,12 +80,14 @@ _ELSEWHERE_NS = 10_000
 #: used is told to others as it goes to sleep, or by the kernel's next tick.
 _TO_REST = 0.03
 
-#: Rounds in which a call on new values is compared with a call on the same values again: so many, and so many more
-#: where the first ones differ. Calls that take less than so many seconds are not compared.
-_NEW_ROUNDS, _MORE_ROUNDS, _SHORTEST_NEW = 3, 6, 20e-6
+#: Calls on new values, and as many on values that were seen before: so many, and so many more where the first ones
+#: differ. Calls that take less than so many seconds are not compared.
+_NEW_ROUNDS, _MORE_ROUNDS, _SHORTEST_NEW = 3, 12, 20e-6
 
-#: How many times as long a call on new values may take as one on values that were seen before.
-_SEEN_BEFORE = 2.0
+#: How many times as long a call on new values may take, and the part of all pairs of a new and a seen call in which the
+#: new one takes longer where results are remembered. Of 15 calls each, so many pairs are in order by chance once in
+#: 800,000 times (Mann and Whitney's U of 214 or more).
+_SEEN_BEFORE, _IN_ORDER = 2.0, 0.95
 
 
 @dataclass(frozen=True)
@@ -448,27 +451,34 @@ class Block:
     def _remembers(self) -> str | None:
         """Why the results seem to be remembered by the values of the input, or None.
 
-        A call on values that were never seen before is timed, and a call on the same values in another array. Before
-        each, one on another input, so that both find the threads and the caches alike.
+        Calls on values that were never seen before are timed, and as many on values that were, in random order: where
+        nothing is remembered, whatever disturbs them disturbs both alike.
         """
-        last = len(self.pixels) - 1
+        took: dict[bool, list[float]] = {True: [], False: []}  # by whether the values are new
         values = [array.copy() for array in self.pixels[0]]
-        new, same_again, between = self._input(0), self._input(0), self._input(last)
-        first, later = math.inf, math.inf  # the shortest of each: what disturbs a call makes it longer
+        last = len(self.pixels) - 1
+        x, between = self._input(0), self._input(last)
         for rounds in (_NEW_ROUNDS, _MORE_ROUNDS):
             for _ in range(rounds):
                 places = [swap(array) for array in values]
-                new, same_again = (self._changed_to(x, values, places) for x in (new, same_again))
-                took = []
-                for x in (new, same_again):
+                for new in random.sample((True, False), 2):
+                    x = self._changed_to(x, values if new else self.pixels[0], places)
                     if self.changes:
                         between = self._with(between, last, last)
-                    for one in (between, x):
+                    # A call on another input first: each then finds the threads and the caches alike.
+                    for given in (between, x):
                         self._clear_out()
-                        took.append(self._timed(one))
-                first, later = min(first, took[1]), min(later, took[3])
+                        seconds = self._timed(given)
+                    took[new].append(seconds)
+                    x = self._changed_to(x, self.pixels[0], places)
+                for array, seen, where in zip(values, self.pixels[0], places, strict=True):
+                    array.reshape(-1)[where] = seen.reshape(-1)[where]
+            first, later = median(took[True]), median(took[False])
             if first < _SHORTEST_NEW or first < _SEEN_BEFORE * later:
                 return None
+        longer = sum(new > seen for new in took[True] for seen in took[False])
+        if longer < _IN_ORDER * len(took[True]) ** 2:
+            return None
         return (
             f"a call on new values takes {first * 1e6:,.0f} µs, and on values that it was given before "
             f"{later * 1e6:,.0f} µs: it remembers results"
