@@ -489,7 +489,9 @@ def _named(frame: pd.DataFrame, varying: Sequence[str]) -> pd.Series:
     if "height" in varying or "width" in varying:
         parts.append(frame["height"].astype(str) + "×" + frame["width"].astype(str))
     if "batch" in varying or not parts:
-        parts.append("×" + frame["batch"].astype("Int64").astype(str).replace("<NA>", "one"))
+        # Not through astype(str), which leaves a missing value missing in some versions of pandas.
+        named = ["one image" if pd.isna(batch) else f"×{int(batch)}" for batch in frame["batch"]]
+        parts.append(pd.Series(named, index=frame.index))
     found = parts[0]
     for part in parts[1:]:
         found = found + " " + part

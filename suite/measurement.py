@@ -201,8 +201,8 @@ def from_dict(row: Mapping[str, Any]) -> Measurement:
     TypeError
         If it lacks what every measurement has.
     """
-    if not row.keys() >= _REQUIRED:
-        raise TypeError(f"no {', '.join(sorted(_REQUIRED - row.keys()))}")
+    if not row.keys() >= REQUIRED:
+        raise TypeError(f"no {', '.join(sorted(REQUIRED - row.keys()))}")
     # As its constructor does, which takes ten times as long for as many fields: a report may read 100,000.
     row = {"missing": {}, "ranges": {}, **row, "instruments": tuple(row.get("instruments", ()))}
     found = object.__new__(Measurement)
@@ -211,8 +211,8 @@ def from_dict(row: Mapping[str, Any]) -> Measurement:
     return found
 
 
-#: The fields that every measurement has.
-_REQUIRED = frozenset(f.name for f in fields(Measurement) if f.default is MISSING and f.default_factory is MISSING)
+#: The fields that every measurement has, some of which may be None.
+REQUIRED = frozenset(f.name for f in fields(Measurement) if f.default is MISSING and f.default_factory is MISSING)
 
 #: Each field, what it is where nothing is said, and what sets it.
 _SLOTS = tuple(

@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 
 from suite.asv import results as history
-from suite.measurement import FIELDS, Measurement, from_dict
+from suite.measurement import FIELDS, REQUIRED, Measurement, from_dict
 
 SCHEMA = 1
 
@@ -331,7 +331,8 @@ _HALF = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def _line(measurement: Measurement) -> str:
-    known = {name: value for name, value in measurement.to_dict().items() if value is not None}
+    # None is the default of the other fields only: a reader requires these, and None is a value of some.
+    known = {name: value for name, value in measurement.to_dict().items() if value is not None or name in REQUIRED}
     reasons: dict[str, list[str]] = {}
     for name, reason in measurement.missing.items():
         reasons.setdefault(reason, []).append(name)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
+from conftest import Command, read_json
 
 from suite import environment, format, results
 from suite.measurement import FIGURES, Measurement, from_dict
@@ -21,6 +24,51 @@ M = Measurement(
 def test_a_measurement_survives_json() -> None:
     assert from_dict(json.loads(json.dumps(M.to_dict()))) == M
     assert from_dict(M.to_dict() | {"of a later version": 1}) == M
+
+
+#: The fields that may be None, by their annotation, and a value of each type.
+OPTIONAL = [field.name for field in fields(Measurement) if str(field.type).endswith("| None")]
+VALUES: dict[str, Any] = {
+    "str": "word", "int": 7, "float": 0.25, "bool": True, "list[list[float]]": [[0.25]], "list[list[str]]": [["moved"]],
+    "list[int | None]": [7, None], "list[dict[str, Any]]": [{"bytes": 4096, "space": "host", "op": "line"}],
+}  # fmt: skip
+FULL = replace(M, **{f.name: VALUES[str(f.type).removesuffix(" | None")] for f in fields(M) if f.name in OPTIONAL})
+
+
+@pytest.mark.parametrize("name", [None, *OPTIONAL])
+def test_a_measurement_without_one_field_survives_every_form(name: str | None, tmp_path: Path) -> None:
+    """The folder of a run, the JSON document, the table and the CSV."""
+    lacking = FULL if name is None else replace(FULL, **{name: None}, missing={name: "not measured"})
+    with results.Run(tmp_path / "run", resume=False) as run:
+        run.begin({"engine": 1}, {}, 1)
+        run.add(lacking)
+        run.finish({}, finished=True)
+    assert results.load(tmp_path / "run")[1] == [lacking]
+    with results.Run(tmp_path / "run", resume=True) as run:
+        assert run.measurements == [lacking]
+    (tmp_path / "run.json").write_text(json.dumps(results.document({"engine": 1}, [lacking])))
+    assert results.load(tmp_path / "run.json")[1] == [lacking]
+    assert results.measurements(results.read(tmp_path / "run", tmp_path / "run.json")) == [lacking, lacking]
+    (row,) = pd.read_csv(tmp_path / "run" / results.CSV).to_dict("records")
+    for cell, value in row.items():
+        assert pd.isna(value) if cell == name else value == getattr(FULL, str(cell)) or cell == "instruments"
+
+
+def test_a_run_of_a_batch_and_of_one_image_is_written_shown_and_read(command: Command, tmp_path: Path) -> None:
+    arguments = ["--recipe", "resize_scale", "--batch", 2, "--batch", "none", "--size", "32x48", "--dtype", "float32"]
+    done = command("run", *arguments, "--variant", "numpy-new", "--blocks", 2, "--out", "one", "--json", "one.json")
+    assert done.returncode == 0, done.stderr
+    assert "resize_scale, 32×48×3 float32" in done.stdout
+    rows = read_json((tmp_path / "one.json").read_text())["measurements"]
+    assert {(m["batch"], m["status"]) for m in rows} == {(2, "ok"), (None, "ok")}
+    for words in (
+        ("show", "one"),
+        ("compare", "one", "one.json"),
+        ("report", "one", "--html", "page", "--markdown", "-"),
+    ):
+        done = command(*words)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "page" / "index.html").exists()
 
 
 def test_the_figures_are_the_fields_that_can_be_missing() -> None:
