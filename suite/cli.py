@@ -18,6 +18,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -289,45 +290,61 @@ def _conclude(console: Console, writing: results.Run, total: int, folder: Path) 
 def list_(what: str, **options: Any) -> None:
     """List recipes, variants, devices or cases; the same options as `run` choose."""
     console = Console()
-    shown = Table(box=box.SIMPLE_HEAD)
     if what == "devices":
         found, none = devices.gpus()
-        _columns(shown, "device", "what it is")
-        shown.add_row("cpu", Text(f"{environment.processor() or 'not told'}, {devices.cpus()} CPUs to use"))
-        for k, gpu in enumerate(found):
-            shown.add_row(f"gpu:{k}", Text(f"{gpu.name}, driver {gpu.driver}"))
-        if none:
-            shown.add_row("gpu", Text(none))
-        console.print(shown)
+        rows = [("cpu", f"{environment.processor() or 'not told'}, {devices.cpus()} CPUs to use")]
+        rows += [(f"gpu:{k}", f"{gpu.name}, driver {gpu.driver}") for k, gpu in enumerate(found)]
+        rows += [("gpu", none)] if none else []
+        _print_columns(console, ("device", "what it is"), rows, wraps="what it is")
         return
     chosen = choose(options | ({} if what == "cases" or options["recipe"] else {"recipe": ("*",)}))
     if what == "recipes":
-        _columns(shown, "recipe", "variants", "defined in")
+        rows = []
         for recipe in dict.fromkeys(case.recipe for case in chosen):
             variants = {case.variant.name for case in chosen if case.recipe == recipe}
-            shown.add_row(Text(recipe.name), str(len(variants)), Text(_source(recipe.source)))
+            rows.append((recipe.name, str(len(variants)), _source(recipe.source)))
+        _print_columns(console, ("recipe", "variants", "defined in"), rows, wraps="recipe", optional=("defined in",))
     elif what == "variants":
-        _columns(shown, "variant", "runtime", "writes", "recipes", "devices", "defined in")
+        rows = []
         for name in dict.fromkeys(case.variant.name for case in chosen):
             its = [case for case in chosen if case.variant.name == name]
             by = its[0].variant
-            shown.add_row(
-                Text(name), by.runtime, by.writes, Text(_unique(c.recipe.name for c in its)),
-                _unique(c.device for c in its), Text(_source(by.source)),
-            )  # fmt: skip
+            of, on = (_unique(names) for names in ((c.recipe.name for c in its), (c.device for c in its)))
+            rows.append((name, by.runtime, by.writes, of, on, _source(by.source)))
+        headings = ("variant", "runtime", "writes", "recipes", "devices", "defined in")
+        _print_columns(console, headings, rows, wraps="recipes", optional=("runtime", "devices", "defined in"))
     else:
         none = devices.gpus()[1]
         free = free_memory()
         for case in chosen:
             reason = cases.skip_reason(case, none, free)
-            console.print(Text(case.label() + (f"  (skipped: {reason})" if reason else "")), soft_wrap=True)
-        return
+            table.print_line(console, Text(case.label() + (f"  (skipped: {reason})" if reason else "")))
+
+
+def _print_columns(
+    console: Console,
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    wraps: str,
+    optional: Sequence[str] = (),
+) -> None:
+    """Print a table without a broken word: the column `wraps` takes several lines, of `optional` the last go first."""
+    columns = {name: [name, *(row[k] for row in rows)] for k, name in enumerate(headings)}
+    # Of each column the widest part that cannot be broken, two spaces beside it, and the line between two columns.
+    needed = {
+        name: 3 + max(cell_len(part) for cell in cells for part in (cell.split() if name == wraps else [cell]))
+        for name, cells in columns.items()
+    }
+    for name in reversed(optional):
+        if 1 + sum(map(needed.__getitem__, columns)) > console.width:
+            del columns[name]
+    shown = Table(box=box.SIMPLE_HEAD)
+    for name in columns:
+        shown.add_column(name, overflow="fold", no_wrap=name != wraps)
+    for row in zip(*(cells[1:] for cells in columns.values()), strict=True):
+        shown.add_row(*map(Text, row))
     console.print(shown)
-
-
-def _columns(shown: Table, *names: str) -> None:
-    for name in names:
-        shown.add_column(name, overflow="fold", no_wrap=name in ("variant", "recipe"))
 
 
 def _unique(words: Any) -> str:

@@ -69,6 +69,11 @@ def _show_group(console: Console, rows: Sequence[Measurement], columns: Sequence
     console.print()
 
 
+def print_line(console: Console, text: Text) -> None:
+    """Print a line, whole in a file or a pipe, and broken between words at a terminal that is too narrow."""
+    console.print(text, soft_wrap=not console.is_terminal)
+
+
 def show_skipped(console: Console, measurements: Sequence[Measurement]) -> None:
     """One line for each reason for which cases were skipped, with their number."""
     reasons = Counter(m.reason for m in measurements if m.status == "skipped")

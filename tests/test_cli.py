@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,9 +15,11 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from click.testing import CliRunner
 from conftest import BAD, read_json
 
 from suite import registry, results
+from suite.cli import cli
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -205,6 +208,45 @@ def test_a_narrow_terminal_keeps_names_and_times(command: Command) -> None:
     assert max(map(len, done.stdout.splitlines())) <= 50
     assert "numpy-expression" in done.stdout
     assert "µs" in done.stdout
+
+
+SAMPLE = Path(__file__).parent.parent / "reports" / "sample" / "run"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("list", "variants"),
+        ("list", "recipes"),
+        ("list", "devices"),
+        ("list", "cases", "--recipe", "add", "--batch", "1", "--variant", "tf-*"),
+        ("show", SAMPLE),
+        ("compare", SAMPLE, SAMPLE),
+        ("claims", "--list"),
+        ("doctor",),
+        ("profile", "tf", "numpy-new", "1×32×32×3"),
+    ],
+    ids=lambda words: " ".join(map(str, words[:2])).replace(str(SAMPLE), "RUN"),
+)
+def test_a_terminal_of_any_width_shows_whole_words(words: tuple[object, ...]) -> None:
+    """Those of a terminal that is wide enough for all, but for figures, which differ from call to call."""
+
+    def shown(width: int) -> list[str]:
+        terminal = {"COLUMNS": str(width), "TTY_COMPATIBLE": "1", "NO_COLOR": "1", "TERM": "xterm"}
+        done = CliRunner().invoke(cli, [str(word) for word in words], env=terminal, catch_exceptions=False)
+        assert done.exit_code == 0, done.stderr
+        return re.sub(r"\x1b\[[\d;]*m|─+", "", done.stdout).splitlines()
+
+    def whole(lines: list[str]) -> set[str]:
+        found = {word for line in lines for word in line.split()}
+        return {word for word in found if not re.search(r"\d|…$", word)}
+
+    every = whole(shown(400))
+    assert every
+    for width in (60, 80, 100):
+        lines = shown(width)
+        assert max(map(len, lines)) <= width
+        assert whole(lines) <= every
 
 
 def begin(tmp_path: Path, *arguments: object) -> subprocess.Popen[str]:

@@ -19,6 +19,7 @@ from suite import devices, environment, images
 from suite.cases import chosen_names
 from suite.claims.run import Judged, load, look_into
 from suite.options import INTERRUPTED, end_in_order, errors, try_write, write_json
+from suite.table import print_line
 
 SCHEMA = 1
 
@@ -44,7 +45,7 @@ def claims(ids: tuple[str, ...], only_list: bool, json_file: str | None) -> None
     console = Console(stderr=json_file == "-", highlight=False)
     if only_list:
         for claim in chosen:
-            console.print(Text.assemble((claim.id, "bold"), f"  {claim.claim}"), soft_wrap=True)
+            print_line(console, Text.assemble((claim.id, "bold"), f"  {claim.claim}"))
         return
     end_in_order()
     found: list[Judged] = []

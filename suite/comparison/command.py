@@ -17,6 +17,7 @@ from suite.asv import results as history
 from suite.comparison import show
 from suite.comparison.compare import TOLERANCE, Comparison, Side, joined
 from suite.options import errors, try_write, write_json, write_text
+from suite.table import print_line
 
 #: Exit statuses.
 WORSE, UNSURE = 1, 3
@@ -93,10 +94,10 @@ def conclude(
     to_stderr = "-" in (options["json_file"], options["markdown_file"])
     console = Console(stderr=to_stderr, highlight=False)
     for line in head_lines:
-        console.print(Text(line), soft_wrap=True)
+        print_line(console, Text(line))
     show.terminal(console, comparison)
     if note := show.disturbed(measured):
-        console.print(Text(note, "dim"), soft_wrap=True)
+        print_line(console, Text(note, "dim"))
     status = WORSE if comparison.verdict == "worse" else 0
     if comparison.verdict == "unsure" and options["strict"]:
         status = UNSURE

@@ -16,6 +16,7 @@ from suite.comparison.compare import Comparison, Row
 from suite.comparison.ratio import Ratio
 from suite.measurement import Measurement
 from suite.results import KEY, key
+from suite.table import print_line
 
 SCHEMA = 1
 
@@ -28,10 +29,8 @@ _MOST_SAME = 40
 def terminal(console: Console, comparison: Comparison) -> None:
     """Print what differs, every time, and the verdict."""
     for row in _notable(comparison):
-        console.print(
-            Text.assemble((f"{row.verdict:8}", _COLOURS[row.verdict]), f"{name(row)}: {change(row)}"), soft_wrap=True
-        )
-    console.print(Text(_exact_summary(comparison), "dim"), soft_wrap=True)
+        print_line(console, Text.assemble((f"{row.verdict:8}", _COLOURS[row.verdict]), f"{name(row)}: {change(row)}"))
+    print_line(console, Text(_exact_summary(comparison), "dim"))
     timed = _timed(comparison)
     if timed:
         common, labels = _labels(timed)
@@ -53,9 +52,9 @@ def terminal(console: Console, comparison: Comparison) -> None:
         if hidden:
             console.print(Text(f"and {hidden} cases more that are the same", "dim"))
     for line in notes(comparison):
-        console.print(Text(line, "dim"), soft_wrap=True)
+        print_line(console, Text(line, "dim"))
     colour = {"worse": "red", "unsure": "yellow"}.get(comparison.verdict, "green")
-    console.print(Text(sentence(comparison), f"bold {colour}"), soft_wrap=True)
+    print_line(console, Text(sentence(comparison), f"bold {colour}"))
 
 
 def markdown(comparison: Comparison, title: str) -> str:
@@ -281,7 +280,7 @@ def _cells(row: Row, tolerance: float) -> tuple[str, str, str, str]:
 
 def _least(change: float) -> str:
     """The least change that would have been found, a fraction."""
-    return f"{100 * change:.2g} %" if change < 10 else "nothing"
+    return f"{float(f'{100 * change:.2g}'):g} %" if change < 10 else "nothing"
 
 
 def signed(ratio: float) -> str:
