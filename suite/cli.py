@@ -292,7 +292,9 @@ def list_(what: str, **options: Any) -> None:
     console = Console()
     if what == "devices":
         found, none = devices.gpus()
-        rows = [("cpu", f"{environment.processor() or 'not told'}, {devices.cpus()} CPUs to use")]
+        rows: list[tuple[str, ...]] = [
+            ("cpu", f"{environment.processor() or 'not told'}, {devices.cpus()} CPUs to use")
+        ]
         rows += [(f"gpu:{k}", f"{gpu.name}, driver {gpu.driver}") for k, gpu in enumerate(found)]
         rows += [("gpu", none)] if none else []
         _print_columns(console, ("device", "what it is"), rows, wraps="what it is")

@@ -16,6 +16,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -268,6 +269,9 @@ class Place:
         The interpreter, whose environment has what the commit needs.
     engine : str or None
         Where that interpreter finds this package; None where it is the one that runs now.
+    shipped : str or None
+        The folder of this package in a commit of its own repository. Its recipes and variants take the place of those
+        that ship here; the engine stays.
     """
 
     folder: str
@@ -275,14 +279,52 @@ class Place:
     names: tuple[str, ...]
     python: str
     engine: str | None = None
+    shipped: str | None = None
+
+
+#: The modules that register what ships, and those that only they import.
+SHIPPED = ("suite.recipes", "suite.expression", "suite.native", "suite.variants", "suite.claims.systems")
 
 
 def load_at(place: Place, source: str) -> None:
     """Import `source` in this process, which is from now on one of that commit."""
-    os.chdir(place.folder)
-    sys.path[:0] = place.path
+    _enter(place)
     if not ships(source):
         load(source)
+
+
+def _enter(place: Place) -> None:
+    os.chdir(place.folder)
+    sys.path[:0] = place.path
+    if place.shipped:
+        _replace_shipped(Path(place.shipped))
+
+
+def _replace_shipped(folder: Path) -> None:
+    """Register what another commit of this package ships, in place of what ships here."""
+    for name in [name for name in sys.modules if _is_shipped(name)]:
+        del sys.modules[name]
+    recipes.clear()
+    variants.clear()
+    sys.meta_path.insert(0, _Shipped(folder))
+    load_shipped()
+
+
+class _Shipped:
+    """Finds the modules of `SHIPPED` in a folder, and no other."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        if not _is_shipped(name):
+            return None
+        _, *parents, _ = name.split(".")
+        return PathFinder.find_spec(name, [str(self.folder.joinpath(*parents))])
+
+
+def _is_shipped(module: str) -> bool:
+    return any(module == one or module.startswith(f"{one}.") for one in SHIPPED)
 
 
 def check_origin(place: Place) -> None:
@@ -450,12 +492,12 @@ def _answer(source: str, place: dict[str, Any] | None) -> dict[str, Any]:
     answer: dict[str, Any] = {"error": None}
     try:
         load_shipped()
-        shipped = set(recipes), set(variants)
         if place:
-            load_at(Place(**place), source)
+            _enter(Place(**place))
+        shipped: tuple[Any, Any] = (set(recipes), set(variants)) if not ships(source) else ((), ())
+        load(source)
+        if place:
             check_origin(Place(**place))
-        else:
-            load(source)
         answer["recipes"] = [_plain(r, "reference") for r in recipes.values() if r.name not in shipped[0]]
         answer["variants"] = [_plain(v, "prepare") for key, v in variants.items() if key not in shipped[1]]
     except RegistrationError as error:

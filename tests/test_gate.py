@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -398,3 +399,80 @@ def test_a_project_that_is_built_is_imported_as_built(repository: Path, monkeypa
     assert done.returncode == 1, done.stderr
     assert "input_changed no → yes" in done.stdout
     assert len(list((repository.parent / "cache" / "copycost" / "builds").iterdir())) == 2
+
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """copycost's own repository with one commit."""
+    folder = tmp_path / "copycost"
+    for name in ("suite", "benchmarks"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "asv.conf.json", ".gitignore"):
+        shutil.copy(ROOT / name, folder / name)
+    tools.git(folder, "init", "-q", "-b", "main")
+    tools.commit(folder, "base")
+    return folder
+
+
+def run_own(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """By the engine that the tests have, as an installed command does it."""
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "suite", "gate", "--base", "main", *words],
+        cwd=folder, env=os.environ | {"COLUMNS": "120", "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+        timeout=300,
+    )  # fmt: skip
+
+
+def test_gate_in_its_own_repository_compares_the_variants_that_ship(own: Path) -> None:
+    path = own / "suite" / "variants" / "numpy.py"
+    assert "return scaled - one\n" in path.read_text()
+    path.write_text(path.read_text().replace("return scaled - one\n", "return (scaled - one).copy()\n"))
+    done = run_own(
+        own, "--recipe", "tf", "--recipe", "scale", "--variant", "numpy-new", "--variant", "divide-new", *SMALL
+    )
+    assert done.returncode == 1, done.stderr
+    assert "worse   tf numpy-new batch 1 64×48×3 float32 cpu: allocations 2 → 3" in done.stdout
+    assert all("tf numpy-new" in line for line in done.stdout.splitlines() if line.startswith("worse  "))
+    assert "Exact figures of 2 cases" in done.stdout
+    assert len(tools.git(own, "worktree", "list").splitlines()) == 1
+
+
+def test_gate_in_its_own_repository_measures_nothing_where_only_the_engine_changed(own: Path) -> None:
+    path = own / "suite" / "cli.py"
+    path.write_text(path.read_text() + "# A comment.\n")
+    (own / "more.py").write_text("")
+    done = run_own(own)
+    assert done.returncode == 0
+    assert done.stderr.splitlines() == [
+        "not part of head, as git does not know them: more.py",
+        "no worse: recipes and variants are those of main, file by file",
+    ]
+
+
+def test_gate_in_its_own_repository_measures_a_file_of_variants(own: Path) -> None:
+    """It imports what the commit ships, and not what the engine does."""
+    (own / "mine.py").write_text(
+        "from suite import variant\nfrom suite.recipes import HALF\n\n"
+        "@variant(recipe='tf', runtime='numpy', writes='new', accepts='float32')\n"
+        "def mine(example):\n    return lambda x: x / (255 * HALF) - 2 * HALF\n"
+    )
+    path = own / "suite" / "recipes.py"
+    path.write_text(path.read_text() + "\nHALF = np.float32(0.5)\n")
+    tools.commit(own, "a constant")
+    path.write_text(path.read_text().replace("np.float32(0.5)", "np.float64(0.5)"))
+    done = run_own(own, "--with", "mine.py", *SMALL)
+    assert done.returncode == 1, done.stderr
+    assert "tf mine batch 1 64×48×3 float32 cpu: status ok → wrong" in done.stdout
+
+
+def test_gate_in_its_own_repository_says_that_base_ships_nothing(own: Path) -> None:
+    (own / "suite" / "variants").rename(own / "variants")
+    tools.commit(own, "moved")
+    (own / "variants").rename(own / "suite" / "variants")
+    tools.git(own, "add", "--all")
+    done = run_own(own)
+    assert done.returncode == 2
+    assert done.stderr == "Error: main has no suite/variants to compare with those of what is checked out\n"

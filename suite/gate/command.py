@@ -60,9 +60,10 @@ _BLOCKS = 10_000
 def gate(**options: Any) -> None:
     """Measure what is checked out and another commit side by side, and give one verdict.
 
-    Variants are defined in the files of --with, or else in those of benchmarks/, each as either commit has it. What is
-    exact is decided first: a result that is wrong, an input that is changed, more allocations. If nothing is worse,
-    samples of both sides are taken in turn until every case is clear, or the budget is spent.
+    Variants are defined in the files of --with, or else in those of benchmarks/, each as either commit has it; in
+    copycost's own repository they are those that ship. What is exact is decided first: a result that is wrong, an
+    input that is changed, more allocations. If nothing is worse, samples of both sides are taken in turn until every
+    case is clear, or the budget is spent.
 
     Exit status: 0 no worse; 1 something is worse; 3 something could not be told, with --strict; 2 usage.
     """  # fmt: skip
@@ -74,9 +75,18 @@ def gate(**options: Any) -> None:
     photographs = images.read(Path(options["image"]) if options["image"] else None)
     files = _files(top, options["with_files"])
     unknown = repository.untracked(top, files)
+    left_out = (
+        f"not part of head, as git does not know them: {', '.join(unknown[:5])}{' …' * (len(unknown) > 5)}"
+        if unknown
+        else None
+    )
+    same = None
     if repository.same_tree(top, options["base"]) and not unknown:
         same = f"no worse: what is checked out is {options['base']}, file by file"
-        print(same, file=sys.stderr)
+    elif not files and repository.same_shipped(top, options["base"]):
+        same = f"no worse: recipes and variants are those of {options['base']}, file by file"
+    if same:
+        print(*filter(None, (left_out, same)), sep="\n", file=sys.stderr)
         if options["json_file"]:
             write_json(
                 options["json_file"], {"schema": show.SCHEMA, "verdict": "no worse", "exit_status": 0, "rows": []}
@@ -126,10 +136,7 @@ def gate(**options: Any) -> None:
     lines = [f"base {base.title}", f"head {head.title}{' and uncommitted changes' if head.changed else ''}"]
     if own:
         lines.append(f"base has an interpreter of its own, since it needs other libraries: {_differing(*sides)}")
-    if unknown:
-        lines.append(
-            f"not part of head, as git does not know them: {', '.join(unknown[:5])}{' …' * (len(unknown) > 5)}"
-        )
+    lines += [left_out] if left_out else []
     lines.append(f"{time.monotonic() - begun:.0f} s, {_WHY[measured.stopped_by]}; kept in {kept.folder}")
     more = {
         "base": {"commit": base.commit, "title": base.title, "libraries": libraries},
@@ -162,7 +169,7 @@ _WHY = {
 
 
 def _files(top: Path, given: tuple[str, ...]) -> list[Path]:
-    """Absolute paths of the files that define what is measured."""
+    """Absolute paths of the files that define what is measured; none where it is what copycost ships."""
     if given:
         for name in given:
             if not name.endswith(".py"):
@@ -172,7 +179,7 @@ def _files(top: Path, given: tuple[str, ...]) -> list[Path]:
         return [Path(name).resolve() for name in given]
     folder = project.benchmarks(top)
     found = [path for path in sorted(folder.rglob("*.py")) if _DEFINES.search(path.read_text("utf-8", "replace"))]
-    if not found:
+    if not found and not repository.ships_variants(top):
         raise measuring.NothingToMeasure(
             f"no file in {folder.name}/ defines a variant: --with names one that does, and copycost init writes one"
         )

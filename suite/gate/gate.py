@@ -70,7 +70,8 @@ def choose(
     ----------
     base, head : Commit
     files : mapping of str to bool
-        Names, relative to the folder of a commit, and whether base was given head's.
+        Names, relative to the folder of a commit, and whether base was given head's. Where there are none, both are
+        commits of copycost itself, and what they ship is measured.
     axes : Axes
     recipes, variants, devices : sequence of str
         Globs.
@@ -80,6 +81,8 @@ def choose(
     RegistrationError, CaseError
     NothingToMeasure
     """
+    if not files:
+        return _shipped(base, head, axes, recipes=recipes, variants=variants, devices=devices)
     sources = {commit.name: {name: str(Path(commit.place.folder, name)) for name in files} for commit in (base, head)}
 
     def describe(commit: Commit, name: str) -> tuple[list[Any], list[Any]] | registry.RegistrationError:
@@ -107,6 +110,33 @@ def choose(
     places = {path: commit.place for commit in (base, head) for path in sources[commit.name].values()}
     before, after = ([case for case in kept if places[case.variant.source] == one.place] for one in (base, head))
     return Chosen(before, after, places)
+
+
+def _shipped(
+    base: Commit, head: Commit, axes: Axes, *, recipes: Sequence[str], variants: Sequence[str], devices: Sequence[str]
+) -> Chosen:
+    """What two commits of copycost ship, of the recipes of a profile or of those that are named."""
+    axes = replace(axes, recipes=("*",)) if recipes else axes
+    found: list[Case] = []
+    places: dict[str, registry.Place] = {}
+    for commit in (base, head):
+        try:
+            its, ways = registry.describe(_SHIPPED, commit.place)
+        except registry.RegistrationError as error:
+            raise registry.RegistrationError(f"{commit.name}: {error}") from None
+        # Both sides have the same modules, so a source also names its side.
+        references = {one.name: replace(one, source=f"{one.source}@{commit.name}") for one in its}
+        ways = [replace(one, source=f"{one.source}@{commit.name}") for one in ways]
+        found += cases.expand(axes, ways, references)
+        sources = {one.source for one in references.values()} | {one.source for one in ways}
+        places |= dict.fromkeys(sources, commit.place)
+    kept = cases.matching(found, recipes=recipes, variants=variants, devices=devices)
+    before, after = ([case for case in kept if places[case.variant.source] == one.place] for one in (base, head))
+    return Chosen(before, after, places)
+
+
+#: The module that has every variant that ships.
+_SHIPPED = "suite.variants"
 
 
 @dataclass

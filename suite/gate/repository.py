@@ -79,6 +79,19 @@ def same_tree(repository: Path, ref: str) -> bool:
     return _tree(repository, _resolve(repository, ref)) == _tree(repository, head)
 
 
+def ships_variants(folder: Path) -> bool:
+    """Whether a folder is the root of copycost's own repository, whose variants are a part of the package."""
+    return _table(folder, "project").get("name") == "copycost" and (folder / _PACKAGE / "variants").is_dir()
+
+
+def same_shipped(repository: Path, ref: str) -> bool:
+    """Whether head, uncommitted changes included, ships the very recipes and variants of a commit."""
+    names = [name.partition(".")[2].replace(".", "/") for name in registry.SHIPPED]
+    paths = [f"{_PACKAGE}/{name}{end}" for name in names for end in ("", ".py")]
+    head, _ = _head(repository)
+    return not _git(repository, "diff", "--name-only", _resolve(repository, ref), head, "--", *paths)
+
+
 def untracked(repository: Path, but: Sequence[Path]) -> list[str]:
     """Python files that git does not know, and that are therefore part of no commit, but for those that are given."""
     names = _git(repository, "ls-files", "--others", "--exclude-standard", "-z", "--", "*.py").split("\0")
@@ -94,7 +107,7 @@ def checked_out(repository: Path, ref: str) -> Iterator[tuple[Commit, Commit]]:
     Raises
     ------
     RepositoryError
-        If there is no such commit, or what a commit needs cannot be built or installed.
+        If there is no such commit, or what a commit needs cannot be built or installed, or only head is of copycost.
     """
     base = _resolve(repository, ref)
     head, changed = _head(repository)
@@ -109,16 +122,19 @@ def checked_out(repository: Path, ref: str) -> Iterator[tuple[Commit, Commit]]:
             _git(repository, *quiet, "worktree", "add", "--detach", "--force", str(folder / name), commit)
             if (folder / name / ".gitmodules").exists():
                 _git(folder / name, "submodule", "update", "--quiet", "--init", "--recursive")
+        if ships_variants(folder / "head") and not ships_variants(folder / "base"):
+            raise RepositoryError(f"{ref} has no {_PACKAGE}/variants to compare with those of what is checked out")
         python = _interpreter(folder / "base", folder / "head")
         with ThreadPoolExecutor(2) as pool:
             paths = dict(zip(trees, pool.map(lambda name: _path(folder / name), trees), strict=True))
         engine = None
         if python != sys.executable:  # it is to have this package, and not what lies beside it
             engine = str(folder / "engine")
-            shutil.copytree(Path(__file__).parent.parent, folder / "engine" / "suite")
+            shutil.copytree(Path(__file__).parent.parent, folder / "engine" / _PACKAGE)
         names = {name: _names(folder / name) for name in trees}
-        before = Place(str(folder / "base"), paths["base"], names["base"], python, engine)
-        after = Place(str(folder / "head"), paths["head"], names["head"], sys.executable)
+        shipped = {name: str(folder / name / _PACKAGE) if ships_variants(folder / name) else None for name in trees}
+        before = Place(str(folder / "base"), paths["base"], names["base"], python, engine, shipped["base"])
+        after = Place(str(folder / "head"), paths["head"], names["head"], sys.executable, None, shipped["head"])
         yield (
             Commit("base", base, _title(repository, base), False, before),
             Commit("head", _resolve(repository, "HEAD"), _title(repository, "HEAD"), changed, after),
@@ -152,13 +168,18 @@ _ASIDE = {
 #: What the folder of a gate is called, before the number of its process.
 _FOLDER = "copycost-gate-"
 
+#: This package, and where it is in its own repository.
+_PACKAGE = "suite"
+
 
 def _names(folder: Path) -> tuple[str, ...]:
     """The packages of a commit, wherever they are, and the modules in its root and in src/."""
     files = [Path(name) for name in _git(folder, "ls-files", "-z", "--", "*.py").split("\0") if name]
     packages = {path.parent for path in files if path.name == "__init__.py" and not _ASIDE & set(path.parts)}
     found = {path.name for path in packages if path.parent not in packages and path != Path()}
-    return tuple(sorted(found | {path.stem for path in files if path.parent in (Path(), Path("src"))} - {"__init__"}))
+    found |= {path.stem for path in files if path.parent in (Path(), Path("src"))} - {"__init__"}
+    # Both sides are measured by the engine that runs, and not by their own.
+    return tuple(sorted(found - {_PACKAGE} if ships_variants(folder) else found))
 
 
 def _resolve(repository: Path, ref: str) -> str:
@@ -226,6 +247,8 @@ def _path(folder: Path) -> tuple[str, ...]:
 
 def _needs_building(folder: Path) -> bool:
     """Whether a project's packages are there only after a build: compiled sources, or a version made by it."""
+    if ships_variants(folder):
+        return False
     if not any((folder / name).is_file() for name in ("pyproject.toml", "setup.py")):
         return False
     if "version" in _table(folder, "project").get("dynamic", ()):
