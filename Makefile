@@ -1,4 +1,5 @@
 # `make bench` measures, `make track` has asv keep it for this commit, `make test` tests. All make .venv if it is not there.
+# OPTIONS go to `copycost run` and to `copycost track`: make bench OPTIONS='--recipe tf'
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -6,11 +7,11 @@ BIN := .venv/bin
 
 bench: .venv/measures
 	@if [ -e reports/latest ]; then mv reports/latest reports/until-$$(date +%Y%m%d-%H%M%S); fi
-	@$(BIN)/copycost run --profile quick --out reports/latest; status=$$?; \
+	@$(BIN)/copycost run --profile quick --out reports/latest $(OPTIONS); status=$$?; \
 	  $(BIN)/copycost report reports/latest --html reports/latest && exit $$status
 
 track: .venv/measures
-	@$(BIN)/copycost track
+	@$(BIN)/copycost track $(OPTIONS)
 
 test: .venv/tests browser lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
