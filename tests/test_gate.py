@@ -182,6 +182,15 @@ def test_what_cannot_be_measured_is_one_line(words: tuple[str, ...], message: st
     assert done.stderr.count("\n") == 1
 
 
+def test_a_branch_that_only_the_origin_has_is_named(repository: Path, tmp_path: Path) -> None:
+    """As in the checkout of a pull request."""
+    tools.git(repository, "checkout", "-q", "-b", "feature")
+    tools.git(tmp_path, "clone", "-q", str(repository), "clone")
+    done = run(tmp_path / "clone")
+    assert done.returncode == 2
+    assert done.stderr == "Error: no commit 'main'; the clone has it as origin/main\n"
+
+
 def test_outside_a_repository(tmp_path: Path) -> None:
     (tmp_path / "v.py").write_text("")
     done = run(tmp_path, "--with", "v.py")

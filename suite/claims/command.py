@@ -69,7 +69,8 @@ def claims(ids: tuple[str, ...], only_list: bool, json_file: str | None) -> None
         taken_in = environment.capture(devices.cpus(), picture.name, picture.sha256)
         write_json(json_file, document(taken_in, found))
     counts = Counter(one.verdict or "without a verdict" for one in found)
-    console.print(Text(f"{len(found)} claims: " + ", ".join(f"{n} {what}" for what, n in counts.most_common())))
+    noun = "claim" if len(found) == 1 else "claims"
+    console.print(Text(f"{len(found)} {noun}: " + ", ".join(f"{n} {what}" for what, n in counts.most_common())))
     if interrupted:
         sys.exit(INTERRUPTED)
     sys.exit(1 if any(one.failed for one in found) else 0)

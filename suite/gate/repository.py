@@ -185,6 +185,8 @@ def _names(folder: Path) -> tuple[str, ...]:
 def _resolve(repository: Path, ref: str) -> str:
     shallow = _git(repository, "rev-parse", "--is-shallow-repository") == "true"
     hint = ", and this clone is shallow: git fetch --unshallow, or fetch-depth: 0 in CI" if shallow else ""
+    if _git(repository, "branch", "--remotes", "--list", f"origin/{ref}"):
+        hint = f"; the clone has it as origin/{ref}"
     return _git(repository, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}", failure=f"no commit '{ref}'{hint}")
 
 
