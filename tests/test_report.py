@@ -103,6 +103,13 @@ def test_two_runs_have_a_part_each(tmp_path: Path) -> None:
     assert rows_of(text)["columns"][0][0] == "source"
 
 
+def test_page_of_a_side_of_the_gate_is_that_of_a_run(tmp_path: Path) -> None:
+    """Its environment names a commit, and no machine, environment or time of asv's."""
+    taken_in = {"engine": 2, "commit": "a" * 40, "session": "one", "cpu": "CPU"}
+    text = write_html(tmp_path, [("base", taken_in, [PLAIN, FAST])]).read_text()
+    assert "4.00 ×" in text
+
+
 def test_a_history_shows_the_newest_and_what_changed(tmp_path: Path) -> None:
     runs = [
         (f"run {k}", {"engine": 1, "machine": "m", "environment": "e", "commit": f"{k}" * 40, "session": None,
