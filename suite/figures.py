@@ -19,7 +19,7 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from suite import format
-from suite.results import records
+from suite.results import origins, records
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#A87900", "#2F8FC4")
 MARKERS = "os^DvPX<p>"
@@ -37,7 +37,8 @@ PICKED, ROWS, _TIMELINES = 6, 40, 8
 def relative(frame: pd.DataFrame, axis: Axes | None = None, *, baseline: str = "numpy-new") -> Axes:
     """Time of each variant over the baseline's: a row a variant, a column a group; in the margin the geometric mean.
 
-    A ratio whose interval holds 1 is in brackets: no difference can be told.
+    A ratio whose interval holds 1 is in brackets: no difference can be told. Each machine, commit, engine and session
+    has columns of its own, in which times are over those of its own baseline.
 
     Parameters
     ----------
@@ -88,7 +89,7 @@ def _two_decimals(value: float) -> str:
 
 
 def relative_times(frame: pd.DataFrame, baseline: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Ratios of times to the baseline's, and whether a difference can be told.
+    """Ratios of times to the baseline's, measured together with them, and whether a difference can be told.
 
     Returns
     -------
@@ -102,14 +103,18 @@ def relative_times(frame: pd.DataFrame, baseline: str) -> tuple[pd.DataFrame, pd
     ValueError
         If the baseline was timed nowhere.
     """
-    timed = frame[frame["seconds"].notna()]
-    base = timed[timed["variant"] == baseline].drop_duplicates(GROUP)
+    places, names = origins(frame)
+    timed = frame.assign(origin=[names[place] for place in places])[frame["seconds"].notna()]
+    group = [*GROUP, "origin"]
+    base = timed[timed["variant"] == baseline].drop_duplicates(group)
     if base.empty:
         raise ValueError(f"'{baseline}' was timed nowhere")
     columns = ["seconds", "seconds_low", "seconds_high"]
-    joined = timed.merge(base[[*GROUP, *columns]], on=GROUP, suffixes=("", "_base"))
-    joined = joined.sort_values(["device", "dtype", "layout", "height", "width", "batch"], na_position="first")
-    varying = [name for name in GROUP if joined[name].nunique(dropna=False) > 1]
+    joined = timed.merge(base[[*group, *columns]], on=group, suffixes=("", "_base"))
+    joined = joined.sort_values(
+        ["origin", "device", "dtype", "layout", "height", "width", "batch"], na_position="first"
+    )  # fmt: skip
+    varying = [name for name in group if joined[name].nunique(dropna=False) > 1]
     joined["group"] = _named(joined, varying)
     joined["ratio"] = (joined["seconds"] / joined["seconds_base"]).astype(float)
     apart = (joined["seconds_high"] < joined["seconds_low_base"]) | (
@@ -131,11 +136,17 @@ def throughput(frame: pd.DataFrame, axis: Axes | None = None, *, picked: Sequenc
     Parameters
     ----------
     frame : DataFrame
-        Of one recipe, dtype, layout, size and device.
+        Of one recipe, dtype, layout, size and device, measured together.
     axis : Axes, optional
     picked : sequence of str, optional
         Variants that have a colour and a name, else the fastest; the others are thin lines.
+
+    Raises
+    ------
+    ValueError
+        If the frame holds several machines, commits, engines or sessions.
     """
+    check_origin(frame)
     axis = axis if axis is not None else plt.subplots()[1]
     timed = frame[frame["seconds"].notna() & frame["batch"].notna()].astype({"batch": int})
     order = list(timed.groupby("variant")["images_per_second"].max().sort_values(ascending=False).index)
@@ -247,7 +258,13 @@ def pareto(frame: pd.DataFrame, axis: Axes | None = None) -> Axes:
     """Time against allocated bytes; what none beats in both is filled, named, and joined by a line.
 
     The frame holds one group. A name that another would lie over is left out.
+
+    Raises
+    ------
+    ValueError
+        If the frame holds several machines, commits, engines or sessions.
     """
+    check_origin(frame)
     axis = axis if axis is not None else plt.subplots()[1]
     known = frame[frame["seconds"].notna() & frame["allocated_bytes"].notna()]
     best = front(known)
@@ -283,7 +300,7 @@ def pareto(frame: pd.DataFrame, axis: Axes | None = None) -> Axes:
 
 
 def front(frame: pd.DataFrame) -> pd.DataFrame:
-    """Those of one group that no other beats in time and in allocated bytes, by allocated bytes."""
+    """Return those of one group, measured together, that no other beats in time and in bytes, by allocated bytes."""
     kept, fastest = [], math.inf
     for row in records(frame.sort_values(["allocated_bytes", "seconds"])):
         if row["seconds"] < fastest:
@@ -373,7 +390,13 @@ def pays_after(frame: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         ``variant``, ``first_seconds``, ``seconds``, ``against``; ``calls``, missing where it never does; and ``told``,
         whether the intervals of the steady calls lie apart.
+
+    Raises
+    ------
+    ValueError
+        If the frame holds several machines, commits, engines or sessions.
     """
+    check_origin(frame)
     columns = ["variant", "runtime", "code", "seconds", "seconds_low", "seconds_high", "seconds_first"]
     timed = frame.loc[frame["seconds"].notna() & frame["seconds_first"].notna(), columns]
     by_code = timed["code"].str.contains(_COMPILED).astype("boolean")
@@ -462,6 +485,14 @@ def versions(frame: pd.DataFrame, axis: Axes | None = None) -> Axes:
     return axis
 
 
+def check_origin(frame: pd.DataFrame) -> None:
+    """Raise ValueError for a frame of several machines, commits, engines or sessions: times of two do not compare."""
+    _, names = origins(frame)
+    if len(names) > 1:
+        shown = "; ".join(names[:3]) + ("; …" if len(names) > 3 else "")
+        raise ValueError(f"{len(names)} origins, whose times cannot be compared ({shown}): choose the rows of one")
+
+
 def _spans(axis: Axes, frame: pd.DataFrame, rows: np.ndarray) -> None:
     """A dot for each time, and its interval."""
     middle = frame["seconds"].astype(float).to_numpy()
@@ -483,7 +514,7 @@ def label(text: str, longest: int = 36) -> str:
 def _named(frame: pd.DataFrame, varying: Sequence[str]) -> pd.Series:
     """What tells each row's group from the others, in a few words."""
     parts = []
-    for name in ("recipe", "dtype", "layout", "device"):
+    for name in ("origin", "recipe", "dtype", "layout", "device"):
         if name in varying:
             parts.append(frame[name].astype(str))
     if "height" in varying or "width" in varying:

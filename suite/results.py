@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import gc
+import hashlib
 import json
 import os
 import re
@@ -206,9 +207,10 @@ def read(*paths: str | os.PathLike[str]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a case. First where it is from: ``source``, ``engine`` (the version of the way of measuring), and for
-        asv's results ``machine``, ``environment``, ``commit`` and ``commit_time``; then every field of `Measurement`,
-        ``samples`` included.
+        A row a case. First where it is from: ``source``, ``engine`` (the version of the way of measuring), for asv's
+        results ``machine``, ``environment``, ``commit`` and ``commit_time``, and ``hardware`` and ``session`` (what was
+        measured together); then every field of `Measurement`, ``samples`` included. Times are only comparable where all
+        of these are equal.
 
     Raises
     ------
@@ -224,14 +226,81 @@ def joined(loaded: Iterable[tuple[str, Mapping[str, Any], Sequence[Measurement]]
     origin: dict[str, list[Any]] = {column: [] for column in ("source", *ORIGIN)}
     for name, environment, measurements in loaded:
         rows += measurements
+        known = {**environment, "source": name, "hardware": _hardware(environment), "session": _session(environment)}
         for column, its in origin.items():
-            its += [name if column == "source" else environment.get(column)] * len(measurements)
+            its += [known.get(column)] * len(measurements)
     table = pd.DataFrame(origin).astype({"commit_time": "datetime64[ns, UTC]"}).convert_dtypes()
     return pd.concat([table, frame(rows)], axis=1)
 
 
 #: Where a row of `read` is from, beside the name of its source.
-ORIGIN = ("engine", "machine", "environment", "commit", "commit_time")
+ORIGIN = ("engine", "machine", "environment", "commit", "commit_time", "hardware", "session")
+
+#: Columns that must be equal for times to be compared, those first that name a place best.
+_PLACE = ("machine", "hardware", "environment", "commit", "engine", "threads", "source", "session")
+
+
+def _hardware(environment: Mapping[str, Any]) -> str | None:
+    """The CPU and the GPUs of a machine, None where they are not known."""
+    if not environment.get("cpu"):
+        return None
+    cpus = f", {environment['cpus']} CPUs" if environment.get("cpus") else ""
+    gpus = [gpu["name"] for gpu in environment.get("gpus") or () if isinstance(gpu, Mapping) and "name" in gpu]
+    return ", ".join([f"{environment['cpu']}{cpus}", *gpus])
+
+
+def _session(environment: Mapping[str, Any]) -> str:
+    """What was measured together: the name that the environment gives it, else a digest of the environment."""
+    if environment.get("session"):
+        return str(environment["session"])
+    # Where the time went is noted afterwards.
+    told = {name: value for name, value in environment.items() if name != "spent_seconds"}
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def origins(table: pd.DataFrame) -> tuple[list[int], list[str]]:
+    """Where and when each row of a table was measured. Times of two origins must not be compared.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `read` or `frame` makes it. Columns that it lacks are taken to be equal.
+
+    Returns
+    -------
+    places : list of int
+        For each row, its origin.
+    names : list of str
+        Of each origin, by what tells it from the others. Of a single one the name is empty.
+    """
+    columns = [name for name in _PLACE if name in table]
+    if not columns:
+        return [0] * len(table), [""]
+    numbers: dict[tuple[Any, ...], int] = {}
+    places = [numbers.setdefault(tuple(row.values()), len(numbers)) for row in records(table[columns])]
+    if len(numbers) <= 1:
+        return places, [""]
+    parts: list[list[str]] = [[] for _ in numbers]
+    known = [dict(zip(columns, one, strict=True)) for one in numbers]
+    for one in known:
+        # Only asv gives machines a name.
+        one["machine"] = one.get("hardware") if one.get("machine") is None else one["machine"]
+    for column in dict.fromkeys(("machine", *columns)):
+        values = [one[column] for one in known]
+        if len(set(values)) == 1 or len({tuple(its) for its in parts}) == len(parts):
+            continue
+        for its, value in zip(parts, values, strict=True):
+            its.append(_named(column, value))
+    return places, [", ".join(its) for its in parts]
+
+
+def _named(column: str, value: Any) -> str:
+    """A value of a column of `origins` in a name."""
+    if value is None:
+        return f"{column} not known"
+    if column in ("commit", "session"):
+        return f"{column} {str(value)[:8]}"
+    return {"engine": f"engine {value}", "threads": f"{value} threads"}.get(column, str(value))
 
 
 def frame(measurements: Sequence[Measurement]) -> pd.DataFrame:

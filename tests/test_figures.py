@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,6 +47,25 @@ def test_the_mean_is_geometric() -> None:
     ratios, _ = figures.relative_times(frame([PLAIN, FAST, *others]), "numpy-new")
     first = (FAST.seconds or 0) / (PLAIN.seconds or 1)
     assert ratios.loc["tf-xla", "mean"] == pytest.approx(math.sqrt(first * 16))
+
+
+def test_relative_of_two_machines_divides_by_the_baseline_of_each() -> None:
+    slow = [replace(m, seconds=100 * (m.seconds or 0)) for m in (PLAIN, LEAN)]
+    both = pd.concat(
+        [frame([PLAIN, FAST]).assign(machine="quick"), frame(slow).assign(machine="slow")], ignore_index=True
+    )
+    ratios, _ = figures.relative_times(both, "numpy-new")
+    assert list(ratios.columns) == ["quick", "slow", "mean"]
+    fast, lean = ((m.seconds or 0) / (PLAIN.seconds or 1) for m in (FAST, LEAN))
+    assert ratios.loc["tf-xla"].tolist() == pytest.approx([fast, math.nan, fast], nan_ok=True)
+    assert ratios.loc["numpy-out"].tolist() == pytest.approx([math.nan, lean, lean], nan_ok=True)
+
+
+@pytest.mark.parametrize("draw", [figures.throughput, figures.pareto, figures.pays_after])
+def test_figure_that_compares_times_refuses_two_machines(draw: Callable[..., object]) -> None:
+    both = pd.concat([frame([PLAIN, FAST]).assign(machine=name) for name in ("quick", "slow")], ignore_index=True)
+    with pytest.raises(ValueError, match="2 origins, whose times cannot be compared \\(quick; slow\\)"):
+        draw(both)
 
 
 def test_what_cannot_be_told_is_in_brackets() -> None:
