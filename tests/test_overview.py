@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
 
+import numpy as np
+import pandas as pd
 import pytest
 from test_results import M
 
 from suite.measurement import Measurement
 from suite.report.markdown import markdown
-from suite.report.overview import MOST, overview, saving
-from suite.results import frame
+from suite.report.overview import INTERVALS, MOST, overview
+from suite.results import document, frame, read
 
 MIB = 2**20
 
@@ -60,7 +66,12 @@ def test_a_difference_inside_the_noise_says_so() -> None:
     (answer,) = overview([PLAIN, noisy]).answers
     assert answer.fastest.measurement == PLAIN
     assert answer.ties == ("numpy-copy",)
-    assert saving(noisy, PLAIN).speed == "too close or too noisy to tell from"
+    (other,) = overview([replace(PLAIN, variant="plain"), replace(noisy, variant="numpy-new", seconds=4.3e-3)]).answers
+    (saving,) = other.fastest.savings
+    assert saving.low is not None
+    assert saving.high is not None
+    assert saving.low < 1 < saving.high
+    assert saving.speed == "too close or too noisy to tell from"
 
 
 def test_what_is_as_fast_as_far_as_can_be_told_is_named() -> None:
@@ -114,3 +125,115 @@ def test_in_a_notebook_and_in_markdown() -> None:
     assert "<details>" in text
     assert "\\<b\\>\\|x\\`" in text
     assert "tf-xla" in str(found)
+    for shown in (html, text, str(found)):
+        assert INTERVALS in shown
+
+
+def scaled(m: Measurement, factor: float) -> Measurement:
+    """The same measurement on a machine that takes so many times as long."""
+    seconds = {name: getattr(m, name) * factor for name in ("seconds", "seconds_low", "seconds_high")}
+    return replace(m, samples=[[one * factor for one in block] for block in m.samples or []], **seconds)
+
+
+@pytest.mark.parametrize("column", ["machine", "commit", "engine", "session", "environment", "source", "threads"])
+def test_overview_of_two_origins_answers_for_each_and_names_it(column: str) -> None:
+    values = (1, 2) if column in ("engine", "threads") else ("alpha", "beta")
+    slow = frame([scaled(PLAIN, 100), scaled(LEAN, 100)]).assign(**{column: values[0]})
+    quick = frame([PLAIN, FAST]).assign(**{column: values[1]})
+    found = overview(pd.concat([slow, quick], ignore_index=True))
+    assert [one.fastest.measurement.variant for one in found.answers] == ["numpy-out", "tf-xla"]
+    assert [[saving.base.seconds for saving in one.fastest.savings] for one in found.answers] == [
+        [pytest.approx(0.41)],
+        [PLAIN.seconds],
+    ]
+    # Never 400 times as fast: within each machine it is 2 and 4 times.
+    assert [round(one.fastest.savings[0].times or 0) for one in found.answers] == [2, 4]
+    assert len(found.usual) == 2
+    for one, value in zip(found.answers, values, strict=True):
+        assert str(value) in one.where
+        for shown in (str(found), found._repr_html_(), markdown(found)):
+            assert one.where in shown
+
+
+def test_overview_of_one_origin_names_no_machine() -> None:
+    (answer,) = overview(frame([PLAIN, FAST]).assign(machine="alpha", engine=2, commit=None)).answers
+    assert answer.where == ""
+
+
+def test_overview_of_runs_loaded_from_two_machines_compares_within_each(tmp_path: Path) -> None:
+    for name, cpu, its in (("a", "Fast CPU", [PLAIN, FAST]), ("b", "Slow CPU", [scaled(PLAIN, 50), scaled(LEAN, 50)])):
+        taken_in = {"engine": 2, "cpu": cpu, "cpus": 2, "gpus": [], "time": "2026-01-01T00:00:00+00:00"}
+        (tmp_path / f"{name}.json").write_text(json.dumps(document(taken_in, its)))
+    table = read(tmp_path / "a.json", tmp_path / "b.json")
+    assert list(table["hardware"].unique()) == ["Fast CPU, 2 CPUs", "Slow CPU, 2 CPUs"]
+    found = overview(table)
+    assert [one.where for one in found.answers] == ["Fast CPU, 2 CPUs", "Slow CPU, 2 CPUs"]
+    assert [round(one.fastest.savings[0].times or 0) for one in found.answers] == [4, 2]
+
+
+def test_overview_of_one_run_loaded_with_two_environments_compares_within_each(tmp_path: Path) -> None:
+    for name, flags in (("a", {}), ("b", {"TF_ENABLE_ONEDNN_OPTS": "0"})):
+        (tmp_path / name).mkdir()
+        taken_in = {"engine": 2, "cpu": "CPU", "cpus": 2, "variables": flags}
+        (tmp_path / name / "run.json").write_text(json.dumps(document(taken_in, [PLAIN, FAST])))
+    table = read(tmp_path / "a" / "run.json", tmp_path / "b" / "run.json")
+    assert len(overview(table).answers) == 2
+    assert len(overview(read(tmp_path / "a" / "run.json")).answers) == 1
+
+
+def test_overview_of_a_case_that_is_there_twice_without_an_origin_is_refused() -> None:
+    with pytest.raises(ValueError, match="numpy-new is there twice for tf, 8×224×224×3 float32, cpu"):
+        overview([PLAIN, FAST, scaled(PLAIN, 2)])
+
+
+def example(name: str) -> ModuleType:
+    """A script of the documentation as a module."""
+    path = Path(__file__).parent.parent / "docs" / "examples" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+CHOSEN = example("chosen")
+
+
+@pytest.mark.parametrize("blocks", CHOSEN.BLOCKS)
+@pytest.mark.parametrize("spread", CHOSEN.SPREADS)
+def test_interval_of_the_fastest_of_twenty_holds_the_truth_in_95_of_100(spread: str, blocks: int) -> None:
+    """In worlds where all are equal, one is faster, or five are close; 50 trials of each."""
+    found = [CHOSEN.held(spread, truth, blocks, 50, seed=blocks) for truth in CHOSEN.TRUTHS]
+    assert sum(one.after for one in found) / sum(one.answers for one in found) >= 0.95
+    assert sum(one.claimed for one in found) / sum(one.answers for one in found) <= 0.05
+
+
+def test_interval_fixed_beforehand_misses_where_the_fastest_of_equal_variants_was_chosen() -> None:
+    """The reason for another interval: of 20 equal variants the fastest is a lucky one."""
+    found = CHOSEN.held("10 %", "all equal", 12, 200)
+    assert found.before / found.answers < 0.93
+    assert found.after / found.answers >= 0.95
+
+
+def test_saving_whose_interval_contains_1_is_not_claimed() -> None:
+    random = np.random.default_rng(1)
+    shown = 0
+    for _ in range(40):
+        _, logs = CHOSEN.world(random, "10 %", "all equal", 3)
+        _, saving = CHOSEN.quoted(logs)
+        if saving is not None and saving.low <= 1 <= saving.high:
+            shown += 1
+            assert not saving.sure
+            assert "as fast as" not in str(saving)
+    assert shown > 30
+
+
+def test_claims_need_wider_intervals_where_a_table_has_more_answers() -> None:
+    """Twenty answers are twenty chances to claim a saving wrongly."""
+    close = one("numpy-copy", (3.6e-3, 3.7e-3, 3.9e-3, 3.65e-3), 8 * MIB)
+    (alone,) = overview([PLAIN, close]).answers
+    many = overview([replace(m, batch=k) for k in range(1, 61) for m in (PLAIN, close)]).answers
+    assert alone.fastest.savings[0].sure
+    assert not any(answer.fastest.savings[0].sure for answer in many)
+    assert {answer.fastest.savings[0].low for answer in many} == {alone.fastest.savings[0].low}

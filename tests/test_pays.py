@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 import pytest
 
@@ -12,9 +14,11 @@ from suite.report.pays import pays
 
 
 def one(variant: str, device: str, batch: int, seconds: float, error: float = 0.05, **more: object) -> Measurement:
+    # Of three such blocks, whose mean is the middle one, `error` is half the 95 % interval.
+    apart = math.exp(error * math.sqrt(3) / 4.303)
     values: dict[str, object] = {
         "seconds": seconds, "seconds_low": seconds * (1 - error), "seconds_high": seconds * (1 + error),
-        "samples": [[seconds]], "includes_transfers": device == "gpu",
+        "samples": [[seconds], [seconds * apart], [seconds / apart]], "includes_transfers": device == "gpu",
     }  # fmt: skip
     fixed = ("tf", variant, "numpy", "out", device, "float32", "channels_last", batch, 224, 224, 3, 2, "ok")
     return Measurement(*fixed, **values | more)  # type: ignore[arg-type]
@@ -72,3 +76,16 @@ def test_the_page_says_it(tmp_path) -> None:  # type: ignore[no-untyped-def]
     assert "not up to 128" in page
     page = write_html(tmp_path, [("run", {}, costs(1e-5, 5e-4, 2e-5)[:1])]).read_text()
     assert "GPU pays" not in page
+
+
+def test_machines_are_not_compared_with_each_other() -> None:
+    """A GPU of one machine against the CPU of another, which is ten times as slow."""
+    frame = results.frame(costs(1e-5, 5e-4, 2e-5)).assign(machine="quick")  # where the GPU never pays
+    slow = results.frame([m for m in costs(1e-4, 5e-4, 2e-5) if m.device == "cpu"]).assign(machine="slow")
+    found = pays(pd.concat([frame, slow], ignore_index=True))
+    assert found["where"].tolist() == ["quick"]
+    assert found["batch"].isna().all()
+    both = pd.concat([results.frame(costs(1e-4, 5e-4, 2e-5)).assign(machine="slow"), frame], ignore_index=True)
+    found = pays(both)
+    assert found["where"].tolist() == ["slow", "quick"]
+    assert found["batch"].fillna(-1).tolist() == [8, -1]

@@ -24,6 +24,7 @@ def times(base, m):
     return "–" if base is None else f"{format.three(base.seconds / m.seconds)} ×"
 
 
+# What was chosen for its time is shown without an interval: its own would not allow for the choice.
 recipes = list(dict.fromkeys(recipe for recipe, *_ in groups))
 order = sorted(
     (key for key in groups if "numpy-new" in groups[key]), key=lambda key: (recipes.index(key[0]), key[1], key[2])
@@ -37,9 +38,9 @@ for key in order:
     numpy = min((m for m in its.values() if m.runtime == "numpy"), key=lambda m: m.seconds)
     recipe, dtype, batch = key
     print(
-        f"| `{recipe}` | {dtype} | {batch} | `{best.variant}` | {time(best)} | {format.percent(best.copy_fraction)} "
-        f"| `{numpy.variant}` {time(numpy)} | {times(its['numpy-new'], best)} "
-        f"| {times(its.get('keras-numpy'), best)} |"
+        f"| `{recipe}` | {dtype} | {batch} | `{best.variant}` | {format.seconds(best.seconds)} "
+        f"| {format.percent(best.copy_fraction)} | `{numpy.variant}` {format.seconds(numpy.seconds)} "
+        f"| {times(its['numpy-new'], best)} | {times(its.get('keras-numpy'), best)} |"
     )
 print("\nBatch 32, times:\n")
 print("| recipe | dtype |" + "".join(f" `{name}` |" for name in SHOWN))

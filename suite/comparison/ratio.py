@@ -24,7 +24,7 @@ _LEAST_BETWEEN = 0.02
 #: What two sides of one session differ by where nothing changed and no block shows it, the standard deviation of the
 #: logarithm, and the degrees of freedom that it is known with: the most likely value for 174 cases of A/A trials that
 #: were done before those of docs/trials.md. Without it the twelve narrowest intervals held nine times.
-WITHIN_SESSION, _ITS_DF = 0.002, 30
+WITHIN_SESSION, ITS_DF = 0.002, 30
 
 #: How far runs lie apart is learned from the cases that differ least: so large a part of them. Of squares of a standard
 #: normal variable the mean of the smaller ones is so much, and a variance from it is worth one from so many times all
@@ -130,7 +130,7 @@ def paired(base: Sequence[Sequence[float]], head: Sequence[Sequence[float]]) -> 
     if n < 2:
         return None
     spread = stdev(blocks)
-    return _widened(Difference(fmean(blocks), spread / math.sqrt(n), n - 1, n, spread), WITHIN_SESSION**2, _ITS_DF)
+    return _widened(Difference(fmean(blocks), spread / math.sqrt(n), n - 1, n, spread), WITHIN_SESSION**2, ITS_DF)
 
 
 def unpaired(sides: Sequence[tuple[Sequence[Sequence[float]], Sequence[Sequence[float]]]]) -> list[Difference | None]:

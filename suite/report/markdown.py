@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from suite import format
-from suite.report.overview import Answer, Overview
+from suite.report.overview import INTERVALS, Answer, Overview
 
 
 def markdown(overview: Overview, title: str = "copycost") -> str:
@@ -18,6 +18,7 @@ def markdown(overview: Overview, title: str = "copycost") -> str:
             lines += [*_HEADING, *map(_row, rest), "", "</details>"]
         if overview.left:
             lines += ["", f"and {overview.left} more"]
+        lines += ["", INTERVALS]
     else:
         lines.append("Nothing was timed.")
     if overview.worries:
@@ -27,7 +28,7 @@ def markdown(overview: Overview, title: str = "copycost") -> str:
     return "\n".join(lines) + "\n"
 
 
-_HEADING = ["| | fastest that is right | time | | allocates |", "| --- | --- | ---: | --- | ---: |"]
+_HEADING = ["| | fastest that is right | time | what it saves | allocates |", "| --- | --- | ---: | --- | ---: |"]
 
 
 def _row(one: Answer) -> str:
@@ -35,7 +36,6 @@ def _row(one: Answer) -> str:
     saved = "; ".join(
         f"{saving.speed} {format.markdown(saving.base.variant)} {saving.beside}" for saving in one.fastest.savings
     )
-    time = f"{format.seconds(m.seconds)} {format.spread(m)}".strip()
-    names = (format.markdown(format.group_title(m)), format.markdown(m.variant))
-    cells = (*names, time, saved, format.size(m.allocated_bytes))
+    names = (format.markdown(one.title), format.markdown(m.variant))
+    cells = (*names, one.fastest.time, saved, format.size(m.allocated_bytes))
     return f"| {' | '.join(cells)} |"
