@@ -407,14 +407,15 @@ def skip_reason(case: Case, no_gpu: str | None, free_bytes: int) -> str | None:
         Memory that can be had.
     """
     variant = case.variant
+    # First, so that all cases of a device that is not there have one reason.
+    if case.device == "gpu" and no_gpu:
+        return no_gpu
     if case.dtype not in variant.accepts:
         return f"it is for {', '.join(variant.accepts)} only"
     if case.layout not in variant.layouts:
         return f"it is for {', '.join(variant.layouts)} only"
     if variant.writes == "input" and case.result_dtype != case.dtype:
         return f"a {case.result_dtype} result does not fit over a {case.dtype} input"
-    if case.device == "gpu" and no_gpu:
-        return no_gpu
     if lacking := registry.not_installed(registry.runtime(variant.runtime)):
         return lacking
     # As if the result were as large as an input; the session looks again when it knows.

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import math
+import shlex
 import sys
 import time
 import traceback
@@ -24,7 +25,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from suite import __version__, cases, devices, doctor, environment, format, images, registry, results, table, tree
+from suite import __version__, cases, devices, doctor, environment, format, images, registry, results, tree
 from suite.asv import machine, project, track
 from suite.asv import results as history
 from suite.cases import PROFILES, Case
@@ -37,6 +38,7 @@ from suite.engine.block import free_memory
 from suite.engine.sampling import ROUNDS
 from suite.engine.session import Plan, Session
 from suite.gate.command import gate
+from suite.measurement import Measurement
 from suite.options import (
     INTERRUPTED,
     Seconds,
@@ -54,6 +56,8 @@ from suite.pipelines.command import pipelines_
 from suite.profile.command import TRACES, profile
 from suite.report.markdown import markdown
 from suite.report.overview import PLAIN, overview
+from suite.report.terminal import show as show_answer
+from suite.report.terminal import show_skipped
 
 _FAULT = 70  # EX_SOFTWARE of sysexits.h
 
@@ -94,7 +98,7 @@ def cli() -> None:
 @click.pass_context
 @errors
 def run(ctx: click.Context, **options: Any) -> None:
-    """Measure: truth, allocations and time of every case.
+    """Measure: truth, allocations and time of every case. Ends with the answer; `copycost show` has every case.
 
     --recipe, --variant and --device choose by name or glob; --batch, --size, --dtype and --layout give that axis the
     values named in place of the profile's. All can be repeated.
@@ -119,10 +123,7 @@ def run(ctx: click.Context, **options: Any) -> None:
         interrupted = _measure(writing, left, prepared)
         if options["json_file"] is not None:
             write_json(options["json_file"], writing.document())
-        console = Console(stderr=options["json_file"] == "-")
-        console.print()
-        table.show(console, writing.measurements)
-        _conclude(console, writing, len(prepared.chosen), folder)
+        _conclude(Console(stderr=options["json_file"] == "-"), writing, prepared, folder)
     if interrupted:
         sys.exit(INTERRUPTED)
     sys.exit(1 if any(m.unexpected for m in writing.measurements) else 0)
@@ -137,6 +138,15 @@ class _Prepared:
     photographs: images.Photographs
     taken_in: dict[str, Any]
     settings: dict[str, Any]
+
+    def lacks_device(self, of: Case | Measurement) -> bool:
+        """Whether a case is for a kind of device that this machine does not have."""
+        return of.device == "gpu" and self.plan.no_gpu is not None
+
+    @property
+    def total(self) -> int:
+        """The number of cases of the devices that are here."""
+        return sum(not self.lacks_device(case) for case in self.chosen)
 
 
 def _prepare(options: dict[str, Any]) -> _Prepared:
@@ -204,10 +214,12 @@ def _plain(value: Any) -> Any:
 
 def _measure(writing: results.Run, left: Sequence[Case], prepared: _Prepared) -> bool:
     """Measure what is left, a progress bar on standard error; whether it was interrupted."""
-    plan, total = prepared.plan, len(prepared.chosen)
+    plan, total = prepared.plan, prepared.total
     console = Console(stderr=True)
     steps_of_case = 2 + plan.blocks * ROUNDS
-    steps = {case.key: 0 for case in left}  # every case from the start: other threads count them
+    # Every case from the start: other threads count them. Those that no device is here for are not counted.
+    steps = {case.key: 0 for case in left if not prepared.lacks_device(case)}
+    before = total - len(steps)
     begun = time.monotonic()
     end_in_order()
     with Progress(
@@ -218,10 +230,10 @@ def _measure(writing: results.Run, left: Sequence[Case], prepared: _Prepared) ->
         console=console,
         transient=True,
     ) as progress:
-        bar = progress.add_task("starting", total=total, completed=total - len(left))
+        bar = progress.add_task("starting", total=total, completed=before)
 
         def moved(case: Case | None, doing: str) -> None:
-            done = total - len(left) + sum(min(n, steps_of_case) for n in steps.values()) / steps_of_case
+            done = before + sum(min(n, steps_of_case) for n in steps.values()) / steps_of_case
             description = f"{doing} {case.label()}" if case else doing
             progress.update(bar, completed=int(done), description=description[: max(10, console.width - 44)])
 
@@ -235,12 +247,14 @@ def _measure(writing: results.Run, left: Sequence[Case], prepared: _Prepared) ->
                 moved(None, "importing")
                 for measurement in session.measure(left):
                     writing.add(measurement)
+                    if prepared.lacks_device(measurement):
+                        continue
                     steps[results.key(measurement)] = steps_of_case
                     moved(None, "measured")
                     if not console.is_terminal and title != format.group_title(measurement):
                         # No bar moves in a log: a line as each group gives its first measurement.
                         title = format.group_title(measurement)
-                        at = f"{len(writing.measurements):4} of {total} cases, {time.monotonic() - begun:4.0f} s"
+                        at = f"{_counted(writing, prepared):4} of {total} cases, {time.monotonic() - begun:4.0f} s"
                         print(f"{at}: {title}", file=sys.stderr, flush=True)
             except KeyboardInterrupt:
                 writing.finish(session.ledger.seconds, finished=False)
@@ -249,13 +263,17 @@ def _measure(writing: results.Run, left: Sequence[Case], prepared: _Prepared) ->
     return False
 
 
-def _conclude(console: Console, writing: results.Run, total: int, folder: Path) -> None:
-    """Where the time went, what came out, and where it is."""
+def _counted(writing: results.Run, prepared: _Prepared) -> int:
+    """How many cases have their measurement, without those that no device is here for."""
+    return sum(not prepared.lacks_device(m) for m in writing.measurements)
+
+
+def _conclude(console: Console, writing: results.Run, prepared: _Prepared, folder: Path) -> None:
+    """Print where the time went, what was skipped, the answer, and how to see every case."""
     measured = writing.measurements
     spent = writing.environment["spent_seconds"]
     wall = sum(spent.values())
     ran = sum(m.status != "skipped" for m in measured)
-    console.print()
     parts = [f"{what} {seconds:.1f} s" for what, seconds in spent.items() if seconds >= 0.05]
     console.print(Text(f"{wall:.1f} s{': ' if parts else ''}{', '.join(parts)}.", style="dim"))
     if ran:
@@ -266,21 +284,20 @@ def _conclude(console: Console, writing: results.Run, total: int, folder: Path) 
                 style="dim",
             )
         )
-    faults = [m for m in measured if m.unexpected]
-    if faults:
-        are = "case is" if len(faults) == 1 else "cases are"
-        # In a table of one group they stand just above.
-        several = len({format.group_title(m) for m in measured}) > 1
-        console.print(Text(f"{len(faults)} {are} at fault{':' if several else ''}", style="red"))
-        for m in faults[:20] if several else ():
-            console.print(Text(f"  {m.variant}, {format.group_title(m)}: {m.status}, {m.reason}", style="red"))
-        if len(faults) > 20:
-            console.print(Text(f"  and {len(faults) - 20} more, in {folder}", style="red"))
-    if len(measured) < total:
+    show_skipped(console, measured)
+    console.print()
+    show_answer(console, overview(measured))
+    counted = _counted(writing, prepared)
+    console.print()
+    if len(measured) < len(prepared.chosen):
         console.print(
-            Text(f"Stopped with {len(measured)} of {total} cases measured. Go on: copycost run --resume --out {folder}")
+            Text(f"Stopped with {counted} of {prepared.total} cases measured. ")
+            + Text(f"Go on: copycost run --resume --out {folder}")
         )
-    console.print(f"The run is in {folder}", soft_wrap=True, highlight=False)
+    # To be copied: in a line of its own where the terminal is too narrow, and never broken.
+    command = f"copycost show {shlex.quote(str(folder))}"
+    line = f"Every case: {command}"
+    console.print(line if len(line) <= console.width else command, soft_wrap=True, highlight=False, markup=False)
 
 
 @cli.command("list")

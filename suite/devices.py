@@ -119,7 +119,7 @@ def _query(*fields: str) -> list[tuple[str, ...]] | str:
     """What `nvidia-smi` says of every device: index, UUID and the fields; or why it says nothing."""
     said = _smi(f"--query-gpu=index,uuid,{','.join(fields)}", "--format=csv,noheader,nounits")
     if said is None:
-        return "no NVIDIA driver is installed (nvidia-smi not found)"
+        return "nvidia-smi not found"
     status, text = said
     if status:
         return text

@@ -11,23 +11,35 @@ from rich.text import Text
 
 from suite import format
 from suite.measurement import Measurement
-from suite.table import show_skipped
+from suite.report.terminal import show_skipped
 
 #: Heading, the width of terminal from which it is shown, the cell.
 _COLUMNS = (
     ("time", 0, lambda m: format.seconds(m.seconds)),
     ("±95 %", 64, format.spread),
+    ("sees", 150, lambda m: format.percent(m.least_change)),
     ("images/s", 100, lambda m: format.count(m.images_per_second)),
+    ("of copy speed", 130, lambda m: format.percent(m.copy_fraction)),
     ("allocations", 76, lambda m: format.count(m.allocations)),
     ("allocated", 50, lambda m: format.size(m.allocated_bytes)),
     ("peak", 110, lambda m: format.size(m.peak_bytes)),
+    ("kept", 140, lambda m: format.size(m.retained_bytes)),
+)
+
+#: Those that only a device of its own has, where a case has any of them.
+_ON_DEVICE = (
+    ("queued in", 96, lambda m: format.seconds(m.launch_seconds)),
+    ("device", 70, lambda m: format.seconds(m.device_seconds)),
+    ("cold", 120, lambda m: format.seconds(m.cold_device_seconds or m.cold_seconds)),
 )
 
 
 def show(console: Console, measurements: Sequence[Measurement]) -> None:
     """Print every measured case below its recipe and its kind of batch, the fastest first."""
     shown = [m for m in measurements if m.status != "skipped"]
-    columns = [column for column in _COLUMNS if console.width >= column[1]]
+    on_device = any(m.launch_seconds is not None or m.device_seconds is not None for m in shown)
+    every = [*_COLUMNS[:2], *(_ON_DEVICE if on_device else ()), *_COLUMNS[2:]]
+    columns = [column for column in every if console.width >= column[1]]
     cells = {id(m): [cell(m) for *_, cell in columns] for m in shown}
     widths = [max([len(name), *(len(its[k]) for its in cells.values())]) for k, (name, *_) in enumerate(columns)]
     longest = max((len(m.variant) for m in shown), default=0)

@@ -19,7 +19,7 @@ from suite import devices, environment, images
 from suite.cases import chosen_names
 from suite.claims.run import Judged, load, look_into
 from suite.options import INTERRUPTED, end_in_order, errors, try_write, write_json
-from suite.table import print_line
+from suite.terminal import print_line
 
 SCHEMA = 1
 

@@ -17,7 +17,7 @@ from suite.asv import results as history
 from suite.comparison import show
 from suite.comparison.compare import TOLERANCE, Comparison, Side, joined
 from suite.options import errors, try_write, write_json, write_text
-from suite.table import print_line
+from suite.terminal import print_line
 
 #: Exit statuses.
 WORSE, UNSURE = 1, 3

@@ -16,7 +16,7 @@ from suite.comparison.compare import Comparison, Row
 from suite.comparison.ratio import Ratio
 from suite.measurement import Measurement
 from suite.results import KEY, key
-from suite.table import print_line
+from suite.terminal import print_line
 
 SCHEMA = 1
 
