@@ -58,6 +58,7 @@ from suite.report.markdown import markdown
 from suite.report.overview import PLAIN, overview
 from suite.report.terminal import show as show_answer
 from suite.report.terminal import show_skipped
+from suite.terminal import print_line
 
 _FAULT = 70  # EX_SOFTWARE of sysexits.h
 
@@ -337,7 +338,7 @@ def list_(what: str, **options: Any) -> None:
         free = free_memory()
         for case in chosen:
             reason = cases.skip_reason(case, none, free)
-            table.print_line(console, Text(case.label() + (f"  (skipped: {reason})" if reason else "")))
+            print_line(console, Text(case.label() + (f"  (skipped: {reason})" if reason else "")))
 
 
 def _print_columns(

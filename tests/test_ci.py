@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
+from suite import results
+
 ROOT = Path(__file__).parent.parent
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
@@ -68,7 +70,10 @@ def test_strangers_code_never_meets_a_right() -> None:
 
 def test_the_scripts_are_whole() -> None:
     for script in (ROOT / ".ci").iterdir():
-        subprocess.run(["bash", "-n", script], check=True)
+        if script.suffix == ".py":
+            compile(script.read_text(), script, "exec")
+        elif script.is_file():
+            subprocess.run(["bash", "-n", script], check=True)
 
 
 COMMENTS = """#!/usr/bin/env python3
@@ -132,41 +137,83 @@ def test_a_runner_without_a_gpu_says_so(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (2, "no GPU here: nvidia-smi -L lists none\n")
 
 
-@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
-def test_both_sides_are_compared(tmp_path: Path) -> None:
-    """The steps of the exact comparison, in a repository in which a variant gets a copy too many."""
-    tree = tmp_path / "tree"
+#: Of a variant that divides into a buffer.
+INTO = "    def into(x, out):\n        np.divide(x, scale, out=out)\n"
+
+needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+
+
+def two_commits(tree: Path, changed: str) -> tuple[str, dict[str, str]]:
+    """This repository in a folder, with `INTO` changed by its newest commit; give the one before, and an environment.
+
+    The processes of that environment see the libraries that are here, and pip fetches none.
+    """
     left = (".git", ".venv*", ".asv", "build", "*.egg-info", "reports", "tests", ".*_cache")
     shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(*left))
 
-    def git(*words: str) -> None:
-        subprocess.run(["git", "-C", tree, "-c", "user.name=x", "-c", "user.email=x@x", *words], check=True)
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(tree), "-c", "user.name=x", "-c", "user.email=x@x", *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
     git("init", "--quiet")
     git("add", ".")
     git("commit", "--quiet", "--message", "base")
-    base = subprocess.run(["git", "-C", tree, "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
+    base = git("rev-parse", "HEAD")
     numpy = tree / "suite" / "variants" / "numpy.py"
     text = numpy.read_text()
-    assert text.count("    def into(x, out):\n        np.divide(x, scale, out=out)\n") >= 1
-    numpy.write_text(
-        text.replace(
-            "    def into(x, out):\n        np.divide(x, scale, out=out)\n",
-            "    def into(x, out):\n        np.divide(x.copy(), scale, out=out)\n",
-            1,
-        )
-    )
+    assert INTO in text
+    numpy.write_text(text.replace(INTO, changed, 1))
     git("commit", "--quiet", "--all", "--message", "head")
-    # What both sides need beside themselves is here already: the environments see it, and pip fetches none of it.
     libraries = sysconfig.get_paths()["purelib"]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {"EXTRAS": "", "PYTHONPATH": libraries, "PIP_NO_DEPS": "1", "PATH": path}
+    return base, os.environ | {"EXTRAS": "", "PYTHONPATH": libraries, "PIP_NO_DEPS": "1", "PATH": path}
+
+
+@needs_git
+def test_compare_of_a_commit_that_copies_its_input_is_worse(tmp_path: Path) -> None:
+    """The step of the exact comparison."""
+    tree = tmp_path / "tree"
+    base, environment = two_commits(tree, INTO.replace("divide(x,", "divide(x.copy(),"))
+    (step,) = [step["run"] for step in steps(workflow("exact")) if ".ci/compare" in step.get("run", "")]
+    few = "--recipe tf --variant 'numpy-*' --batch 2 --dtype float32"
     done = subprocess.run(
-        ["bash", ".ci/compare", base, "out", "--blocks", "0", "--device", "cpu", "--recipe", "tf",
-         "--variant", "numpy-*", "--batch", "2", "--dtype", "float32"],
-        cwd=tree, env=os.environ | environment, capture_output=True, text=True, timeout=600,
+        ["bash", "-e", "-c", f"{step} {few}"],
+        cwd=tree, env=environment | {"BASE": base}, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 1, done.stdout + done.stderr
     comment = (tree / "out" / "comment.md").read_text()
     assert "numpy-out" in comment
     assert "worse" in comment
+    # It asks no clock, whatever it is told.
+    for side in ("base", "head"):
+        _, measured = results.load(tree / "out" / side)
+        assert {m.seconds for m in measured} == {None}
+
+
+@needs_git
+def test_measure_of_a_slower_commit_is_one_session_of_pairs(tmp_path: Path) -> None:
+    """What the GPU runner measures, here on a CPU: head waits for two milliseconds in a call of microseconds."""
+    tree, out = tmp_path / "tree", tmp_path / "out"
+    base, environment = two_commits(tree, f"{INTO}        __import__('time').sleep(0.002)\n")
+    subprocess.run(["bash", ".ci/wheels", base, tmp_path / "wheels"], cwd=tree, env=environment, check=True)
+    subprocess.run([sys.executable, "-m", "venv", out / "head-environment"], check=True)
+    (wheel,) = (tmp_path / "wheels" / "head").glob("*.whl")
+    pip = [out / "head-environment" / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
+    subprocess.run([*pip, wheel], env=environment, check=True)
+    few = ["--device", "cpu", "--recipe", "shipped-tf", "--variant", "numpy-out", "--variant", "numpy-copy"]
+    done = subprocess.run(
+        ["bash", tree / ".ci" / "measure", tmp_path / "wheels", out, *few, "--batch", "1", "--size", "32x24",
+         "--dtype", "float32", "--budget", "400", "--tolerance", "50"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stdout + done.stderr
+    comment = (out / "comment.md").read_text()
+    assert re.search(r"\| numpy-out \|.*\*\*slower\*\*", comment), comment
+    assert not re.search(r"\| numpy-copy \|.*slower", comment)
+    assert "Sides measured in turn." in comment
+    (one, before), (other, after) = (results.load(out / side) for side in ("base", "head"))
+    assert one["session"] == other["session"]
+    assert one["commit"] != other["commit"]
+    for m, same in zip(before, after, strict=True):
+        assert (m.recipe, m.variant) == (same.recipe, same.variant)
+        assert [len(block) for block in m.samples or []] == [len(block) for block in same.samples or []]
