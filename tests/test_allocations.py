@@ -281,7 +281,7 @@ def test_small_images_are_seen_by_the_other_instrument() -> None:
 
 
 def calls(*functions: Callable[[], object]) -> tuple[list[Tally], int]:
-    windows, leaked = trace_host(functions)
+    windows, leaked = trace_host([lambda call=call: call for call in functions])  # type: ignore[misc]
     return [tally(events) for events in windows], leaked
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from suite import images, registry
-from suite.engine.allocations import Tally, tally, trace_host
+from suite.engine.allocations import WINDOWS, Tally, middle
+from suite.engine.count import count
+from suite.runtime import Unavailable
 
 #: What is preprocessed: a batch of so many images.
 SHAPE = (8, 224, 224, 3)
@@ -66,20 +68,45 @@ def batches(count: int) -> str:
 
 
 def in_numpy(call: Callable[[], Any]) -> Tally:
-    """What a call allocates from the C library, the second time."""
-    windows, _ = trace_host([call, call])
-    return tally(windows[0])
+    """Count what a call of NumPy's functions allocates in the steady state."""
+    return middle(windows("numpy", lambda i: call))[0]
 
 
-def in_tensorflow(call: Callable[[], Any]) -> Tally:
-    """What a call allocates from TensorFlow's allocator, the third time."""
-    trace = registry.runtime("tensorflow").trace
-    assert trace is not None
-    for _ in range(2):
-        call()
-    result, events = trace(call)
-    del result
-    return tally(events)
+def in_tensorflow(calls: Mapping[str, Callable[[], Any]]) -> dict[str, Tally]:
+    """Count what each call allocates in the steady state, from TensorFlow's allocator and from the C library.
+
+    All calls share a run of the instruments: starting one takes longer than the calls do.
+    """
+    for call in calls.values():
+        for _ in range(2):
+            call()
+    each = 1 + WINDOWS  # of one call: the first frees what the last one left
+    order = [call for call in calls.values() for _ in range(each)]
+    found = windows("tensorflow", lambda i: order[max(0, i - 1)], len(order))
+    return {name: middle(found[k * each + 1 : (k + 1) * each])[0] for k, name in enumerate(calls)}
+
+
+def windows(runtime: str, prepare: Callable[[int], Callable[[], Any]], number: int = WINDOWS) -> list[Tally]:
+    """Count what each of several calls allocates in the host's memory, by the instruments of `copycost run`.
+
+    Parameters
+    ----------
+    runtime : {"numpy", "tensorflow"}
+    prepare : callable
+        ``prepare(i)`` returns a call; what it allocates itself is not counted.
+    number : int, optional
+        Calls that are counted, after the first.
+
+    Raises
+    ------
+    Unavailable
+        If the instruments do not see the runtime's memory here.
+    """
+    counted = count(prepare, registry.runtime(runtime), windows=number)
+    found = counted.host()
+    if found is None:
+        raise Unavailable(counted.missing)
+    return found
 
 
 def seconds(**calls: Callable[[], Any]) -> dict[str, list[float]]:

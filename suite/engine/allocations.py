@@ -138,24 +138,25 @@ def middle(tallies: Sequence[Tally]) -> tuple[Tally, dict[str, list[int]]]:
     return Tally(**values), ranges
 
 
-def trace_host(calls: Sequence[Callable[[], Any]]) -> tuple[list[list[Event]], int]:
-    """Run each of `calls` and return its requests to the C library, and how many bytes each left behind.
+def trace_host(prepares: Sequence[Callable[[], Callable[[], Any]]]) -> tuple[list[list[Event]], int]:
+    """Make calls and return the requests of each to the C library, and how many bytes the last one left behind.
 
     One memray tracker spans them all, since starting one where TensorFlow is loaded takes 0.3 s. A request of an odd
-    size marks each window's begin and end; a result is released after the end, inside the tracker.
+    size marks each window's begin and end. A call's input is made before the window and its result released after it,
+    both inside the tracker: memray knows the size of a release only if it has seen the request.
 
     Parameters
     ----------
-    calls : sequence of callable
-        The first is not counted; at least two.
+    prepares : sequence of callable
+        Each makes its input and returns the call; at least two. The first call is not counted.
 
     Returns
     -------
     events : list of list of Event
         One list a call, without the first.
     leaked_bytes : int
-        What was still alive after the last call's result was released, of what it had allocated, less what it had
-        freed of its forerunners'.
+        Bytes of the last call, its input's and its result's, that were alive after all three were released, less what
+        was freed of its forerunners'.
 
     Raises
     ------
@@ -173,11 +174,12 @@ def trace_host(calls: Sequence[Callable[[], Any]]) -> tuple[list[list[Event]], i
     gc.disable()  # when it runs has nothing to do with the call that happens to run
     try:
         with _started(Tracker, FileDestination(name, overwrite=True, compress_on_exit=False)):
-            for i, call in enumerate(calls):
+            for i, prepare in enumerate(prepares):
+                call = prepare()
                 bytes(_MARK + 3 * i)
                 result = call()
                 bytes(_MARK + 3 * i + 1)
-                del result
+                del result, call
                 bytes(_MARK + 3 * i + 2)
         with FileReader(name) as reader:
             records = [
@@ -190,10 +192,11 @@ def trace_host(calls: Sequence[Callable[[], Any]]) -> tuple[list[list[Event]], i
             gc.enable()
 
     first = _MARK + bytes.__basicsize__  # what a `bytes` object of _MARK bytes asks for
-    marks = set(range(first, first + 3 * len(calls)))
+    marks = set(range(first, first + 3 * len(prepares)))
     window, step = -1, 2
-    windows: list[list[Event]] = [[] for _ in calls]
-    after: list[list[Event]] = [[] for _ in calls]
+    windows: list[list[Event]] = [[] for _ in prepares]
+    # Bytes of each call, what was made for it and what was released after it.
+    left = [0] * (len(prepares) + 1)
     live: dict[int, int] = {}
     ops: dict[int, str] = {}
     marked: set[int] = set()
@@ -207,8 +210,6 @@ def trace_host(calls: Sequence[Callable[[], Any]]) -> tuple[list[list[Event]], i
             marked.discard(address)
             if allocator in freeing:
                 continue
-        if window < 0:
-            continue
         if allocator in freeing:
             known = live.pop(address, 0)
             if not known:
@@ -220,13 +221,11 @@ def trace_host(calls: Sequence[Callable[[], Any]]) -> tuple[list[list[Event]], i
                 continue
             live[address] = change = size
             ops[address] = where
-        event = Event(change, "host", "memray", where)
         if step == 0:
-            windows[window].append(event)
-        elif step == 1:
-            after[window].append(event)
-    leaked = tally(windows[-1]).retained_bytes + sum(e.bytes for e in after[-1] if abs(e.bytes) >= THRESHOLD)
-    return windows[1:], leaked
+            windows[window].append(Event(change, "host", "memray", where))
+        if abs(change) >= THRESHOLD:
+            left[window + (step == 2)] += change
+    return windows[1:], max(0, left[len(prepares) - 1])
 
 
 def _where(record: Any) -> str:

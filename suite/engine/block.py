@@ -21,19 +21,17 @@ from suite.devices import Condition
 from suite.engine import clock, disturbance
 from suite.engine.allocations import (
     THRESHOLD,
-    WINDOWS,
     Event,
     Pool,
     Tally,
-    add,
     middle,
     pool,
     tally,
-    trace_host,
 )
 from suite.engine.audit import Verdict, judge, overlap, same
 from suite.engine.code import code
-from suite.engine.profiler import Profile, Span, lines, placed
+from suite.engine.count import count
+from suite.engine.profiler import Profile, Span, completed, lines, placed
 from suite.engine.rounding import Reference, bounded
 from suite.engine.sampling import ROUNDS
 from suite.images import swap
@@ -809,38 +807,19 @@ class Block:
 
     def _allocations(self) -> tuple[Traced, bool]:
         """What the windows gave, and whether they agreed."""
-        windows = WINDOWS + 1
-        host: list[list[Event]] | None = None
-        traces: list[list[Event]] = []
-        instruments, missing, leaked = [], None, 0
-        try:
-            host, leaked = trace_host([self._fenced_call(i) for i in range(windows)])
-            instruments.append("memray")
-        except ImportError:
-            missing = "memray is not installed"
-        if self.runtime.trace is not None:
-            for i in range(windows):
-                result, events = self.runtime.trace(self._fenced_call(i))
-                traces.append(events)
-                kept = 0 if self.writes != "new" else sum(map(_nbytes, self._parts(result)))
-                result = None
-            instruments.append(self.runtime.instrument)
-            # What the pool keeps for later is nobody's leak.
-            last = tally(event for event in traces[-1] if event.space != "driver")
-            leaked += max(0, last.retained_bytes - kept)
-            traces = traces[1:]
-        else:
-            traces = [[] for _ in range(WINDOWS)]
+        counted = count(self._fenced_call, self.runtime, on_host=self.device == "cpu", size=self._owned)
+        host, traces, leaked = counted.library, counted.runtime, counted.leaked_bytes
+        on_host = counted.host()
+        instruments, missing = counted.instruments, counted.missing
         in_host = [tally(e for e in events if e.space == "host") for events in traces]
         in_device = [tally(e for e in events if e.space == "device") for events in traces]
         device, ranges = middle(in_device)
         ranges = {f"device_{name}": both for name, both in ranges.items()}
         total = None
         agree = not ranges
-        if host is not None:
-            library = [tally(events) for events in host]
-            total, unequal = middle([add(a, b) for a, b in zip(library, in_host, strict=True)])
-            peaks = middle(library)[0].peak_bytes, middle(in_host)[0].peak_bytes
+        if host is not None and on_host is not None:
+            total, unequal = middle(on_host)
+            peaks = middle([tally(events) for events in host])[0].peak_bytes, middle(in_host)[0].peak_bytes
             agree = agree and not unequal.keys() - ({"peak_bytes"} if min(peaks) else set())
             if min(peaks):
                 # Two instruments, two calls: how their peaks fall together is not known.
@@ -849,17 +828,23 @@ class Block:
         seen = [*(host[-1] if host is not None else ()), *traces[-1]]
         timeline = tuple(e for e in seen if abs(e.bytes) >= THRESHOLD and e.space != "driver")[:_LONGEST_TIMELINE]
         if self.device == "cpu":
-            return Traced(total, None, ranges, leaked, tuple(instruments), missing, None, timeline), agree
+            return Traced(total, None, ranges, leaked, instruments, missing, None, timeline), agree
         sees_driver = self.runtime.gpu is not None and self.runtime.gpu.sees_driver
         pools = pool(traces[-1], sees_driver)
-        return Traced(total, device, ranges, leaked, tuple(instruments), missing, pools, timeline), agree
+        return Traced(total, device, ranges, leaked, instruments, missing, pools, timeline), agree
+
+    def _owned(self, result: Any) -> int:
+        """Bytes of a result that are in no array of the caller's."""
+        return sum(map(_nbytes, self._parts(result))) if self.writes == "new" else 0
 
     def profile(self) -> Profile:
         """Look into one call in the steady state."""
         for i in range(_WARM):
             self._fenced_call(i)()
+        counted = count(self._fenced_call, self.runtime, windows=1, on_host=self.device == "cpu")
+        library = counted.library[-1] if counted.library is not None else []
         if self.runtime.profile is not None:
-            return self.runtime.profile(self._fenced_call(0))
+            return completed(self.runtime.profile(self._fenced_call(0)), library, counted.missing)
         gpu = self.runtime.gpu if self.device != "cpu" else None
         mark = gpu.mark if gpu is not None else None
         call = self._fenced_call(0)
@@ -872,17 +857,10 @@ class Block:
             for one, other, name in marked:
                 took = gpu.between(one, other)
                 spans.append(Span(name, "device", gpu.between(first, one), took, took))
-        events = []
-        try:
-            windows, _ = trace_host([self._fenced_call(i) for i in range(2)])
-            events += windows[-1]
-        except ImportError:  # without memray the host's are not told
-            pass
-        if self.runtime.trace is not None:
-            events += self.runtime.trace(self._fenced_call(0))[1]
-        counted = [event for event in events if abs(event.bytes) >= THRESHOLD and event.space != "driver"]
+        events = [*library, *counted.runtime[-1]]
+        large = [event for event in events if abs(event.bytes) >= THRESHOLD and event.space != "driver"]
         instrument = "Python's lines" + (f", {gpu.instrument}" if gpu is not None else "")
-        return Profile(tuple(spans), tuple(placed(counted, spans)), seconds, instrument)
+        return Profile(tuple(spans), tuple(placed(large, spans)), seconds, instrument, counted.missing)
 
     def _fenced_call(self, i: int) -> Callable[[], Any]:
         """A call on a fresh input, made now and not when it is called."""

@@ -59,6 +59,8 @@ def of_allocations(traced: Traced) -> dict[str, Any]:
         fields |= {name: getattr(traced.pool, name.removeprefix("device_")) for name in _POOL}
         missing |= dict.fromkeys(_POOL, "the instrument does not tell")
     fields["timeline"] = [{"bytes": e.bytes, "space": e.space, "op": e.op} for e in traced.timeline]
+    if traced.host is None and traced.device is None:
+        fields["timeline"], missing["timeline"] = None, traced.missing or "not watched"
     ranges = dict(traced.ranges)
     for key, both in traced.ranges.items():
         space, _, name = key.partition("_")

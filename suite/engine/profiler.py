@@ -14,10 +14,13 @@ from time import perf_counter
 from types import FrameType
 from typing import Any
 
-from suite.engine.allocations import Event, named
+from suite.engine.allocations import THRESHOLD, Event, named
 
 #: Lines and operations of one call at most; what comes later is not told.
 MOST = 4_000
+
+#: The operation of a request that memray has seen: it knows the line of Python, and that is within the library.
+UNKNOWN = "(operation unknown; seen by memray)"
 
 #: What calls, and is no part of the call.
 _ENGINE = os.path.dirname(__file__)
@@ -48,12 +51,15 @@ class Span:
 
 @dataclass(frozen=True)
 class Change:
-    """Memory that was requested (or, negative, released), `at` so many seconds from the beginning."""
+    """Memory that was requested (or, negative, released), `at` so many seconds from the beginning.
+
+    `at` is None where the instrument knows the order of the requests only.
+    """
 
     bytes: int
     space: str
     op: str
-    at: float
+    at: float | None
 
 
 @dataclass(frozen=True)
@@ -68,12 +74,15 @@ class Profile:
         From the beginning until the fence, with all that watching adds.
     instrument : str
         What told of the spans.
+    missing : str or None
+        Why the allocations of a span that no change names are not known; None where it has none.
     """
 
     spans: tuple[Span, ...]
     changes: tuple[Change, ...]
     seconds: float
     instrument: str
+    missing: str | None = None
 
 
 def nested(spans: Sequence[Span]) -> list[Span]:
@@ -164,3 +173,20 @@ def placed(events: Sequence[Event], spans: Sequence[Span]) -> list[Change]:
             at = next((end for end in ends.get(event.op, ()) if end >= at), at)
         found.append(Change(event.bytes, event.space, event.op, at))
     return found
+
+
+def completed(profile: Profile, library: Sequence[Event], missing: str | None) -> Profile:
+    """Add the requests to the C library, whose operations are not known, to a profile by operation.
+
+    Parameters
+    ----------
+    profile : Profile
+        By the runtime's own profiler, which knows the operations of the requests that it sees.
+    library : sequence of Event
+    missing : str or None
+        Why the requests to the C library were not seen.
+    """
+    seen = tuple(Change(e.bytes, e.space, UNKNOWN, None) for e in library if abs(e.bytes) >= THRESHOLD)
+    if any(change.bytes > 0 for change in seen):
+        missing = "memray saw requests to the C library, and does not know the operations that made them"
+    return replace(profile, changes=(*profile.changes, *seen), missing=missing)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from suite import registry
-from suite.engine.allocations import add, tally, trace_host
+from suite.engine.count import count
 from suite.pipelines.files import reference
 from suite.pipelines.ways import WAYS
 
@@ -52,12 +52,16 @@ class Checked:
 
 @dataclass(frozen=True)
 class Allocated:
-    """What an epoch allocates, a batch on average: requests, and bytes; and the most that is alive at once."""
+    """What an epoch allocates, a batch on average: requests, and bytes; and the most that is alive at once.
 
-    allocations: float
-    allocated_bytes: float
-    peak_bytes: int
+    The figures are None where they could not be counted, for the reason in `missing`.
+    """
+
+    allocations: float | None
+    allocated_bytes: float | None
+    peak_bytes: int | None
     instruments: tuple[str, ...]
+    missing: str | None = None
 
 
 class Block:
@@ -106,16 +110,15 @@ class Block:
 
     def allocations(self) -> Allocated:
         """Go through an epoch under each instrument."""
-        runtime = registry.runtime(self.way.runtime)
-        windows, _ = trace_host([self._through, self._through])
-        found = tally(windows[0])
-        instruments: tuple[str, ...] = ("memray",)
-        if runtime.trace is not None:
-            _, events = runtime.trace(self._through)
-            found = add(found, tally(event for event in events if event.space == "host"))
-            instruments = (*instruments, runtime.instrument)
+        counted = count(lambda i: self._through, registry.runtime(self.way.runtime), windows=1)
+        found = counted.host()
+        if found is None:
+            return Allocated(None, None, None, counted.instruments, counted.missing)
         batches = -(-len(self.job.files) // self.job.batch)
-        return Allocated(found.allocations / batches, found.allocated_bytes / batches, found.peak_bytes, instruments)
+        (epoch,) = found
+        return Allocated(
+            epoch.allocations / batches, epoch.allocated_bytes / batches, epoch.peak_bytes, counted.instruments
+        )
 
     def _through(self) -> None:
         assert self.epoch is not None

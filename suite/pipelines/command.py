@@ -124,6 +124,8 @@ def show(console: Console, found: list[Pipeline]) -> None:
     for p in found:
         if p.status != "ok":
             console.print(Text(f"{p.name}: {p.status}, {p.reason}", "dim" if p.status == "skipped" else "red"))
+        elif p.reason:
+            console.print(Text(f"{p.name}: {p.reason}", "dim"))
 
 
 def _spread(value: float | None, low: float | None, high: float | None) -> str:

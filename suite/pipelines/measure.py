@@ -203,8 +203,10 @@ class _Taken:
             if difference is not None:
                 times = difference.ratio(0.05)  # seconds of the loop over seconds of this: how many times as fast
                 figures |= {"ratio": times.value, "ratio_low": times.low, "ratio_high": times.high}
+            uncounted = None
             if self.allocated is not None:
                 figures |= asdict(self.allocated)
+                uncounted = figures.pop("missing")
             if self.checked is not None:
                 figures["levels"] = self.checked.levels
                 allowed = TOLERANCE[self.way.decoder]
@@ -212,6 +214,7 @@ class _Taken:
                 if self.checked.levels is not None and self.checked.levels > allowed:
                     reason = f"off by up to {self.checked.levels:.1f} levels of 255; {allowed} are allowed"
                 status = "wrong" if reason else "ok"
+            reason = reason or uncounted
         return Pipeline(
             self.way.name, self.way.decoder, self.way.resize, self.way.mode, status, reason, batch, number,
             seconds_first=median(self.first) if self.first else None,

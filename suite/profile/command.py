@@ -146,7 +146,8 @@ def show(console: Console, measurement: Measurement, profile: Profile) -> None:
     console.print(
         Text(
             f"One call, {format.seconds(profile.seconds)} while it was watched by {profile.instrument}: what watching "
-            "adds is in it, and `copycost run` measures without. Allocations of 4 KiB and more.",
+            "adds is in it, and `copycost run` measures without. Allocations of 4 KiB and more."
+            + (f" –: not known; {profile.missing}." if profile.missing else ""),
             "dim",
         )
     )
@@ -157,7 +158,11 @@ _COLUMNS: tuple[tuple[str, int, Callable[[Operation, Profile], str]], ...] = (
     ("where", 100, lambda one, _: one.where),
     ("calls", 90, lambda one, _: format.count(one.calls)),
     ("time", 0, lambda one, _: format.seconds(one.seconds)),
-    ("of the call", 80, lambda one, profile: format.percent(one.seconds / profile.seconds)),
+    (
+        "of the call",
+        80,
+        lambda one, profile: format.percent(None if one.seconds is None else one.seconds / profile.seconds),
+    ),
     ("allocations", 70, lambda one, _: format.count(one.allocations)),
     ("allocated", 0, lambda one, _: format.size(one.allocated_bytes)),
 )

@@ -16,18 +16,20 @@ class Operation:
     name : str
     where : str
         The thread, or the device's queue; ``memory`` where an allocation is all that is known of it.
-    calls : int
-    seconds : float
+    calls : int or None
+        None where an allocation is all that is known of it.
+    seconds : float or None
         Without what lies within it and is told by itself.
-    allocations, allocated_bytes : int
+    allocations, allocated_bytes : int or None
+        None where they are not known: `Profile.missing` has the reason.
     """
 
     name: str
     where: str
-    calls: int
-    seconds: float
-    allocations: int
-    allocated_bytes: int
+    calls: int | None
+    seconds: float | None
+    allocations: int | None
+    allocated_bytes: int | None
 
 
 def operations(profile: Profile) -> list[Operation]:
@@ -42,7 +44,8 @@ def operations(profile: Profile) -> list[Operation]:
     found = []
     for (name, where), its in calls.items():
         asked = requested.pop(name, [])  # where it ran on a thread and on a device, the thread asked
-        found.append(Operation(name, where, len(its), sum(its), len(asked), sum(asked)))
+        known = (len(asked), sum(asked)) if asked or profile.missing is None else (None, None)
+        found.append(Operation(name, where, len(its), sum(its), *known))
     for name, asked in requested.items():
-        found.append(Operation(name or "(not told)", "memory", 0, 0.0, len(asked), sum(asked)))
-    return sorted(found, key=lambda one: (-one.seconds, -one.allocated_bytes, one.name))
+        found.append(Operation(name or "(not told)", "memory", None, None, len(asked), sum(asked)))
+    return sorted(found, key=lambda one: (-(one.seconds or 0.0), -(one.allocated_bytes or 0), one.name))

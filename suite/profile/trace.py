@@ -32,16 +32,21 @@ def trace(profile: Profile, case: Mapping[str, Any]) -> dict[str, Any]:
         for span in profile.spans
     ]  # fmt: skip
     live: dict[str, int] = {}
-    for change in sorted(profile.changes, key=lambda change: change.at):
+    # A curve of only a part of a space's changes would be wrong.
+    partial = {change.space for change in profile.changes if change.at is None}
+    timed = [(change.at, change) for change in profile.changes if change.at is not None]
+    for at, change in sorted(timed, key=lambda pair: pair[0]):
+        if change.space in partial:
+            continue
         live[change.space] = live.get(change.space, 0) + change.bytes
         events.append(
             {
-                "ph": "C", "name": f"live bytes, {change.space}", "pid": _PID, "ts": change.at * 1e6,
+                "ph": "C", "name": f"live bytes, {change.space}", "pid": _PID, "ts": at * 1e6,
                 "args": {"bytes": live[change.space]},
             }
         )  # fmt: skip
     return {
         "traceEvents": events,
         "displayTimeUnit": "ms",
-        "otherData": {"copycost": dict(case), "instrument": profile.instrument},
+        "otherData": {"copycost": dict(case), "instrument": profile.instrument, "missing": profile.missing},
     }

@@ -308,16 +308,18 @@ def conversion_costs_nothing() -> Evidence:
 
 
 def _way(call: Any, shares: bool, read_only: bool) -> dict[str, Any]:
-    """Requests to either allocator: a copy of an array is large, and in one of them.
+    """Bytes that a conversion allocates, in several places of the heap.
 
     TensorFlow takes over a copy that NumPy made for it if that happens to lie at a multiple of 64 bytes, and copies it
     once more if not. So the heap is moved between the calls.
     """
-    by_numpy = look.in_numpy(call).allocated_bytes
-    found, displaced = set(), []
-    for _ in range(_DISPLACEMENTS):
+    displaced = []
+
+    def prepare(i: int) -> Any:
         displaced.append(np.empty(look.NBYTES, np.uint8))
-        found.add(by_numpy + look.in_tensorflow(call).allocated_bytes)
+        return call
+
+    found = {one.allocated_bytes for one in look.windows("tensorflow", prepare, _DISPLACEMENTS)}
     return {"bytes": sorted(found), "shares": shares, "read_only": read_only}
 
 

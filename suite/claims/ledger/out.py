@@ -124,8 +124,11 @@ def tensorflow_has_no_out() -> Evidence:
         "in a tf.function": _assigning(lambda a, b: a + b),
         "with jit_compile=True": _assigning(lambda a, b: a + b, jit_compile=True),
     }
-    found = {name: look.in_tensorflow(partial(way, c, a, b)).allocated_bytes for name, way in ways.items()}
-    return {"bytes": found, "same_address": _keeps_address(ways, c, a, b)}
+    found = look.in_tensorflow({name: partial(way, c, a, b) for name, way in ways.items()})
+    return {
+        "bytes": {name: its.allocated_bytes for name, its in found.items()},
+        "same_address": _keeps_address(ways, c, a, b),
+    }
 
 
 def _keeps_address(ways: dict[str, Any], c: Any, a: Any, b: Any) -> bool:
@@ -152,7 +155,7 @@ def _address(variable: Any) -> int:
         + each(e["ways"], _both("new_kept", "assigned_kept"))
     ),
     reproduce="""
-# What each allocates, to the byte, is seen by TensorFlow's profiler:
+# What each allocates, to the byte:
 import subprocess
 ways = [word for name in ("xla", "variable-xla") for word in ("--variant", f"tf-{name}")]
 subprocess.run(["copycost", "run", "--recipe", "add", "--batch", "8", "--dtype", "float32", *ways])
@@ -167,18 +170,25 @@ def assign_saves_no_memory() -> Evidence:
     def add(a: Any, b: Any) -> Any:
         return a + b
 
-    ways = {}
-    for name, options in (("eager", None), ("graph", {}), ("XLA", {"jit_compile": True})):
+    calls: dict[str, Callable[[], Any]] = {}
+    names: dict[str, dict[str, Any] | None] = {"eager": None, "graph": {}, "XLA": {"jit_compile": True}}
+    for name, options in names.items():
         new = add if options is None else tf.function(add, **options)
         into = (lambda c, a, b: c.assign(a + b)) if options is None else _assigning(add, **options)
-        one, other = look.in_tensorflow(lambda: new(a, b)), look.in_tensorflow(lambda: into(c, a, b))  # noqa: B023
-        ways[name] = {
-            "new": one.allocated_bytes,
-            "assigned": other.allocated_bytes,
-            "new_kept": one.retained_bytes,
-            "assigned_kept": other.retained_bytes,
+        calls[f"{name}, new"] = partial(new, a, b)
+        calls[f"{name}, assigned"] = partial(into, c, a, b)
+    found = look.in_tensorflow(calls)
+    return {
+        "ways": {
+            name: {
+                "new": found[f"{name}, new"].allocated_bytes,
+                "assigned": found[f"{name}, assigned"].allocated_bytes,
+                "new_kept": found[f"{name}, new"].retained_bytes,
+                "assigned_kept": found[f"{name}, assigned"].retained_bytes,
+            }
+            for name in names
         }
-    return {"ways": ways}
+    }
 
 
 @claim(
@@ -203,10 +213,14 @@ def assign_makes_copies() -> Evidence:
     a, b = _tensors()
     c = tf.Variable(tf.zeros_like(a))
     graph, into = tf.function(tf.add), _assigning(tf.add)
-    ways = {
-        "eager": (lambda: tf.add(a, b), lambda: c.assign(tf.add(a, b))),
-        "graph": (lambda: graph(a, b), lambda: into(c, a, b)),
-    }
+    found = look.in_tensorflow(
+        {
+            "eager, alone": lambda: tf.add(a, b),
+            "eager, assigned": lambda: c.assign(tf.add(a, b)),
+            "graph, alone": lambda: graph(a, b),
+            "graph, assigned": lambda: into(c, a, b),
+        }
+    )
     value = a + b
     c.assign(value)
     adopted = np.shares_memory(np.asarray(memoryview(c.read_value())), np.asarray(memoryview(value)))
@@ -214,11 +228,8 @@ def assign_makes_copies() -> Evidence:
     return {
         "adopted": bool(adopted),
         "ways": {
-            name: {
-                "alone": look.in_tensorflow(alone).allocated_bytes,
-                "assigned": look.in_tensorflow(assigned).allocated_bytes,
-            }
-            for name, (alone, assigned) in ways.items()
+            name: {what: found[f"{name}, {what}"].allocated_bytes for what in ("alone", "assigned")}
+            for name in ("eager", "graph")
         },
     }
 
@@ -294,11 +305,11 @@ def shared_variables_change_under_readers() -> Evidence:
         v.assign_add(b)
         del held
 
+    found = look.in_tensorflow({"with_reader": with_reader, "alone": lambda: v.assign_add(b)})
     return {
         "held_unchanged": held_unchanged,
         "later_changed": later,
-        "with_reader": look.in_tensorflow(with_reader).allocated_bytes,
-        "alone": look.in_tensorflow(lambda: v.assign_add(b)).allocated_bytes,
+        **{name: its.allocated_bytes for name, its in found.items()},
     }
 
 
@@ -349,11 +360,11 @@ def tensors_are_immutable() -> Evidence:
     "A graph allocates fewer temporaries than the same operations one by one.",
     judge=lambda e: all_or_none([its["graph"] < its["eager"] for its in e["formulas"].values()]),
     because=lambda e: (
-        "requests of a batch or so, eager and graph: "
+        "requests of 4 KiB and more, eager and graph: "
         + ", ".join(f"{name} {its['eager']} and {its['graph']}" for name, its in e["formulas"].items())
     ),
     reproduce="""
-# What each allocates, to the byte, is seen by TensorFlow's profiler:
+# What each allocates, to the byte:
 import subprocess
 ways = ["--variant", "tf-eager", "--variant", "tf-graph"]
 subprocess.run(["copycost", "run", "--batch", "8", "--dtype", "float32", *ways])
@@ -363,21 +374,23 @@ def graphs_allocate_fewer_temporaries() -> Evidence:
     import tensorflow as tf
 
     a, b = _tensors()
-    found = {}
-    for recipe in ("tf", "torch", "minmax", "add"):
+    calls: dict[str, Callable[[], Any]] = {}
+    recipes = ("tf", "torch", "minmax", "add")
+    for recipe in recipes:
         x = (a, b) if recipe == "add" else a
-        found[recipe] = {
-            name: look.in_tensorflow(partial(look.variant(recipe, f"tf-{name}", x), x)).allocations
-            for name in ("eager", "graph")
-        }
+        for name in ("eager", "graph"):
+            calls[f"{recipe}, {name}"] = partial(look.variant(recipe, f"tf-{name}", x), x)
     # And a chain as long as one likes.
     chain = _chain(8)
-    graph = tf.function(chain)
-    found["8 additions"] = {
-        "eager": look.in_tensorflow(lambda: chain(a)).allocations,
-        "graph": look.in_tensorflow(lambda: graph(a)).allocations,
+    calls["8 additions, eager"] = partial(chain, a)
+    calls["8 additions, graph"] = partial(tf.function(chain), a)
+    found = look.in_tensorflow(calls)
+    return {
+        "formulas": {
+            formula: {name: found[f"{formula}, {name}"].allocations for name in ("eager", "graph")}
+            for formula in (*recipes, "8 additions")
+        }
     }
-    return {"formulas": found}
 
 
 def _chain(length: int) -> Callable[[Any], Any]:
@@ -400,7 +413,7 @@ def _chain(length: int) -> Callable[[Any], Any]:
         )
     ),
     reproduce="""
-# Peaks, as TensorFlow's profiler sees them:
+# The most that is alive at once:
 import subprocess
 ways = [word for name in ("graph", "while-loop", "while-loop-scatter") for word in ("--variant", f"tf-{name}")]
 subprocess.run(["copycost", "run", "--recipe", "add", "--batch", "8", "--dtype", "float32", *ways])
@@ -411,16 +424,21 @@ def while_loops_take_less_memory() -> Evidence:
 
     a, b = _tensors()
     c = tf.Variable(tf.zeros_like(a))
-    peaks, totals = {}, {}
-    for name, variant, arguments in (
-        ("at once", "tf-graph", ((a, b),)),
-        ("put together in the end", "tf-while-loop", ((a, b),)),
-        ("c[i].assign", "tf-while-loop-slice", ((a, b), c)),
-        ("c.scatter_update", "tf-while-loop-scatter", ((a, b), c)),
-    ):
-        found = look.in_tensorflow(partial(look.variant("add", variant, (a, b)), *arguments))
-        peaks[name], totals[name] = found.peak_bytes, found.allocated_bytes
-    return {"peaks": peaks, "totals": totals}
+    found = look.in_tensorflow(
+        {
+            name: partial(look.variant("add", variant, (a, b)), *arguments)
+            for name, variant, arguments in (
+                ("at once", "tf-graph", ((a, b),)),
+                ("put together in the end", "tf-while-loop", ((a, b),)),
+                ("c[i].assign", "tf-while-loop-slice", ((a, b), c)),
+                ("c.scatter_update", "tf-while-loop-scatter", ((a, b), c)),
+            )
+        }
+    )
+    return {
+        "peaks": {name: its.peak_bytes for name, its in found.items()},
+        "totals": {name: its.allocated_bytes for name, its in found.items()},
+    }
 
 
 def _operation() -> Any:
@@ -451,20 +469,23 @@ def custom_operations_work_in_place() -> Evidence:
     operation = _operation()
     a, b = _tensors()
 
-    def more(add: Callable[..., Any], *, hold: bool) -> int:
-        """Bytes of `add` alone, to an intermediate or to what the caller holds."""
-        if hold:
-            return look.in_tensorflow(tf.function(lambda: add(a, b))).allocated_bytes
-        alone = look.in_tensorflow(tf.function(lambda: a * 2.0)).allocated_bytes
-        return look.in_tensorflow(tf.function(lambda: add(a * 2.0, b))).allocated_bytes - alone
-
+    counted = look.in_tensorflow(
+        {
+            "intermediate": tf.function(lambda: a * 2.0),
+            "operation on it": tf.function(lambda: operation(a * 2.0, b)),
+            "tf.add on it": tf.function(lambda: tf.add(a * 2.0, b)),
+            "held": tf.function(lambda: operation(a, b)),
+            "eager": lambda: operation(a, b),
+        }
+    )
+    found = {name: its.allocated_bytes for name, its in counted.items()}
     return {
         "bytes": {
-            "an intermediate of a graph": more(operation, hold=False),
-            "a tensor that the caller holds": more(operation, hold=True),
-            "a tensor, eager": look.in_tensorflow(lambda: operation(a, b)).allocated_bytes,
+            "an intermediate of a graph": found["operation on it"] - found["intermediate"],
+            "a tensor that the caller holds": found["held"],
+            "a tensor, eager": found["eager"],
         },
-        "built_in": more(tf.add, hold=False),
+        "built_in": found["tf.add on it"] - found["intermediate"],
     }
 
 
@@ -633,13 +654,12 @@ def the_functional_way_takes_more_memory() -> Evidence:
     c = np.empty_like(x)
     a, b = _tensors()
     graph, compiled = tf.function(tf.add), tf.function(tf.add, jit_compile=True)
+    found = look.in_tensorflow(
+        {"eager": lambda: tf.add(a, b), "graph": lambda: graph(a, b), "XLA": lambda: compiled(a, b)}
+    )
     return {
         "out": look.in_numpy(lambda: np.add(x, y, out=c)).allocated_bytes,
-        "functional": {
-            "eager": look.in_tensorflow(lambda: tf.add(a, b)).allocated_bytes,
-            "graph": look.in_tensorflow(lambda: graph(a, b)).allocated_bytes,
-            "XLA": look.in_tensorflow(lambda: compiled(a, b)).allocated_bytes,
-        },
+        "functional": {name: its.allocated_bytes for name, its in found.items()},
     }
 
 
