@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import platform
 import time
 from dataclasses import dataclass
 
 from suite import devices, environment
 from suite.engine.block import free_memory
+
+#: Extensions of an x86 CPU for which TensorFlow turns oneDNN on (DefaultOneDnnPolicy of tensorflow/core/util/util.cc).
+_ONEDNN_BY_DEFAULT = "avx512_vnni avx512_bf16 avx_vnni amx_tile amx_int8 amx_bf16"
+
+#: Values of a variable that TensorFlow reads as false (ReadBoolFromEnvVar of tensorflow/core/util/env_var.cc).
+_OFF = ("0", "false")
 
 #: Busy or stolen time, as a part of all CPUs' time, above which timings suffer.
 _MUCH = 0.05
@@ -166,9 +173,12 @@ def _tensorflow() -> list[Finding]:
     if importlib.util.find_spec("tensorflow") is None:
         return [Finding("TensorFlow", None, "not installed", "pip install 'copycost[tensorflow]'")]
     setting = os.environ.get("TF_ENABLE_ONEDNN_OPTS")
+    if not setting and platform.machine() != "x86_64":
+        return [Finding("TensorFlow's oneDNN", None, "TF_ENABLE_ONEDNN_OPTS is not set, and this CPU is not an x86")]
+    on = setting not in _OFF if setting else bool(environment.cpu_flags(_ONEDNN_BY_DEFAULT))
     return [
         Finding(
-            "TensorFlow's oneDNN", setting != "0", "off" if setting == "0" else "on",
+            "TensorFlow's oneDNN", on, "on" if on else "off" if setting else "off by default on this CPU",
             "its allocator then keeps no memory, and every large tensor is a request to the C library",
         )
     ]  # fmt: skip

@@ -67,9 +67,10 @@ def processor() -> str | None:
     return _from_file("/proc/cpuinfo", r"^model name\s*:\s*(.+)$")
 
 
-def cpu_flags() -> list[str]:
+def cpu_flags(
+    wanted: str = "avx avx2 fma avx512f avx512bw avx512_vnni avx512_bf16 amx_tile hypervisor",
+) -> list[str]:
     """Which of the vector extensions that the libraries look for this CPU has."""
-    wanted = "avx avx2 fma avx512f avx512bw avx512_vnni avx512_bf16 amx_tile hypervisor"
     return sorted(set((_from_file("/proc/cpuinfo", r"^flags\s*:\s*(.+)$") or "").split()) & set(wanted.split()))
 
 

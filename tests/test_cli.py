@@ -203,6 +203,21 @@ def test_doctor_looks_at_the_machine(command: Command) -> None:
     assert "every large tensor is a request to the C library" in done.stdout
 
 
+@pytest.mark.parametrize("setting", [None, "0", "1"])
+def test_doctor_says_whether_tensorflow_turns_onednn_on(
+    setting: str | None, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As TensorFlow says itself."""
+    pytest.importorskip("tensorflow")
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+    if setting is not None:
+        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", setting)
+    script = "from tensorflow.python.util import _pywrap_util_port; print(_pywrap_util_port.IsMklEnabled())"
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
+    (line,) = [line for line in command("doctor").stdout.splitlines() if "TensorFlow's oneDNN" in line]
+    assert f" {'on' if said == 'True' else 'off'}" in line
+
+
 def test_a_narrow_terminal_keeps_names_and_times(command: Command) -> None:
     done = command("run", *SMALL, "--variant", "numpy-[!bt]*", "--out", "here", env={"COLUMNS": "50"})
     assert done.returncode == 0
