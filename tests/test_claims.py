@@ -197,6 +197,39 @@ def test_a_verdict_turns_with_the_evidence(name: str, found: dict[str, Judged]) 
     assert len(verdicts) > 1
 
 
+#: The claims of TensorFlow that are judged by bytes and requests.
+COUNTED = (
+    "conversion-costs-nothing", "tensorflow-has-no-out", "assign-saves-no-memory", "assign-makes-copies",
+    "shared-variables-change-under-readers", "graphs-allocate-fewer-temporaries", "while-loops-take-less-memory",
+    "custom-operations-work-in-place", "the-functional-way-takes-more-memory",
+)  # fmt: skip
+
+
+def test_allocations_are_judged_alike_with_and_without_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With oneDNN TensorFlow's profiler sees what memray sees without it."""
+    found = {}
+    for setting in ("0", "1"):
+        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", setting)
+        found[setting] = {one.claim.id: one for one in look_into([CLAIMS[name] for name in COUNTED])}
+    for name in COUNTED:
+        without, with_it = found["0"][name], found["1"][name]
+        assert without.verdict is not None, without.because
+        assert without.verdict == with_it.verdict, (without.because, with_it.because)
+        # One copy or two, by where NumPy's lies in the heap; and a peak that is up to the threads' schedule.
+        if name not in ("conversion-costs-nothing", "while-loops-take-less-memory"):
+            assert without.evidence == with_it.evidence, name
+
+
+def test_where_memory_cannot_be_seen_there_is_no_verdict(command: Command, tmp_path: Path) -> None:
+    """Without memray what needs a count has the reason instead of a verdict, and what does not is judged."""
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['memray'] = None\n")
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    done = command("claims", "out-allocates-nothing", "type-hints-*", env={"PYTHONPATH": path})
+    assert done.returncode == 0, done.stderr
+    assert "no verdict  np.add(a, b, out=c) allocates nothing.\n  memray is not installed" in done.stdout
+    assert "holds  Type hints" in done.stdout
+
+
 def test_nothing_seen_is_no_verdict() -> None:
     with pytest.raises(NothingSeen, match="every call raised"):
         judged(CLAIMS["tensors-are-left-as-they-were"], {"calls": [{"module": "vgg16", "raised": "TypeError"}]})

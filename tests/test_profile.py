@@ -15,7 +15,7 @@ from conftest import Command
 from suite import devices, images
 from suite.cases import CaseError
 from suite.engine.allocations import Event
-from suite.engine.profiler import Profile, Span, lines, nested, placed
+from suite.engine.profiler import UNKNOWN, Change, Profile, Span, completed, lines, nested, placed
 from suite.engine.session import Plan, Session
 from suite.measurement import Measurement
 from suite.profile.command import named
@@ -48,9 +48,11 @@ def test_the_lines_of_numpy_and_what_each_allocates() -> None:
     assert "Python's lines" in found.instrument
 
 
-def test_the_operations_of_tensorflow() -> None:
+def test_the_operations_of_tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("tensorflow")
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")
     _, found = looked_into("tf", "tf-eager")
+    assert found.missing is None
     its = by_name(found)
     for op in ("RealDiv", "Sub"):
         assert (its[op].calls, its[op].allocations, its[op].allocated_bytes) == (1, 1, N)
@@ -59,6 +61,35 @@ def test_the_operations_of_tensorflow() -> None:
     (first,) = [one for name, one in its.items() if name.startswith("truediv")]
     assert (first.allocations, first.allocated_bytes) == (1, N)  # the next has its buffer
     assert sum(one.allocations for one in its.values()) == 1
+
+
+@pytest.mark.parametrize(("variant", "requests"), [("tf-eager", 2), ("tf-graph", 1), ("tf-xla", 1)])
+def test_what_memray_alone_sees_is_of_no_known_operation(
+    variant: str, requests: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without oneDNN TensorFlow's profiler has no allocations: those of its operations are not known, and not 0."""
+    pytest.importorskip("tensorflow")
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    _, found = looked_into("tf", variant)
+    its = by_name(found)
+    row = its.pop(UNKNOWN)
+    assert (row.calls, row.seconds, row.allocations, row.allocated_bytes) == (None, None, requests, requests * N)
+    assert len(its) > 1
+    assert {(one.allocations, one.allocated_bytes) for one in its.values()} == {(None, None)}
+    assert "memray saw requests" in (found.missing or "")
+    # Nothing is known of their time: a curve of live bytes would be made up.
+    document = trace(found, {"variant": variant})
+    assert {event["ph"] for event in document["traceEvents"]} == {"M", "X"}
+    assert document["otherData"]["missing"] == found.missing
+
+
+def test_operations_that_were_not_watched_have_no_allocations() -> None:
+    spans = (Span("a", "python", 0.0, 1.0, 1.0), Span("b", "python", 1.0, 1.0, 1.0))
+    watched = Profile(spans, (Change(8192, "host", "a", 0.5),), 2.0, "a profiler")
+    assert [one.allocated_bytes for one in operations(completed(watched, (), None))] == [8192, 0]
+    assert [one.allocated_bytes for one in operations(completed(watched, (), "not installed"))] == [8192, None]
+    also = completed(watched, [Event(5000, "host", "memray", "line"), Event(100, "host", "memray", "line")], None)
+    assert [(one.name, one.allocated_bytes) for one in operations(also)] == [("a", 8192), ("b", None), (UNKNOWN, 5000)]
 
 
 def test_own_time_is_without_what_lies_within() -> None:
