@@ -195,6 +195,42 @@ def select(
     """
     recipes, variants, devices = map(registry.words, (recipes, variants, devices))
     axes = axes_of(profile, batches=batches, sizes=sizes, dtypes=dtypes, layouts=layouts)
+    known = known_with(files)
+    # A user's own recipes are what the user came for.
+    own = tuple(glob.escape(name) for name, recipe in known.recipes.items() if not registry.ships(recipe.source))
+    return expand(
+        replace(axes, recipes=axes.recipes + own),
+        known.variants.values(),
+        known.recipes,
+        only_recipes=recipes,
+        only_variants=variants,
+        only_devices=devices,
+    )
+
+
+@dataclass(frozen=True)
+class Known:
+    """Every recipe and variant that there is, by name."""
+
+    recipes: dict[str, Recipe]
+    variants: dict[tuple[str, str], Variant]
+
+
+def known_with(files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = ()) -> Known:
+    """Return what ships, what installed packages define and what files define.
+
+    Packages and files are imported in processes of their own, never in this one.
+
+    Parameters
+    ----------
+    files : path, or sequence of path
+        Python files with variants and recipes of your own.
+
+    Raises
+    ------
+    RegistrationError
+        For a file that does not import, or that defines what is there already.
+    """
     registry.load_shipped()
     entries: list[Recipe | Variant] = [*registry.recipes.values(), *registry.variants.values()]
     for entry in entries:
@@ -207,28 +243,19 @@ def select(
     for file in paths:
         if not file.endswith(".py"):
             raise registry.RegistrationError(f"{file} is not a .py file")
-    known = _Known(
+        if not os.path.isfile(file):
+            raise registry.RegistrationError(f"no file {file}")
+    known = Known(
         {name: recipe for name, recipe in registry.recipes.items() if registry.ships(recipe.source)},
         {key: variant for key, variant in registry.variants.items() if registry.ships(variant.source)},
     )
-    shipped = set(known.recipes)
     for module in registry.plugins():
         try:
             known = _joined(known, {module: registry.describe(module)})
         except registry.RegistrationError as error:
             # Somebody else's package is no reason not to measure.
-            warnings.warn(f"an installed package's variants are left out: {error}", stacklevel=2)
-    known = _joined(known, {file: registry.describe(str(Path(file).absolute())) for file in paths})
-    # A user's own recipes are what the user came for.
-    own = tuple(glob.escape(name) for name in known.recipes if name not in shipped)
-    return expand(
-        replace(axes, recipes=axes.recipes + own),
-        known.variants.values(),
-        known.recipes,
-        only_recipes=recipes,
-        only_variants=variants,
-        only_devices=devices,
-    )
+            warnings.warn(f"an installed package's variants are left out: {error}", stacklevel=3)
+    return _joined(known, {file: registry.describe(str(Path(file).absolute())) for file in paths})
 
 
 def axes_of(
@@ -273,7 +300,7 @@ def defined_by(described: Mapping[str, tuple[list[Recipe], list[Variant]]], axes
     """
     registry.load_shipped()
     shipped = {name: recipe for name, recipe in registry.recipes.items() if registry.ships(recipe.source)}
-    known = _joined(_Known(shipped, {}), described)
+    known = _joined(Known(shipped, {}), described)
     if not known.variants:
         return []
     computed = dict.fromkeys(recipe for recipe, _ in known.variants)
@@ -300,15 +327,7 @@ def matching(
     return list(cases)
 
 
-@dataclass(frozen=True)
-class _Known:
-    """Every recipe and variant that there is, by name."""
-
-    recipes: dict[str, Recipe]
-    variants: dict[tuple[str, str], Variant]
-
-
-def _joined(known: _Known, described: Mapping[str, tuple[list[Recipe], list[Variant]]]) -> _Known:
+def _joined(known: Known, described: Mapping[str, tuple[list[Recipe], list[Variant]]]) -> Known:
     """What is known, and what files or modules define beside it; or RegistrationError."""
     recipes, variants = dict(known.recipes), dict(known.variants)
     for source, (more, _) in described.items():
@@ -328,7 +347,7 @@ def _joined(known: _Known, described: Mapping[str, tuple[list[Recipe], list[Vari
             except registry.RegistrationError as error:
                 raise registry.RegistrationError(f"{source}: variant '{variant.name}': {error}") from None
             variants[variant.recipe, variant.name] = variant
-    return _Known(recipes, variants)
+    return Known(recipes, variants)
 
 
 def expand(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import Command
 
-from suite import devices, images
+from suite import devices, images, registry
 from suite.cases import CaseError
 from suite.engine.allocations import Event
 from suite.engine.profiler import UNKNOWN, Change, Profile, Span, completed, lines, nested, placed
@@ -180,6 +180,65 @@ def test_a_case_has_a_shape_a_dtype_and_a_layout() -> None:
     assert named(["caffe", "numpy-out", "48×64×3"]).batch is None
     with pytest.raises(CaseError, match="'48x64x4' is no shape of images"):
         named(["caffe", "numpy-out", "48x64x4"])
+
+
+#: A file that defines a variant; what stands before it is done as it is imported.
+MINE = """
+import numpy as np
+from suite import recipe, variant
+
+@recipe(name="halved")
+def halved(x): return x / 2
+
+@variant(recipe="halved", runtime="numpy", writes="new", accepts=("float32",))
+def halve(example): return lambda x: x * np.float32(0.5)
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "said"),
+    [
+        ("import os; os._exit(3)", "mine.py ended the process that imported it (status 3)"),
+        ("raise SystemExit(0)", "mine.py does not import: SystemExit: 0 (line 1)"),
+        ("import sys; sys.exit('bye')", "mine.py does not import: SystemExit: bye (line 1)"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "mine.py ended the process that imported it"),
+        ("1 / 0", "mine.py does not import: ZeroDivisionError"),
+    ],
+)
+def test_a_file_that_ends_its_process_is_named_by_profile_in_one_line(
+    command: Command, tmp_path: Path, before: str, said: str
+) -> None:
+    (tmp_path / "mine.py").write_text(before + "\n" + MINE)
+    done = command("profile", "halved", "halve", "--with", "mine.py")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Error: ")
+    assert done.stderr.count("\n") == 1
+    assert said in done.stderr
+
+
+def test_a_file_that_is_profiled_changes_nothing_of_the_command(command: Command, tmp_path: Path) -> None:
+    """Whatever it does to the process that imports it, the table and the exit status are the command's own."""
+    (tmp_path / "mine.py").write_text(
+        "import atexit, os, signal, sys\n"
+        "print('printed as it is imported')\n"
+        "sys.stdout = sys.stderr = open(os.devnull, 'w')\n"
+        "os.environ['COLUMNS'] = '1'\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "atexit.register(os._exit, 7)\n" + MINE
+    )
+    done = command("profile", "halved", "halve", "2x32x32x3", "--with", "mine.py")
+    assert done.returncode == 0, done.stderr
+    assert "halved, 2×32×32×3 float32, cpu" in done.stdout
+    assert "printed as it is imported" not in done.stdout
+
+
+def test_a_file_that_never_ends_to_import_is_given_up_by_profile(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(registry, "_IMPORT_TIMEOUT", 3)
+    (tmp_path / "mine.py").write_text("import time; time.sleep(1000)\n" + MINE)
+    with pytest.raises(registry.RegistrationError, match="was still importing after 3 s"):
+        named(["halved", "halve"], [str(tmp_path / "mine.py")])
 
 
 def test_what_cannot_run_says_why(command: Command) -> None:

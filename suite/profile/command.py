@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import re
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from suite import cases, devices, format, images, registry, results
-from suite.cases import Case
+from suite.cases import Axes, Case
 from suite.engine.profiler import Profile
 from suite.engine.session import Plan, Session
 from suite.measurement import Measurement
@@ -87,45 +89,45 @@ def named(words: Sequence[str], files: Sequence[str] = ()) -> Case:
     ------
     CaseError
         Where they name none, or several.
+    RegistrationError
+        For a file that does not import, or that defines what is there already.
     """
-    for file in files:
-        registry.load(file)
-    axes: dict[str, Any] = {
-        "batches": (_BATCH,),
-        "sizes": (_SIZE,),
-        "dtypes": (_DTYPE,),
-        "layouts": ("channels_last",),
-        "devices": ("cpu",),
-    }
+    known = cases.known_with(files)
+    axes = Axes((), (_BATCH,), (_SIZE,), (_DTYPE,), ("channels_last",))
+    device = "cpu"
     recipes: list[str] = []
     variants: list[str] = []
     for word in words:
         if shape := _SHAPE.fullmatch(word):
-            axes["batches"] = (int(shape[1]) if shape[1] else None,)
-            axes["sizes"] = ((int(shape[2]), int(shape[3])),)
+            axes = replace(
+                axes, batches=(int(shape[1]) if shape[1] else None,), sizes=((int(shape[2]), int(shape[3])),)
+            )
         elif re.fullmatch(r"\d+([x×]\d+)+", word):
             raise cases.CaseError(f"'{word}' is no shape of images: that is 8×224×224×3, or of one image 224×224×3")
         elif word in registry.DTYPES:
-            axes["dtypes"] = (word,)
+            axes = replace(axes, dtypes=(word,))
         elif word in cases.LAYOUTS:
-            axes["layouts"] = (word,)
+            axes = replace(axes, layouts=(word,))
         elif word in ("cpu", "gpu"):
-            axes["devices"] = (word,)
-        elif word in registry.recipes and not recipes:
+            device = word
+        elif word in known.recipes and not recipes:
             recipes.append(word)
         else:
-            names = [name for recipe, name in registry.variants if not recipes or recipe == recipes[0]]
+            names = [name for recipe, name in known.variants if not recipes or recipe == recipes[0]]
             if word not in names:
-                registry.check_name("variant", word, dict.fromkeys([*names, *(name for _, name in registry.variants)]))
+                registry.check_name("variant", word, dict.fromkeys([*names, *(name for _, name in known.variants)]))
             variants.append(word)
     if len(recipes) != 1 or len(variants) != 1:
         raise cases.CaseError("a case has one recipe and one variant, as in: tf tf-eager 8×224×224×3 float32")
-    if (recipes[0], variants[0]) not in registry.variants:
+    if (recipes[0], variants[0]) not in known.variants:
         raise cases.CaseError(f"recipe '{recipes[0]}' has no variant '{variants[0]}'")
-    found = cases.select(recipes=recipes, variants=variants, files=files, **axes)
-    if len(found) != 1:
-        raise cases.CaseError(f"'{' '.join(words)}' names {len(found)} cases")
-    return found[0]
+    (found,) = cases.expand(
+        replace(axes, recipes=(glob.escape(recipes[0]),)),
+        [known.variants[recipes[0], variants[0]]],
+        known.recipes,
+        only_devices=(device,),
+    )
+    return found
 
 
 def show(console: Console, measurement: Measurement, profile: Profile) -> None:
