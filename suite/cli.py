@@ -41,14 +41,17 @@ from suite.gate.command import gate
 from suite.measurement import Measurement
 from suite.options import (
     INTERRUPTED,
+    FilePath,
     Seconds,
     Word,
+    check_writable,
     choose,
     end_in_order,
     errors,
     new_folder,
+    printable,
     selection,
-    try_write,
+    told,
     write_json,
     write_text,
 )  # fmt: skip
@@ -72,7 +75,7 @@ def cli() -> None:
 
 @cli.command()
 @selection
-@click.option("--image", metavar="PATH", help="Your own image, or a folder of them.")
+@click.option("--image", type=FilePath(), metavar="PATH", help="Your own image, or a folder of them.")
 @click.option("--threads", type=click.IntRange(1, 4096), metavar="N", help="For every runtime.  [default: all CPUs]")
 @click.option(
     "--blocks",
@@ -94,8 +97,10 @@ def cli() -> None:
     help="Time that one case may take.  [default: 60, and more for large batches]",
 )
 @click.option("--resume", is_flag=True, help="Complete the run in --out.")
-@click.option("--out", metavar="DIR", help="Where to write the run.  [default: reports/<time>]")
-@click.option("--json", "json_file", metavar="FILE", help="Also write one JSON document; - for standard output.")
+@click.option("--out", type=FilePath(), metavar="DIR", help="Where to write the run.  [default: reports/<time>]")
+@click.option(
+    "--json", "json_file", type=FilePath(), metavar="FILE", help="Also write one JSON document; - for standard output."
+)
 @click.pass_context
 @errors
 def run(ctx: click.Context, **options: Any) -> None:
@@ -107,17 +112,18 @@ def run(ctx: click.Context, **options: Any) -> None:
     Exit status: 0 finished; 1 a case failed, crashed, timed out or was wrong without being known for it; 2 usage.
     """  # fmt: skip
     folder = _folder(options["out"], options["resume"])
-    if options["image"] == "":
-        raise images.ImageError("--image is empty: it names a file or a folder")
-    # All that can be wrong is found before there is a folder.
-    prepared = None if options["resume"] else _prepare(options)
+    check_writable(str(folder), folder=True)
+    # All that can be wrong is found before anything is written.
+    if options["resume"]:
+        begun_in, settings = results.begun(folder)
+        prepared = _prepare(_resumed(ctx, folder, settings, options))
+        changed = environment.difference(begun_in, prepared.taken_in)
+        if changed:
+            raise results.RunError(f"{folder} cannot be completed here: {changed}")
+    else:
+        prepared = _prepare(options)
     with results.Run(folder, options["resume"]) as writing:
-        if prepared is None:
-            prepared = _prepare(_resumed(ctx, writing, options))
-            changed = environment.difference(writing.environment, prepared.taken_in)
-            if changed:
-                raise results.RunError(f"{folder} cannot be completed here: {changed}")
-        else:
+        if not options["resume"]:
             writing.begin(prepared.taken_in, prepared.settings, len(prepared.chosen))
         measured = {results.key(m) for m in writing.measurements}
         left = [case for case in prepared.chosen if case.key not in measured]
@@ -154,7 +160,7 @@ def _prepare(options: dict[str, Any]) -> _Prepared:
     """Look at everything that was asked for; raises what `errors` turns into a line."""
     photographs = images.read(Path(options["image"]) if options["image"] else None)
     chosen = choose(options)
-    try_write(options["json_file"])
+    check_writable(options["json_file"])
     threads = options["threads"] or devices.cpus()
     taken_in = environment.capture(threads, photographs.name, photographs.sha256)
     profile = PROFILES[options["profile"]]
@@ -185,24 +191,24 @@ def _folder(out: str | None, resume: bool) -> Path:
     return Path(out)
 
 
-def _resumed(ctx: click.Context, writing: results.Run, options: dict[str, Any]) -> dict[str, Any]:
+def _resumed(ctx: click.Context, folder: Path, settings: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     """The options of the run that is resumed; one that is given again must be the same."""
     resumed = dict(options)
-    for name, held in writing.settings.items():
+    for name, held in settings.items():
         if name == "with_files":
             # Only names and digests are kept, so a run with files of the user's has to be given them again.
             if _digests([f for f in options[name] if Path(f).is_file()]) != held:
                 raise results.RunError(
-                    f"{writing.folder} was begun with --with {' '.join(held) or 'nothing'}: give the same, unchanged"
+                    f"{folder} was begun with --with {' '.join(held) or 'nothing'}: give the same, unchanged"
                 )
         elif name == "image":
             if (Path(options[name]).name if options[name] else None) != held:
-                raise results.RunError(f"{writing.folder} was begun with --image {held or 'not given'}: give the same")
+                raise results.RunError(f"{folder} was begun with --image {held or 'not given'}: give the same")
         elif name in options:
             now = _plain(options[name])
             if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE and now != held:
                 raise results.RunError(
-                    f"{writing.folder} was begun with {name} {held}: --resume completes it as it was, not with {now}"
+                    f"{folder} was begun with {name} {held}: --resume completes it as it was, not with {now}"
                 )
             resumed[name] = [tuple(v) if isinstance(v, list) else v for v in held] if isinstance(held, list) else held
     return resumed
@@ -296,7 +302,7 @@ def _conclude(console: Console, writing: results.Run, prepared: _Prepared, folde
             + Text(f"Go on: copycost run --resume --out {folder}")
         )
     # To be copied: in a line of its own where the terminal is too narrow, and never broken.
-    command = f"copycost show {shlex.quote(str(folder))}"
+    command = f"copycost show {shlex.quote(printable(folder))}"
     line = f"Every case: {command}"
     console.print(line if len(line) <= console.width else command, soft_wrap=True, highlight=False, markup=False)
 
@@ -376,11 +382,18 @@ def _source(source: str) -> str:
 
 
 @cli.command()
-@click.argument("runs", nargs=-1, required=True, metavar="RUN…")
-@click.option("--html", "html", metavar="DIR", help="Write index.html there, its pictures, and the table as files.")
+@click.argument("runs", nargs=-1, required=True, type=FilePath(), metavar="RUN…")
+@click.option(
+    "--html",
+    "html",
+    type=FilePath(),
+    metavar="DIR",
+    help="Write index.html there, its pictures, and the table as files.",
+)
 @click.option(
     "--markdown",
     "markdown_file",
+    type=FilePath(),
     metavar="FILE",
     help="Write a short table: which to take; of two runs, what became of the first. - for standard output.",
 )
@@ -396,6 +409,8 @@ def report(runs: tuple[str, ...], html: str | None, markdown_file: str | None, b
     """
     if html is None and markdown_file is None:
         raise click.UsageError("nothing to write: --html DIR, --markdown FILE, or both")
+    check_writable(markdown_file)
+    check_writable(html, folder=True)
     claimed = {name: document for name in runs if (document := claims_of(Path(name)))}
     if len(claimed) > 1:
         raise results.RunError(
@@ -423,7 +438,7 @@ def report(runs: tuple[str, ...], html: str | None, markdown_file: str | None, b
     except OSError as error:
         raise results.RunError(f"{html} cannot be written to: {error.strerror}") from None
     console = Console(stderr=markdown_file == "-")
-    console.print(f"The report is {' and '.join(map(str, written))}", soft_wrap=True, highlight=False)
+    console.print(Text(f"The report is {' and '.join(map(printable, written))}"), soft_wrap=True)
 
 
 def _markdown(loaded: Sequence[results.Loaded]) -> str:
@@ -438,7 +453,7 @@ def _markdown(loaded: Sequence[results.Loaded]) -> str:
 
 
 @cli.command("show")
-@click.argument("run", metavar="RUN")
+@click.argument("run", type=FilePath(), metavar="RUN")
 @errors
 def show_(run: str) -> None:
     """Show a run as a tree: by recipe and batch, each variant with its time and what it allocates."""
@@ -524,7 +539,15 @@ def init(
 @cli.command("track")
 @click.argument("revisions", default="now")
 @click.argument("asv_options", nargs=-1, type=click.UNPROCESSED)
-@click.option("--html", "html", default="reports/history", show_default=True, metavar="DIR", help="Where to publish.")
+@click.option(
+    "--html",
+    "html",
+    default="reports/history",
+    show_default=True,
+    type=FilePath(),
+    metavar="DIR",
+    help="Where to publish.",
+)
 @errors
 def track_(revisions: str, asv_options: tuple[str, ...], html: str) -> None:
     """Measure commits with asv, and publish its pages and the report together.
@@ -534,6 +557,7 @@ def track_(revisions: str, asv_options: tuple[str, ...], html: str) -> None:
 
     Exit status: 0 finished; 1 nothing was measured; 2 a case failed, or was wrong without being known for it; or usage.
     """
+    check_writable(html, folder=True)
     if revisions.startswith("-"):  # of asv's options, and no revisions before them
         revisions, asv_options = "now", (revisions, *asv_options)
     console, log = Console(stderr=True), Path(".asv", "track.log")
@@ -583,22 +607,25 @@ def track_(revisions: str, asv_options: tuple[str, ...], html: str) -> None:
         if len(why) > 8:
             console.print(Text(f"  {what}: and {len(why) - 8} more reasons, in {log}"))
     Console().print(
-        f"The report is {path}\nasv's pages need a server: asv preview --html-dir {folder / 'asv'}",
-        soft_wrap=True, highlight=False,
+        Text(
+            f"The report is {printable(path)}\n"
+            f"asv's pages need a server: asv preview --html-dir {printable(folder / 'asv')}"
+        ),
+        soft_wrap=True,
     )  # fmt: skip
     sys.exit(status or (0 if measured else 1))
 
 
 def main() -> None:
     """Run the command."""
-    warnings.showwarning = lambda message, *_, **__: print(f"Warning: {message}", file=sys.stderr)
+    warnings.showwarning = lambda message, *_, **__: print(f"Warning: {told(str(message))}", file=sys.stderr)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without µ or ± still gets its table
     try:
         status = cli(prog_name="copycost", standalone_mode=False)
     except click.ClickException as error:
-        print(f"Error: {error.format_message()}", file=sys.stderr)  # one line, and not the usage before it
+        print(f"Error: {told(error.format_message())}", file=sys.stderr)  # one line, and not the usage before it
         status = error.exit_code
     except (click.Abort, KeyboardInterrupt):  # before anything is measured, or after
         print("Interrupted.", file=sys.stderr)

@@ -122,6 +122,8 @@ def swap(array: np.ndarray) -> np.ndarray:
 
 
 def _decode(path: Path) -> Image.Image:
+    if path.exists() and not path.is_file():  # a pipe may be waited for, and a device be read for ever
+        raise ImageError(f"{path} is not an image: it is no file")
     try:
         with Image.open(path) as image:
             if image.mode.startswith("I;16"):

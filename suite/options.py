@@ -18,6 +18,7 @@ import click
 from suite import cases, devices, images, registry, results
 from suite.asv import project
 from suite.cases import PROFILES, Axes, Case
+from suite.engine.block import one_line
 from suite.gate import gate, repository
 
 #: What goes wrong before work starts: a line, and exit status 2.
@@ -59,8 +60,31 @@ class Seconds(click.ParamType):
         return seconds
 
 
+#: Characters of a message, at most.
+_LONGEST = 300
+
+
+def told(message: str) -> str:
+    """Return a message as one line of at most 300 printable characters.
+
+    What cannot be printed is escaped. Of a longer message the beginning, which names what is wrong, and the end, which
+    names what would be right, are kept.
+    """
+    return _ends(one_line(_ends(message, 2000)), _LONGEST)  # one_line looks at no more than 2,000 characters
+
+
+def _ends(text: str, most: int) -> str:
+    half = (most - 3) // 2
+    return text if len(text) <= most else f"{text[:half]} … {text[-half:]}"
+
+
+def printable(path: str | os.PathLike[str]) -> str:
+    """Return a path as a terminal can show it, with the rest escaped."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(path))
+
+
 def errors(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn what is wrong with the input into one line and exit status 2."""
+    """Turn what is wrong with the input, and a file that the system refuses, into one line and exit status 2."""
 
     @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> Any:
@@ -68,8 +92,32 @@ def errors(function: Callable[..., Any]) -> Callable[..., Any]:
             return function(*args, **kwargs)
         except _USAGE as error:
             raise click.UsageError(str(error)) from None
+        except OSError as error:
+            if error.filename is None:
+                raise
+            raise click.UsageError(f"{error.filename}: {error.strerror}") from None
 
     return guarded
+
+
+class FilePath(click.ParamType):
+    """The path of a file or a folder, there or not; refuses what no file can be called, or what must not be read."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: D102
+        if value == "":
+            name = param.opts[0] if isinstance(param, click.Option) else param and param.human_readable_name
+            raise click.UsageError(f"{name} is empty: it names a file or a folder", ctx)
+        try:
+            os.stat(value)
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except ValueError:
+            self.fail(f"'{value}' is no path: it has a null character")
+        except OSError as error:
+            self.fail(f"'{value}' is no path that can be used: {error.strerror}")
+        return str(value)
 
 
 class Size(click.ParamType):
@@ -78,7 +126,7 @@ class Size(click.ParamType):
     name = "HxW"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:  # noqa: D102
-        found = re.fullmatch(r"(\d+)[x×](\d+)", str(value))
+        found = re.fullmatch(r"(\d{1,9})[x×](\d{1,9})", str(value))
         if not found:
             self.fail(f"'{value}' is not a size: write height and width, as in 224x224")
         return int(found[1]), int(found[2])
@@ -104,7 +152,7 @@ class Device(click.ParamType):
     name = "GLOB"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: D102
-        if found := re.fullmatch(r"gpu:(\d+)", str(value)):
+        if found := re.fullmatch(r"gpu:(\d{1,9})", str(value)):
             try:
                 devices.choose(int(found[1]))
             except LookupError as error:
@@ -141,7 +189,7 @@ SELECTION = [
                  help="Input dtype: uint8, float16, float32, float64."),
     click.option("--layout", "layout", multiple=True, type=Word("layout", cases.LAYOUTS), metavar="NAME",
                  help="channels_last or channels_first."),
-    click.option("--with", "with_files", multiple=True, metavar="FILE",
+    click.option("--with", "with_files", multiple=True, type=FilePath(), metavar="FILE",
                  help="A Python file with variants and recipes of your own."),
 ]  # fmt: skip
 
@@ -186,19 +234,31 @@ def new_folder(suffix: str = "") -> Path:
     return next(folder for folder in folders if not folder.exists())
 
 
-def try_write(name: str | None) -> None:
-    """Raise RunError if the JSON document could not be written; only a file that is to be is made."""
-    if name in (None, "-"):
+def check_writable(name: str | None, *, folder: bool = False) -> None:
+    """Raise RunError if a file could not be written; nothing is created or changed.
+
+    Parameters
+    ----------
+    name : str or None
+        None, and ``-`` for standard output, can always be written.
+    folder : bool
+        Whether it is a folder, which is made with all that it is in.
+    """
+    if name is None or (name == "-" and not folder):
         return
-    path = Path(str(name))
-    try:
-        if not path.exists() or path.is_file():
-            with open(path, "a"):
-                pass
-        elif path.is_dir() or not os.access(path, os.W_OK):
-            raise IsADirectoryError(0, "it is a folder" if path.is_dir() else "permission denied")
-    except OSError as error:
-        raise results.RunError(f"{path} cannot be written to: {error.strerror}") from None
+    path = Path(os.path.realpath(name))  # a link to what is not there yet is followed when it is written
+    place = path
+    if not path.exists():
+        place = next(parent for parent in path.parents if parent.exists()) if folder else path.parent
+    why = None
+    if place == path and path.is_dir() != folder:
+        why = "it is no folder" if folder else "it is a folder"
+    elif place != path and not place.is_dir():
+        why = f"{place} is no folder"
+    elif not os.access(place, os.W_OK | (os.X_OK if place.is_dir() else 0)):
+        why = "permission denied"
+    if why:
+        raise results.RunError(f"{name} cannot be written to: {why}")
 
 
 def write_json(name: str, document: dict[str, Any]) -> None:
@@ -213,5 +273,15 @@ def write_text(name: str, text: str) -> None:
         sys.stdout.flush()
     else:
         # Into what is there: a link, a pipe or a device stays one.
-        with open(name, "w") as file:
-            file.write(text)
+        try:
+            with open(name, "w", encoding="utf-8", errors="replace", opener=_opener) as file:
+                file.write(text)
+        except OSError as error:
+            raise results.RunError(f"{name} cannot be written to: {error.strerror}") from None
+
+
+def _opener(name: str, flags: int) -> int:
+    # A named pipe that nobody reads from would otherwise be waited for.
+    fd = os.open(name, flags | os.O_NONBLOCK, 0o666)
+    os.set_blocking(fd, True)
+    return fd

@@ -13,20 +13,20 @@ import gc
 import hashlib
 import json
 import os
-import re
 import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import suppress
 from dataclasses import fields
 from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import pandas as pd
 
+from suite import documents
 from suite.asv import results as history
 from suite.measurement import FIELDS, REQUIRED, Measurement, from_dict
 
@@ -72,28 +72,29 @@ class Run:
         self.measurements: list[Measurement] = []
 
     def __enter__(self) -> Run:
+        if self.resume or not (self.folder / _LOCK).exists():
+            self._check()  # nothing is created beside what cannot be used
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = open(self.folder / _LOCK, "w")
+            self._lock = open(self.folder / _LOCK, "a")
         except OSError as error:
             raise RunError(f"{self.folder} cannot be written to: {error.strerror}") from None
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.close()
-            raise RunError(f"another run is writing to {self.folder}") from None
-        held = (self.folder / ENVIRONMENT).exists()
-        try:
-            if held and not self.resume:
-                raise RunError(f"{self.folder} holds a run: --resume completes it, --out names another folder")
+            _lock(self._lock, self.folder)
+            self._check()
             if self.resume:
-                if not held:
-                    raise RunError(f"{self.folder} holds no run to resume")
                 self._read()
         except RunError:
             self._lock.close()
             raise
         return self
+
+    def _check(self) -> None:
+        held = (self.folder / ENVIRONMENT).exists()
+        if held and not self.resume:
+            raise RunError(f"{self.folder} holds a run: --resume completes it, --out names another folder")
+        if self.resume and not held:
+            raise RunError(f"{self.folder} holds no run to resume")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -144,6 +145,13 @@ class Run:
         replace(self.folder / ENVIRONMENT, json.dumps(header, indent=1) + "\n")
 
 
+def _lock(file: TextIO, folder: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise RunError(f"another run is writing to {folder}") from None
+
+
 def key(measurement: Measurement) -> tuple[Any, ...]:
     """That of the case that was measured."""
     return tuple(getattr(measurement, name) for name in KEY)
@@ -164,20 +172,37 @@ def load(path: Path) -> tuple[dict[str, Any], list[Measurement]]:
     Raises
     ------
     RunError
-        If it is neither.
+        If it is neither, or a value in it is not of the type and the range that ``schema.json`` says. A line of a
+        folder's measurements that is not is named in a warning and left out.
     """
     if path.is_dir():
         header, measurements = _load_folder(path)
         return header["environment"], measurements
     try:
-        found = _parsed(path.read_text())
-        if found["schema"] != SCHEMA:
-            raise RunError(f"{path} has schema {found['schema']}; this version reads {SCHEMA}")
-        return found["environment"], [from_dict(row) for row in found["measurements"]]
+        found = documents.read(path)
+        if not isinstance(found, dict) or not {"schema", "environment", "measurements"} <= found.keys():
+            raise RunError(f"{path} is not a run")
+        _check_schema(path, found)
+        documents.check_environment(found["environment"])
+        if not isinstance(found["measurements"], list):
+            raise RunError(f"{path} is not a run: its measurements are no list")
     except FileNotFoundError:
         raise RunError(f"no run {path}") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise RunError(f"{path} is not a run") from None
+    except OSError as error:
+        raise RunError(f"{path} is not a run: {error.strerror}") from None
+    except ValueError as error:
+        raise RunError(f"{path} is not a run: {error}") from None
+    for number, row in enumerate(found["measurements"], 1):
+        try:
+            documents.check_measurement(row)
+        except ValueError as error:
+            raise RunError(f"{path} is not a run: of measurement {number} {error}") from None
+    return found["environment"], [from_dict(row) for row in found["measurements"]]
+
+
+def _check_schema(path: Path, found: Mapping[str, Any]) -> None:
+    if type(found["schema"]) is not int or found["schema"] != SCHEMA:
+        raise RunError(f"{path} has schema {documents.short(found['schema'])}; this version reads {SCHEMA}")
 
 
 def load_all(path: Path) -> list[Loaded]:
@@ -193,7 +218,8 @@ def load_all(path: Path) -> list[Loaded]:
         if not found:
             raise RunError(f"{path} holds asv's results, and none of them is copycost's")
         return found
-    return [(path.name, *load(path))]
+    # A name that is no UTF-8 could not be written into a page.
+    return [(path.name.encode(errors="replace").decode(), *load(path))]
 
 
 def read(*paths: str | os.PathLike[str]) -> pd.DataFrame:
@@ -354,49 +380,101 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return found
 
 
-def _load_folder(folder: Path) -> tuple[dict[str, Any], list[Measurement]]:
+def begun(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the environment and the settings of the run that a folder holds, finished or not.
+
+    Raises
+    ------
+    RunError
+        If it holds none, or another run writes to it now.
+    """
+    if not (folder / ENVIRONMENT).exists():
+        raise RunError(f"{folder} holds no run to resume")
+    with suppress(FileNotFoundError), open(folder / _LOCK) as file:
+        _lock(file, folder)
+    header = _header(folder)
+    return header["environment"], header["settings"]
+
+
+def _header(folder: Path) -> dict[str, Any]:
+    path = folder / ENVIRONMENT
     try:
-        header = _parsed((folder / ENVIRONMENT).read_text())
-        if header["schema"] != SCHEMA:
-            raise RunError(f"{folder} has schema {header['schema']}; this version reads {SCHEMA}")
-        header["environment"]["engine"], header["settings"].items()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        header = documents.read(path)
+        if not _is_header(header):
+            raise RunError(f"{folder} holds no run: {path} does not say what it was begun with")
+        _check_schema(folder, header)
+        documents.check_environment(header["environment"])
+        if "engine" not in header["environment"]:
+            raise RunError(f"{folder} holds no run: {path} names no engine")
+    except FileNotFoundError:
         raise RunError(f"{folder} holds no run") from None
+    except OSError as error:
+        raise RunError(f"{folder} holds no run: {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise RunError(f"{folder} holds no run: {path}: {error}") from None
+    return header
+
+
+_WORDS, _TEXT = {"type": "array", "items": {"type": "string"}}, {"type": ["string", "null"]}
+_COUNT, _SECONDS = {"type": ["integer", "null"], "minimum": 0}, {"type": ["number", "null"], "minimum": 0}
+_SIZE = {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}
+
+#: What stands in the file of a run that is not its measurements; the environment is checked for itself.
+_is_header = documents.checker(
+    {
+        "type": "object",
+        "required": ["schema", "environment", "settings"],
+        "properties": {
+            "settings": {
+                "type": "object",
+                "properties": {
+                    "profile": {"type": "string"},
+                    **dict.fromkeys(("recipe", "variant", "device", "dtype", "layout"), _WORDS),
+                    "batch": {"type": "array", "items": {"type": ["integer", "string"]}},
+                    "size": {"type": "array", "items": _SIZE},
+                    **dict.fromkeys(("threads", "blocks"), _COUNT),
+                    **dict.fromkeys(("budget", "timeout"), _SECONDS),
+                    "image": _TEXT,
+                    "with_files": {"type": "object", "additionalProperties": {"type": "string"}},
+                },
+            },
+            "cases": {"type": "integer", "minimum": 0},
+            "finished": {"type": "boolean"},
+        },
+    }
+)
+
+
+def _load_folder(folder: Path) -> tuple[dict[str, Any], list[Measurement]]:
+    header = _header(folder)
     measurements: dict[tuple[Any, ...], Measurement] = {}
     path = folder / MEASUREMENTS
-    number, bad = 0, []
+    bad: list[tuple[int, str]] = []
     # None of what is made here is garbage, and to look for it would take a third of the time.
     collects = gc.isenabled()
     gc.disable()
     try:
-        with open(path, errors="replace") if path.exists() else nullcontext(()) as lines:
+        with documents.opened(path, errors="replace") as lines:
             for number, line in enumerate(lines, 1):
                 try:
                     found = _row(line)
-                except (ValueError, KeyError, TypeError, AttributeError):
-                    bad.append(number)
+                except ValueError as error:
+                    # A killed run ends in the middle of its last line.
+                    if line.endswith("\n"):
+                        bad.append((number, str(error)))
                 else:
                     measurements[key(found)] = found
+    except FileNotFoundError:
+        if header.get("finished") and header.get("cases"):
+            raise RunError(f"{folder} holds no whole run: {path.name} is missing") from None
+    except OSError as error:
+        raise RunError(f"{folder} holds no whole run: {path}: {error.strerror}") from None
     finally:
         if collects:
             gc.enable()
-    for one in bad:
-        # A killed run ends in the middle of its last line.
-        if one < number:
-            warnings.warn(f"{path}: line {one} is not a measurement, and is left out", stacklevel=3)
+    for number, why in bad:
+        warnings.warn(f"{path}: line {number} is not a measurement, and is left out: {why}", stacklevel=3)
     return header, list(measurements.values())
-
-
-def _parsed(text: str) -> Any:
-    """JSON, in which half a character, as of a path that is no UTF-8, becomes one that stands for it."""
-    found = json.loads(text)
-    if not _HALF.search(text):
-        return found
-    pairs = json.dumps(found, ensure_ascii=False).encode("utf-16", "surrogatepass")
-    return json.loads(pairs.decode("utf-16", "replace"))
-
-
-_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def _line(measurement: Measurement) -> str:
@@ -409,16 +487,21 @@ def _line(measurement: Measurement) -> str:
 
 
 def _row(line: str) -> Measurement:
-    """The measurement of a line, in which each reason why something is missing stands once."""
-    row = _parsed(line)
+    """The measurement of a line, in which each reason why something is missing stands once; else ValueError."""
+    row = documents.parsed(line)
+    if not isinstance(row, dict) or not isinstance(row.get("missing"), dict):
+        raise ValueError("it has no missing")
     missing: dict[str, str] = {}
     for name, given in row["missing"].items():
         if isinstance(given, list):
+            if not all(isinstance(field, str) for field in given):
+                raise ValueError(f"missing is {documents.short(row['missing'])}")
             # One text for all lines: of a hundred thousand it would be most of the memory.
             missing |= dict.fromkeys(given, sys.intern(name))
         else:  # as it was written before
             missing[name] = given
     row["missing"] = missing
+    documents.check_measurement(row)
     if row.get("code"):
         row["code"] = sys.intern(row["code"])
     for event in row.get("timeline") or ():

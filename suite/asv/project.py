@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import platform
 import shlex
 import subprocess
+import sys
 import tomllib
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-
-import numpy as np
 
 from suite import __version__, registry
 
@@ -108,7 +108,7 @@ def benchmarks(root: Path) -> Path:
 
     try:
         return root / Config.load(str(configuration)).benchmark_dir
-    except UserError as error:
+    except (UserError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise ProjectError(f"asv.conf.json cannot be read: {' '.join(str(error).split())}") from None
 
 
@@ -155,12 +155,12 @@ def _look_for(root: Path, module: str, name: str) -> None:
         for base in (root, root / "src")
         for tail in (f"{parts[-1]}.py", str(Path(parts[-1], "__init__.py")))
     ]
-    source = next((place for place in places if place.is_file()), None)
+    source = next((place for place in places if os.path.isfile(place)), None)
     if source is None:
         raise ProjectError(f"there is no module {module} here, nor in src/")
     try:
         tree = ast.parse(source.read_text())
-    except (SyntaxError, ValueError, OSError) as error:
+    except (SyntaxError, ValueError, OSError, RecursionError, MemoryError) as error:
         raise ProjectError(f"{source.relative_to(root)} cannot be read: {error}") from None
     names: list[str] = []
     for node in ast.walk(tree):  # what is defined under a condition too
@@ -177,13 +177,41 @@ def _look_for(root: Path, module: str, name: str) -> None:
         raise ProjectError(f"{source.relative_to(root)} has no function '{name}'; it has {found}")
 
 
+#: Evaluates a formula of standard input, and says in its last line what came of it.
+_TRIAL = """
+import json, sys
+import numpy as np
+given = json.loads(sys.stdin.read())
+x = np.full((1, 224, 224, 3), 128.0)
+try:
+    result = np.asarray(eval(given, {"np": np, "x": x}))
+    said = [None, result.dtype.kind == "f" and result.size > 0, str(result)[:2000]]
+except Exception as error:
+    said = [f"{type(error).__name__}: {error}"[:2000], False, ""]
+print("\\n" + json.dumps(said))
+"""
+
+#: Seconds that a formula may take.
+_PATIENCE = 20
+
+
 def _try(formula: str) -> None:
-    """Raise ProjectError unless the formula makes an array of numbers of an array."""
-    x = np.full((1, 224, 224, 3), 128.0)
+    """Raise ProjectError unless the formula makes an array of numbers of an array; in a process of its own."""
     try:
-        result = np.asarray(eval(formula, {"np": np, "x": x}))
-    except Exception as error:  # an expression may raise anything
-        raise ProjectError(f"the formula '{formula}' is no expression of x: {type(error).__name__}: {error}") from None
-    if result.dtype.kind != "f" or not result.size:
-        given = " ".join(str(result).split())[:60]
-        raise ProjectError(f"the formula '{formula}' gives {given}, and no array of numbers")
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", _TRIAL],
+            input=json.dumps(formula).encode(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=_PATIENCE,
+        )
+    except subprocess.TimeoutExpired:
+        raise ProjectError(f"the formula '{formula}' takes more than {_PATIENCE} s for one image") from None
+    try:
+        wrong, right, given = json.loads(done.stdout.splitlines()[-1])
+    except (ValueError, IndexError):
+        raise ProjectError(f"the formula '{formula}' ends the process that evaluates it") from None
+    if wrong:
+        raise ProjectError(f"the formula '{formula}' is no expression of x: {wrong}")
+    if not right:
+        raise ProjectError(f"the formula '{formula}' gives {' '.join(given.split())[:60]}, and no array of numbers")

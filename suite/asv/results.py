@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import itertools
-import json
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from suite import registry
+from suite import documents, registry
 from suite.asv.benchmarks import PARAMETERS, Cases
 from suite.cases import CHANNELS
 from suite.engine.sampling import estimate
@@ -27,6 +27,12 @@ _MACHINE, _BENCHMARKS = "machine.json", "benchmarks.json"
 _FIGURES = (
     "seconds", "seconds_first", "allocations", "allocated_bytes", "peak_bytes", "retained_bytes", "max_abs_error",
 )  # fmt: skip
+
+#: Fields that a run always has and asv's results do not: of a variant that there is no more, and the threads.
+_UNKNOWN = ("runtime", "writes", "threads")
+
+#: Cells of one benchmark, and characters of a parameter, at most: no history comes near.
+_MOST_CELLS, _LONGEST = 1_000_000, 1000
 
 #: What the methods of `Cases` are named for.
 _FIELDS = tuple(name.removeprefix("track_") for name in vars(Cases) if name.startswith("track_"))
@@ -52,7 +58,7 @@ def load(folder: Path, since: float = 0.0) -> list[Loaded]:
     current = _current(folder)
     registry.load_shipped()
     for path in sorted(folder.rglob("*.json")):
-        if path.name in (_MACHINE, _BENCHMARKS) or path.stat().st_mtime < since:
+        if path.name in (_MACHINE, _BENCHMARKS) or (path.exists() and path.stat().st_mtime < since):
             continue
         found = _read(path, current)
         if isinstance(found, str):
@@ -66,7 +72,7 @@ def load(folder: Path, since: float = 0.0) -> list[Loaded]:
 def _read(path: Path, current: set[str] | None) -> Loaded | str:
     """A result file; or, in a few words, what is wrong with it."""
     try:
-        document = json.loads(path.read_text())
+        document = documents.read(path, nan=True)
     except (OSError, ValueError):
         return "it is not whole"
     try:
@@ -86,8 +92,11 @@ def _read(path: Path, current: set[str] | None) -> Loaded | str:
                 for case, field, value in _cells(name, row):
                     cells.setdefault(case, {})[field] = value
         environment = _environment(document) | {"engine": engine}
+        documents.check_environment(environment)
         measurements = [m for (_, *case), fields in cells.items() if (m := _measurement(case, fields)) is not None]
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError, SyntaxError, ArithmeticError):
+        for m in measurements:
+            documents.check_measurement(m.to_dict(), unknown=_UNKNOWN)
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError, SyntaxError, ArithmeticError, OSError):
         return "it is no result of asv's"
     measured = {m.variant for m in measurements if m.status == "ok"}
     for name in sorted(measured - current if current is not None else ()):
@@ -104,12 +113,22 @@ def _is_ours(name: str, row: Mapping[str, Any]) -> bool:
 def _cells(name: str, row: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], str, Any]]:
     """Class and parameters, field, and value of every cell of a benchmark."""
     its_class, _, field = name.rpartition(".track_")
-    product = list(itertools.product(*(map(ast.literal_eval, values) for values in row["params"])))
+    parameters = [[_literal(text) for text in values] for values in row["params"]]
+    if math.prod(map(len, parameters)) > _MOST_CELLS:
+        raise ValueError("more cells than a file can hold")
+    product = list(itertools.product(*parameters))
     for key in (field, "samples") if field == "seconds" else (field,):
         values = row["result"] if key == field else row.get("samples")
         # None in place of the list: the same of every cell.
         for case, value in zip(product, [None] * len(product) if values is None else values, strict=True):
             yield (its_class, *case), key, value
+
+
+def _literal(text: str) -> Any:
+    """The parameter that a text is the ``repr`` of: a name, a number or None."""
+    if len(text) > _LONGEST:  # nested brackets by the thousand end the interpreter
+        raise ValueError("no parameter of a case")
+    return ast.literal_eval(text)
 
 
 def _environment(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,7 +163,7 @@ def _measurement(case: Sequence[Any], cells: Mapping[str, Any]) -> Measurement |
         return None
     if variant and at["device"] not in (variant.devices or registry.runtime(variant.runtime).devices):
         return None
-    held = {name: value for name, value in cells.items() if value is not None and value == value}
+    held = {name: _plain(value) for name, value in cells.items() if value is not None and value == value}
     read = set(cells) - {"samples"}
     failed = sorted(name for name in read if cells[name] is None)
     status, reason = "ok", None
@@ -155,6 +174,8 @@ def _measurement(case: Sequence[Any], cells: Mapping[str, Any]) -> Measurement |
         status, reason = "skipped", "n/a in asv, whose results keep no reason"
     figures = {name: held[name] for name in _FIGURES if name in held}
     if "input_changed" in held:
+        if held["input_changed"] not in (0, 1):
+            raise ValueError("an input is changed, or it is not")
         figures["input_changed"] = bool(held["input_changed"])
     if "seconds" in held:
         figures["images_per_second"] = (at["batch"] or 1) / held["seconds"]
@@ -179,18 +200,23 @@ def _measurement(case: Sequence[Any], cells: Mapping[str, Any]) -> Measurement |
     )
 
 
+def _plain(value: Any) -> Any:
+    """A whole number as an integer: asv has made some of them floats."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _current(folder: Path) -> set[str] | None:
     """The variants of today's benchmarks, as asv lists them beside its results; None where it does not."""
     for place in (folder, folder.parent):
         try:
-            listed = json.loads((place / _BENCHMARKS).read_text())
+            listed = documents.read(place / _BENCHMARKS, nan=True)
             at = PARAMETERS.index("variant")
             return {
-                ast.literal_eval(name)
+                _literal(name)
                 for benchmark in listed.values()
                 if isinstance(benchmark, dict) and len(benchmark.get("params") or ()) == len(PARAMETERS)
                 for name in benchmark["params"][at]
             }
-        except (OSError, ValueError, AttributeError, SyntaxError):
+        except (OSError, ValueError, AttributeError, SyntaxError, TypeError, LookupError):
             continue
     return None

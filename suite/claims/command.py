@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
 from pathlib import Path
@@ -15,10 +14,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.syntax import Syntax
 from rich.text import Text
 
-from suite import devices, environment, images
+from suite import devices, documents, environment, images
 from suite.cases import chosen_names
+from suite.claims.claim import DEPENDS, HOLDS, REFUTED
 from suite.claims.run import Judged, load, look_into
-from suite.options import INTERRUPTED, end_in_order, errors, try_write, write_json
+from suite.options import INTERRUPTED, FilePath, check_writable, end_in_order, errors, write_json
+from suite.results import RunError
 from suite.terminal import print_line
 
 SCHEMA = 1
@@ -29,7 +30,9 @@ _STYLES = {"holds": "green", "refuted": "red", "depends": "yellow", None: "dim"}
 @click.command("claims")
 @click.argument("ids", nargs=-1, metavar="[ID…]")
 @click.option("--list", "only_list", is_flag=True, help="List them, and look into none.")
-@click.option("--json", "json_file", metavar="FILE", help="Also write one JSON document; - for standard output.")
+@click.option(
+    "--json", "json_file", type=FilePath(), metavar="FILE", help="Also write one JSON document; - for standard output."
+)
 @errors
 def claims(ids: tuple[str, ...], only_list: bool, json_file: str | None) -> None:
     """Look into what is said of preprocess_input, NumPy's out= and TensorFlow, and judge it by what is measured.
@@ -41,7 +44,7 @@ def claims(ids: tuple[str, ...], only_list: bool, json_file: str | None) -> None
     """
     every = load()
     chosen = [every[name] for name in chosen_names("claim", ids, list(every))]
-    try_write(json_file)
+    check_writable(json_file)
     console = Console(stderr=json_file == "-", highlight=False)
     if only_list:
         for claim in chosen:
@@ -82,12 +85,60 @@ def document(taken_in: dict[str, Any], found: list[Judged]) -> dict[str, Any]:
 
 
 def claims_of(path: Path) -> dict[str, Any] | None:
-    """The document that a file of ``--json`` holds; None for a file that is something else."""
+    """Return the document that a file of ``--json`` holds; None for a file that is something else.
+
+    Raises
+    ------
+    RunError
+        If it holds claims that lack something, or something of another type.
+    """
     try:
-        found = json.loads(path.read_text())
+        found = documents.read(path)
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) and found.get("schema") == SCHEMA and "claims" in found else None
+    if not isinstance(found, dict) or "claims" not in found:
+        return None
+    if type(found.get("schema")) is not int or found["schema"] != SCHEMA:
+        raise RunError(f"{path} has schema {documents.short(found.get('schema'))}; this version reads {SCHEMA}")
+    if not _is_document(found):
+        raise RunError(f"{path} holds no whole claims")
+    return found
+
+
+_TEXT = {"type": "string"}
+
+#: What a document of claims must have for a page to be made of it.
+_is_document = documents.checker(
+    {
+        "type": "object",
+        "required": ["environment", "claims"],
+        "properties": {
+            "environment": {
+                "type": "object",
+                "required": ["libraries", "python", "cpu", "cpus", "time"],
+                "properties": {
+                    "libraries": {"type": "object", "additionalProperties": _TEXT},
+                    "python": _TEXT,
+                    "cpu": {"type": ["string", "null"]},
+                    "cpus": {"type": "integer", "minimum": 1},
+                    "time": _TEXT,
+                },
+            },
+            "claims": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["id", "document", "claim", "verdict", "because", "evidence", "reproduce"],
+                    "properties": {
+                        **dict.fromkeys(("id", "document", "claim", "because", "reproduce"), _TEXT),
+                        "verdict": {"enum": [HOLDS, REFUTED, DEPENDS, None]},
+                        "evidence": {"type": "object"},
+                    },
+                },
+            },
+        },
+    }
+)
 
 
 def show(console: Console, one: Judged) -> None:

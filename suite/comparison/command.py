@@ -16,7 +16,7 @@ from suite import results
 from suite.asv import results as history
 from suite.comparison import show
 from suite.comparison.compare import TOLERANCE, Comparison, Side, joined
-from suite.options import errors, try_write, write_json, write_text
+from suite.options import FilePath, check_writable, errors, write_json, write_text
 from suite.terminal import print_line
 
 #: Exit statuses.
@@ -41,9 +41,10 @@ class Percent(click.ParamType):
 def verdict_options(function: Any) -> Any:
     """Add what `compare` and `gate` have in common."""
     for option in (
-        click.option("--markdown", "markdown_file", metavar="FILE",
+        click.option("--markdown", "markdown_file", type=FilePath(), metavar="FILE",
                      help="Also write it as Markdown, for a pull request; - for standard output."),
-        click.option("--json", "json_file", metavar="FILE", help="Also write it as JSON; - for standard output."),
+        click.option("--json", "json_file", type=FilePath(), metavar="FILE",
+                     help="Also write it as JSON; - for standard output."),
         click.option("--strict", is_flag=True, help="Exit with 3 where something could not be told."),
         click.option("--tolerance", type=Percent(), metavar="PERCENT", default=str(100 * TOLERANCE), show_default=True,
                      help="A change of time that does not count."),
@@ -53,8 +54,8 @@ def verdict_options(function: Any) -> Any:
 
 
 @click.command()
-@click.argument("base", metavar="BASE")
-@click.argument("head", metavar="HEAD")
+@click.argument("base", type=FilePath(), metavar="BASE")
+@click.argument("head", type=FilePath(), metavar="HEAD")
 @verdict_options
 @errors
 def compare(base: str, head: str, **options: Any) -> None:
@@ -82,7 +83,7 @@ def compare(base: str, head: str, **options: Any) -> None:
 def check_outputs(options: dict[str, Any]) -> None:
     """Raise RunError for a file that could not be written to, before anything is done."""
     for name in ("json_file", "markdown_file"):
-        try_write(options[name])
+        check_writable(options[name])
     if options["json_file"] == options["markdown_file"] == "-":
         raise results.RunError("--json and --markdown cannot both go to standard output")
 
@@ -136,6 +137,6 @@ def _resolved(commit: str) -> str:
     """The hash of a commit by any name that git knows here, else the word itself."""
     try:
         done = subprocess.run(["git", "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}"], capture_output=True)
-    except FileNotFoundError:
+    except (OSError, ValueError):  # no git, or no name that it could be asked for
         return commit
     return done.stdout.decode().strip() or commit

@@ -115,7 +115,7 @@ def paired(base: Sequence[Sequence[float]], head: Sequence[Sequence[float]]) -> 
     Parameters
     ----------
     base, head : sequence of sequence of float
-        Seconds per call, by block.
+        Seconds per call, by block. A block that has more samples on one side than on the other is left out.
 
     Returns
     -------
@@ -123,8 +123,9 @@ def paired(base: Sequence[Sequence[float]], head: Sequence[Sequence[float]]) -> 
         None from fewer than two blocks.
     """
     blocks = [
-        median(math.log(after / before) for before, after in zip(one, other, strict=True))
+        median(math.log(after) - math.log(before) for before, after in zip(one, other, strict=True))
         for one, other in zip(base, head, strict=False)
+        if len(one) == len(other)
     ]
     n = len(blocks)
     if n < 2:

@@ -15,7 +15,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from suite import devices, environment, images, results
+from suite import cases, devices, environment, images, results
 from suite.asv import project
 from suite.comparison import show
 from suite.comparison.command import check_outputs, conclude, verdict_options
@@ -26,12 +26,16 @@ from suite.gate import repository
 from suite.gate.repository import Commit
 from suite.options import (
     INTERRUPTED,
+    FilePath,
     Seconds,
     axes_of,
+    check_writable,
     end_in_order,
     errors,
     new_folder,
+    printable,
     selection,
+    told,
     write_json,
     write_text,
 )
@@ -52,9 +56,9 @@ _BLOCKS = 10_000
     help="For measuring; less is used where the answer is clear before.",
 )
 @click.option("--exact", is_flag=True, help="Decide only what needs no clock: results, inputs, allocations.")
-@click.option("--image", metavar="PATH", help="Your own image, or a folder of them.")
+@click.option("--image", type=FilePath(), metavar="PATH", help="Your own image, or a folder of them.")
 @click.option("--threads", type=click.IntRange(1, 4096), metavar="N", help="For every runtime.  [default: all CPUs]")
-@click.option("--out", metavar="DIR", help="Where to keep both runs.  [default: reports/<time>-gate]")
+@click.option("--out", type=FilePath(), metavar="DIR", help="Where to keep both runs.  [default: reports/<time>-gate]")
 @verdict_options
 @errors
 def gate(**options: Any) -> None:
@@ -70,8 +74,7 @@ def gate(**options: Any) -> None:
     check_outputs(options)
     top = repository.root(Path())
     axes = axes_of(options)
-    if options["image"] == "":
-        raise images.ImageError("--image is empty: it names a file or a folder")
+    cases.check_axes(axes)
     photographs = images.read(Path(options["image"]) if options["image"] else None)
     files = _files(top, options["with_files"])
     unknown = repository.untracked(top, files)
@@ -86,7 +89,8 @@ def gate(**options: Any) -> None:
     elif not files and repository.same_shipped(top, options["base"]):
         same = f"no worse: recipes and variants are those of {options['base']}, file by file"
     if same:
-        print(*filter(None, (left_out, same)), sep="\n", file=sys.stderr)
+        for line in filter(None, (left_out, same)):
+            print(told(line), file=sys.stderr)
         if options["json_file"]:
             write_json(
                 options["json_file"], {"schema": show.SCHEMA, "verdict": "no worse", "exit_status": 0, "rows": []}
@@ -94,16 +98,14 @@ def gate(**options: Any) -> None:
         if options["markdown_file"]:
             write_text(options["markdown_file"], f"**{same}**\n")
         return
+    kept = _Kept(options)
     end_in_order()
     console = Console(stderr=True)
     begun = time.monotonic()
-    with (
-        _Kept(options) as kept,
-        Progress(
-            TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn(), console=console,
-            transient=True, disable=not console.is_terminal,
-        ) as progress,
-    ):  # fmt: skip
+    with Progress(
+        TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn(), console=console,
+        transient=True, disable=not console.is_terminal,
+    ) as progress:  # fmt: skip
         bar = progress.add_task("checking out", total=1.0)
         with repository.checked_out(top, options["base"]) as (base, head):
             given = _placed(top, files, base, head)
@@ -120,14 +122,15 @@ def gate(**options: Any) -> None:
             def on_case(doing: str, done: float) -> None:
                 progress.update(bar, description=doing[: max(10, console.width - 50)], completed=done)
 
-            measured = measuring.measure(chosen, plan, photographs, options["tolerance"], on_case)
-            own = base.place.python != sys.executable
-            libraries = repository.libraries(base) if own else taken_in["libraries"]
-        taken_in["session"] = uuid.uuid4().hex
-        base_in = taken_in | {"commit": base.commit, "libraries": libraries}
-        head_in = taken_in | {"commit": head.commit, "changed": head.changed}
-        sides = Side(base_in, measured.base), Side(head_in, measured.head)
-        kept.write(*sides)
+            with kept:
+                measured = measuring.measure(chosen, plan, photographs, options["tolerance"], on_case)
+                own = base.place.python != sys.executable
+                libraries = repository.libraries(base) if own else taken_in["libraries"]
+                taken_in["session"] = uuid.uuid4().hex
+                base_in = taken_in | {"commit": base.commit, "libraries": libraries}
+                head_in = taken_in | {"commit": head.commit, "changed": head.changed}
+                sides = Side(base_in, measured.base), Side(head_in, measured.head)
+                kept.write(*sides)
     timed = measured.stopped_by not in ("untimed", "exact")
     comparison = compare(*sides, tolerance=options["tolerance"], timed=timed)
     if not comparison.measured and comparison.verdict != "worse":
@@ -137,7 +140,7 @@ def gate(**options: Any) -> None:
     if own:
         lines.append(f"base has an interpreter of its own, since it needs other libraries: {_differing(*sides)}")
     lines += [left_out] if left_out else []
-    lines.append(f"{time.monotonic() - begun:.0f} s, {_WHY[measured.stopped_by]}; kept in {kept.folder}")
+    lines.append(f"{time.monotonic() - begun:.0f} s, {_WHY[measured.stopped_by]}; kept in {printable(kept.folder)}")
     more = {
         "base": {"commit": base.commit, "title": base.title, "libraries": libraries},
         "head": {
@@ -215,15 +218,21 @@ class _Kept:
     Raises
     ------
     RunError
-        On entering, if it cannot be written to, or holds runs.
+        If it cannot be written to, or holds runs. Nothing is created before it is entered.
     """
 
     def __init__(self, options: dict[str, Any]) -> None:
         self.options = options
         self.folder = Path(options["out"]) if options["out"] else new_folder("-gate")
+        self._runs = {side: results.Run(self.folder / side, resume=False) for side in ("base", "head")}
+        for run in self._runs.values():
+            check_writable(str(run.folder), folder=True)
+            if (run.folder / results.ENVIRONMENT).exists():
+                raise results.RunError(f"{run.folder} holds a run: --out names another folder")
 
     def __enter__(self) -> _Kept:
-        self._runs = {side: results.Run(self.folder / side, resume=False) for side in ("base", "head")}
+        folders = [*(run.folder for run in self._runs.values()), self.folder, *self.folder.parents]
+        self._made = [folder for folder in folders if not folder.exists()]
         self._written = False
         for run in self._runs.values():
             run.__enter__()
@@ -232,11 +241,13 @@ class _Kept:
     def __exit__(self, *given: Any) -> None:
         for run in self._runs.values():
             run.__exit__(*given)
-            if not self._written:
-                shutil.rmtree(run.folder)
-        with contextlib.suppress(OSError):  # it holds something
-            if not self._written:
-                self.folder.rmdir()
+        if self._written:
+            return
+        for folder in self._made:
+            if folder.parent == self.folder:
+                shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):  # it is gone, or something else has been put there
+                folder.rmdir()
 
     def write(self, base: Side, head: Side) -> None:
         """Write both sides as runs."""

@@ -215,10 +215,13 @@ def _git(folder: Path, *arguments: str, failure: str | None = None) -> str:
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), *arguments],
-            capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL,
+            # A name of a file need not be UTF-8.
+            capture_output=True, text=True, errors="surrogateescape", env=environment, stdin=subprocess.DEVNULL,
         )  # fmt: skip
     except FileNotFoundError:
         raise RepositoryError("git is not installed") from None
+    except (OSError, ValueError) as error:  # an argument that is too long, or has a null character
+        raise RepositoryError(f"{failure or 'git'}: {error}") from None
     if done.returncode:
         said = done.stderr.strip().splitlines()
         named = next(word for word in arguments if word != "-c" and "=" not in word)

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from suite import devices, environment, format, images
 from suite.cases import chosen_names
-from suite.options import INTERRUPTED, end_in_order, errors, try_write, write_json
+from suite.options import INTERRUPTED, FilePath, check_writable, end_in_order, errors, write_json
 from suite.pipelines import measure as pipelines
 from suite.pipelines.measure import BASELINE, Pipeline
 from suite.pipelines.ways import WAYS
@@ -59,8 +59,10 @@ _COLUMNS = (
     help="Fresh processes of each way.",
 )
 @click.option("--threads", type=click.IntRange(1, 4096), metavar="N", help="For TensorFlow.  [default: all CPUs]")
-@click.option("--image", metavar="PATH", help="Your own image, or a folder of them.")
-@click.option("--json", "json_file", metavar="FILE", help="Also write one JSON document; - for standard output.")
+@click.option("--image", type=FilePath(), metavar="PATH", help="Your own image, or a folder of them.")
+@click.option(
+    "--json", "json_file", type=FilePath(), metavar="FILE", help="Also write one JSON document; - for standard output."
+)
 @errors
 def pipelines_(
     names: tuple[str, ...],
@@ -78,10 +80,10 @@ def pipelines_(
 
     Exit status: 0 finished; 1 a way failed or was wrong; 2 usage.
     """  # fmt: skip
-    try_write(json_file)
     chosen = [BASELINE, *chosen_names("way", names, list(WAYS))]
     ways = [WAYS[name] for name in dict.fromkeys(chosen)]
     photographs = images.read(Path(image) if image else None)
+    check_writable(json_file)
     threads = threads or devices.cpus()
     taken_in = environment.capture(threads, photographs.name, photographs.sha256)
     end_in_order()

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import click
 from rich import box
@@ -22,7 +21,7 @@ from suite.cases import Axes, Case
 from suite.engine.profiler import Profile
 from suite.engine.session import Plan, Session
 from suite.measurement import Measurement
-from suite.options import end_in_order, errors
+from suite.options import FilePath, check_writable, end_in_order, errors, printable, told
 from suite.profile.operations import Operation, operations
 from suite.profile.trace import trace
 
@@ -32,16 +31,35 @@ TRACES = "profiles"
 #: Of a case, where its name does not say it.
 _BATCH, _SIZE, _DTYPE = 32, (224, 224), "float32"
 
-_SHAPE = re.compile(r"(?:(\d+)[x×])?(\d+)[x×](\d+)[x×]3")
+_SHAPE = re.compile(r"(?:(\d{1,9})[x×])?(\d{1,9})[x×](\d{1,9})[x×]3")
 
 
 @click.command("profile")
 @click.argument("case", nargs=-1, required=True, metavar="CASE")
-@click.option("--with", "with_files", multiple=True, metavar="FILE", help="A Python file with variants of your own.")
-@click.option("--image", metavar="PATH", help="Your own image, or a folder of them.")
+@click.option(
+    "--with",
+    "with_files",
+    multiple=True,
+    type=FilePath(),
+    metavar="FILE",
+    help="A Python file with variants of your own.",
+)
+@click.option("--image", type=FilePath(), metavar="PATH", help="Your own image, or a folder of them.")
 @click.option("--threads", type=click.IntRange(1, 4096), metavar="N", help="For every runtime.  [default: all CPUs]")
-@click.option("--trace", "trace_file", metavar="FILE", help="Write the trace there, to be opened in ui.perfetto.dev.")
-@click.option("--run", "run", metavar="RUN", help="Keep it in the folder of a run, whose report then leads to it.")
+@click.option(
+    "--trace",
+    "trace_file",
+    type=FilePath(),
+    metavar="FILE",
+    help="Write the trace there, to be opened in ui.perfetto.dev.",
+)
+@click.option(
+    "--run",
+    "run",
+    type=FilePath(),
+    metavar="RUN",
+    help="Keep it in the folder of a run, whose report then leads to it.",
+)
 @errors
 def profile(
     case: tuple[str, ...],
@@ -64,12 +82,16 @@ def profile(
     if run is not None:
         results.load(Path(run))
         target = target or Path(run) / TRACES / f"{re.sub(r'[^a-z0-9]+', '-', chosen.label().lower())}.json"
+    if target is not None:
+        if target.is_dir():
+            raise results.RunError(f"{target} cannot be written to: it is a folder")
+        check_writable(str(target.parent), folder=True)
     end_in_order()
     plan = Plan(threads or devices.cpus(), 0, 0.0, None, devices.gpus()[1])
     with Console(stderr=True).status(f"profiling {chosen.label()}"), Session(plan, photographs) as session:
         measurement, found = session.profile(chosen)
     if found is None:
-        print(f"Error: {chosen.label()}: {format.remarks(measurement)}", file=sys.stderr)
+        print(f"Error: {told(f'{chosen.label()}: {format.remarks(measurement)}')}", file=sys.stderr)
         sys.exit(1)
     show(Console(highlight=False), measurement, found)
     if target is not None:
@@ -79,7 +101,7 @@ def profile(
             results.replace(target, json.dumps(document) + "\n")
         except OSError as error:
             raise results.RunError(f"{target} cannot be written to: {error.strerror}") from None
-        print(f"The trace is in {target}: open it in https://ui.perfetto.dev or chrome://tracing")
+        print(f"The trace is in {printable(target)}: open it in https://ui.perfetto.dev or chrome://tracing")
 
 
 def named(words: Sequence[str], files: Sequence[str] = ()) -> Case:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import warnings
 from collections.abc import Iterable, Mapping
@@ -12,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from suite import documents
 from suite.results import KEY, NOT_CELLS
 
 
@@ -49,8 +49,9 @@ def profiles(traces: Iterable[Path], folder: Path) -> dict[tuple[Any, ...], str]
     found: dict[tuple[Any, ...], str] = {}
     for number, path in enumerate(traces):
         try:
-            case = json.loads(path.read_text())["otherData"]["copycost"]
+            case = documents.read(path)["otherData"]["copycost"]
             key = tuple(case[name] for name in KEY)
+            hash(key)
         except (OSError, ValueError, KeyError, TypeError):
             warnings.warn(f"{path} is no trace of copycost's, and is left out", stacklevel=2)
             continue

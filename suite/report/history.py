@@ -34,10 +34,14 @@ class Step:
     rows: tuple[Row, ...]
 
 
+#: What the environment of a result of asv's names.
+_PLACED = {"commit", "commit_time", "machine", "environment"}
+
+
 def places(runs: Sequence[Loaded]) -> dict[tuple[str, str], list[Loaded]]:
     """Results of asv's by machine and environment, the oldest commit first; others, as of the gate, are left out."""
     found: dict[tuple[str, str], list[Loaded]] = {}
-    for run in sorted((one for one in runs if "commit_time" in one[1]), key=lambda one: one[1]["commit_time"]):
+    for run in sorted((one for one in runs if one[1].keys() >= _PLACED), key=lambda one: one[1]["commit_time"]):
         found.setdefault((run[1]["machine"], run[1]["environment"]), []).append(run)
     return found
 
