@@ -128,7 +128,7 @@ def test_the_table_of_recipe_tf(measured: dict[tuple[str, int], Measurement], va
     m = measured[variant, batch]
     n = batch * 224 * 224 * 3 * 4
     count, total, peak, kept = ORACLE[variant]
-    assert (m.status, m.ranges) == ("ok", {})
+    assert (m.status, m.ranges) == ("ok", {}), m.reason
     assert (m.allocations, m.allocated_bytes, m.peak_bytes, m.retained_bytes) == (
         count,
         total * n,

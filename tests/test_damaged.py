@@ -205,7 +205,7 @@ def looked_at(path: Path, other: Path, lines: Sequence[int] = range(4)) -> list[
 
 def of_turn(k: int) -> tuple[int, ...]:
     """The command line that the file of that number is shown by: each in turn, and a page now and then."""
-    return (4,) if k % 250 == 1 else (k % 4,)
+    return (4,) if k % 400 == 1 else (k % 4,)
 
 
 def sample() -> tuple[dict[str, Any], list[str]]:

@@ -74,6 +74,17 @@ def test_a_difference_inside_the_noise_says_so() -> None:
     assert saving.speed == "too close or too noisy to tell from"
 
 
+def test_variant_that_another_is_surely_faster_than_is_not_the_fastest_though_its_median_is() -> None:
+    """Slow phases that hit two of three blocks move a median of times, and not that of ratios of neighbours."""
+    hit = [[4e-3] * 3, [9e-3] * 3, [9e-3] * 3]
+    calm = [[4.4e-3] * 3, [9.9e-3] * 3, [9.8e-3] * 3, [4.4e-3] * 3, [4.4e-3] * 3, [4.4e-3] * 3]  # of more blocks
+    quick = replace(PLAIN, samples=hit, seconds=9e-3)
+    slow = replace(PLAIN, variant="numpy-copy", samples=calm, seconds=4.4e-3)
+    (answer,) = overview([quick, slow]).answers
+    assert answer.fastest.measurement == quick
+    assert answer.ties == ()
+
+
 def test_what_is_as_fast_as_far_as_can_be_told_is_named() -> None:
     twin = one("numba-out", (1.0e-3, 1.06e-3, 1.01e-3, 1.03e-3))
     (answer,) = overview([PLAIN, FAST, twin]).answers

@@ -16,7 +16,8 @@ letters = string.ascii_uppercase[: len(files)]
 for letter, each in zip(letters, files, strict=True):
     found = each["environment"]
     told = [f"{name} {found['libraries'].get(name, 'none')}" for name in ("numpy", "tensorflow", "keras")]
-    print(f"* {letter}: Python {found['python']}, {', '.join(told)}")
+    setting = f"TF_ENABLE_ONEDNN_OPTS={found['variables'].get('TF_ENABLE_ONEDNN_OPTS', '(not set)')}"
+    print(f"* {letter}: Python {found['python']}, {', '.join(told)}, `{setting}`")
 print(f"\n| claim | {' | '.join(letters)} | what was seen |")
 print(f"| --- |{' --- |' * len(files)} --- |")
 by_id = [{one["id"]: one for one in each["claims"]} for each in files]

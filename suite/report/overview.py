@@ -131,7 +131,8 @@ class Answer:
     where : str
         The machine, and what else tells it from the others of the table: commit, engine, run. Empty if there is one.
     fastest : Way
-        Of those that are right and leave their input as it was.
+        Of those that are right and leave their input as it was: the one of the least time that none is surely faster
+        than.
     ties : tuple of str
         Variants that are not surely slower.
     lean : Way or None
@@ -361,10 +362,10 @@ def _answer(group: _Group, false_claims: float) -> Answer | None:
     if not kept:
         return None
     field = _Field.of(right, false_claims)
-    fastest = kept[0]
+    # A burst moves a median of times, and not that of ratios to what was measured beside it: pairs decide.
+    fastest = next((m for m in kept if not any(field.is_faster(other, m) for other in kept if other is not m)), kept[0])
     lean = next((m for m in kept if m.allocations == 0), None)
     over = next((m for m in right if m.input_changed), None)
-    faster = field.saving(over, fastest, both=True) if over else None
 
     def way(one: Measurement) -> Way:
         savings = tuple(field.saving(one, base) for base in group.bases if base is not one)
@@ -373,9 +374,9 @@ def _answer(group: _Group, false_claims: float) -> Answer | None:
     return Answer(
         group.where,
         way(fastest),
-        tuple(m.variant for m in kept[1:] if not field.saving(fastest, m).sure),
+        tuple(m.variant for m in kept if m is not fastest and not field.saving(fastest, m).sure),
         way(lean) if lean and lean is not fastest else None,
-        way(over) if over and faster and faster.sure and (faster.times or 0) > 1 else None,
+        way(over) if over and field.is_faster(over, fastest) else None,
     )
 
 
@@ -406,6 +407,11 @@ class _Field:
             return Saving(base, None, None, None, False, allocated)
         low, high = ratio.interval(self.false_claims)
         return Saving(base, ratio.value, *ratio.interval(_MISSES), low > 1 or high < 1, allocated)
+
+    def is_faster(self, one: Measurement, other: Measurement) -> bool:
+        """Return whether one is surely faster than another, both chosen for their time."""
+        saving = self.saving(one, other, both=True)
+        return saving.sure and (saving.times or 0) > 1
 
     def time(self, one: Measurement) -> tuple[float | None, float | None]:
         """Return the interval of the seconds per call of the chosen one."""
