@@ -67,8 +67,8 @@ NARROWED = {
     # Every claim takes a minute, every way from files to batches two.
     "copycost claims": "arrays-are-immutable",
     "copycost claims --json claims.json": "arrays-are-immutable",
-    "copycost claims --json oldest.json": "arrays-are-immutable",
-    "copycost claims --json newest.json": "arrays-are-immutable",
+    "TF_ENABLE_ONEDNN_OPTS=0 copycost claims --json off.json": "arrays-are-immutable",
+    "TF_ENABLE_ONEDNN_OPTS=1 copycost claims --json on.json": "arrays-are-immutable",
     "copycost pipelines": "loop --files 8 --batch 4 --blocks 2",
 }  # fmt: skip
 
