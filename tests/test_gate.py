@@ -361,7 +361,7 @@ def test_ctrl_c_tells_what_there_is(repository: Path) -> None:
     try:
         # As long as exact figures take, and a while of timing.
         with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(7)
+            process.wait(12)
         process.send_signal(signal.SIGINT)
         out, error = process.communicate(timeout=60)
     finally:
