@@ -299,13 +299,14 @@ def test_a_session_on_the_device(command: Any, tmp_path: Path, installed: dict[s
         ]  # fmt: skip
         assert (m["device_rounded_bytes"], m["driver_allocations"], m["driver_bytes"]) == (total * N, 0, 0)
         assert m["allocations"] == count
-        assert m["device_seconds"] == pytest.approx(kernels * KERNEL, rel=0.1)
+        # The device's clock is the host's, which other processes may keep waiting.
+        assert m["device_seconds"] == pytest.approx(kernels * KERNEL, rel=0.3)
         assert m["launch_seconds"] >= kernels * LAUNCH
         assert m["seconds"] >= kernels * KERNEL
         assert m["cold_device_seconds"] > 1.2 * m["device_seconds"]
         # A copy's two buffers are in no cache.
         speed = 2 * MIB / (KERNEL / 4 + 2 * PER_MIB)
-        assert m["copy_fraction"] == pytest.approx(2 * N / (kernels * KERNEL) / speed, rel=0.1)
+        assert m["copy_fraction"] == pytest.approx(2 * N / (kernels * KERNEL) / speed, rel=0.3)
         assert set(m["clocks_mhz"]) == {1500}
         assert set(m["temperatures_c"]) == {40}
         assert m["includes_transfers"] is False
