@@ -70,10 +70,7 @@ def test_strangers_code_never_meets_a_right() -> None:
 
 def test_the_scripts_are_whole() -> None:
     for script in (ROOT / ".ci").iterdir():
-        if script.suffix == ".py":
-            compile(script.read_text(), script, "exec")
-        elif script.is_file():
-            subprocess.run(["bash", "-n", script], check=True)
+        subprocess.run(["bash", "-n", script], check=True)
 
 
 COMMENTS = """#!/usr/bin/env python3
@@ -200,7 +197,7 @@ def test_measure_of_a_slower_commit_is_one_session_of_pairs(tmp_path: Path) -> N
     (wheel,) = (tmp_path / "wheels" / "head").glob("*.whl")
     pip = [out / "head-environment" / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
     subprocess.run([*pip, wheel], env=environment, check=True)
-    few = ["--device", "cpu", "--recipe", "shipped-tf", "--variant", "numpy-out", "--variant", "numpy-copy"]
+    few = ["--device", "cpu", "--recipe", "tf", "--variant", "numpy-out", "--variant", "numpy-copy"]
     done = subprocess.run(
         ["bash", tree / ".ci" / "measure", tmp_path / "wheels", out, *few, "--batch", "1", "--size", "32x24",
          "--dtype", "float32", "--budget", "400", "--tolerance", "50"],
