@@ -138,12 +138,13 @@ def middle(tallies: Sequence[Tally]) -> tuple[Tally, dict[str, list[int]]]:
     return Tally(**values), ranges
 
 
-def trace_host(prepares: Sequence[Callable[[], Callable[[], Any]]]) -> tuple[list[list[Event]], int]:
-    """Make calls and return the requests of each to the C library, and how many bytes the last one left behind.
+def trace_host(prepares: Sequence[Callable[[], Callable[[], Any]]]) -> tuple[list[list[Event]], list[int]]:
+    """Make calls and return the requests of each to the C library, and how many bytes each left behind.
 
     One memray tracker spans them all, since starting one where TensorFlow is loaded takes 0.3 s. A request of an odd
-    size marks each window's begin and end. A call's input is made before the window and its result released after it,
-    both inside the tracker: memray knows the size of a release only if it has seen the request.
+    size marks each window's begin and end; a result is released after the end. All inputs are made inside the tracker,
+    since memray knows the size of a release only if it has seen the request. They are made before the first call and
+    released after the last: a library's other threads may release what making an input took some time later.
 
     Parameters
     ----------
@@ -154,9 +155,9 @@ def trace_host(prepares: Sequence[Callable[[], Callable[[], Any]]]) -> tuple[lis
     -------
     events : list of list of Event
         One list a call, without the first.
-    leaked_bytes : int
-        Bytes of the last call, its input's and its result's, that were alive after all three were released, less what
-        was freed of its forerunners'.
+    leaked_bytes : list of int
+        Bytes that each call requested and that were alive after its result and all inputs were released, less what it
+        freed of earlier calls' requests.
 
     Raises
     ------
@@ -174,13 +175,14 @@ def trace_host(prepares: Sequence[Callable[[], Callable[[], Any]]]) -> tuple[lis
     gc.disable()  # when it runs has nothing to do with the call that happens to run
     try:
         with _started(Tracker, FileDestination(name, overwrite=True, compress_on_exit=False)):
-            for i, prepare in enumerate(prepares):
-                call = prepare()
+            calls = [prepare() for prepare in prepares]
+            for i, call in enumerate(calls):
                 bytes(_MARK + 3 * i)
                 result = call()
                 bytes(_MARK + 3 * i + 1)
-                del result, call
+                del result
                 bytes(_MARK + 3 * i + 2)
+            del call, calls
         with FileReader(name) as reader:
             records = [
                 (r.allocator, r.address, r.size, "" if r.allocator in freeing or r.size < THRESHOLD else _where(r))
@@ -195,9 +197,10 @@ def trace_host(prepares: Sequence[Callable[[], Callable[[], Any]]]) -> tuple[lis
     marks = set(range(first, first + 3 * len(prepares)))
     window, step = -1, 2
     windows: list[list[Event]] = [[] for _ in prepares]
-    # Bytes of each call, what was made for it and what was released after it.
-    left = [0] * (len(prepares) + 1)
+    left = [0] * len(prepares)
     live: dict[int, int] = {}
+    # The call that has requested the memory at an address; None for what belongs to an input.
+    owners: dict[int, int | None] = {}
     ops: dict[int, str] = {}
     marked: set[int] = set()
     for allocator, address, size, where in records:
@@ -210,22 +213,26 @@ def trace_host(prepares: Sequence[Callable[[], Callable[[], Any]]]) -> tuple[lis
             marked.discard(address)
             if allocator in freeing:
                 continue
+        during = window if step < 2 else None
         if allocator in freeing:
             known = live.pop(address, 0)
             if not known:
                 continue
             change = -known
             where = ops.pop(address, "")
+            owner = owners.pop(address)
+            charged = None if owner is None else owner if during is None else during
         else:
             if allocator == AllocatorType.MMAP and size == _ARENA:
                 continue
             live[address] = change = size
             ops[address] = where
+            owners[address] = charged = during
         if step == 0:
             windows[window].append(Event(change, "host", "memray", where))
-        if abs(change) >= THRESHOLD:
-            left[window + (step == 2)] += change
-    return windows[1:], max(0, left[len(prepares) - 1])
+        if charged is not None and abs(change) >= THRESHOLD:
+            left[charged] += change
+    return windows[1:], [max(0, one) for one in left[1:]]
 
 
 def _where(record: Any) -> str:

@@ -864,7 +864,8 @@ class Block:
 
     def _fenced_call(self, i: int) -> Callable[[], Any]:
         """A call on a fresh input, made now and not when it is called."""
-        args = self._args(self._input(i % len(self.pixels)))
+        x, wait = self._input(i % len(self.pixels)), self.runtime.wait
+        args = self._args(x if wait is None else tuple(map(wait, x)))
         call, fence = self.call, self.runtime.fence
 
         def run() -> Any:

@@ -315,11 +315,12 @@ def _way(call: Any, shares: bool, read_only: bool) -> dict[str, Any]:
     """
     displaced = []
 
-    def prepare(i: int) -> Any:
+    def elsewhere() -> Any:
         displaced.append(np.empty(look.NBYTES, np.uint8))
-        return call
+        return call()
 
-    found = {one.allocated_bytes for one in look.windows("tensorflow", prepare, _DISPLACEMENTS)}
+    counted = look.windows("tensorflow", lambda i: elsewhere, _DISPLACEMENTS)
+    found = {one.allocated_bytes - look.NBYTES for one in counted}
     return {"bytes": sorted(found), "shares": shares, "read_only": read_only}
 
 
