@@ -178,11 +178,14 @@ _ALWAYS = frozenset(
     name for name in _SCHEMA["$defs"]["measurement"]["required"] if name == "batch" or not _CHECKS[name](None)
 )
 
+#: Fields that a run always has, and that a history need not tell.
+_UNTOLD = ("runtime", "writes", "threads")
+
 #: What is shown at terminals as it is.
 _NAMES, _REMARKS = ("recipe", "variant", "runtime"), ("reason", "known")
 
 
-def check_measurement(row: dict[str, Any], *, unknown: tuple[str, ...] = ()) -> None:
+def check_measurement(row: dict[str, Any]) -> None:
     """Look whether an object is a measurement by ``schema.json``; fields that it does not know are let pass.
 
     Numbers that were written as integers become floats, and what a terminal would obey in a text is escaped.
@@ -191,8 +194,6 @@ def check_measurement(row: dict[str, Any], *, unknown: tuple[str, ...] = ()) -> 
     ----------
     row : dict
         Changed in place.
-    unknown : tuple of str
-        Fields that may be null although a run always has them.
 
     Raises
     ------
@@ -207,7 +208,7 @@ def check_measurement(row: dict[str, Any], *, unknown: tuple[str, ...] = ()) -> 
         check = _CHECKS.get(name)
         if check is None:
             continue
-        if not check(value) and not (value is None and name in unknown):
+        if not check(value) and not (value is None and name in _UNTOLD):
             raise ValueError(f"{name} is {short(value)}")
         if type(value) is int and name in _NUMBERS:
             row[name] = float(value)

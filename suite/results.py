@@ -197,7 +197,12 @@ def load(path: Path) -> tuple[dict[str, Any], list[Measurement]]:
             documents.check_measurement(row)
         except ValueError as error:
             raise RunError(f"{path} is not a run: of measurement {number} {error}") from None
-    return found["environment"], [from_dict(row) for row in found["measurements"]]
+    measurements = [from_dict(row) for row in found["measurements"]]
+    first: dict[tuple[Any, ...], int] = {}
+    for number, m in enumerate(measurements, 1):
+        if (other := first.setdefault(key(m), number)) != number:
+            raise RunError(f"{path} is not a run: measurements {other} and {number} are of the same case")
+    return found["environment"], measurements
 
 
 def _check_schema(path: Path, found: Mapping[str, Any]) -> None:

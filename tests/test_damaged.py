@@ -411,6 +411,41 @@ def test_a_time_that_is_none_is_refused_and_its_field_is_named(tmp_path: Path, f
         results.load(path)
 
 
+@pytest.mark.parametrize("least", [5e-324, 1e-300, 1e-9])
+@pytest.mark.parametrize("most", [1.7e308, 1e300, 1e9])
+def test_times_that_the_schema_allows_are_shown_however_far_apart(tmp_path: Path, least: float, most: float) -> None:
+    environment, (m, *_) = results.load(a_run(tmp_path / "good"))
+    rows = []
+    for variant, seconds in (("numpy-new", least), ("numpy-out", most), ("numpy-copy", (least * most) ** 0.5)):
+        blocks = [[seconds, seconds]] * 3
+        times = {"seconds": seconds, "seconds_low": seconds, "seconds_high": seconds, "samples": blocks}
+        rows.append(m.to_dict() | times | {"variant": variant, "device": "cpu", "batch": 8})
+    paths = tmp_path / "one.json", tmp_path / "other.json"
+    for path, other in zip(paths, (0, 1), strict=True):
+        its = [row | {"samples": rows[(k + other) % 3]["samples"]} for k, row in enumerate(rows)]
+        path.write_text(json.dumps(results.document(environment | {"session": "one"}, []) | {"measurements": its}))
+    assert not isinstance(looked_at(*paths, range(5)), str)
+
+
+def test_a_case_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    environment, measurements = results.load(a_run(tmp_path / "good"))
+    text = json.dumps(results.document(environment, [*measurements, measurements[1]]))
+    (tmp_path / "bad.json").write_text(text)
+    said = looked_at(tmp_path / "bad.json", tmp_path / "good")
+    assert f"measurements 2 and {len(ROWS) + 1} are of the same case" in str(said)
+
+
+def test_a_case_of_two_benchmarks_of_asv_is_refused(tmp_path: Path) -> None:
+    """Of which nothing says which one its figures are of."""
+    figures: dict[str, list[Any]] = {"seconds": [BLOCKS, BLOCKS], "allocations": [2, 0]}
+    good, bad = write_asv(tmp_path / "good", figures), write_asv(tmp_path / "bad", figures)
+    (path,) = (bad / "here").glob("aaaa*.json")
+    path.write_text(path.read_text().replace("NumPy.track_seconds", "Other.track_seconds"))
+    with pytest.warns(UserWarning, match="it holds a case twice, and is left out"), pytest.raises(results.RunError):
+        results.load_all(bad)
+    assert isinstance(looked_at(bad, good), str)
+
+
 def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
     environment, measurements = results.load(a_run(tmp_path / "good"))
     text = json.dumps(results.document(environment, measurements))

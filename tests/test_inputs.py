@@ -418,7 +418,7 @@ def test_a_path_is_no_markup(command: Command, tmp_path: Path) -> None:
     small = ["--recipe", "tf", "--variant", "numpy-out", "--device", "cpu", "--batch", "none", "--size", "32x24"]
     done = command("run", *small, "--dtype", "float32", "--blocks", 0, "--out", "[/red]")
     assert done.returncode == 0, done.stderr
-    assert "The run is in [/red]" in done.stdout
+    assert "Every case: copycost show '[/red]'" in done.stdout
     done = command("report", "[/red]", "--html", "[bold]\x1b[31m")
     assert done.returncode == 0, done.stderr
     assert "The report is [bold]\\x1b[31m/index.html" in done.stdout

@@ -28,14 +28,14 @@ _FIGURES = (
     "seconds", "seconds_first", "allocations", "allocated_bytes", "peak_bytes", "retained_bytes", "max_abs_error",
 )  # fmt: skip
 
-#: Fields that a run always has and asv's results do not: of a variant that there is no more, and the threads.
-_UNKNOWN = ("runtime", "writes", "threads")
-
 #: Cells of one benchmark, and characters of a parameter, at most: no history comes near.
 _MOST_CELLS, _LONGEST = 1_000_000, 1000
 
 #: What the methods of `Cases` are named for.
 _FIELDS = tuple(name.removeprefix("track_") for name in vars(Cases) if name.startswith("track_"))
+
+#: Fields that are integers.
+_COUNTS = ("allocations", "allocated_bytes", "peak_bytes", "retained_bytes", "input_changed")
 
 _NOT_HELD = "asv's results do not hold it"
 
@@ -95,7 +95,9 @@ def _read(path: Path, current: set[str] | None) -> Loaded | str:
         documents.check_environment(environment)
         measurements = [m for (_, *case), fields in cells.items() if (m := _measurement(case, fields)) is not None]
         for m in measurements:
-            documents.check_measurement(m.to_dict(), unknown=_UNKNOWN)
+            documents.check_measurement(m.to_dict())
+        if len({tuple(getattr(m, name) for name in PARAMETERS) for m in measurements}) < len(measurements):
+            return "it holds a case twice"
     except (KeyError, TypeError, AttributeError, IndexError, ValueError, SyntaxError, ArithmeticError, OSError):
         return "it is no result of asv's"
     measured = {m.variant for m in measurements if m.status == "ok"}
@@ -163,7 +165,7 @@ def _measurement(case: Sequence[Any], cells: Mapping[str, Any]) -> Measurement |
         return None
     if variant and at["device"] not in (variant.devices or registry.runtime(variant.runtime).devices):
         return None
-    held = {name: _plain(value) for name, value in cells.items() if value is not None and value == value}
+    held = {name: _plain(name, value) for name, value in cells.items() if value is not None and value == value}
     read = set(cells) - {"samples"}
     failed = sorted(name for name in read if cells[name] is None)
     status, reason = "ok", None
@@ -200,9 +202,11 @@ def _measurement(case: Sequence[Any], cells: Mapping[str, Any]) -> Measurement |
     )
 
 
-def _plain(value: Any) -> Any:
-    """A whole number as an integer: asv has made some of them floats."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+def _plain(field: str, value: Any) -> Any:
+    """A whole number as an integer in a field that counts, and else as a float: asv keeps either."""
+    if isinstance(value, float) and value.is_integer() and field in _COUNTS:
+        return int(value)
+    return float(value) if type(value) is int and field not in _COUNTS else value
 
 
 def _current(folder: Path) -> set[str] | None:

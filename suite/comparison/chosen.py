@@ -142,7 +142,7 @@ class Rivals:
         n = len(pairs)
         if n < 2 or any(len(one) != len(its) for one, its in pairs):
             return None
-        logs = [median(math.log(a / b) for a, b in zip(one, its, strict=True)) for one, its in pairs]
+        logs = [median(math.log(a) - math.log(b) for a, b in zip(one, its, strict=True)) for one, its in pairs]
         least = Part(WITHIN_SESSION, ITS_DF)
         if not self.usual:
             choices = self.choices**2 if both else self.choices
