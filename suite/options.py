@@ -61,11 +61,11 @@ class Seconds(click.ParamType):
 
 
 #: Characters of a message, at most.
-_LONGEST = 300
+_LONGEST = 500
 
 
 def told(message: str) -> str:
-    """Return a message as one line of at most 300 printable characters.
+    """Return a message as one line of at most 500 printable characters.
 
     What cannot be printed is escaped. Of a longer message the beginning, which names what is wrong, and the end, which
     names what would be right, are kept.

@@ -118,13 +118,17 @@ def test_times_of_the_device(name: str) -> None:
     assert one.audit().status == "ok"
     one.first(writes == "input", 0, 4)
     taken = one.sample(4).seconds
-    found = min((one.device_sample(taken) for _ in range(3)), key=lambda sample: sample.launch)
+    samples = [one.device_sample(taken) for _ in range(5)]
     arrays = {"fake-new": 3, "fake-out": 2, "fake-inplace": 1, "fake-fused": 2}[name]
-    assert kernels * LAUNCH <= found.launch < kernels * KERNEL
-    assert found.device == pytest.approx(kernels * KERNEL, rel=0.05)  # all of it is in the cache
+    # Another process may have had the CPU while a call was queued: the device was idle, and every time is longer.
+    launch, device, cold = (min(getattr(s, of) for s in samples) for of in ("launch", "device", "cold_device"))
+    assert kernels * LAUNCH <= launch < kernels * KERNEL
+    # All of it is in the cache. The device is idle until the first call is queued: its launch is spread over the calls.
+    assert kernels * KERNEL <= device * 1.001 <= (kernels * KERNEL + LAUNCH) * 1.02
     # Twice the cache is written to: nothing that a call reads or writes first is there any more.
-    assert found.cold_device == pytest.approx(kernels * KERNEL + arrays * N / MIB * PER_MIB, rel=0.05)
-    assert found.cold > found.cold_device
+    missed = arrays * N / MIB * PER_MIB
+    assert kernels * KERNEL + missed <= cold * 1.001 <= (kernels * KERNEL + LAUNCH + missed) * 1.02
+    assert all(s.cold > s.cold_device for s in samples)
 
 
 # Requests, total, peak and kept, in arrays of N bytes, as on a real device.

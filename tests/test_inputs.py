@@ -327,7 +327,7 @@ def test_a_command_line_in_a_process_of_its_own_ends_as_well(command: Command, t
 def test_a_message_is_one_short_line_that_can_be_printed(message: str) -> None:
     line = told(message)
     assert line.isprintable()
-    assert len(line) <= 300
+    assert len(line) <= 500
 
 
 def test_a_long_message_keeps_its_beginning_and_its_end() -> None:

@@ -129,7 +129,9 @@ def test_what_is_said_of_several_arrays_is_said_of_all(found: dict[str, Measurem
     m = found["both"]
     assert (m.result_dtype, m.result_shares, m.retained_bytes) == ("float32, bool", "nothing", 5 * n)
     assert m.bytes_moved == n + 4 * n + n
-    assert (found["into-both"].result_shares, found["into-both"].allocated_bytes) == ("out", 0)
+    assert found["into-both"].result_shares == "out"
+    # Some versions of NumPy convert the input in a buffer, taken anew in each call.
+    assert found["into-both"].allocated_bytes in (0, np.getbufsize() * 4)
     assert found["bytes-inplace"].bytes_moved == 2 * n
     assert found["bytes-inplace"].input_changed
 
