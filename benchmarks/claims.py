@@ -1,6 +1,6 @@
 """What is said of preprocessing, and what is so with these versions."""
 
-from suite.asv import claims
+from copycost.asv import claims
 
 
 class Claims(claims.Claims):

@@ -1,6 +1,6 @@
 """A class a runtime: their variants run on different devices, and asv has the product of all parameters of a class."""
 
-from suite import asv
+from copycost import asv
 
 
 class NumPy(asv.Cases, runtime="numpy"):

@@ -44,8 +44,8 @@ def copycost(blocks: int) -> dict[str, list[float]]:
     choice += [word for batch in BATCHES for word in ("--batch", str(batch))]
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(
-            [sys.executable, "-m", "suite", "run", "--recipe", "tf", "--dtype", "float32", "--device", "cpu", *choice,
-             "--blocks", str(blocks), "--out", f"{folder}/run", "--json", f"{folder}/run.json"],
+            [sys.executable, "-m", "copycost", "run", "--recipe", "tf", "--dtype", "float32", "--device", "cpu",
+             *choice, "--blocks", str(blocks), "--out", f"{folder}/run", "--json", f"{folder}/run.json"],
             check=True, capture_output=True,
         )  # fmt: skip
         rows = json.loads(Path(folder, "run.json").read_text())["measurements"]

@@ -18,11 +18,10 @@ from asv import _stats as asv_statistics
 from matplotlib import pyplot
 from pyperf._utils import is_significant
 
+from copycost.analysis.compare import FALSE_ALARMS, TOLERANCE
+from copycost.stats import ratios, student_t
+from copycost.stats.ratios import Difference
 from peers.trials import CHANGES, RESULTS, TOOLS, plan
-from suite import student
-from suite.comparison import ratio
-from suite.comparison.compare import FALSE_ALARMS, TOLERANCE
-from suite.comparison.ratio import Difference
 
 DOCS = Path(__file__).parent.parent / "docs"
 TIMED = ("+2%", "+5%", "+10%")
@@ -87,7 +86,7 @@ def difference(case: Side) -> Difference | None:
     blocks = case["differences"]
     if len(blocks) < 2:
         return None
-    return ratio.paired([[1.0]] * len(blocks), [[math.exp(one)] for one in blocks])
+    return ratios.paired([[1.0]] * len(blocks), [[math.exp(one)] for one in blocks])
 
 
 # Scores by which a tool's threshold can be moved: a case is called slower where its score is above the threshold.
@@ -98,7 +97,7 @@ def _copycost(case: Side) -> float:
     one = difference(case)
     if one is None or one.value <= 0:
         return 0.0
-    above = student.tail(one.value / one.error, one.df) if one.error else 0.0
+    above = student_t.tail(one.value / one.error, one.df) if one.error else 0.0
     return -math.log10(max(2 * above, 1e-300))
 
 
@@ -201,7 +200,7 @@ def across(rows: Sequence[Row]) -> tuple[int, int, list[float]]:
         sides = [
             ([[s] for s in one["cases"][name]["base"]], [[s] for s in other["cases"][name]["head"]]) for name in names
         ]
-        differences = [d for d in ratio.unpaired(sides) if d is not None]
+        differences = [d for d in ratios.unpaired(sides) if d is not None]
         verdicts = {d.ratio(FALSE_ALARMS / len(differences)).verdict(TOLERANCE) for d in differences}
         alarms += bool(verdicts & {"slower", "faster"})
         values += [d.value for d in differences]

@@ -25,8 +25,8 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from copycost.machine.environment import processor
 from peers import tools
-from suite.environment import processor
 
 RESULTS = Path(__file__).with_name("results")
 

@@ -1,4 +1,4 @@
-"""What two sides of one session differ by where no block shows it: `suite.comparison.ratio.WITHIN_SESSION`.
+"""What two sides of one session differ by where no block shows it: `copycost.stats.ratios.WITHIN_SESSION`.
 
 ``python -m peers.within_session`` fits it, by the largest likelihood, to the cases without a change of trials that were
 done before those in ``peers/results/``, and that are in none of their figures.

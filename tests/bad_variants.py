@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from suite import variant
+from copycost import variant
 
 
 def right(x):

@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 
-from suite import variant
+from copycost import variant
 
 SCALE, ONE = np.float32(127.5), np.float32(1)
 
@@ -347,7 +347,7 @@ def honest_by_the_stacks_of_all_threads(example):
 
 @cheat()
 def another_clock(example):
-    from suite.engine import clock
+    from copycost.engine import clock
 
     own = clock.perf_counter_ns
     start = own()
@@ -365,7 +365,7 @@ def another_clock_for_everybody(example):
 
 @cheat()
 def another_loop_around_the_clock(example):
-    from suite.engine import clock
+    from copycost.engine import clock
 
     def batched(call, inputs, out, n, fence):
         return n, call(inputs[(n - 1) % len(inputs)])

@@ -15,12 +15,15 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from suite import devices, images, registry
-from suite.cases import Case, select
-from suite.engine.session import Plan, Session
-from suite.measurement import Measurement
+from copycost.cases import images
+from copycost.cases.case import Case
+from copycost.cases.selection import select
+from copycost.catalog import discovery
+from copycost.engine.session import Plan, Session
+from copycost.machine import devices
+from copycost.model.measurement import Measurement
 
-registry.load_shipped()
+discovery.load_shipped()
 
 # Where the tests run in the background of a shell, Ctrl-C is ignored by all that they start, unless it is not here.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -62,7 +65,7 @@ def command(tmp_path: Path) -> Command:
 
     def run(*args: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "suite", *map(str, args)],
+            [sys.executable, "-m", "copycost", *map(str, args)],
             cwd=tmp_path,
             env=os.environ | {"COLUMNS": "200"} | (env or {}),
             capture_output=True,

@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 from conftest import by_variant, measure
 
-from suite import registry
-from suite.engine.allocations import Event, Tally, add, middle, tally, trace_host
-from suite.engine.block import Traced
-from suite.engine.count import count
-from suite.engine.figures import of_allocations
-from suite.measurement import Measurement
+from copycost import registry
+from copycost.catalog import discovery, import_context
+from copycost.engine.assemble import of_allocations
+from copycost.engine.block import AllocationTrace
+from copycost.engine.count_allocations import count
+from copycost.engine.host_allocations import trace_host
+from copycost.model.allocation import AllocationEvent, AllocationSummary, combine, median_summary, summarize
+from copycost.model.measurement import Measurement
 
 # Requests, total, peak and what is kept, in arrays of N bytes, for recipe tf on float32 in the steady state.
 ORACLE = {
@@ -191,8 +193,9 @@ def test_pytorch_says_the_same_of_itself() -> None:
     """PyTorch's profiler is told by its allocator, and shares nothing with memray, which asks the C library."""
     script = (
         "import json, numpy as np, torch\n"
-        "from suite import registry\n"
-        "registry.load_shipped()\n"
+        "from copycost import registry\n"
+        "from copycost.catalog import discovery\n"
+        "discovery.load_shipped()\n"
         "x = torch.rand(8, 224, 224, 3)\n"
         "for name in ('torch-new', 'torch-compile', 'torch-out', 'torch-inplace'):\n"
         "    call = registry.variants['tf', name].prepare(x)\n"
@@ -277,7 +280,7 @@ def test_tensorflow_allocates_the_same_with_and_without_onednn(setting: str, mon
         check(m, names[m.recipe, m.variant, m.dtype])
 
 
-NUMPY = registry.runtime("numpy")
+NUMPY = discovery.runtime("numpy")
 
 
 def test_memory_that_no_instrument_sees_is_missing_and_not_zero() -> None:
@@ -297,9 +300,9 @@ def test_memory_that_no_instrument_sees_is_missing_and_not_zero() -> None:
 
 
 def test_memory_that_two_instruments_see_is_missing_and_not_counted_twice() -> None:
-    def trace(function: Callable[[], Any]) -> tuple[Any, list[Event]]:
+    def trace(function: Callable[[], Any]) -> tuple[Any, list[AllocationEvent]]:
         result = function()
-        return result, [Event(result.nbytes, "host", "again")]
+        return result, [AllocationEvent(result.nbytes, "host", "again")]
 
     counted = count(lambda i: lambda: np.empty(100_000, np.uint8), replace(NUMPY, trace=trace, instrument="again"))
     assert counted.missing is not None
@@ -312,10 +315,10 @@ def test_without_its_profiler_tensorflow_with_onednn_cannot_be_counted() -> None
         "import json\n"
         "from dataclasses import replace\n"
         "import tensorflow as tf\n"
-        "from suite import registry\n"
-        "from suite.engine.count import count\n"
+        "from copycost.catalog import discovery\n"
+        "from copycost.engine.count_allocations import count\n"
         "x = tf.ones((8, 224, 224, 3))\n"
-        "counted = count(lambda i: lambda: x + 1.0, replace(registry.runtime('tensorflow'), trace=None))\n"
+        "counted = count(lambda i: lambda: x + 1.0, replace(discovery.runtime('tensorflow'), trace=None))\n"
         "found = counted.host()\n"
         "print(json.dumps([found and [one.allocated_bytes for one in found], counted.missing]))\n"
     )
@@ -323,7 +326,7 @@ def test_without_its_profiler_tensorflow_with_onednn_cannot_be_counted() -> None
     for setting in ONEDNN:
         done = subprocess.run(
             [sys.executable, "-c", script], capture_output=True, text=True, timeout=300,
-            env=registry.child_environment() | {"TF_ENABLE_ONEDNN_OPTS": setting},
+            env=import_context.child_environment() | {"TF_ENABLE_ONEDNN_OPTS": setting},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         found[setting] = json.loads(done.stdout.splitlines()[-1])
@@ -333,7 +336,7 @@ def test_without_its_profiler_tensorflow_with_onednn_cannot_be_counted() -> None
 
 
 def test_figures_that_could_not_be_counted_are_missing_with_the_reason() -> None:
-    fields = of_allocations(Traced(None, None, {}, 0, ("memray",), "not seen"))
+    fields = of_allocations(AllocationTrace(None, None, {}, 0, ("memray",), "not seen"))
     assert fields["allocations"] is None
     assert fields["timeline"] is None
     assert {fields["missing"][name] for name in ("allocations", "host_allocated_bytes", "timeline")} == {"not seen"}
@@ -354,9 +357,9 @@ def test_small_images_are_seen_by_the_other_instrument() -> None:
         )
 
 
-def calls(*functions: Callable[[], object]) -> tuple[list[Tally], int]:
+def calls(*functions: Callable[[], object]) -> tuple[list[AllocationSummary], int]:
     windows, leaked = trace_host([lambda call=call: call for call in functions])  # type: ignore[misc]
-    return [tally(events) for events in windows], leaked[-1]
+    return [summarize(events) for events in windows], leaked[-1]
 
 
 def test_a_known_request_is_counted_exactly_and_in_order() -> None:
@@ -393,8 +396,8 @@ def test_a_release_of_what_was_made_before_the_window_has_a_size() -> None:
         return call
 
     windows, leaked = trace_host([prepare] * 4)
-    assert [tally(events) for events in windows] == [
-        Tally(1, 20_000, 20_000, 10_000, *small(events)) for events in windows
+    assert [summarize(events) for events in windows] == [
+        AllocationSummary(1, 20_000, 20_000, 10_000, *small(events)) for events in windows
     ]
     assert leaked == [0, 0, 0]
 
@@ -433,8 +436,8 @@ def test_a_leak_is_seen_beside_an_input_that_the_call_releases() -> None:
     assert leaked == [10_000] * 3
 
 
-def small(events: list[Event]) -> tuple[int, int]:
-    return tally(events).small_allocations, tally(events).small_bytes
+def small(events: list[AllocationEvent]) -> tuple[int, int]:
+    return summarize(events).small_allocations, summarize(events).small_bytes
 
 
 def test_an_arena_of_the_interpreter_is_left_out() -> None:
@@ -450,19 +453,25 @@ def test_an_arena_of_the_interpreter_is_left_out() -> None:
     # 200,000 objects of 16 bytes take three arenas of one mebibyte, and ask for nothing of the threshold's size.
     # The middle of three: where an arena is the first in its 16 GiB of addresses, one window has a map of them.
     found, _ = calls(*[fill(target) for target in hold])
-    assert middle(found)[0].allocated_bytes == 0
+    assert median_summary(found)[0].allocated_bytes == 0
 
 
 def test_requests_below_the_threshold_are_counted_apart() -> None:
-    found = tally([Event(4095, "host", "x"), Event(4096, "host", "x"), Event(-4095, "host", "x")])
-    assert found == Tally(1, 4096, 4096, 4096, 1, 4095)
+    found = summarize(
+        [AllocationEvent(4095, "host", "x"), AllocationEvent(4096, "host", "x"), AllocationEvent(-4095, "host", "x")]
+    )
+    assert found == AllocationSummary(1, 4096, 4096, 4096, 1, 4095)
 
 
 def test_unequal_windows_give_a_range() -> None:
-    value, ranges = middle([Tally(1, 10, 10, 0), Tally(2, 30, 20, 0), Tally(1, 10, 10, 0)])
+    value, ranges = median_summary(
+        [AllocationSummary(1, 10, 10, 0), AllocationSummary(2, 30, 20, 0), AllocationSummary(1, 10, 10, 0)]
+    )
     assert (value.allocations, value.allocated_bytes) == (1, 10)
     assert ranges == {"allocations": [1, 2], "allocated_bytes": [10, 30], "peak_bytes": [10, 20]}
 
 
 def test_two_instruments_add_up() -> None:
-    assert add(Tally(1, 2, 3, 4, 5, 6), Tally(1, 1, 1, 1, 1, 1)) == Tally(2, 3, 4, 5, 6, 7)
+    assert combine(AllocationSummary(1, 2, 3, 4, 5, 6), AllocationSummary(1, 1, 1, 1, 1, 1)) == AllocationSummary(
+        2, 3, 4, 5, 6, 7
+    )

@@ -14,10 +14,10 @@ from conftest import BAD, Command, read_json
 from rich.console import Console
 from test_overview import FAST, KERAS, LEAN, PLAIN, scaled
 
-from suite import results
-from suite.measurement import Measurement
-from suite.report.overview import overview
-from suite.report.terminal import LINES, show, show_skipped
+from copycost.analysis.overview import overview
+from copycost.model.measurement import Measurement
+from copycost.report.terminal import LINES, show, show_skipped
+from copycost.results import load, table
 
 KNOWN = replace(PLAIN, variant="keras-tensor", status="wrong", reason="returned uint8", known="docs/known.md#x")
 BROKEN = replace(PLAIN, variant="broken", status="failed", reason="raised\nValueError: no", seconds=None, samples=None)
@@ -114,7 +114,7 @@ def test_run_ends_with_the_answer_and_where_every_case_is(command: Command, tmp_
     assert lines[-1].endswith("copycost show here")
     assert "\x1b" not in done.stdout
     assert sum("GPU case" in line for line in lines) == 1
-    _, measured = results.load(tmp_path / "here")
+    _, measured = load.load(tmp_path / "here")
     lacking = [m for m in measured if m.device == "gpu"]
     assert len(lacking) > 3
     assert {(m.status, m.reason) for m in lacking} == {("skipped", "CUDA_VISIBLE_DEVICES='' hides every CUDA device")}
@@ -154,7 +154,7 @@ def test_run_with_json_on_standard_output_has_its_answer_on_standard_error(comma
 
 
 def test_answer_of_two_machines_names_them() -> None:
-    rows = [results.frame(its).assign(machine=name) for name, its in (("a", [PLAIN, FAST]), ("b", [scaled(PLAIN, 9)]))]
+    rows = [table.frame(its).assign(machine=name) for name, its in (("a", [PLAIN, FAST]), ("b", [scaled(PLAIN, 9)]))]
     out = io.StringIO()
     show(Console(file=out, width=120), overview(pd.concat(rows, ignore_index=True)))
     assert "a: tf 8×224×224" in out.getvalue()

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-import suite
-from suite import registry
-from suite.asv import benchmarks
-from suite.asv.benchmarks import PARAMETERS, Cases, Failed
-from suite.environment import ENGINE
+import copycost
+from copycost.asv import benchmarks
+from copycost.asv.benchmarks import Cases, Failed
+from copycost.catalog import discovery
+from copycost.machine.environment import METHOD_VERSION
+from copycost.results.asv_format import PARAMETERS
 
 ROOT = Path(__file__).parent.parent
 CASE = ("tf", "numpy-out", "cpu", "float32", "channels_last", 224, 224, 32)
@@ -83,8 +84,8 @@ def test_every_runtime_has_a_class_and_every_case_a_cell() -> None:
     for params in json.loads(done.stdout):
         axes = dict(zip(PARAMETERS, params, strict=True))
         cells |= {(r, v, d) for r in axes["recipe"] for v in axes["variant"] for d in axes["device"]}
-    cases = suite.select("quick")
-    assert {c.variant.runtime for c in cases} == set(registry.runtimes())
+    cases = copycost.select("quick")
+    assert {c.variant.runtime for c in cases} == set(discovery.runtimes())
     assert {(c.recipe.name, c.variant.name, c.device) for c in cases} == cells
 
 
@@ -95,7 +96,7 @@ def test_benchmark_processes_import_no_framework() -> None:
 
 
 def test_a_version_is_that_of_the_way_of_measuring() -> None:
-    assert Cases.version == str(ENGINE)
+    assert Cases.version == str(METHOD_VERSION)
     units = {name: getattr(method, "unit", None) for name, method in vars(Cases).items() if name.startswith("track_")}
     assert len(units) == 9
     assert all(units.values())
@@ -121,10 +122,10 @@ def test_a_mistake_in_a_variable_is_said(variables: dict[str, str], words: str) 
 
 
 def commit(folder: Path, **files: str) -> None:
-    """A folder whose suite is that of this tree, with some files changed: what `-m suite` finds there."""
-    shutil.copytree(ROOT / "suite", folder / "suite", ignore=shutil.ignore_patterns("__pycache__"))
+    """A folder whose copycost is that of this tree, with some files changed: what `-m copycost` finds there."""
+    shutil.copytree(ROOT / "suite" / "copycost", folder / "copycost", ignore=shutil.ignore_patterns("__pycache__"))
     for name, text in files.items():
-        (folder / "suite" / f"{name}.py").write_text(text)
+        (folder / "copycost" / f"{name.replace('__', '/')}.py").write_text(text)
 
 
 @pytest.fixture
@@ -145,28 +146,32 @@ def test_a_session_measures_the_suite_that_is_installed_with_seven_blocks(small:
 
 
 def test_a_commit_whose_command_has_no_such_option_is_na(small: Path) -> None:
-    (small / "suite").mkdir()
-    (small / "suite" / "__init__.py").write_text("")
+    (small / "copycost").mkdir()
+    (small / "copycost" / "__init__.py").write_text("")
     text = (
-        (ROOT / "suite" / "__main__.py").read_text().replace("from suite.cli import main as run", "from old import run")
+        (ROOT / "suite" / "copycost" / "__main__.py")
+        .read_text()
+        .replace("from copycost.cli.app import main as run", "from old import run")
     )
-    (small / "suite" / "__main__.py").write_text(text)
+    (small / "copycost" / "__main__.py").write_text(text)
     (small / "old.py").write_text("import click\n@click.command()\ndef run(): pass\n")
     found = Numpy().setup_cache()
     assert found["rows"] == {}
-    assert "this commit's suite does not measure so: Error: No such" in found["missing"]
+    assert "this commit's copycost does not measure so: Error: No such" in found["missing"]
 
 
 def test_a_commit_that_measures_in_another_way_is_na(small: Path) -> None:
-    text = (ROOT / "suite" / "environment.py").read_text()
-    commit(small, environment=text.replace(f"\nENGINE = {ENGINE}\n", f"\nENGINE = {ENGINE + 1}\n"))
+    text = (ROOT / "suite" / "copycost" / "machine" / "environment.py").read_text()
+    commit(
+        small, machine__environment=text.replace(f"\nENGINE = {METHOD_VERSION}\n", f"\nENGINE = {METHOD_VERSION + 1}\n")
+    )
     assert Numpy().setup_cache()["missing"] == (
-        f"this commit measures with engine {ENGINE + 1}; these benchmarks are of {ENGINE}"
+        f"this commit measures with engine {METHOD_VERSION + 1}; these benchmarks are of {METHOD_VERSION}"
     )
 
 
 def test_a_commit_that_breaks_down_fails(small: Path) -> None:
-    commit(small, engine_="")
-    (small / "suite" / "cases.py").write_text("raise RuntimeError('half an edit')")
+    commit(small)
+    (small / "copycost" / "cases" / "selection.py").write_text("raise RuntimeError('half an edit')")
     with pytest.raises(RuntimeError, match="half an edit"):
         Numpy().setup_cache()

@@ -12,8 +12,8 @@ import pytest
 from asv.machine import Machine as AsvMachine
 from conftest import Command
 
-from suite.asv import project
-from suite.asv.project import ProjectError, Watched
+from copycost.tracking import project
+from copycost.tracking.project import ProjectError, Watched
 
 SMI = """#!/bin/sh
 case "$1" in
@@ -31,7 +31,7 @@ def machine(home: Path, *words: str, path: str = os.environ["PATH"]) -> subproce
 
 
 def test_the_record_says_what_asv_does_not(tmp_path: Path) -> None:
-    done = machine(tmp_path, "suite", "machine", "--name", "bare")
+    done = machine(tmp_path, "copycost", "machine", "--name", "bare")
     assert done.returncode == 0, done.stderr
     assert "cpu_features" in done.stdout
     path = tmp_path / ".asv-machine.json"
@@ -39,7 +39,7 @@ def test_the_record_says_what_asv_does_not(tmp_path: Path) -> None:
     assert {"machine", "os", "arch", "ram", "num_cpu", "gpu", "gpu_driver", "cuda"} <= set(record)
     (tmp_path / "nvidia-smi").write_text(SMI)
     (tmp_path / "nvidia-smi").chmod(0o755)
-    again = machine(tmp_path, "suite", "machine", "--name", "gpu", path=f"{tmp_path}:{os.environ['PATH']}")
+    again = machine(tmp_path, "copycost", "machine", "--name", "gpu", path=f"{tmp_path}:{os.environ['PATH']}")
     assert "NVIDIA H200" in again.stdout
     records = json.loads(path.read_text())
     assert (records["gpu"]["gpu"], records["gpu"]["cuda"], records["gpu"]["gpu_driver"]) == (
@@ -50,7 +50,7 @@ def test_the_record_says_what_asv_does_not(tmp_path: Path) -> None:
     assert records["bare"] == record  # and those of others stay
     # What somebody has written there stays; what is asked for without a name is the only record, as asv takes it.
     path.write_text(json.dumps({"bare": record | {"cpu": "ours", "gpu": "?"}, "version": 1}))
-    assert machine(tmp_path, "suite", "machine").returncode == 0
+    assert machine(tmp_path, "copycost", "machine").returncode == 0
     mended = {key: value for key, value in json.loads(path.read_text()).items() if key != "version"}
     assert mended == {"bare": record | {"cpu": "ours"}}
     # And asv reads it.

@@ -13,9 +13,11 @@ from asv.results import Results
 from asv.runner import BenchmarkResult
 from test_results import M
 
-from suite import environment, results
-from suite.asv.benchmarks import PARAMETERS
-from suite.report import write_html
+from copycost.machine import environment
+from copycost.report import write_html
+from copycost.results import load, store
+from copycost.results import table as made
+from copycost.results.asv_format import PARAMETERS
 
 MACHINE = {"machine": "here", "cpu": "a CPU", "gpu": "none", "version": 1}
 PARAMS = [["'tf'"], ["'numpy-new'", "'numpy-out'"], ["'cpu'"], ["'float32'"], ["'channels_last'"], ["224"], ["224"]]
@@ -49,7 +51,7 @@ def frame(folder: Path) -> pd.DataFrame:
     """One that no warning came with."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        return results.read(folder)
+        return load.read(folder)
 
 
 def test_a_result_has_the_columns_of_a_run_and_its_samples(tmp_path: Path) -> None:
@@ -57,7 +59,7 @@ def test_a_result_has_the_columns_of_a_run_and_its_samples(tmp_path: Path) -> No
                      "input_changed": [0, 0], "max_abs_error": [1e-7, 1e-7]})  # fmt: skip
     table = frame(tmp_path)
     assert list(table["variant"]) == ["numpy-new", "numpy-out"]
-    assert set(results.frame([M]).columns) <= set(table.columns)
+    assert set(made.frame([M]).columns) <= set(table.columns)
     first = table.iloc[0]
     assert first["seconds"] == 0.013
     assert first["samples"] == [[b] for b in BLOCKS]
@@ -79,9 +81,9 @@ def test_a_result_has_the_columns_of_a_run_and_its_samples(tmp_path: Path) -> No
 
 def test_runs_and_results_are_one_table(tmp_path: Path) -> None:
     write(tmp_path / "asv", {"seconds": [BLOCKS, BLOCKS]})
-    document = results.document(environment.capture(1, "x", "y"), [M])
+    document = store.document(environment.capture(1, "x", "y"), [M])
     (tmp_path / "run.json").write_text(json.dumps(document))
-    table = results.read(tmp_path / "asv", tmp_path / "run.json")
+    table = load.read(tmp_path / "asv", tmp_path / "run.json")
     assert list(table["variant"]) == ["numpy-new", "numpy-out", "numpy-out"]
     assert table["machine"].isna().tolist() == [False, False, True]
     assert table["samples"].tolist()[2] == [[0.00123]]
@@ -163,9 +165,9 @@ def test_a_machine_with_a_gpu_beside_one_without(tmp_path: Path) -> None:
     assert dict(zip(table["machine"] + table["variant"], table["device"], strict=True)) == {
         "herenumpy-new": "cpu", "herenumpy-out": "cpu", "therecupy-new": "gpu",
     }  # fmt: skip
-    kept = {name: taken_in for name, taken_in, _ in results.load_all(tmp_path)}
+    kept = {name: taken_in for name, taken_in, _ in load.load_all(tmp_path)}
     assert sorted(str(taken_in["gpu"]) for taken_in in kept.values()) == ["NVIDIA H200", "none"]
-    page = write_html(tmp_path / "page", results.load_all(tmp_path)).read_text()
+    page = write_html(tmp_path / "page", load.load_all(tmp_path)).read_text()
     assert "NVIDIA H200" in page
 
 
@@ -184,7 +186,7 @@ def test_files_that_are_not_whole_or_foreign_are_named_and_left_out(tmp_path: Pa
     foreign["results"] = {"theirs.time_it": [[1.0], [], "x"]}
     (tmp_path / "here" / "eeee-theirs.json").write_text(json.dumps(foreign))
     with pytest.warns(UserWarning, match="left out") as said:
-        table = results.read(tmp_path)
+        table = load.read(tmp_path)
     assert len(table) == 2
     texts = [str(w.message) for w in said]
     for name, words in (
@@ -201,7 +203,7 @@ def test_a_renamed_variant_keeps_its_figures_and_is_named(tmp_path: Path) -> Non
     listed = {"preprocessing.NumPy.track_seconds": {"params": [*PARAMS, ["32"]]}, "version": 2}
     (tmp_path / "benchmarks.json").write_text(json.dumps(listed))
     with pytest.warns(UserWarning, match="variant 'numpy-old' is not among today's benchmarks"):
-        (row,) = results.read(tmp_path).to_dict("records")
+        (row,) = load.read(tmp_path).to_dict("records")
     assert row["allocations"] == 7
     assert pd.isna(row["runtime"])  # nobody knows any more, and nobody guesses
 
@@ -210,10 +212,10 @@ def test_a_folder_that_holds_nothing_of_ours_is_said(tmp_path: Path) -> None:
     write(tmp_path, {})
     with (
         pytest.warns(UserWarning, match="left out"),
-        pytest.raises(results.RunError, match="none of them is copycost's"),
+        pytest.raises(store.RunError, match="none of them is copycost's"),
     ):
-        results.read(tmp_path)
+        load.read(tmp_path)
 
 
 def test_parameters_are_named_as_in_the_contract() -> None:
-    assert set(PARAMETERS) == set(results.KEY)
+    assert set(PARAMETERS) == set(store.KEY)

@@ -15,7 +15,7 @@ import browser
 import pytest
 from asv.results import Results as AsvResults
 
-from suite import results
+from copycost.results import load
 
 ROOT = Path(__file__).parent.parent
 CHOSEN = ("numpy-new", "numpy-expression", "numpy-out")
@@ -35,7 +35,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
                 for what, value in (("NAME", "A"), ("EMAIL", "a@example.org"))}  # fmt: skip
     env |= identity
     subprocess.run(
-        [sys.executable, "-m", "suite", "machine", "--name", "test"], env=env, check=True, capture_output=True
+        [sys.executable, "-m", "copycost", "machine", "--name", "test"], env=env, check=True, capture_output=True
     )
     return env
 
@@ -81,17 +81,14 @@ def history(tmp_path_factory: pytest.TempPathFactory, home: dict[str, str]) -> t
     git(folder, home, "init", "--quiet", "--initial-branch", "main")
     tree(folder)
     shutil.rmtree(folder / "suite")
-    (folder / "suite").mkdir()
-    (folder / "suite" / "__init__.py").write_text('__version__ = "0.0.1"\n')
-    configuration = (folder / "pyproject.toml").read_text()
-    packages = re.search(r"^packages = \[.*?\]$", configuration, re.MULTILINE | re.DOTALL)
-    assert packages
-    (folder / "pyproject.toml").write_text(configuration.replace(packages[0], 'packages = ["suite"]'))
+    (folder / "suite" / "copycost").mkdir(parents=True)
+    (folder / "suite" / "copycost" / "__init__.py").write_text("")
+    (folder / "suite" / "copycost" / "_version.py").write_text('__version__ = "0.0.1"\n')
     first = committed(folder, home, "no engine", 1)
     tree(folder)
-    variants = folder / "suite" / "variants" / "numpy.py"
+    variants = folder / "suite" / "copycost" / "variants" / "numpy.py"
     complete = variants.read_text()
-    fewer = 'from suite import registry as _registry\n_registry.variants.pop(("tf", "numpy-new"))\n'
+    fewer = 'from copycost import registry as _registry\n_registry.variants.pop(("tf", "numpy-new"))\n'
     variants.write_text(f"{complete}\n{fewer}")
     second = committed(folder, home, "fewer variants", 2)
     variants.write_text(complete)
@@ -111,7 +108,7 @@ def history(tmp_path_factory: pytest.TempPathFactory, home: dict[str, str]) -> t
 
 def test_commits_and_environments_line_up(history: tuple[Path, list[str]]) -> None:
     folder, commits = history
-    table = results.read(folder / ".asv" / "results")
+    table = load.read(folder / ".asv" / "results")
     table = table[table["variant"].isin(CHOSEN) & (table["recipe"] == "tf") & (table["dtype"] == "float32")]
     table = table[table["batch"] == 1]
     assert table["environment"].nunique() == 2
@@ -132,7 +129,7 @@ def test_what_is_read_is_what_asv_reads(history: tuple[Path, list[str]]) -> None
     folder, commits = history
     path = next((folder / ".asv" / "results" / "test").glob(f"{commits[2][:8]}-*numpy2.4*.json"))
     theirs = AsvResults.load(str(path))
-    table = results.read(folder / ".asv" / "results")
+    table = load.read(folder / ".asv" / "results")
     ours = table[(table["commit"] == commits[2]) & table["environment"].str.contains("numpy2.4")]
     key = "preprocessing.NumPy.track_seconds"
     values = [v for v in theirs.get_result_value(key, theirs.get_result_params(key)) if v is not None and v == v]
@@ -179,7 +176,7 @@ def test_a_run_and_asv_give_the_same_rows(tmp_path: Path, home: dict[str, str]) 
     now = ("--python=same", "--set-commit-hash", "HEAD", "--machine", "test", "--record-samples")
     asv(tmp_path, env, "run", *now, "--bench", rf"NumPy.*{CELLS}")
     (run,) = (tmp_path / "runs").iterdir()
-    table = results.read(run, tmp_path / ".asv" / "results")
+    table = load.read(run, tmp_path / ".asv" / "results")
     table = table[table["status"] == "ok"]
     ours, theirs = (
         table[table["machine"].isna() == is_run].sort_values("variant").reset_index(drop=True)
@@ -194,19 +191,19 @@ def test_a_run_and_asv_give_the_same_rows(tmp_path: Path, home: dict[str, str]) 
         assert ours[column].tolist() == pytest.approx(theirs[column].tolist()), column
     # And a session of its own has the same allocations.
     done = subprocess.run(
-        [sys.executable, "-m", "suite", "run", *OPTIONS.split(), "--out", str(tmp_path / "again")],
+        [sys.executable, "-m", "copycost", "run", *OPTIONS.split(), "--out", str(tmp_path / "again")],
         cwd=ROOT, env=home, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    again = results.read(tmp_path / "again").sort_values("variant")
+    again = load.read(tmp_path / "again").sort_values("variant")
     for column in ("allocations", "allocated_bytes", "peak_bytes", "retained_bytes", "input_changed"):
         assert again[column].tolist() == theirs[column].tolist(), column
 
 
 CELL_BENCHMARKS = """
 import itertools
-from suite import asv
-from suite.asv.benchmarks import _KEPT
+from copycost import asv
+from copycost.asv.benchmarks import _KEPT
 
 class NumPy(asv.Cases, runtime="numpy"):
     def setup_cache(self):
@@ -278,7 +275,7 @@ def pixels(tmp_path_factory: pytest.TempPathFactory, home: dict[str, str]) -> tu
 
 def run(folder: Path, env: dict[str, str], *words: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "suite", *words], cwd=folder, env=env,
+        [sys.executable, "-m", "copycost", *words], cwd=folder, env=env,
         capture_output=True, text=True, timeout=900,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -286,7 +283,7 @@ def run(folder: Path, env: dict[str, str], *words: str) -> None:
 
 def test_a_hidden_copy_is_a_step_of_exactly_its_bytes(pixels: tuple[Path, list[str]]) -> None:
     folder, commits = pixels
-    table = results.read(folder / ".asv" / "results").set_index(["commit", "batch"])
+    table = load.read(folder / ".asv" / "results").set_index(["commit", "batch"])
     assert (table["status"] == "ok").all(), table["reason"].tolist()
     for batch in (1, 32):
         n = batch * 224 * 224 * 3 * 4

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from suite.engine.audit import judge, overlap, same
-from suite.engine.rounding import Reference
+from copycost.engine.compare_arrays import judge, overlap, same
+from copycost.engine.rounding import Reference
 
 F32 = np.dtype("float32")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import by_variant, measure
 
-from suite.measurement import Measurement
+from copycost.model.measurement import Measurement
 
 CHEATS = Path(__file__).with_name("cheats.py")
 

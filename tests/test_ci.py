@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from suite import results
+from copycost.results import load
 
 ROOT = Path(__file__).parent.parent
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -156,7 +156,7 @@ def two_commits(tree: Path, changed: str) -> tuple[str, dict[str, str]]:
     git("add", ".")
     git("commit", "--quiet", "--message", "base")
     base = git("rev-parse", "HEAD")
-    numpy = tree / "suite" / "variants" / "numpy.py"
+    numpy = tree / "suite" / "copycost" / "variants" / "numpy.py"
     text = numpy.read_text()
     assert INTO in text
     numpy.write_text(text.replace(INTO, changed, 1))
@@ -183,7 +183,7 @@ def test_compare_of_a_commit_that_copies_its_input_is_worse(tmp_path: Path) -> N
     assert "worse" in comment
     # It asks no clock, whatever it is told.
     for side in ("base", "head"):
-        _, measured = results.load(tree / "out" / side)
+        _, measured = load.load(tree / "out" / side)
         assert {m.seconds for m in measured} == {None}
 
 
@@ -208,7 +208,7 @@ def test_measure_of_a_slower_commit_is_one_session_of_pairs(tmp_path: Path) -> N
     assert re.search(r"\| numpy-out \|.*\*\*slower\*\*", comment), comment
     assert not re.search(r"\| numpy-copy \|.*slower", comment)
     assert "Sides measured in turn." in comment
-    (one, before), (other, after) = (results.load(out / side) for side in ("base", "head"))
+    (one, before), (other, after) = (load.load(out / side) for side in ("base", "head"))
     assert one["session"] == other["session"]
     assert one["commit"] != other["commit"]
     for m, same in zip(before, after, strict=True):

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from conftest import Command
 
-from suite import registry
-from suite.claims.claim import DEPENDS, HOLDS, REFUTED, NothingSeen
-from suite.claims.run import Judged, judged, load, look_into
+from copycost.catalog import import_context
+from copycost.studies.claims.claim import DEPENDS, HOLDS, REFUTED, NoEvidence
+from copycost.studies.claims.run import Judged, check_claims, judged, load
 
 CLAIMS = load()
 DOCUMENTS = (
@@ -171,7 +171,7 @@ TURNED: dict[str, list[tuple[Callable[[Evidence], None], str]]] = {
 @pytest.fixture(scope="module")
 def found() -> dict[str, Judged]:
     """Every claim, looked into."""
-    return {one.claim.id: one for one in look_into(list(CLAIMS.values()))}
+    return {one.claim.id: one for one in check_claims(list(CLAIMS.values()))}
 
 
 def test_every_claim_has_a_verdict_with_numbers(found: dict[str, Judged]) -> None:
@@ -210,7 +210,7 @@ def test_allocations_are_judged_alike_with_and_without_onednn(monkeypatch: pytes
     found = {}
     for setting in ("0", "1"):
         monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", setting)
-        found[setting] = {one.claim.id: one for one in look_into([CLAIMS[name] for name in COUNTED])}
+        found[setting] = {one.claim.id: one for one in check_claims([CLAIMS[name] for name in COUNTED])}
     for name in COUNTED:
         without, with_it = found["0"][name], found["1"][name]
         assert without.verdict is not None, without.because
@@ -231,7 +231,7 @@ def test_where_memory_cannot_be_seen_there_is_no_verdict(command: Command, tmp_p
 
 
 def test_nothing_seen_is_no_verdict() -> None:
-    with pytest.raises(NothingSeen, match="every call raised"):
+    with pytest.raises(NoEvidence, match="every call raised"):
         judged(CLAIMS["tensors-are-left-as-they-were"], {"calls": [{"module": "vgg16", "raised": "TypeError"}]})
 
 
@@ -294,7 +294,7 @@ for name, snippet in json.load(sys.stdin).items():
 """
     done = subprocess.run(
         [sys.executable, "-c", program], input=json.dumps(snippets), capture_output=True, text=True, timeout=300,
-        env=registry.child_environment(), check=True,
+        env=import_context.child_environment(), check=True,
     )  # fmt: skip
     results = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
     assert [name for name, *_ in results] == list(snippets)
@@ -354,7 +354,7 @@ def test_where_a_library_is_missing_there_is_no_verdict(command: Command, tmp_pa
 
 
 def test_asv_has_a_series_for_each(capsys: pytest.CaptureFixture[str]) -> None:
-    from suite.asv.claims import Claims
+    from copycost.asv.claims import Claims
 
     assert Claims.params == [list(CLAIMS)]
     session = {"a": ["holds", ""], "b": ["depends", ""], "c": ["refuted", ""], "d": [None, "no compiler"]}

@@ -18,8 +18,10 @@ import pytest
 from click.testing import CliRunner
 from conftest import BAD, read_json
 
-from suite import registry, results
-from suite.cli import cli
+from copycost import registry
+from copycost.catalog import discovery
+from copycost.cli.app import cli
+from copycost.results import load
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -27,7 +29,7 @@ SMALL = ("--recipe", "tf", "--device", "cpu", "--batch", 1, "--size", "32x24", "
 
 
 def schema() -> jsonschema.Draft202012Validator:
-    text = resources.files("suite").joinpath("schema.json").read_text()
+    text = resources.files("copycost.results").joinpath("schema.json").read_text()
     return jsonschema.Draft202012Validator(json.loads(text))
 
 
@@ -131,11 +133,11 @@ def test_bad_input_is_one_clear_line_before_anything_is_measured(
     (tmp_path / "syntax.py").write_text("def (:\n")
     (tmp_path / "exiting.py").write_text("import os; os._exit(4)\n")
     (tmp_path / "leaving.py").write_text("raise SystemExit(0)\n")
-    head = "from suite import variant\n@variant(recipe='{}', runtime='numpy', writes='{}')\ndef {}(example): ...\n"
+    head = "from copycost import variant\n@variant(recipe='{}', runtime='numpy', writes='{}')\ndef {}(example): ...\n"
     (tmp_path / "misnamed.py").write_text(head.format("caffee", "new", "mine"))
     (tmp_path / "taken.py").write_text(head.format("tf", "new", "numpy_out"))
     (tmp_path / "nowhere.py").write_text(head.format("tf", "output", "mine"))
-    (tmp_path / "magnitude.py").write_text("from suite import recipe\nrecipe('m', magnitude=float('nan'))(abs)\n")
+    (tmp_path / "magnitude.py").write_text("from copycost import recipe\nrecipe('m', magnitude=float('nan'))(abs)\n")
     (tmp_path / "evidence.py").write_text(head.replace("')", "', known={{'float32': 5}})").format("tf", "new", "mine"))
     (tmp_path / "numbered.py").write_text(head.replace("')", "', name=3)").format("tf", "new", "mine"))
     begun = time.monotonic()
@@ -165,18 +167,18 @@ def test_the_examples_of_the_documentation(command: Command, tmp_path: Path) -> 
 
 
 def test_a_folder_with_another_package_of_that_name(tmp_path: Path) -> None:
-    """A checkout, or somebody's own ``suite``, where the installed command is run: it measures by itself."""
-    (tmp_path / "suite").mkdir()
-    (tmp_path / "suite" / "__init__.py").write_text("raise ImportError('this is not what was installed')\n")
+    """A checkout, or somebody's own ``copycost``, where the installed command is run: it measures by itself."""
+    (tmp_path / "copycost").mkdir()
+    (tmp_path / "copycost" / "__init__.py").write_text("raise ImportError('this is not what was installed')\n")
     (tmp_path / "project.py").write_text("SCALE = 127.5\n")
     (tmp_path / "variants").mkdir()
     (tmp_path / "variants" / "mine.py").write_text(
-        "import numpy as np\nimport project\nfrom suite import variant\n"
+        "import numpy as np\nimport project\nfrom copycost import variant\n"
         "@variant(recipe='tf', runtime='numpy', writes='new')\n"
         "def mine(example):\n    scale, one = np.float32(project.SCALE), np.float32(1)\n"
         "    return lambda x: x / scale - one\n"
     )
-    script = [sys.executable, "-P", "-c", "from suite.cli import main; main()"]
+    script = [sys.executable, "-P", "-c", "from copycost.cli.app import main; main()"]
     arguments = ["run", "--with", "variants/mine.py", "--variant", "mine", *map(str, SMALL)]
     done = subprocess.run([*script, *arguments], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -189,7 +191,7 @@ def test_lists(command: Command) -> None:
     assert "cpu" in command("list", "devices").stdout
     cases = command("list", "cases", "--recipe", "tf", "--batch", 1, "--dtype", "uint8").stdout.splitlines()
     assert len(cases) == sum(
-        len(v.devices or registry.runtime(v.runtime).devices) for v in registry.variants.values() if v.recipe == "tf"
+        len(v.devices or discovery.runtime(v.runtime).devices) for v in registry.variants.values() if v.recipe == "tf"
     )
     assert any("skipped: a float32 result does not fit over a uint8 input" in line for line in cases)
     assert "lookup" in command("list", "variants", "--with", BAD).stdout
@@ -270,7 +272,7 @@ def test_a_terminal_of_any_width_shows_whole_words(words: tuple[object, ...]) ->
 def begin(tmp_path: Path, *arguments: object) -> subprocess.Popen[str]:
     """A run that takes long, once its first measurement is on disk."""
     command = [
-        sys.executable, "-m", "suite", "run", "--recipe", "tf", "--device", "cpu", "--variant", "numpy-[!bt]*",
+        sys.executable, "-m", "copycost", "run", "--recipe", "tf", "--device", "cpu", "--variant", "numpy-[!bt]*",
         "--size", "32x24", "--dtype", "float32", "--out", "here", *map(str, arguments),
         *[word for batch in range(1, 13) for word in ("--batch", str(batch))],
     ]  # fmt: skip
@@ -291,7 +293,7 @@ def test_a_killed_run_is_readable_and_resumes(command: Command, tmp_path: Path) 
     process.send_signal(signal.SIGKILL)
     process.communicate()
     measurements = tmp_path / "here" / "measurements.jsonl"
-    before = [m.to_dict() for m in results.load(tmp_path / "here")[1]]
+    before = [m.to_dict() for m in load.load(tmp_path / "here")[1]]
     assert 5 <= len(before) < 60
     assert command("report", "here", "--html", "page").returncode == 0
     # As if it had been killed while it wrote.
@@ -317,7 +319,7 @@ def test_ctrl_c_before_anything_is_measured(tmp_path: Path, after: float) -> Non
     command = [
         sys.executable,
         "-m",
-        "suite",
+        "copycost",
         "run",
         *map(str, SMALL),
         "--batch",

@@ -6,7 +6,7 @@ import weakref
 
 import numpy as np
 
-from suite.engine import clock
+from copycost.engine import clock
 
 
 def test_batched_calls_once_each_and_fences_around_them() -> None:

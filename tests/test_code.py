@@ -9,14 +9,16 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from suite import images, registry
-from suite.engine.audit import judge
-from suite.engine.block import refer
-from suite.engine.code import code
-from suite.recipes import result_dtype
+from copycost import registry
+from copycost.cases import images
+from copycost.catalog import discovery
+from copycost.engine.block import refer
+from copycost.engine.compare_arrays import judge
+from copycost.engine.source_code import code
+from copycost.recipes import result_dtype
 
 # The document's C++ operation can be loaded into a process once, which is another test's.
-SHIPPED = [v for v in registry.variants.values() if v.runtime != "cupy" and v.source != "suite.claims.systems"]
+SHIPPED = [v for v in registry.variants.values() if v.runtime != "cupy" and v.source != "copycost.variants.documents"]
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
@@ -27,8 +29,8 @@ def test_the_code_does_what_the_variant_does(by: registry.Variant, dtype: str, t
         pytest.skip("it is not for this dtype")
     if by.name == "torch-compile" and by.recipe != "tf":
         pytest.skip("its text is of the same kind for every recipe, and it compiles for seconds")
-    runtime = registry.runtime(by.runtime)
-    lacking = registry.not_installed(runtime)
+    runtime = discovery.runtime(by.runtime)
+    lacking = discovery.not_installed(runtime)
     if lacking:
         pytest.skip(lacking)
     pixels = [images.batch(images.read(), (2, 64, 64), dtype, "channels_last", k) for k in range(recipe.inputs)]

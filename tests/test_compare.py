@@ -13,10 +13,10 @@ from conftest import Command
 from test_asv_results import write
 from test_results import M
 
-from suite import results
-from suite.comparison import show
-from suite.comparison.compare import Comparison, Side, compare, exact
-from suite.measurement import Measurement
+from copycost.analysis.compare import Comparison, Side, compare, exact
+from copycost.model.measurement import Measurement
+from copycost.report import comparison
+from copycost.results import store
 
 HERE = {"engine": 2, "cpu": "a CPU", "cpus": 2, "threads": 2, "variables": {}, "image_sha256": "a", "gpus": []}
 
@@ -89,11 +89,11 @@ def test_nothing_that_was_measured_is_nothing_to_be_sure_of() -> None:
         found = compare(Side(HERE, its), Side(HERE, its))
         assert not found.measured
         assert found.verdict == "unsure"
-        assert "no case was measured on both sides" in show.sentence(found)
+        assert "no case was measured on both sides" in comparison.sentence(found)
     other = replace(skipped, batch=9)
     found = compare(Side(HERE, [other, OK]), Side(HERE, [other, OK]), timed=False)
     assert found.verdict == "no worse"
-    assert "1 case skipped on both sides: no CUDA device." in show.notes(found)
+    assert "1 case skipped on both sides: no CUDA device." in comparison.notes(found)
 
 
 def test_a_time_that_was_wanted_and_is_not_there_cannot_be_told() -> None:
@@ -176,7 +176,7 @@ def test_cases_that_only_one_side_has_are_named() -> None:
 
 
 def keep(folder: Path, side: Side) -> Path:
-    with results.Run(folder, resume=False) as run:
+    with store.Run(folder, resume=False) as run:
         run.begin(side.environment, {}, len(side.measurements))
         for m in side.measurements:
             run.add(m)
@@ -276,7 +276,7 @@ def test_a_hostile_name_is_nothing_but_itself_in_markdown() -> None:
         Side(side.environment, [*side.measurements[:3], replace(side.measurements[3], variant=name, **more)])
         for side, more in ((base, {}), (head, worse))
     )
-    text = show.markdown(compare(*both), name)
+    text = comparison.markdown(compare(*both), name)
     assert "**worse**" in text
     assert "<img" not in text.replace("\\<img", "")
     assert "\n#" not in text.removeprefix("###").replace("\n\n**", "")

@@ -22,9 +22,9 @@ from test_asv_results import write as write_asv
 from test_cli import schema
 from test_inputs import TooLong, ended, late, said_well
 
-from suite import documents, results
-from suite.claims.command import claims_of
-from suite.measurement import FIELDS, Measurement
+from copycost.cli.claims import claims_of
+from copycost.model.measurement import FIELDS, Measurement
+from copycost.results import documents, load, store, table
 
 #: A run that was measured, of which a few lines are enough.
 SAMPLE = Path(__file__).parent.parent / "reports" / "sample" / "run"
@@ -181,10 +181,10 @@ def looked_at(path: Path, other: Path, lines: Sequence[int] = range(4)) -> list[
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            loaded = results.load_all(path)
+            loaded = load.load_all(path)
             found = [m for *_, its in loaded for m in its]
-            assert len(results.joined(loaded)) == len(found)
-        except results.RunError as error:
+            assert len(table.joined(loaded)) == len(found)
+        except store.RunError as error:
             found = str(error)
             assert "\n" not in found
             assert str(path) in found, found
@@ -210,42 +210,42 @@ def of_turn(k: int) -> tuple[int, ...]:
 
 def sample() -> tuple[dict[str, Any], list[str]]:
     """The environment file and a few lines of the measured run."""
-    lines = (SAMPLE / results.MEASUREMENTS).read_text().splitlines(keepends=True)
-    header = json.loads((SAMPLE / results.ENVIRONMENT).read_text())
+    lines = (SAMPLE / store.MEASUREMENTS).read_text().splitlines(keepends=True)
+    header = json.loads((SAMPLE / store.ENVIRONMENT).read_text())
     return header | {"cases": len(ROWS)}, [lines[k] for k in ROWS]
 
 
 def a_run(folder: Path) -> Path:
     header, lines = sample()
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / results.ENVIRONMENT).write_text(json.dumps(header))
-    (folder / results.MEASUREMENTS).write_text("".join(lines))
+    (folder / store.ENVIRONMENT).write_text(json.dumps(header))
+    (folder / store.MEASUREMENTS).write_text("".join(lines))
     return folder
 
 
 def by_key(measurements: list[Measurement]) -> dict[tuple[Any, ...], dict[str, Any]]:
-    return {results.key(m): m.to_dict() for m in measurements}
+    return {store.key(m): m.to_dict() for m in measurements}
 
 
 def damage_folders(tmp_path: Path, seed: int, number: int) -> list[str]:
     """What is wrong with the reading of so many damaged folders of a run."""
     chance = random.Random(seed)
     good = a_run(tmp_path / "good")
-    originals = by_key(results.load(good)[1])
+    originals = by_key(load.load(good)[1])
     header, lines = sample()
     wrong = []
     for k in range(number):
         folder = a_run(tmp_path / "bad")
         text = "".join(lines)
-        name = results.MEASUREMENTS
+        name = store.MEASUREMENTS
         if chance.random() < 0.3:
-            name, text = results.ENVIRONMENT, json.dumps(header)
+            name, text = store.ENVIRONMENT, json.dumps(header)
         how = chance.random()
         if how < 0.05:
             data = chance.choice(WHOLE)
         elif how < 0.4:
             data = broken(text.encode(), chance)
-        elif name == results.ENVIRONMENT:
+        elif name == store.ENVIRONMENT:
             data = replaced(header, chance).encode(errors="surrogatepass")
         else:
             at = chance.randrange(len(lines))
@@ -260,11 +260,11 @@ def damage_folders(tmp_path: Path, seed: int, number: int) -> list[str]:
         if isinstance(found, str):
             continue
         said = (
-            [loosely(line) for line in data.decode(errors="replace").split("\n")] if name != results.ENVIRONMENT else []
+            [loosely(line) for line in data.decode(errors="replace").split("\n")] if name != store.ENVIRONMENT else []
         )
         for m in found:
-            case = results.key(m)
-            its = [one for one in said if isinstance(one, dict) and tuple(map(one.get, results.KEY)) == case]
+            case = store.key(m)
+            its = [one for one in said if isinstance(one, dict) and tuple(map(one.get, store.KEY)) == case]
             if fault := told_right(m, originals.get(case), its[-1] if its else None):
                 wrong.append(f"{k}: {fault}")
     return wrong
@@ -274,8 +274,8 @@ def damage_documents(tmp_path: Path, seed: int, number: int) -> list[str]:
     """What is wrong with the reading of so many damaged documents of ``--json``."""
     chance = random.Random(seed)
     good = a_run(tmp_path / "good")
-    environment, measurements = results.load(good)
-    originals, document = by_key(measurements), results.document(environment, measurements)
+    environment, measurements = load.load(good)
+    originals, document = by_key(measurements), store.document(environment, measurements)
     text, path, wrong = json.dumps(document), tmp_path / "bad.json", []
     for k in range(number):
         how = chance.random()
@@ -295,7 +295,7 @@ def damage_documents(tmp_path: Path, seed: int, number: int) -> list[str]:
             continue
         said = loosely(data.decode())["measurements"]
         for m, its in zip(found, said, strict=True):
-            if fault := told_right(m, originals.get(results.key(m)), its):
+            if fault := told_right(m, originals.get(store.key(m)), its):
                 wrong.append(f"{k}: {fault}")
     return wrong
 
@@ -309,7 +309,7 @@ def damage_histories(tmp_path: Path, seed: int, number: int) -> list[str]:
     good = write_asv(tmp_path / "good", figures)
     (path,) = (good / "here").glob("aaaa*.json")
     document = json.loads(path.read_text())
-    originals = by_key([m for *_, its in results.load_all(good) for m in its])
+    originals = by_key([m for *_, its in load.load_all(good) for m in its])
     wrong = []
     for k in range(number):
         bad = tmp_path / "bad"
@@ -333,7 +333,7 @@ def damage_histories(tmp_path: Path, seed: int, number: int) -> list[str]:
             continue
         text = data.decode(errors="replace")
         for m in found:
-            was = originals.get(results.key(m))
+            was = originals.get(store.key(m))
             its = m.to_dict()
             for name, value in its.items():
                 if (value is None and name in FIELDS) or (was and value == was[name]):
@@ -359,7 +359,7 @@ def test_a_damaged_file_is_refused_or_read_as_it_was_written(
     assert not damage(tmp_path, 3, number)
 
 
-@pytest.mark.parametrize("name", [results.ENVIRONMENT, results.MEASUREMENTS])
+@pytest.mark.parametrize("name", [store.ENVIRONMENT, store.MEASUREMENTS])
 @pytest.mark.parametrize("instead", ["nothing", "folder", "pipe", "zeros", "loop", "dangling"])
 def test_what_is_no_file_is_not_read(tmp_path: Path, name: str, instead: str) -> None:
     """A pipe that nobody writes to is not waited for, and a device that never ends is not read to its end."""
@@ -367,7 +367,7 @@ def test_what_is_no_file_is_not_read(tmp_path: Path, name: str, instead: str) ->
     (bad / name).unlink()
     put_there(bad / name, instead)
     found = looked_at(bad, good)
-    assert isinstance(found, str) or (instead == "pipe" and name == results.MEASUREMENTS and not found)
+    assert isinstance(found, str) or (instead == "pipe" and name == store.MEASUREMENTS and not found)
 
 
 @pytest.mark.parametrize("instead", ["nothing", "pipe", "zeros", "loop", "dangling"])
@@ -387,15 +387,15 @@ def put_there(path: Path, instead: str) -> None:
 
 def test_a_pipe_that_is_written_to_is_read(tmp_path: Path) -> None:
     """As of ``copycost show <(…)``."""
-    environment, measurements = results.load(a_run(tmp_path / "good"))
+    environment, measurements = load.load(a_run(tmp_path / "good"))
     read, write = os.pipe()
     if not os.fork():
         os.close(read)
         with open(write, "w") as file:
-            json.dump(results.document(environment, measurements), file)
+            json.dump(store.document(environment, measurements), file)
         os._exit(0)
     os.close(write)
-    assert results.load(Path(f"/dev/fd/{read}"))[1] == measurements
+    assert load.load(Path(f"/dev/fd/{read}"))[1] == measurements
     os.close(read)
     os.wait()
 
@@ -403,18 +403,18 @@ def test_a_pipe_that_is_written_to_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seconds", [0, 0.0, -0.0, -1e-3, -5, True, "0.001", [0.001], 1e999, "@NaN@"])
 @pytest.mark.parametrize("field", ["seconds", "seconds_low", "samples", "seconds_first", "device_seconds"])
 def test_a_time_that_is_none_is_refused_and_its_field_is_named(tmp_path: Path, field: str, seconds: Any) -> None:
-    environment, (m, *_) = results.load(a_run(tmp_path / "good"))
+    environment, (m, *_) = load.load(a_run(tmp_path / "good"))
     value = [[0.001, 0.001], [0.001, seconds]] if field == "samples" else seconds
     path = tmp_path / "bad.json"
-    path.write_text(written(results.document(environment, []) | {"measurements": [m.to_dict() | {field: value}]}))
-    with pytest.raises(results.RunError, match=f"bad.json is not a run: (of measurement 1 {field} is|NaN|Infinity)"):
-        results.load(path)
+    path.write_text(written(store.document(environment, []) | {"measurements": [m.to_dict() | {field: value}]}))
+    with pytest.raises(store.RunError, match=f"bad.json is not a run: (of measurement 1 {field} is|NaN|Infinity)"):
+        load.load(path)
 
 
 @pytest.mark.parametrize("least", [5e-324, 1e-300, 1e-9])
 @pytest.mark.parametrize("most", [1.7e308, 1e300, 1e9])
 def test_times_that_the_schema_allows_are_shown_however_far_apart(tmp_path: Path, least: float, most: float) -> None:
-    environment, (m, *_) = results.load(a_run(tmp_path / "good"))
+    environment, (m, *_) = load.load(a_run(tmp_path / "good"))
     rows = []
     for variant, seconds in (("numpy-new", least), ("numpy-out", most), ("numpy-copy", (least * most) ** 0.5)):
         blocks = [[seconds, seconds]] * 3
@@ -423,13 +423,13 @@ def test_times_that_the_schema_allows_are_shown_however_far_apart(tmp_path: Path
     paths = tmp_path / "one.json", tmp_path / "other.json"
     for path, other in zip(paths, (0, 1), strict=True):
         its = [row | {"samples": rows[(k + other) % 3]["samples"]} for k, row in enumerate(rows)]
-        path.write_text(json.dumps(results.document(environment | {"session": "one"}, []) | {"measurements": its}))
+        path.write_text(json.dumps(store.document(environment | {"session": "one"}, []) | {"measurements": its}))
     assert not isinstance(looked_at(*paths, range(5)), str)
 
 
 def test_a_case_that_stands_twice_is_refused(tmp_path: Path) -> None:
-    environment, measurements = results.load(a_run(tmp_path / "good"))
-    text = json.dumps(results.document(environment, [*measurements, measurements[1]]))
+    environment, measurements = load.load(a_run(tmp_path / "good"))
+    text = json.dumps(store.document(environment, [*measurements, measurements[1]]))
     (tmp_path / "bad.json").write_text(text)
     said = looked_at(tmp_path / "bad.json", tmp_path / "good")
     assert f"measurements 2 and {len(ROWS) + 1} are of the same case" in str(said)
@@ -441,27 +441,27 @@ def test_a_case_of_two_benchmarks_of_asv_is_refused(tmp_path: Path) -> None:
     good, bad = write_asv(tmp_path / "good", figures), write_asv(tmp_path / "bad", figures)
     (path,) = (bad / "here").glob("aaaa*.json")
     path.write_text(path.read_text().replace("NumPy.track_seconds", "Other.track_seconds"))
-    with pytest.warns(UserWarning, match="it holds a case twice, and is left out"), pytest.raises(results.RunError):
-        results.load_all(bad)
+    with pytest.warns(UserWarning, match="it holds a case twice, and is left out"), pytest.raises(store.RunError):
+        load.load_all(bad)
     assert isinstance(looked_at(bad, good), str)
 
 
 def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
-    environment, measurements = results.load(a_run(tmp_path / "good"))
-    text = json.dumps(results.document(environment, measurements))
+    environment, measurements = load.load(a_run(tmp_path / "good"))
+    text = json.dumps(store.document(environment, measurements))
     (tmp_path / "bad.json").write_text(text.replace('"seconds": ', '"seconds": 1e-9, "seconds": ', 1))
-    with pytest.raises(results.RunError, match="a key stands twice"):
-        results.load(tmp_path / "bad.json")
+    with pytest.raises(store.RunError, match="a key stands twice"):
+        load.load(tmp_path / "bad.json")
 
 
 def test_a_damaged_line_is_named_with_what_is_wrong_and_the_others_are_read(tmp_path: Path) -> None:
     folder = a_run(tmp_path / "run")
-    path = folder / results.MEASUREMENTS
+    path = folder / store.MEASUREMENTS
     lines = path.read_text().splitlines(keepends=True)
     lines[1] = json.dumps(json.loads(lines[1]) | {"allocations": "2"}) + "\n"
     path.write_text("".join(lines))
     with pytest.warns(UserWarning, match='line 2 is not a measurement, and is left out: allocations is "2"'):
-        _, measurements = results.load(folder)
+        _, measurements = load.load(folder)
     assert len(measurements) == len(ROWS) - 1
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from suite import devices
+from copycost.machine import devices
 
 TWO = "0, GPU-aaa, NVIDIA H200, 143771, 580.1, 9.0\\n1, GPU-bbb, NVIDIA A10, [N/A], 580.1, 8.6\\n"
 

@@ -12,8 +12,8 @@ from dataclasses import replace
 import pytest
 from conftest import measure
 
-from suite.engine import disturbance
-from suite.engine.disturbance import State, mark, stolen_ticks, waited_ns
+from copycost.machine import disturbance
+from copycost.machine.disturbance import State, mark, stolen_ticks, waited_ns
 
 
 def test_marks_by_what_counters_did() -> None:

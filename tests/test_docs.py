@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from conftest import Command, read_json
 
-from suite import registry
-from suite.claims.run import load
-from suite.measurement import FIELDS
-from suite.pipelines.ways import WAYS
-from suite.results import ORIGIN
+from copycost import registry
+from copycost.model.measurement import FIELDS
+from copycost.results.table import ORIGIN
+from copycost.studies.claims.run import load
+from copycost.studies.pipelines.ways import WAYS
 
 DOCS = Path(__file__).parent.parent / "docs"
 EXAMPLES = sorted((DOCS / "examples").glob("*.py"))
@@ -88,7 +88,7 @@ def test_the_fixture(tmp_path: Path) -> None:
 
 PACKAGE = """
 import numpy as np
-from suite import recipe, variant
+from copycost import recipe, variant
 
 @recipe(name="halves")
 def halves(x): return x / 2
@@ -151,7 +151,7 @@ def test_the_documents_systems_are_all_there() -> None:
     named = {name for row in rows for name in re.findall(r"`([a-z][\w-]+)`", row[2]) if "/" not in name}
     variants = {name for _, name in registry.variants}
     assert named <= variants | set(WAYS) | set(load())
-    ours = {v.name for v in registry.variants.values() if v.source == "suite.claims.systems"}
+    ours = {v.name for v in registry.variants.values() if v.source == "copycost.variants.documents"}
     assert ours | set(WAYS) <= named
 
 

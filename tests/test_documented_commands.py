@@ -33,8 +33,8 @@ import pytest
 import yaml
 from asv.commands import make_argparser
 
+from copycost.cli.app import cli
 from peers import tools
-from suite.cli import cli
 
 ROOT = Path(__file__).parent.parent
 PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
@@ -100,7 +100,7 @@ def my_variants(clone: Path, made: Path) -> None:
 def photographs(clone: Path, made: Path) -> None:
     """A folder of images."""
     (clone / "photographs").mkdir()
-    shutil.copy(ROOT / "suite" / "photograph.jpg", clone / "photographs")
+    shutil.copy(ROOT / "suite" / "copycost" / "cases" / "photograph.jpg", clone / "photographs")
 
 
 def runs(*names: str) -> Callable[[Path, Path], None]:
@@ -128,7 +128,7 @@ def asv_results(clone: Path, made: Path) -> None:
 def feature(clone: Path, made: Path) -> None:
     """A branch on which a variant that ships was changed."""
     tools.git(clone, "checkout", "-q", "-b", "feature")
-    path = clone / "suite" / "variants" / "numpy.py"
+    path = clone / "suite" / "copycost" / "variants" / "numpy.py"
     path.write_text(path.read_text() + "\n# A comment.\n")
     tools.git(clone, "commit", "-q", "-a", "-m", "a comment")
 
@@ -189,7 +189,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # What `make` installs stands in .venv, and is up to date.
     commands = clone / ".venv" / "bin"
     commands.mkdir(parents=True)
-    for name, words in {"python": "", "copycost": "-P -m suite", "asv": "-m asv"}.items():
+    for name, words in {"python": "", "copycost": "-P -m copycost", "asv": "-m asv"}.items():
         (commands / name).write_text(f'#!/bin/sh\nexec {sys.executable} {words} "$@"\n')
         (commands / name).chmod(0o755)
     (clone / ".venv" / "measures").touch()
@@ -377,7 +377,7 @@ def test_commands_within_the_text_of_a_page_have_the_options_that_they_name(page
             assert (ROOT / words[0]).exists(), command
         elif name.startswith("python"):
             assert words[0] == "-m", command
-            assert (ROOT / f"{words[1].replace('.', '/')}.py").exists() or words[1] in ("pytest", "suite"), command
+            assert (ROOT / f"{words[1].replace('.', '/')}.py").exists() or words[1] in ("pytest", "copycost"), command
         else:
             try:
                 check_options(shlex.join([name, *words]))

@@ -26,11 +26,11 @@ import fakegpu  # noqa: E402
 import fakevariants  # noqa: E402
 from fakegpu import FAKE, KERNEL, LAUNCH, PER_MIB, RUNTIME  # noqa: E402
 
-from suite import registry  # noqa: E402
-from suite.engine import clock  # noqa: E402
-from suite.engine.allocations import Event, pool, tally  # noqa: E402
-from suite.engine.block import Block, Truth, refer  # noqa: E402
-from suite.runtime import Runtime  # noqa: E402
+from copycost import registry  # noqa: E402
+from copycost.engine import clock  # noqa: E402
+from copycost.engine.block import Block, ExpectedResults, refer  # noqa: E402
+from copycost.model.allocation import AllocationEvent, pool, summarize  # noqa: E402
+from copycost.model.runtime import Runtime  # noqa: E402
 
 # Here they are used as they are: for the other tests there is no such runtime.
 for _key in [key for key, one in registry.variants.items() if one.runtime == RUNTIME.name]:
@@ -45,7 +45,7 @@ def block(prepare: Callable[[Any], Callable[..., Any]], writes: str = "new", run
     """A block of recipe tf on float32."""
     values = [np.random.default_rng(k).uniform(0, 255, SHAPE).astype(np.float32) for k in range(3)]
     f32 = np.dtype(np.float32)
-    truth = Truth([refer(lambda x: x / 127.5 - 1, [x], "channels_last", f32) for x in values], f32)
+    truth = ExpectedResults([refer(lambda x: x / 127.5 - 1, [x], "channels_last", f32) for x in values], f32)
     nothing = truth.nothing() if writes == "out" else None
     return Block(runtime, prepare, writes, "gpu", [(x,) for x in values], truth, nothing)
 
@@ -183,7 +183,7 @@ def test_an_allocation_that_is_lost_is_missed() -> None:
 def test_what_the_pool_asks_the_driver_for_is_no_request_of_the_call() -> None:
     def grows(function: Callable[[], Any]) -> tuple[Any, list[Any]]:
         result, events = fakegpu.trace(function)
-        return result, [Event(fakegpu.SEGMENT, "driver", fakegpu.INSTRUMENT), *events]
+        return result, [AllocationEvent(fakegpu.SEGMENT, "driver", fakegpu.INSTRUMENT), *events]
 
     found = block(fakevariants.fake_new, "new", replace(RUNTIME, trace=grows)).allocations()
     assert found.device is not None
@@ -230,7 +230,7 @@ def test_a_call_that_keeps_its_memory_leaks() -> None:
 def test_the_pool_tells_what_it_asked_the_driver_for() -> None:
     result, events = fakegpu.trace(lambda: fakegpu.Array((3 * MIB + 100,), np.uint8))
     found = pool(events, sees_driver=True)
-    assert tally(e for e in events if e.space == "device").allocated_bytes == 3 * MIB + 100
+    assert summarize(e for e in events if e.space == "device").allocated_bytes == 3 * MIB + 100
     assert (found.rounded_bytes, found.driver_allocations, found.driver_bytes) == (
         3 * MIB + fakegpu.ROUNDED, 1, 3 * MIB + fakegpu.ROUNDED,
     )  # fmt: skip
@@ -289,7 +289,7 @@ def test_a_session_on_the_device(command: Any, tmp_path: Path, installed: dict[s
     done = command("run", *ARGUMENTS, "--device", "gpu", "--json", "out.json", "--out", "run", env=installed)
     assert done.returncode == 0, done.stdout + done.stderr
     document = read_json((tmp_path / "out.json").read_text())
-    schema = json.loads((Path(__file__).parent.parent / "suite" / "schema.json").read_text())
+    schema = json.loads((Path(__file__).parent.parent / "suite" / "copycost" / "results" / "schema.json").read_text())
     jsonschema.validate(document, schema)
     assert document["environment"]["gpus"][0]["name"] == "Fake 1"
     found = {m["variant"]: m for m in document["measurements"]}
@@ -353,7 +353,8 @@ def test_one_of_several(command: Any, tmp_path: Path, installed: dict[str, str])
 def test_nothing_of_a_runtime_that_is_elsewhere_is_imported_by_the_parent(tmp_path: Path) -> None:
     """The parent, and a process before it forks, know the runtime and initialise nothing: it has no start of theirs."""
     done = subprocess.run(
-        [sys.executable, "-c", "from suite import registry; registry.load_shipped(); import sys; print(*sys.modules)"],
+        [sys.executable, "-c", "import sys; from copycost.catalog import discovery; "
+         "discovery.load_shipped(); print(*sys.modules)"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert not {"cupy", "tensorflow", "cupyx", "torch", "jax"} & set(done.stdout.split())

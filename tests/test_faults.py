@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import BAD, by_variant, measure
 
-from suite import registry
-from suite.measurement import Measurement
+from copycost import registry
+from copycost.model.measurement import Measurement
 
 N = 64 * 48 * 3 * 4  # bytes of one array of the small images
 
@@ -110,7 +110,7 @@ def test_a_case_that_keeps_much_is_called_only_as_often_as_memory_allows(tmp_pat
     path = tmp_path / "greedy.py"
     path.write_text(
         "import numpy as np\n"
-        "from suite import variant\n"
+        "from copycost import variant\n"
         "@variant(recipe='tf', runtime='numpy', writes='new')\n"
         "def greedy(example):\n"
         "    kept = []\n"
@@ -129,7 +129,7 @@ def test_a_fault_that_shows_only_in_timed_calls_is_seen(tmp_path: Path) -> None:
     path = tmp_path / "late.py"
     path.write_text(
         "import numpy as np\n"
-        "from suite import variant\n"
+        "from copycost import variant\n"
         "def counted(fault):\n"
         "    def prepare(example):\n"
         "        calls = []\n"
@@ -158,7 +158,7 @@ def test_a_file_that_touches_the_device_as_it_is_imported(tmp_path: Path) -> Non
     path = tmp_path / "eager.py"
     path.write_text(
         "import tensorflow as tf\n"
-        "from suite import variant\n"
+        "from copycost import variant\n"
         "SCALE = tf.constant(127.5)\n"
         "@variant(recipe='tf', runtime='tensorflow', writes='new')\n"
         "def with_constant(example):\n"
@@ -174,14 +174,17 @@ def test_a_file_that_touches_the_device_as_it_is_imported(tmp_path: Path) -> Non
     assert found["tf-graph"].status == "ok"
 
 
-def zygotes() -> set[str]:
+def fork_servers() -> set[str]:
     """Every process of a session of this process's that is alive, whoever is its parent now."""
     found = set()
     session = f"copycost-session-{os.getpid()}-".encode()
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             its = Path("/proc", pid)
-            if b"suite.engine.zygote" in (its / "cmdline").read_bytes() and session in (its / "environ").read_bytes():
+            if (
+                b"copycost.engine.fork_server" in (its / "cmdline").read_bytes()
+                and session in (its / "environ").read_bytes()
+            ):
                 found.add(pid)
         except OSError:
             continue
@@ -193,12 +196,12 @@ def test_no_process_and_no_file_outlives_its_session() -> None:
         places = (Path(tempfile.gettempdir()), Path("/dev/shm"))
         return {path for place in places for path in place.glob(f"copycost-session-{os.getpid()}-*")}
 
-    before, files = zygotes(), folders()
+    before, files = fork_servers(), folders()
     session = measure(files=(BAD,), variants=("sleeps", "good", "dies-traced"), timeout=3)
     next(session)
-    assert zygotes() > before
+    assert fork_servers() > before
     session.close()
-    assert zygotes() <= before
+    assert fork_servers() <= before
     assert folders() <= files
 
 
@@ -207,7 +210,7 @@ def test_a_variant_that_forks_or_writes_to_its_connection_costs_its_own_case(tmp
     path.write_text(
         "import os\n"
         "import numpy as np\n"
-        "from suite import variant\n"
+        "from copycost import variant\n"
         "def odd(fault):\n"
         "    def prepare(example):\n"
         "        calls = []\n"
@@ -249,7 +252,7 @@ def test_after_a_variant_has_killed_the_others_parent_there_is_a_new_one(tmp_pat
     path = tmp_path / "kills.py"
     path.write_text(
         "import os, time, numpy as np\n"
-        "from suite import variant\n"
+        "from copycost import variant\n"
         "@variant(recipe='caffe', runtime='numpy', writes='new')\n"
         "def kills(example): return lambda x: (os.kill(os.getppid(), 9), time.sleep(60))\n"
         "@variant(recipe='tf', runtime='numpy', writes='new')\n"
@@ -264,7 +267,7 @@ def test_an_answer_that_is_remembered_or_reused_is_wrong(tmp_path: Path) -> None
     path = tmp_path / "memory.py"
     path.write_text(
         "import numpy as np\n"
-        "from suite import variant\n"
+        "from copycost import variant\n"
         "def right(x): return x / np.float32(127.5) - np.float32(1)\n"
         "@variant(recipe='tf', runtime='numpy', writes='new')\n"
         "def by_value(example):\n"

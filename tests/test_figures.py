@@ -14,9 +14,9 @@ import pytest
 from test_overview import FAST, LEAN, OVER, PLAIN, one
 from test_results import M
 
-from suite import figures
-from suite.report.pictures import histories, pictures, typical
-from suite.results import frame, joined
+from copycost.report import figures
+from copycost.report.pictures import histories, pictures, typical
+from copycost.results.table import frame, joined
 
 N = 8 * 224 * 224 * 3 * 4
 

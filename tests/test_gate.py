@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from copycost.gate import commits as repositories
 from peers import tools
-from suite.gate import repository as repositories
 
 #: Every function, one small batch: what is exact takes four seconds.
 SMALL = ("--batch", "1", "--size", "64x48", "--dtype", "float32")
@@ -37,7 +37,7 @@ def repository(tmp_path: Path) -> Path:
 def run(folder: Path, *words: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     given = ("--with", "copycost_variants.py") if "--with" not in words else ()
     return subprocess.run(
-        [sys.executable, "-m", "suite", "gate", "--base", "main", *given, *SMALL, *words],
+        [sys.executable, "-m", "copycost", "gate", "--base", "main", *given, *SMALL, *words],
         cwd=folder, env=os.environ | {"COLUMNS": "120"} | (env or {}), capture_output=True, text=True, timeout=300,
     )  # fmt: skip
 
@@ -82,7 +82,7 @@ def test_nothing_that_matters_changed(repository: Path) -> None:
     assert tools.git(repository, "stash", "list") == ""
     assert "are here: 1" in (repository / "imaging.py").read_text()
     again = subprocess.run(
-        [sys.executable, "-m", "suite", "compare", "kept/base", "kept/head"],
+        [sys.executable, "-m", "copycost", "compare", "kept/base", "kept/head"],
         cwd=repository, capture_output=True, text=True,
     )  # fmt: skip
     assert again.returncode == 0, again.stderr
@@ -156,7 +156,7 @@ def test_benchmarks_that_define_variants_are_found(repository: Path) -> None:
     tools.commit(repository, "benchmarks")
     change(repository, "] = {}", "] = {'rescale': 'mutation'}")
     done = subprocess.run(
-        [sys.executable, "-m", "suite", "gate", "--base", "main", "--exact", *SMALL],
+        [sys.executable, "-m", "copycost", "gate", "--base", "main", "--exact", *SMALL],
         cwd=repository, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
@@ -250,7 +250,7 @@ def test_a_new_function_with_its_benchmark_is_no_mistake(repository: Path) -> No
     path = repository / "imaging.py"
     path.write_text(path.read_text() + "\n\ndef twice(x):\n    return x / np.float32(127.5) - np.float32(1)\n")
     (repository / "new.py").write_text(
-        "from imaging import twice\nfrom suite import variant\n\n"
+        "from imaging import twice\nfrom copycost import variant\n\n"
         "@variant(recipe='tf', runtime='numpy', writes='new')\ndef doubled(example):\n    return twice\n"
     )
     done = run(repository, "--exact", "--with", "new.py", "--with", "copycost_variants.py")
@@ -317,7 +317,7 @@ def prepared():
 """
     )
     (tmp_path / "v.py").write_text(
-        "from suite import variant\n\n"
+        "from copycost import variant\n\n"
         "@variant(recipe='tf', runtime='numpy', writes='new')\n"
         "def steady(example):\n    import imaging\n    return getattr(imaging, 'prepared', lambda: base)()\n\n"
         "def base(x):\n    import numpy as np\n    return x / np.float32(127.5) - np.float32(1)\n"
@@ -354,7 +354,7 @@ def test_what_a_killed_gate_has_left_is_cleared_away(repository: Path, tmp_path:
 def test_ctrl_c_tells_what_there_is(repository: Path) -> None:
     change(repository, "are here: 0", "are here: 1")
     process = subprocess.Popen(
-        [sys.executable, "-m", "suite", "gate", "--base", "main", "--with", "copycost_variants.py", *SMALL,
+        [sys.executable, "-m", "copycost", "gate", "--base", "main", "--with", "copycost_variants.py", *SMALL,
          "--budget", "100", "--tolerance", "0.001", "--out", "kept"],
         cwd=repository, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -429,14 +429,14 @@ def own(tmp_path: Path) -> Path:
 def run_own(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """By the engine that the tests have, as an installed command does it."""
     return subprocess.run(
-        [sys.executable, "-P", "-m", "suite", "gate", "--base", "main", *words],
-        cwd=folder, env=os.environ | {"COLUMNS": "120", "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
-        timeout=300,
+        [sys.executable, "-P", "-m", "copycost", "gate", "--base", "main", *words],
+        cwd=folder, env=os.environ | {"COLUMNS": "120", "PYTHONPATH": str(ROOT / "suite")},
+        capture_output=True, text=True, timeout=300,
     )  # fmt: skip
 
 
 def test_gate_in_its_own_repository_compares_the_variants_that_ship(own: Path) -> None:
-    path = own / "suite" / "variants" / "numpy.py"
+    path = own / "suite" / "copycost" / "variants" / "numpy.py"
     assert "return scaled - one\n" in path.read_text()
     path.write_text(path.read_text().replace("return scaled - one\n", "return (scaled - one).copy()\n"))
     done = run_own(
@@ -450,7 +450,7 @@ def test_gate_in_its_own_repository_compares_the_variants_that_ship(own: Path) -
 
 
 def test_gate_in_its_own_repository_measures_nothing_where_only_the_engine_changed(own: Path) -> None:
-    path = own / "suite" / "cli.py"
+    path = own / "suite" / "copycost" / "cli" / "app.py"
     path.write_text(path.read_text() + "# A comment.\n")
     (own / "more.py").write_text("")
     done = run_own(own)
@@ -464,11 +464,11 @@ def test_gate_in_its_own_repository_measures_nothing_where_only_the_engine_chang
 def test_gate_in_its_own_repository_measures_a_file_of_variants(own: Path) -> None:
     """It imports what the commit ships, and not what the engine does."""
     (own / "mine.py").write_text(
-        "from suite import variant\nfrom suite.recipes import HALF\n\n"
+        "from copycost import variant\nfrom copycost.recipes import HALF\n\n"
         "@variant(recipe='tf', runtime='numpy', writes='new', accepts='float32')\n"
         "def mine(example):\n    return lambda x: x / (255 * HALF) - 2 * HALF\n"
     )
-    path = own / "suite" / "recipes.py"
+    path = own / "suite" / "copycost" / "recipes.py"
     path.write_text(path.read_text() + "\nHALF = np.float32(0.5)\n")
     tools.commit(own, "a constant")
     path.write_text(path.read_text().replace("np.float32(0.5)", "np.float64(0.5)"))
@@ -477,11 +477,14 @@ def test_gate_in_its_own_repository_measures_a_file_of_variants(own: Path) -> No
     assert "tf mine batch 1 64×48×3 float32 cpu: status ok → wrong" in done.stdout
 
 
-def test_gate_in_its_own_repository_says_that_base_ships_nothing(own: Path) -> None:
-    (own / "suite" / "variants").rename(own / "variants")
+def test_gate_says_that_base_is_from_before_the_package_was_renamed(own: Path) -> None:
+    (own / "suite" / "copycost" / "variants").rename(own / "suite" / "variants")
     tools.commit(own, "moved")
-    (own / "variants").rename(own / "suite" / "variants")
+    (own / "suite" / "variants").rename(own / "suite" / "copycost" / "variants")
     tools.git(own, "add", "--all")
     done = run_own(own)
     assert done.returncode == 2
-    assert done.stderr == "Error: main has no suite/variants to compare with those of what is checked out\n"
+    assert done.stderr == (
+        "Error: main has no suite/copycost/variants to compare with those of head: it is from before the package was "
+        "renamed\n"
+    )

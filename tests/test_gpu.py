@@ -52,7 +52,7 @@ def test_the_clock_of_the_device_against_a_known_time() -> None:
     run(
         """
         import numpy as np, cupy
-        from suite.variants import cupy as its
+        from copycost.variants import cupy as its
         its.RUNTIME.start("gpu", 1)
         kernel = cupy.RawKernel(its._HOLD, "copycost_hold")
         seconds = its.RUNTIME.gpu.seconds(lambda: kernel((1,), (1,), (np.int64(1_000_000),)), tuple, 5)
@@ -80,8 +80,8 @@ def test_the_driver_is_asked_once() -> None:
     run(
         """
         import cupy
-        from suite.engine.allocations import pool
-        from suite.variants import cupy as its
+        from copycost.engine.host_allocations import pool
+        from copycost.variants import cupy as its
         its.RUNTIME.start("gpu", 1)
         cupy.get_default_memory_pool().free_all_blocks()
         make = lambda: cupy.empty(10_000_001, cupy.uint8)

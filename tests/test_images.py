@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from suite import images
+from copycost.cases import images
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float16", "float32", "float64"])

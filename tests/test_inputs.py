@@ -24,8 +24,10 @@ from test_asv_results import BLOCKS
 from test_asv_results import write as write_asv
 from test_results import M
 
-from suite import cli, registry, results
-from suite.options import told
+from copycost.catalog import discovery
+from copycost.cli import app, options
+from copycost.cli.options import one_line_message
+from copycost.results import load, store
 
 #: Exit statuses that the documentation names.
 STATUSES = (0, 1, 2, 3, 130)
@@ -99,12 +101,12 @@ def folder_of_inputs(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     subprocess.run(["git", "init", "--quiet", str(folder)], check=True)
     identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
-    (folder / "mine.py").write_text("from suite import variant\n")
+    (folder / "mine.py").write_text("from copycost import variant\n")
     subprocess.run(["git", "-C", str(folder), "add", "mine.py"], check=True)
     for title in ("first", "second"):
         commit = ["commit", "--quiet", "--allow-empty", "-m", title]
         subprocess.run(["git", "-C", str(folder), *identity, *commit], check=True)
-        (folder / "mine.py").write_text("from suite import variant  # and nothing else\n")
+        (folder / "mine.py").write_text("from copycost import variant  # and nothing else\n")
     (folder / "text.txt").write_text("no pixels here\n")
     (folder / "empty").write_text("")
     (folder / "binary.bin").write_bytes(bytes(range(256)) * 40)
@@ -117,11 +119,11 @@ def folder_of_inputs(folder: Path) -> None:
     (folder / os.fsdecode(b"caf\xe9")).write_text("a name that is no UTF-8")
     Image.new("RGB", (40, 40), (7, 8, 9)).save(folder / "picture.png")
     (folder / "cut.png").write_bytes((folder / "picture.png").read_bytes()[:60])
-    with results.Run(folder / "run", resume=False) as run:
+    with store.Run(folder / "run", resume=False) as run:
         run.begin({"engine": 2}, {}, 1)
         run.add(M)
         run.finish({}, finished=True)
-    (folder / "run.json").write_text(json.dumps(results.document({"engine": 2}, [M])))
+    (folder / "run.json").write_text(json.dumps(store.document({"engine": 2}, [M])))
     write_asv(folder / "asv", {"seconds": [BLOCKS, BLOCKS]})
 
 
@@ -138,7 +140,7 @@ def state(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def commands(
-    group: click.Group = cli.cli, before: tuple[str, ...] = ()
+    group: click.Group = app.cli, before: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     """Every command there is, with the words that call it."""
     for name, command in group.commands.items():
@@ -150,9 +152,9 @@ def commands(
 
 def likely(param: click.Parameter) -> list[str]:
     """Values of the kind that a parameter takes, right and wrong."""
-    if isinstance(param.type, cli.FilePath):
+    if isinstance(param.type, options.FilePath):
         return PATHS
-    if isinstance(param.type, click.IntRange | cli.Seconds) or param.name in ("batch", "tolerance"):
+    if isinstance(param.type, click.IntRange | options.Seconds) or param.name in ("batch", "tolerance"):
         return NUMBERS
     return WORDS
 
@@ -219,7 +221,7 @@ def ended(arguments: list[str]) -> tuple[int | None, str]:
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
     try:
         sys.argv, sys.stdout, sys.stderr = ["copycost", *arguments], out, err
-        cli.main()
+        app.main()
     except SystemExit as end:
         status: int | None = end.code  # type: ignore[assignment]
     except Begun:
@@ -270,13 +272,13 @@ def nothing_begins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[
         raise Begun
 
     for name in (
-        "suite.cli.Session", "suite.profile.command.Session", "suite.pipelines.measure.measure",
-        "suite.claims.command.look_into", "suite.gate.repository.checked_out", "suite.asv.track.run",
-        "suite.doctor.examine", "suite.report.html.write_html", "suite.report.html.write_folklore",
+        "copycost.cli.run.Session", "copycost.cli.profile.Session", "copycost.studies.pipelines.measure.measure",
+        "copycost.cli.claims.check_claims", "copycost.gate.commits.checked_out", "copycost.tracking.track.run",
+        "copycost.machine.doctor.examine", "copycost.report.html.write_html", "copycost.report.html.write_folklore",
     ):  # fmt: skip
         monkeypatch.setattr(name, begin)
     # What other packages define is not what is looked into, and to look for it takes most of the time.
-    monkeypatch.setattr(registry, "plugins", lambda: ())
+    monkeypatch.setattr(discovery, "plugins", lambda: ())
     monkeypatch.setattr("warnings.showwarning", None)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
@@ -310,7 +312,7 @@ def test_a_command_line_in_a_process_of_its_own_ends_as_well(command: Command, t
         # The second stops what the first lets pass.
         line = [*words, *given, "--no\x1b[31msuch", value]
         done = subprocess.run(
-            [sys.executable, "-m", "suite", *line],
+            [sys.executable, "-m", "copycost", *line],
             cwd=tmp_path / "inputs", capture_output=True, timeout=60, env=os.environ | {"HOME": str(tmp_path)},
         )  # fmt: skip
         fault = said_well(done.returncode, done.stderr.decode())
@@ -325,16 +327,16 @@ def test_a_command_line_in_a_process_of_its_own_ends_as_well(command: Command, t
     ["x" * 100_000, "unknown 'A\x1b[31m\n\r\t\x00\u202e\udcff'; did you mean caffe?", "\udcff" * 5000, "", "\n\n"],
 )
 def test_a_message_is_one_short_line_that_can_be_printed(message: str) -> None:
-    line = told(message)
+    line = one_line_message(message)
     assert line.isprintable()
     assert len(line) <= 500
 
 
 def test_a_long_message_keeps_its_beginning_and_its_end() -> None:
-    line = told(f"unknown variant '{'v' * 50_000}'; did you mean numpy-out?")
+    line = one_line_message(f"unknown variant '{'v' * 50_000}'; did you mean numpy-out?")
     assert line.startswith("unknown variant 'vvv")
     assert line.endswith("'; did you mean numpy-out?")
-    assert told("as it is") == "as it is"
+    assert one_line_message("as it is") == "as it is"
 
 
 @pytest.mark.parametrize(
@@ -401,7 +403,7 @@ def test_a_file_that_cannot_be_written_is_found_before_the_work_begins(tmp_path:
 
 def test_a_folder_that_holds_something_else_keeps_it_when_a_gate_ends_early(tmp_path: Path) -> None:
     """Only what the command has made itself is removed."""
-    from suite.gate.command import _Kept
+    from copycost.cli.gate import _Kept
 
     (tmp_path / "kept" / "base").mkdir(parents=True)
     (tmp_path / "kept" / "base" / "notes.txt").write_text("mine")
@@ -423,7 +425,7 @@ def test_a_path_is_no_markup(command: Command, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "The report is [bold]\\x1b[31m/index.html" in done.stdout
     # The one image without a batch axis, too, is read back.
-    assert results.load(tmp_path / "[" / "red]")[1][0].batch is None
+    assert load.load(tmp_path / "[" / "red]")[1][0].batch is None
 
 
 @pytest.mark.parametrize(
@@ -442,7 +444,7 @@ def test_a_path_is_no_markup(command: Command, tmp_path: Path) -> None:
 def test_a_formula_is_tried_in_a_process_of_its_own(
     monkeypatch: pytest.MonkeyPatch, formula: str, said: str | None
 ) -> None:
-    from suite.asv import project
+    from copycost.tracking import project
 
     monkeypatch.setattr(project, "_PATIENCE", 8)
     if said is None:
@@ -450,4 +452,4 @@ def test_a_formula_is_tried_in_a_process_of_its_own(
         return
     with pytest.raises(project.ProjectError) as raised:
         project._try(formula)
-    assert re.search(said, told(str(raised.value)))
+    assert re.search(said, one_line_message(str(raised.value)))

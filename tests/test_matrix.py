@@ -8,9 +8,10 @@ from collections import Counter
 import pytest
 from conftest import measure
 
-from suite import registry
-from suite.measurement import Measurement
-from suite.registry import DTYPES, LAYOUTS
+from copycost import registry
+from copycost.catalog import discovery
+from copycost.model.measurement import Measurement
+from copycost.registry import DTYPES, LAYOUTS
 
 #: Why a case may be skipped.
 ALLOWED = (
@@ -92,7 +93,7 @@ def test_the_matrix_is_complete(matrix: list[Measurement]) -> None:
     expected = {
         (v.recipe, v.name, device, dtype, layout)
         for v in registry.variants.values()
-        for device in v.devices or registry.runtime(v.runtime).devices
+        for device in v.devices or discovery.runtime(v.runtime).devices
         for dtype in DTYPES
         for layout in LAYOUTS
         if is_in(v.recipe, v.name, dtype, layout)
@@ -108,9 +109,9 @@ def test_every_runtime_computes_every_recipe_that_it_can() -> None:
     """
     names: dict[str, set[str]] = {}
     for (recipe, name), variant in registry.variants.items():
-        if variant.source != "suite.claims.systems":
+        if variant.source != "copycost.variants.documents":
             names.setdefault(name, set()).add(recipe)
-    every = {recipe.name for recipe in registry.recipes.values() if recipe.source == "suite.recipes"}
+    every = {recipe.name for recipe in registry.recipes.values() if recipe.source == "copycost.recipes"}
     modes = {"caffe", "tf", "torch"}
     lacking = {
         "keras-numpy": every - modes,

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from conftest import by_variant, measure
 
-from suite import native
-from suite.runtime import Unavailable
+from copycost.model.runtime import RuntimeUnavailable
+from copycost.variants import native
 
 tensorflow = pytest.importorskip("tensorflow")
 
@@ -45,7 +45,7 @@ def test_a_compiler_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.Monke
     broken.write_text("#!/bin/sh\necho 'add.cc:1: error: no such header' >&2\nexit 1\n")
     broken.chmod(0o755)
     monkeypatch.setenv("CXX", str(broken))
-    with pytest.raises(Unavailable, match=r"cannot build the operation: add\.cc:1: error: no such header"):
+    with pytest.raises(RuntimeUnavailable, match=r"cannot build the operation: add\.cc:1: error: no such header"):
         native.library()
     assert not list(tmp_path.rglob("*.so"))
 

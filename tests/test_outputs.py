@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from conftest import by_variant, measure
 
-import suite
-from suite.measurement import Measurement
+import copycost
+from copycost.model.measurement import Measurement
 
 FILE = """
 import numpy as np
-from suite import recipe, variant
+from copycost import recipe, variant
 
 @recipe(name="scaled-and-mask")
 def scaled_and_mask(x):
@@ -138,9 +138,9 @@ def test_what_is_said_of_several_arrays_is_said_of_all(found: dict[str, Measurem
 
 def test_a_function_that_returns_a_tuple_is_measured_in_this_process() -> None:
     x = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
-    m = suite.measure(lambda x: (x / np.float32(255), x > 127), x, lambda x: (x / 255, x > 127))
+    m = copycost.measure(lambda x: (x / np.float32(255), x > 127), x, lambda x: (x / 255, x > 127))
     assert (m.status, m.reason, m.result_dtype) == ("ok", None, "float32, bool")
-    m = suite.measure(lambda x: (x / np.float32(255), x > 126), x, lambda x: (x / 255, x > 127))
+    m = copycost.measure(lambda x: (x / np.float32(255), x > 126), x, lambda x: (x / 255, x > 127))
     assert m.status == "wrong"
-    m = suite.measure(lambda x: (x / np.float32(255), x > 127), x)
+    m = copycost.measure(lambda x: (x / np.float32(255), x > 127), x)
     assert (m.status, m.result_dtype) == ("unchecked", "float32, bool")

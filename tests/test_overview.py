@@ -13,10 +13,13 @@ import pandas as pd
 import pytest
 from test_results import M
 
-from suite.measurement import Measurement
-from suite.report.markdown import markdown
-from suite.report.overview import INTERVALS, MOST, overview
-from suite.results import document, frame, read
+from copycost.analysis.overview import INTERVALS, MOST
+from copycost.model.measurement import Measurement
+from copycost.report.markdown import markdown
+from copycost.report.notebook import overview
+from copycost.results.load import read
+from copycost.results.store import document
+from copycost.results.table import frame
 
 MIB = 2**20
 
@@ -95,16 +98,16 @@ def test_what_is_wrong_is_never_recommended() -> None:
     wrong = replace(OVER, variant="quick", status="wrong", reason="off by 2", input_changed=False)
     found = overview([PLAIN, wrong, replace(FAST, status="failed", seconds=None, samples=None)])
     assert [one.fastest.measurement.variant for one in found.answers] == ["numpy-new"]
-    assert [(worry.variant, worry.what) for worry in found.worries] == [
+    assert [(caution.variant, caution.what) for caution in found.cautions] == [
         ("quick", "gives a wrong result"), ("tf-xla", "raises, dies or takes too long"),
     ]  # fmt: skip
-    assert found.worries[0].example == wrong
+    assert found.cautions[0].example == wrong
 
 
 def test_worries() -> None:
     strided = replace(PLAIN, variant="flip", result_contiguous=False)
     found = overview([PLAIN, KERAS, replace(KERAS, recipe="caffe"), OVER, strided])
-    said = {(worry.variant, worry.what): (worry.recipes, worry.cases, worry.of) for worry in found.worries}
+    said = {(caution.variant, caution.what): (caution.recipes, caution.cases, caution.of) for caution in found.cautions}
     assert said == {
         ("keras-numpy", "changes the array that it is given"): (("tf", "caffe"), 2, 2),
         ("keras-numpy", "gives a result that lies in the input's memory"): (("tf", "caffe"), 2, 2),

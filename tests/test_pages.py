@@ -14,7 +14,7 @@ import pytest
 from test_overview import FAST, KERAS, LEAN, OVER, PLAIN
 from test_results import M
 
-from suite.report import write_html
+from copycost.report import write_html
 
 ROOT = Path(__file__).parent.parent
 
@@ -137,8 +137,8 @@ def test_a_long_table_comes_in_pages(tmp_path: Path) -> None:
 
 
 def test_numbers_are_those_of_the_terminal(tmp_path: Path) -> None:
-    """The page writes numbers itself: as `suite.format` does."""
-    from suite import format
+    """The page writes numbers itself: as `copycost.model.numbers` does."""
+    from copycost.model import numbers
 
     times = [1.5e-9, 9.996e-7, 1.2345e-6, 9.994e-4, 0.0123456, 0.9996, 1234.5]
     sizes = [0, 1023, 1024, 999.4 * 1024, 1023 * 1024, 5 * 2**30, 2000 * 2**30]
@@ -158,10 +158,10 @@ def test_numbers_are_those_of_the_terminal(tmp_path: Path) -> None:
         "numbers",
     )
     short = [float(f"{s:.4g}") for s in times]
-    assert found[0] == [format.seconds(s) for s in short]
-    assert found[1] == [format.count(float(f"{1 / s:.4g}")) for s in times]
-    assert found[2] == [format.size(int(b)) for b in sizes]
-    assert found[3] == [format.percent(float(f"{s % 1:.4g}")) for s in times]
+    assert found[0] == [numbers.seconds(s) for s in short]
+    assert found[1] == [numbers.count(float(f"{1 / s:.4g}")) for s in times]
+    assert found[2] == [numbers.size(int(b)) for b in sizes]
+    assert found[3] == [numbers.percent(float(f"{s % 1:.4g}")) for s in times]
 
 
 @pytest.fixture(scope="module")

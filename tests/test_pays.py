@@ -7,10 +7,10 @@ import math
 import pandas as pd
 import pytest
 
-from suite import results
-from suite.measurement import Measurement
-from suite.report.html import write_html
-from suite.report.pays import pays
+from copycost.analysis.break_even import pays
+from copycost.model.measurement import Measurement
+from copycost.report.html import write_html
+from copycost.results import table
 
 
 def one(variant: str, device: str, batch: int, seconds: float, error: float = 0.05, **more: object) -> Measurement:
@@ -49,7 +49,7 @@ def costs(cpu: float, fixed: float, gpu: float, error: float = 0.05) -> list[Mea
     ],
 )
 def test_the_batch(cpu: float, fixed: float, gpu: float, error: float, batch: int | None) -> None:
-    found = pays(results.frame(costs(cpu, fixed, gpu, error)))
+    found = pays(table.frame(costs(cpu, fixed, gpu, error)))
     assert len(found) == 1
     row = found.iloc[0]
     assert (None if pd.isna(row["batch"]) else row["batch"]) == batch
@@ -60,12 +60,12 @@ def test_the_batch(cpu: float, fixed: float, gpu: float, error: float, batch: in
 def test_a_gpu_that_wins_once_and_then_loses_does_not_pay() -> None:
     times = {("fast", "cpu"): (1.0, 1.0), ("pinned", "gpu"): (0.5, 2.0)}
     rows = [one(*of, batch, seconds) for of, both in times.items() for batch, seconds in zip((1, 8), both, strict=True)]
-    assert pays(results.frame(rows))["batch"].isna().all()
+    assert pays(table.frame(rows))["batch"].isna().all()
 
 
 def test_nothing_to_say_without_both(tmp_path: object) -> None:
     only = [m for m in costs(1e-4, 5e-4, 2e-5) if m.variant in ("fast", "fused")]
-    assert pays(results.frame(only)).empty
+    assert pays(table.frame(only)).empty
 
 
 def test_the_page_says_it(tmp_path) -> None:  # type: ignore[no-untyped-def]
@@ -80,12 +80,12 @@ def test_the_page_says_it(tmp_path) -> None:  # type: ignore[no-untyped-def]
 
 def test_machines_are_not_compared_with_each_other() -> None:
     """A GPU of one machine against the CPU of another, which is ten times as slow."""
-    frame = results.frame(costs(1e-5, 5e-4, 2e-5)).assign(machine="quick")  # where the GPU never pays
-    slow = results.frame([m for m in costs(1e-4, 5e-4, 2e-5) if m.device == "cpu"]).assign(machine="slow")
+    frame = table.frame(costs(1e-5, 5e-4, 2e-5)).assign(machine="quick")  # where the GPU never pays
+    slow = table.frame([m for m in costs(1e-4, 5e-4, 2e-5) if m.device == "cpu"]).assign(machine="slow")
     found = pays(pd.concat([frame, slow], ignore_index=True))
     assert found["where"].tolist() == ["quick"]
     assert found["batch"].isna().all()
-    both = pd.concat([results.frame(costs(1e-4, 5e-4, 2e-5)).assign(machine="slow"), frame], ignore_index=True)
+    both = pd.concat([table.frame(costs(1e-4, 5e-4, 2e-5)).assign(machine="slow"), frame], ignore_index=True)
     found = pays(both)
     assert found["where"].tolist() == ["slow", "quick"]
     assert found["batch"].fillna(-1).tolist() == [8, -1]

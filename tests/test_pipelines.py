@@ -13,11 +13,12 @@ import pytest
 from conftest import Command
 from PIL import Image
 
-from suite import devices, images
-from suite.pipelines import files, ways
-from suite.pipelines.block import Block, Job
-from suite.pipelines.measure import BASELINE, TOLERANCE, Pipeline, measure
-from suite.pipelines.ways import WAYS
+from copycost.cases import images
+from copycost.machine import devices
+from copycost.studies.pipelines import files, ways
+from copycost.studies.pipelines.block import Block, Job
+from copycost.studies.pipelines.measure import BASELINE, TOLERANCE, Pipeline, measure
+from copycost.studies.pipelines.ways import WAYS
 
 #: So many files that the last batch is a smaller one.
 NUMBER, BATCH = 11, 4

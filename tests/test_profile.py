@@ -12,27 +12,31 @@ import numpy as np
 import pytest
 from conftest import Command
 
-from suite import devices, images, registry
-from suite.cases import CaseError
-from suite.engine.allocations import Event
-from suite.engine.profiler import UNKNOWN, Change, Profile, Span, completed, lines, nested, placed
-from suite.engine.session import Plan, Session
-from suite.measurement import Measurement
-from suite.profile.command import named
-from suite.profile.operations import Operation, operations
-from suite.profile.trace import trace
+from copycost.analysis.operations import Operation, operations
+from copycost.cases import images
+from copycost.cases.case import CaseError
+from copycost.catalog import description
+from copycost.cli.profile import named
+from copycost.engine.line_profiler import UNKNOWN, completed, lines, placed
+from copycost.engine.session import Plan, Session
+from copycost.machine import devices
+from copycost.model import naming
+from copycost.model.allocation import AllocationEvent
+from copycost.model.call_profile import CallProfile, MemoryChange, Span, nested
+from copycost.model.measurement import Measurement
+from copycost.report.trace import trace
 
 N = 8 * 224 * 224 * 3 * 4
 
 
-def looked_into(*words: str) -> tuple[Measurement, Profile]:
+def looked_into(*words: str) -> tuple[Measurement, CallProfile]:
     with Session(Plan(devices.cpus(), 0, 0.0, None, devices.gpus()[1]), images.read()) as session:
         measurement, found = session.profile(named([*words, "8x224x224x3"]))
     assert found is not None
     return measurement, found
 
 
-def by_name(profile: Profile) -> dict[str, Operation]:
+def by_name(profile: CallProfile) -> dict[str, Operation]:
     return {one.name.partition("  (")[0]: one for one in operations(profile)}
 
 
@@ -85,10 +89,12 @@ def test_what_memray_alone_sees_is_of_no_known_operation(
 
 def test_operations_that_were_not_watched_have_no_allocations() -> None:
     spans = (Span("a", "python", 0.0, 1.0, 1.0), Span("b", "python", 1.0, 1.0, 1.0))
-    watched = Profile(spans, (Change(8192, "host", "a", 0.5),), 2.0, "a profiler")
+    watched = CallProfile(spans, (MemoryChange(8192, "host", "a", 0.5),), 2.0, "a profiler")
     assert [one.allocated_bytes for one in operations(completed(watched, (), None))] == [8192, 0]
     assert [one.allocated_bytes for one in operations(completed(watched, (), "not installed"))] == [8192, None]
-    also = completed(watched, [Event(5000, "host", "memray", "line"), Event(100, "host", "memray", "line")], None)
+    also = completed(
+        watched, [AllocationEvent(5000, "host", "memray", "line"), AllocationEvent(100, "host", "memray", "line")], None
+    )
     assert [(one.name, one.allocated_bytes) for one in operations(also)] == [("a", 8192), ("b", None), (UNKNOWN, 5000)]
 
 
@@ -130,7 +136,11 @@ def test_a_device_has_its_own_times() -> None:
 
 def test_requests_stand_at_the_end_of_their_line() -> None:
     spans = [Span("a", "Python", 0.0, 1.0, 1.0), Span("b", "Python", 1.0, 2.0, 2.0)]
-    events = [Event(5000, "host", "x", "a"), Event(6000, "host", "x", "b"), Event(-5000, "host", "x", "a")]
+    events = [
+        AllocationEvent(5000, "host", "x", "a"),
+        AllocationEvent(6000, "host", "x", "b"),
+        AllocationEvent(-5000, "host", "x", "a"),
+    ]
     assert [(one.bytes, one.at) for one in placed(events, spans)] == [(5000, 1.0), (6000, 3.0), (-5000, 3.0)]
 
 
@@ -154,7 +164,12 @@ def test_the_trace_is_one_that_perfetto_reads(command: Command, tmp_path: Path) 
 
 
 def test_live_bytes_go_up_and_down() -> None:
-    profile = Profile((), tuple(placed([Event(9000, "host", "x", "a"), Event(-9000, "host", "x", "a")], ())), 1.0, "x")
+    profile = CallProfile(
+        (),
+        tuple(placed([AllocationEvent(9000, "host", "x", "a"), AllocationEvent(-9000, "host", "x", "a")], ())),
+        1.0,
+        "x",
+    )
     document = trace(profile, {"variant": "v"})
     assert [event["args"]["bytes"] for event in document["traceEvents"] if event["ph"] == "C"] == [9000, 0]
 
@@ -185,7 +200,7 @@ def test_a_case_has_a_shape_a_dtype_and_a_layout() -> None:
 #: A file that defines a variant; what stands before it is done as it is imported.
 MINE = """
 import numpy as np
-from suite import recipe, variant
+from copycost import recipe, variant
 
 @recipe(name="halved")
 def halved(x): return x / 2
@@ -235,9 +250,9 @@ def test_a_file_that_is_profiled_changes_nothing_of_the_command(command: Command
 def test_a_file_that_never_ends_to_import_is_given_up_by_profile(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(registry, "_IMPORT_TIMEOUT", 3)
+    monkeypatch.setattr(description, "_IMPORT_TIMEOUT", 3)
     (tmp_path / "mine.py").write_text("import time; time.sleep(1000)\n" + MINE)
-    with pytest.raises(registry.RegistrationError, match="was still importing after 3 s"):
+    with pytest.raises(naming.RegistrationError, match="was still importing after 3 s"):
         named(["halved", "halve"], [str(tmp_path / "mine.py")])
 
 

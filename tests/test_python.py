@@ -14,10 +14,11 @@ import pytest
 from jsonschema import Draft202012Validator
 from test_cli import schema
 
-import suite
-from suite import recipes, results
-from suite.measurement import Measurement
-from suite.python import look
+import copycost
+from copycost import recipes
+from copycost.api import look
+from copycost.model.measurement import Measurement
+from copycost.results import store
 
 X = np.random.default_rng(0).uniform(0, 255, (4, 60, 50, 3)).astype(np.float32)
 
@@ -38,7 +39,7 @@ def into(x: np.ndarray, out: np.ndarray) -> np.ndarray:
 
 
 def test_a_function_that_is_right() -> None:
-    m = suite.measure(new, X, recipes.tf)
+    m = copycost.measure(new, X, recipes.tf)
     assert (m.status, m.recipe, m.variant, m.writes) == ("ok", "tf", "new", "new")
     assert (m.allocations, m.allocated_bytes, m.retained_bytes) == (2, 2 * X.nbytes, X.nbytes)
     assert (m.input_changed, m.result_shares) == (False, "nothing")
@@ -51,7 +52,7 @@ def test_a_function_that_is_right() -> None:
 
 
 def test_a_function_without_a_reference_is_unchecked() -> None:
-    m = suite.measure(new, X)
+    m = copycost.measure(new, X)
     assert (m.status, m.reason) == ("unchecked", "no reference was given")
     assert m.allocated_bytes == 2 * X.nbytes
     assert m.seconds is not None
@@ -60,7 +61,7 @@ def test_a_function_without_a_reference_is_unchecked() -> None:
 
 def test_what_writes_over_its_input_is_seen_and_the_callers_is_untouched() -> None:
     before = X.copy()
-    m = suite.measure(over, X, recipes.tf)
+    m = copycost.measure(over, X, recipes.tf)
     assert (m.status, m.writes, m.input_changed, m.result_shares) == ("ok", "input", True, "input")
     assert m.allocations == 0
     assert np.array_equal(X, before)
@@ -68,21 +69,21 @@ def test_what_writes_over_its_input_is_seen_and_the_callers_is_untouched() -> No
 
 def test_a_buffer_is_copied_and_poisoned() -> None:
     out = np.zeros_like(X)
-    m = suite.measure(into, X, recipes.tf, out=out)
+    m = copycost.measure(into, X, recipes.tf, out=out)
     assert (m.status, m.writes, m.result_shares, m.allocations) == ("ok", "out", "out", 0)
     assert not out.any()
-    m = suite.measure(lambda x, out: out, X, recipes.tf, out=out)
+    m = copycost.measure(lambda x, out: out, X, recipes.tf, out=out)
     assert (m.status, "not finite" in (m.reason or "")) == ("wrong", True)
 
 
 def test_what_is_wrong_or_raises_is_a_measurement_that_says_so() -> None:
-    wrong = suite.measure(lambda x: x / 128 - 1, X, recipes.tf)
+    wrong = copycost.measure(lambda x: x / 128 - 1, X, recipes.tf)
     assert (wrong.status, (wrong.reason or "")[:9]) == ("wrong", "off by up")
-    failed = suite.measure(lambda x: x.nothing, X)
+    failed = copycost.measure(lambda x: x.nothing, X)
     assert failed.status == "failed"
     assert "AttributeError" in (failed.reason or "")
     assert failed.missing["seconds"] == "failed"
-    reference = suite.measure(new, X, reference=lambda x: None)
+    reference = copycost.measure(new, X, reference=lambda x: None)
     assert (reference.status, "reference" in (reference.reason or "")) == ("failed", True)
 
 
@@ -93,16 +94,16 @@ def test_an_answer_that_is_remembered_is_wrong() -> None:
         remembered.append(new(x))
         return remembered[0].copy()
 
-    assert suite.measure(first_answer, X, recipes.tf).status == "wrong"
+    assert copycost.measure(first_answer, X, recipes.tf).status == "wrong"
 
 
 def test_a_pair_and_arrays_that_are_no_images() -> None:
-    m = suite.measure(lambda x: x[0] + x[1], (X, X), recipes.add)
+    m = copycost.measure(lambda x: x[0] + x[1], (X, X), recipes.add)
     assert (m.status, m.recipe, m.bytes_moved) == ("ok", "add", 3 * X.nbytes)
-    m = suite.measure(lambda x: x * 2, np.arange(5000, dtype=np.float64))
+    m = copycost.measure(lambda x: x * 2, np.arange(5000, dtype=np.float64))
     assert (m.batch, m.height, m.width, m.channels) == (None, 1, 5000, 1)
     assert m.allocated_bytes == 40_000
-    assert suite.measure(lambda x: x + 1, np.ones((3, 20, 20))).layout == "channels_first"
+    assert copycost.measure(lambda x: x + 1, np.ones((3, 20, 20))).layout == "channels_first"
 
 
 @pytest.mark.parametrize(
@@ -120,7 +121,7 @@ def test_a_pair_and_arrays_that_are_no_images() -> None:
 )
 def test_bad_arguments_are_one_clear_line(arguments: tuple[Any, ...], error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words) as caught:
-        suite.measure(*arguments)
+        copycost.measure(*arguments)
     assert "\n" not in str(caught.value)
 
 
@@ -129,16 +130,16 @@ def test_tensorflow_and_its_variables() -> None:
 
     x = tf.constant(np.tile(X, (8, 1, 1, 1)))
     n = 8 * X.nbytes
-    eager = suite.measure(lambda x: x / 127.5 - 1.0, x, recipes.tf, runtime="tensorflow")
+    eager = copycost.measure(lambda x: x / 127.5 - 1.0, x, recipes.tf, runtime="tensorflow")
     assert (eager.status, eager.allocations, eager.allocated_bytes, eager.device) == ("ok", 2, 2 * n, "cpu")
 
     @tf.function(jit_compile=True)
     def over(v: Any) -> None:
         v.assign(v / 127.5 - 1.0)
 
-    m = suite.measure(over, tf.Variable(x), recipes.tf, runtime="tensorflow")
+    m = copycost.measure(over, tf.Variable(x), recipes.tf, runtime="tensorflow")
     assert (m.status, m.writes, m.allocations, m.input_changed) == ("ok", "input", 0, True)
-    read = suite.measure(lambda v: v / 127.5 - 1.0, tf.Variable(x), recipes.tf, runtime="tensorflow")
+    read = copycost.measure(lambda v: v / 127.5 - 1.0, tf.Variable(x), recipes.tf, runtime="tensorflow")
     assert (read.status, read.writes, read.input_changed) == ("ok", "new", False), read.reason
     added = look(lambda x: x[0].assign_add(x[1]), (tf.Variable(x), x), recipes.add, runtime="tensorflow")
     assert (added.status, added.input_changed, added.result_shares) == ("ok", True, "input"), added.reason
@@ -178,40 +179,40 @@ def test_a_measurement_is_one_line(m: dict[str, Any], line: str) -> None:
 
 
 def test_a_measurement_keeps_to_the_schema() -> None:
-    document = results.document({"engine": 1}, [suite.measure(new, X, recipes.tf), look(new, X)])
+    document = store.document({"engine": 1}, [copycost.measure(new, X, recipes.tf), look(new, X)])
     rows = {"$defs": schema().schema.get("$defs", {}), **schema().schema["properties"]["measurements"]}
     Draft202012Validator(rows).validate(document["measurements"])
 
 
 def test_cases_from_python_are_a_frame() -> None:
-    cases = suite.select(
+    cases = copycost.select(
         recipes=["tf"], variants=["numpy-o*", "numpy-t*"], batches=[2, None], sizes=[(30, 20)], devices=["cpu"]
     )
-    frame = suite.run(cases, blocks=3, budget=1)
+    frame = copycost.run(cases, blocks=3, budget=1)
     assert len(frame) == 2 * 2 * 2
     assert set(frame["status"]) == {"ok", "skipped"}
     timed = frame[frame["status"] == "ok"]
     assert (timed["seconds"] > 0).all()
     assert timed["batch"].isna().sum() == 3
-    assert suite.run(cases[:1], blocks=0)["seconds"].isna().all()
+    assert copycost.run(cases[:1], blocks=0)["seconds"].isna().all()
     with pytest.raises(ValueError, match="blocks is -1"):
-        suite.run(cases, blocks=-1)
+        copycost.run(cases, blocks=-1)
     for wrong in ({"batches": [2.5]}, {"sizes": [224]}, {"sizes": [(8, 8.5)]}):
         with pytest.raises(ValueError, match=r"a (batch|size) of"):
-            suite.select(**wrong)  # type: ignore[arg-type]
-    assert {case.recipe.name for case in suite.select(recipes="tf", devices="cpu")} == {"tf"}
-    assert {(case.batch, case.dtype) for case in suite.select(batches=8, dtypes=[np.uint8])} == {(8, "uint8")}
+            copycost.select(**wrong)  # type: ignore[arg-type]
+    assert {case.recipe.name for case in copycost.select(recipes="tf", devices="cpu")} == {"tf"}
+    assert {(case.batch, case.dtype) for case in copycost.select(batches=8, dtypes=[np.uint8])} == {(8, "uint8")}
     with pytest.raises(ValueError, match=r"unknown recipe 'zzz'; there is caffe, tf, .*"):
-        suite.select(recipes=["zzz"])
+        copycost.select(recipes=["zzz"])
     with pytest.raises(TypeError, match="cases are what"):
-        suite.run("tf")  # type: ignore[arg-type]
+        copycost.run("tf")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="blocks is '3': it is a number"):
-        suite.run(cases, blocks="3")  # type: ignore[arg-type]
+        copycost.run(cases, blocks="3")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="needs its parentheses"):
-        suite.recipe(lambda x: x)  # type: ignore[arg-type]
+        copycost.recipe(lambda x: x)  # type: ignore[arg-type]
     for wrong in ({"recipes": ["tff"]}, {"profile": "swift"}, {"dtypes": ["int8"]}, {"layouts": ["last"]}):
         with pytest.raises(ValueError, match=r"did you mean|there is"):
-            suite.select(**wrong)  # type: ignore[arg-type]
+            copycost.select(**wrong)  # type: ignore[arg-type]
 
 
 def test_what_is_found_without_a_reference() -> None:
@@ -249,7 +250,7 @@ def test_a_recipe_of_images_with_channels_first() -> None:
 
 
 def test_an_interrupted_run_gives_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    from suite.engine.session import Session
+    from copycost.engine.session import Session
 
     measure = Session.measure
 
@@ -260,24 +261,24 @@ def test_an_interrupted_run_gives_what_was_measured(monkeypatch: pytest.MonkeyPa
             yield measurement
 
     monkeypatch.setattr(Session, "measure", interrupted)
-    cases = suite.select(recipes=["tf"], variants=["numpy-*"], batches=[1], sizes=[(20, 20)], devices=["cpu"])
+    cases = copycost.select(recipes=["tf"], variants=["numpy-*"], batches=[1], sizes=[(20, 20)], devices=["cpu"])
     with pytest.warns(UserWarning, match=f"interrupted with 2 of {len(cases)} cases measured"):
-        assert len(suite.run(cases, blocks=0)) == 2
+        assert len(copycost.run(cases, blocks=0)) == 2
 
 
 def test_a_variant_of_a_notebook_is_refused_with_the_way_out() -> None:
-    from suite import registry
+    from copycost import registry
 
     try:
 
-        @suite.variant(recipe="tf", runtime="numpy", writes="new")
+        @copycost.variant(recipe="tf", runtime="numpy", writes="new")
         def of_a_notebook(example: Any) -> Any:
             return new
 
         entry = registry.variants["tf", "of-a-notebook"]
         registry.variants["tf", "of-a-notebook"] = replace(entry, source="__main__")
         with pytest.raises(ValueError, match="put it into a file of its own"):
-            suite.select()
+            copycost.select()
     finally:
         del registry.variants["tf", "of-a-notebook"]
 
@@ -341,8 +342,8 @@ def test_the_time_of_jax_is_that_of_its_work() -> None:
     import jax.numpy as jnp
 
     x = jnp.ones((600, 600), jnp.float32)
-    once = suite.measure(jax.jit(lambda x: x @ x), x, runtime="jax")
-    often = suite.measure(
+    once = copycost.measure(jax.jit(lambda x: x @ x), x, runtime="jax")
+    often = copycost.measure(
         jax.jit(lambda x: jax.lax.fori_loop(0, 60, lambda _, y: (x @ y) * 0.001, x)), x, runtime="jax"
     )
     assert once.seconds is not None

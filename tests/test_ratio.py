@@ -11,10 +11,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from suite.comparison import ratio
-from suite.comparison.compare import FALSE_ALARMS, TOLERANCE
-from suite.comparison.ratio import Difference, Ratio
-from suite.gate.gate import LOOKS
+from copycost.analysis.compare import FALSE_ALARMS, TOLERANCE
+from copycost.gate.measure import LOOKS
+from copycost.stats import ratios
+from copycost.stats.ratios import Difference, Ratio
 
 PAIRS = 12
 
@@ -63,7 +63,7 @@ def difference(world: World, random: np.random.Generator, blocks: int, truth: fl
     logs = world(random, blocks)
     logs[1] += truth
     seconds = 1e-3 * np.exp(logs)
-    found = ratio.paired(seconds[0].tolist(), seconds[1].tolist())
+    found = ratios.paired(seconds[0].tolist(), seconds[1].tolist())
     assert found is not None
     return found
 
@@ -119,7 +119,7 @@ def test_the_least_change_is_found_four_times_in_five() -> None:
 def test_a_burst_over_one_side_of_some_pairs_moves_nothing() -> None:
     quiet = [[1.0] * 12] * 6
     hit = [[1.0] * 8 + [5.0] * 4] * 6
-    found = ratio.paired(quiet, hit)
+    found = ratios.paired(quiet, hit)
     assert found is not None
     assert found.value == 0.0
 
@@ -143,7 +143,7 @@ def apart(random: np.random.Generator, cases: int, truth: dict[int, float], shif
         moved = shift + random.normal(0, scatter) + truth.get(i, 0.0)
         base, head = (np.exp(at + random.normal(0, 0.02, (5, 4))) for at in (0.0, moved))
         sides.append((base.tolist(), head.tolist()))
-    differences = ratio.unpaired(sides)
+    differences = ratios.unpaired(sides)
     return [one.ratio(FALSE_ALARMS / cases).verdict(TOLERANCE) for one in differences if one is not None]
 
 
@@ -170,15 +170,15 @@ def test_few_cases_of_different_times_are_as_uncertain_as_machines_are() -> None
 
 
 def test_one_block_tells_nothing() -> None:
-    assert ratio.paired([[1.0, 1.0]], [[1.0, 1.0]]) is None
-    assert ratio.unpaired([([[1.0]], [[1.0], [1.1]])]) == [None]
+    assert ratios.paired([[1.0, 1.0]], [[1.0, 1.0]]) is None
+    assert ratios.unpaired([([[1.0]], [[1.0], [1.1]])]) == [None]
 
 
 def test_blocks_that_are_all_equal_have_an_interval_without_width() -> None:
-    found = ratio.paired([[1.0]] * 3, [[1.1]] * 3)
+    found = ratios.paired([[1.0]] * 3, [[1.1]] * 3)
     assert found is not None
     assert found.ratio(0.01).verdict(0.03) == "slower"
-    (other,) = ratio.unpaired([([[1.0]] * 3, [[1.0]] * 3)])
+    (other,) = ratios.unpaired([([[1.0]] * 3, [[1.0]] * 3)])
     assert other is not None
     assert other.ratio(0.01).low < 1 < other.ratio(0.01).high
 
@@ -194,7 +194,7 @@ def test_to_look_again_and_again_makes_no_false_alarms(spread: float) -> None:
             blocks = np.exp(random.normal(0, spread, (37, 1))).tolist()
             for n in (*(look for look in LOOKS if look < 37), 37):
                 share = FALSE_ALARMS / 2 / 12 / (len(LOOKS) if n < 37 else 1)
-                found = ratio.paired([[1.0]] * n, blocks[:n])
+                found = ratios.paired([[1.0]] * n, blocks[:n])
                 assert found is not None
                 word = found.ratio(share).verdict(TOLERANCE)
                 if word != "unsure":

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from suite import registry
-from suite.engine.audit import judge
-from suite.engine.block import refer
-from suite.recipes import AFFINE, first
+from copycost import registry
+from copycost.engine.block import refer
+from copycost.engine.compare_arrays import judge
+from copycost.recipes import AFFINE, first
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 8, 6, 3)).astype(np.float64)
 
@@ -106,7 +106,7 @@ def test_one_multiplication_and_one_addition_are_the_recipe(recipe: str) -> None
 @pytest.mark.parametrize("channels_last", [True, False])
 def test_the_fused_kernel_of_the_resize_compiled_for_the_cpu(tmp_path: Path, channels_last: bool) -> None:
     """The kernel's body is C++: here its elements are a loop, on a device they are threads."""
-    from suite.variants.cupy import _RESIZE
+    from copycost.variants.cupy import _RESIZE
 
     source = tmp_path / "kernel.cpp"
     source.write_text(

@@ -13,8 +13,8 @@ import pytest
 from test_overview import FAST, LEAN, OVER, PLAIN
 from test_results import M
 
-from suite.report import write_html
-from suite.report.rows import COLUMNS
+from copycost.report import write_html
+from copycost.report.rows import COLUMNS
 
 
 def rows_of(page: str) -> dict[str, Any]:

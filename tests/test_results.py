@@ -11,8 +11,10 @@ import pandas as pd
 import pytest
 from conftest import Command, read_json
 
-from suite import environment, format, results
-from suite.measurement import FIGURES, Measurement, from_dict
+from copycost.machine import environment
+from copycost.model import numbers
+from copycost.model.measurement import FIGURES, Measurement, from_dict
+from copycost.results import load, store, table
 
 M = Measurement(
     "tf", "numpy-out", "numpy", "out", "cpu", "float32", "channels_last", 8, 224, 224, 3, 2, "ok",
@@ -43,17 +45,17 @@ FULL = replace(
 def test_a_measurement_without_one_field_survives_every_form(name: str | None, tmp_path: Path) -> None:
     """The folder of a run, the JSON document, the table and the CSV."""
     lacking = FULL if name is None else replace(FULL, **{name: None}, missing={name: "not measured"})
-    with results.Run(tmp_path / "run", resume=False) as run:
+    with store.Run(tmp_path / "run", resume=False) as run:
         run.begin({"engine": 1}, {}, 1)
         run.add(lacking)
         run.finish({}, finished=True)
-    assert results.load(tmp_path / "run")[1] == [lacking]
-    with results.Run(tmp_path / "run", resume=True) as run:
+    assert load.load(tmp_path / "run")[1] == [lacking]
+    with store.Run(tmp_path / "run", resume=True) as run:
         assert run.measurements == [lacking]
-    (tmp_path / "run.json").write_text(json.dumps(results.document({"engine": 1}, [lacking])))
-    assert results.load(tmp_path / "run.json")[1] == [lacking]
-    assert results.measurements(results.read(tmp_path / "run", tmp_path / "run.json")) == [lacking, lacking]
-    (row,) = pd.read_csv(tmp_path / "run" / results.CSV).to_dict("records")
+    (tmp_path / "run.json").write_text(json.dumps(store.document({"engine": 1}, [lacking])))
+    assert load.load(tmp_path / "run.json")[1] == [lacking]
+    assert table.measurements(load.read(tmp_path / "run", tmp_path / "run.json")) == [lacking, lacking]
+    (row,) = pd.read_csv(tmp_path / "run" / store.CSV).to_dict("records")
     for cell, value in row.items():
         assert pd.isna(value) if cell == name else value == getattr(FULL, str(cell)) or cell == "instruments"
 
@@ -81,29 +83,29 @@ def test_the_figures_are_the_fields_that_can_be_missing() -> None:
 
 
 def test_missing_is_missing_in_the_frame_and_zero_is_zero() -> None:
-    frame = results.frame([M, replace(M, variant="x", status="failed", seconds=None, allocations=None)])
+    frame = table.frame([M, replace(M, variant="x", status="failed", seconds=None, allocations=None)])
     assert frame["allocations"].tolist()[0] == 0
     assert frame["allocations"].isna().tolist() == [False, True]
     assert frame["seconds"].isna().tolist() == [False, True]
 
 
 def test_a_broken_line_in_the_middle_is_named(tmp_path: Path) -> None:
-    with results.Run(tmp_path / "run", resume=False) as run:
+    with store.Run(tmp_path / "run", resume=False) as run:
         run.begin({"engine": 1}, {}, 2)
         run.add(M)
-        with open(run.folder / results.MEASUREMENTS, "a") as file:
+        with open(run.folder / store.MEASUREMENTS, "a") as file:
             file.write("half a li\n")
         run.add(replace(M, variant="other"))
     with pytest.warns(UserWarning, match="line 2 is not a measurement"):
-        _, measurements = results.load(tmp_path / "run")
+        _, measurements = load.load(tmp_path / "run")
     assert [m.variant for m in measurements] == ["numpy-out", "other"]
 
 
 def test_another_schema_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
-    path.write_text(json.dumps(results.document({}, [M]) | {"schema": 99}))
-    with pytest.raises(results.RunError, match="schema 99"):
-        results.load(path)
+    path.write_text(json.dumps(store.document({}, [M]) | {"schema": 99}))
+    with pytest.raises(store.RunError, match="schema 99"):
+        load.load(path)
 
 
 def test_what_must_not_differ_between_two_parts_of_a_run() -> None:
@@ -128,7 +130,7 @@ def test_what_must_not_differ_between_two_parts_of_a_run() -> None:
     ],
 )
 def test_times_have_three_digits_and_a_unit(value: float | None, text: str) -> None:
-    assert format.seconds(value) == text
+    assert numbers.seconds(value) == text
 
 
 @pytest.mark.parametrize(
@@ -136,31 +138,31 @@ def test_times_have_three_digits_and_a_unit(value: float | None, text: str) -> N
     [(0, "0 B"), (1023, "1023 B"), (602_112, "588 KiB"), (19_267_584, "18.4 MiB"), (-2048, "−2.00 KiB"), (None, "–")],
 )
 def test_sizes(value: int | None, text: str) -> None:
-    assert format.size(value) == text
+    assert numbers.size(value) == text
 
 
 def test_spread_is_the_wider_side() -> None:
-    assert format.spread(M) == "±6 %"
-    assert format.spread(replace(M, seconds_low=None)) == ""
+    assert M.spread() == "±6 %"
+    assert replace(M, seconds_low=None).spread() == ""
 
 
 def test_remarks() -> None:
-    assert format.remarks(M) == ""
+    assert M.remarks() == ""
     keras = replace(M, writes="new", input_changed=True, result_shares="input", result_contiguous=False)
-    assert format.remarks(keras) == "changes its input, shares the input's memory, not contiguous"
+    assert keras.remarks() == "changes its input, shares the input's memory, not contiguous"
     known = replace(M, status="wrong", reason="returned uint8", known="docs/known.md#x")
-    assert format.remarks(known) == "wrong: returned uint8 (known: docs/known.md#x)"
+    assert known.remarks() == "wrong: returned uint8 (known: docs/known.md#x)"
 
 
 def test_half_a_character_is_written_read_and_shown(tmp_path: Path) -> None:
     """As in the name of a file that is no UTF-8."""
-    with results.Run(tmp_path / "run", resume=False) as run:
+    with store.Run(tmp_path / "run", resume=False) as run:
         run.begin({"engine": 2, "image": "a\udcff.jpg"}, {}, 1)
         run.add(replace(M, status="failed", reason="no a\udcff.jpg"))
         run.finish({}, finished=True)
-    environment, (read,) = results.load(tmp_path / "run")
+    environment, (read,) = load.load(tmp_path / "run")
     assert (environment["image"], read.reason) == ("a\ufffd.jpg", "no a\ufffd.jpg")
-    assert results.read(tmp_path / "run")["reason"].tolist() == ["no a\ufffd.jpg"]
+    assert load.read(tmp_path / "run")["reason"].tolist() == ["no a\ufffd.jpg"]
 
 
 def test_variables_that_change_what_is_measured_are_kept_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:

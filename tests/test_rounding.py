@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from suite import images, registry
-from suite.engine.audit import judge
-from suite.engine.block import refer
-from suite.engine.rounding import Reference, bounded
-from suite.recipes import CAFFE_MEAN, TORCH_MEAN, TORCH_STD
+from copycost import registry
+from copycost.cases import images
+from copycost.engine.block import refer
+from copycost.engine.compare_arrays import judge
+from copycost.engine.rounding import Reference, bounded
+from copycost.recipes import CAFFE_MEAN, TORCH_MEAN, TORCH_STD
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "docs" / "examples"))
 import tolerance
@@ -186,7 +187,7 @@ def test_an_honest_formula_is_right(recipe: str, library: str) -> None:
 
 @pytest.mark.parametrize("size", [(64, 48), (300, 200), (512, 512)])
 def test_an_honest_interpolation_is_right(size: tuple[int, int]) -> None:
-    from suite.recipes import bilinear
+    from copycost.recipes import bilinear
 
     x = images.batch(images.read(), (1, *size), "float32", "channels_last", 0)
     reference = registry.recipes["resize_scale"].reference

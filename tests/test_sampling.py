@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from suite.engine.sampling import CLEAR_BLOCKS, PRECISION, estimate
+from copycost.stats.intervals import CLEAR_BLOCKS, PRECISION, estimate
 
 
 @pytest.mark.parametrize("blocks", [3, 5, 7, 12])

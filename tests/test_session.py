@@ -15,23 +15,17 @@ import numpy as np
 import pytest
 from conftest import measure
 
-from suite import devices, images, registry
-from suite.cases import (
-    PROFILES,
-    Axes,
-    Case,
-    CaseError,
-    check_axes,
-    child_bytes,
-    expand,
-    misfit,
-    select,
-    shared_bytes,
-    skip_reason,
-)
-from suite.engine.block import BlockRecord, Sample
-from suite.engine.child import CaseEnded, Zygote
-from suite.engine.session import SPENDING, Plan, Session
+from copycost import registry
+from copycost.cases import images
+from copycost.cases.case import Case, CaseError
+from copycost.cases.feasibility import child_bytes, misfit, shared_bytes, skip_reason
+from copycost.cases.profiles import PROFILES, Axes
+from copycost.cases.selection import check_axes, expand, select
+from copycost.catalog import import_context
+from copycost.engine.block import BlockRecord, Sample
+from copycost.engine.session import SPENDING, Plan, Session
+from copycost.engine.worker import CaseFailure, ForkServer
+from copycost.machine import devices
 
 
 def libraries(pid: int) -> set[str]:
@@ -54,39 +48,39 @@ def test_the_parent_imports_no_framework() -> None:
 
 
 @pytest.mark.parametrize("runtime", ["numpy", "keras", "tensorflow", "numba", "numexpr", "torch", "jax"])
-def test_a_zygote_initialises_nothing(runtime: str) -> None:
+def test_a_fork_server_initialises_nothing(runtime: str) -> None:
     """No CUDA driver is loaded, and no thread is there but those of two libraries that start them again in a fork."""
     one = {"OPENBLAS_NUM_THREADS": "1", "NUMEXPR_NUM_THREADS": "1"}
-    zygote = Zygote(runtime, "suite", registry.child_environment() | one)
+    fork_server = ForkServer(runtime, "copycost", import_context.child_environment() | one)
     try:
-        zygote.ready()
-        assert zygote.forkable
-        assert len(os.listdir(f"/proc/{zygote.process.pid}/task")) == 1
-        assert not [name for name in libraries(zygote.process.pid) if name.startswith(("libcuda.so", "libcudart"))]
+        fork_server.ready()
+        assert fork_server.forkable
+        assert len(os.listdir(f"/proc/{fork_server.process.pid}/task")) == 1
+        assert not [name for name in libraries(fork_server.process.pid) if name.startswith(("libcuda.so", "libcudart"))]
     finally:
-        zygote.close()
+        fork_server.close()
 
 
 def test_a_runtime_that_does_not_import_says_so(tmp_path: Path) -> None:
     (tmp_path / "tensorflow.py").write_text("raise RuntimeError('built for another machine')")
-    environment = registry.child_environment()
+    environment = import_context.child_environment()
     environment["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{environment['PYTHONPATH']}"
-    zygote = Zygote("tensorflow", "suite", environment)
+    fork_server = ForkServer("tensorflow", "copycost", environment)
     try:
         for _ in range(2):  # every case that asks is told
-            with pytest.raises(CaseEnded, match="raised RuntimeError: built for another machine"):
-                zygote.ready()
+            with pytest.raises(CaseFailure, match="raised RuntimeError: built for another machine"):
+                fork_server.ready()
     finally:
-        zygote.close()
+        fork_server.close()
 
 
 def test_threads_reach_every_runtime(tmp_path: Path) -> None:
     path = tmp_path / "threads.py"
     path.write_text(
         "import os, numpy as np\n"
-        "from suite import variant\n"
+        "from copycost import variant\n"
         "@variant(recipe='tf', runtime='tensorflow', writes='new')\n"
-        "def told(example):\n"
+        "def one_line_message(example):\n"
         "    import tensorflow as tf\n"
         "    assert tf.config.threading.get_intra_op_parallelism_threads() == 1\n"
         "    assert tf.config.threading.get_inter_op_parallelism_threads() == 1\n"
@@ -110,8 +104,8 @@ def test_the_time_spent_adds_up_to_the_wall(monkeypatch: pytest.MonkeyPatch) -> 
     with Session(Plan(2, 3, 5, 60, "none"), images.read()) as session:
         assert {m.status for m in session.measure(cases)} == {"ok"}
         wall = monotonic() - start
-        assert set(session.ledger.seconds) == set(SPENDING)
-        assert sum(session.ledger.seconds.values()) == pytest.approx(wall, rel=0.1)
+        assert set(session.time_account.seconds) == set(SPENDING)
+        assert sum(session.time_account.seconds.values()) == pytest.approx(wall, rel=0.1)
 
 
 def test_a_block_is_one_value_and_the_median_is_between_its_samples() -> None:
@@ -142,7 +136,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 import numpy as np
-from suite import variant
+from copycost import variant
 
 def noted(name, x):
     with open({str(tmp_path)!r} + "/" + name, "a") as file:
@@ -207,7 +201,7 @@ def test_threads_that_work_for_microseconds_are_seen() -> None:
 
 
 def test_the_budget_goes_to_the_wider_intervals() -> None:
-    from suite.engine.session import Progress
+    from copycost.engine.session import Progress
 
     with Session(Plan(1, 9, 60, 60, "none"), images.read()) as session:
         narrow, wide, wider, done = (Progress(case(), 60, 60) for _ in range(4))
@@ -239,7 +233,7 @@ def test_a_block_that_is_cut_at_its_end_is_no_block(late: str, monkeypatch: pyte
         asked.append(request[0])
         if asked.count("check") + (late != "check") == 4 and request[0] == late and asked.count("sample") % 4 == 0:
             self._close(child)
-            raise CaseEnded("timeout", "took more than 1 s")
+            raise CaseFailure("timeout", "took more than 1 s")
         return ask(self, state, child, what, *request)
 
     monkeypatch.setattr(Session, "_ask", cut)
@@ -333,7 +327,7 @@ def test_bytes_moved_are_those_of_the_result_that_there_is(tmp_path: Path) -> No
     path = tmp_path / "grey.py"
     path.write_text(
         "import numpy as np\n"
-        "from suite import recipe, variant\n"
+        "from copycost import recipe, variant\n"
         "@recipe(name='grey')\n"
         "def grey(x): return x.mean(axis=-1, keepdims=True)\n"
         "@variant(recipe='grey', runtime='numpy', writes='new')\n"
@@ -357,7 +351,7 @@ def test_bytes_moved_are_those_of_the_result_that_there_is(tmp_path: Path) -> No
 def test_a_reference_that_is_none_fails_its_cases(tmp_path: Path, returned: str, reason: str) -> None:
     path = tmp_path / "bad.py"
     path.write_text(
-        "from suite import recipe, variant\n"
+        "from copycost import recipe, variant\n"
         f"@recipe(name='bad')\ndef bad(x): return {returned}\n"
         "@variant(recipe='bad', runtime='numpy', writes='new')\n"
         "def mine(example): return lambda x: x\n"

@@ -10,7 +10,8 @@ from rich.console import Console
 from test_overview import FAST, KERAS, LEAN, PLAIN
 from test_results import M
 
-from suite import results, tree
+from copycost.report import tree
+from copycost.results import store
 
 
 def shown(measurements: list, width: int) -> list[str]:
@@ -48,7 +49,7 @@ def test_by_recipe_and_batch_the_fastest_first() -> None:
 
 
 def test_the_command(command, tmp_path) -> None:
-    with results.Run(tmp_path / "run", resume=False) as run:
+    with store.Run(tmp_path / "run", resume=False) as run:
         run.begin({"engine": 1}, {}, 1)
         run.add(PLAIN)
     done = command("show", "run")

@@ -14,9 +14,9 @@ from statistics import fmean, median, stdev
 
 import numpy as np
 
-from suite import student
-from suite.measurement import Measurement
-from suite.report.overview import overview
+from copycost.analysis.overview import overview
+from copycost.model.measurement import Measurement
+from copycost.stats import student_t
 
 VARIANTS, DRIFT = 20, 0.1
 SPREADS = ("2 %", "10 %", "30 %", "2 to 30 %")
@@ -57,7 +57,7 @@ def fixed_beforehand(logs, chosen):
     """The interval of a comparison that was not chosen: Student's t over blocks."""
     ratios = list(logs[0] - logs[chosen])
     n = len(ratios)
-    half = student.quantile(0.975, n - 1) * stdev(ratios) / math.sqrt(n)
+    half = student_t.quantile(0.975, n - 1) * stdev(ratios) / math.sqrt(n)
     return fmean(ratios) - half, fmean(ratios) + half
 
 

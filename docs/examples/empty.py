@@ -1,6 +1,6 @@
 """A call that does nothing, to see what measuring a call costs. See docs/methodology.md."""
 
-from suite import recipe, variant
+from copycost import recipe, variant
 
 
 @recipe(name="identity")

@@ -3,13 +3,14 @@
 import sys
 from pathlib import Path
 
-from suite import format, results
+from copycost.model import numbers
+from copycost.results import load
 
 SHOWN = (
     "numpy-new", "numpy-out", "numpy-blocked", "numpy-table", "numexpr-out", "numba-out", "tf-xla", "tf-variable-xla",
 )  # fmt: skip
 
-_, measurements = results.load(Path(sys.argv[1]))
+_, measurements = load.load(Path(sys.argv[1]))
 groups: dict[tuple, dict] = {}
 for m in measurements:
     if m.status == "ok":
@@ -17,11 +18,11 @@ for m in measurements:
 
 
 def time(m):
-    return "–" if m is None else f"{format.seconds(m.seconds)} {format.spread(m)}"
+    return "–" if m is None else f"{numbers.seconds(m.seconds)} {m.spread()}"
 
 
 def times(base, m):
-    return "–" if base is None else f"{format.three(base.seconds / m.seconds)} ×"
+    return "–" if base is None else f"{numbers.three(base.seconds / m.seconds)} ×"
 
 
 # What was chosen for its time is shown without an interval: its own would not allow for the choice.
@@ -38,8 +39,8 @@ for key in order:
     numpy = min((m for m in its.values() if m.runtime == "numpy"), key=lambda m: m.seconds)
     recipe, dtype, batch = key
     print(
-        f"| `{recipe}` | {dtype} | {batch} | `{best.variant}` | {format.seconds(best.seconds)} "
-        f"| {format.percent(best.copy_fraction)} | `{numpy.variant}` {format.seconds(numpy.seconds)} "
+        f"| `{recipe}` | {dtype} | {batch} | `{best.variant}` | {numbers.seconds(best.seconds)} "
+        f"| {numbers.percent(best.copy_fraction)} | `{numpy.variant}` {numbers.seconds(numpy.seconds)} "
         f"| {times(its['numpy-new'], best)} | {times(its.get('keras-numpy'), best)} |"
     )
 print("\nBatch 32, times:\n")

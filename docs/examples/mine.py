@@ -1,6 +1,6 @@
 import numpy as np
 
-from suite import formula, recipe, variant
+from copycost import formula, recipe, variant
 
 MEAN, STD, CROP = (110.0, 115.0, 120.0), (60.0, 61.0, 62.0), slice(16, -16)
 

@@ -1,7 +1,7 @@
 import numpy as np
 
-import suite
-from suite import recipes
+import copycost
+from copycost import recipes
 
 x = np.random.default_rng(0).uniform(0, 255, (32, 224, 224, 3)).astype(np.float32)
 
@@ -15,8 +15,10 @@ def scaled_into(x, out):
     return np.subtract(out, np.float32(1), out=out)
 
 
-print(suite.measure(scaled, x, reference=recipes.tf))
-print(suite.measure(scaled_into, x, reference=recipes.tf, out=np.empty_like(x)))
+print(copycost.measure(scaled, x, reference=recipes.tf))
+print(copycost.measure(scaled_into, x, reference=recipes.tf, out=np.empty_like(x)))
 
-table = suite.run(suite.select(recipes=["tf"], variants=["numpy-*"], batches=[1], dtypes=["uint8"], devices=["cpu"]))
+table = copycost.run(
+    copycost.select(recipes=["tf"], variants=["numpy-*"], batches=[1], dtypes=["uint8"], devices=["cpu"])
+)
 print(table[["variant", "status", "seconds", "allocated_bytes"]])

@@ -29,7 +29,8 @@ for size in (1_000, 10_000, 100_000):
                 file.write(json.dumps(row | more) + "\n")
         start = time.perf_counter()
         process = subprocess.Popen(
-            [sys.executable, "-m", "suite", "report", run, "--html", Path(folder) / "page"], stdout=subprocess.DEVNULL
+            [sys.executable, "-m", "copycost", "report", run, "--html", Path(folder) / "page"],
+            stdout=subprocess.DEVNULL,
         )
         _, status, used = os.wait4(process.pid, 0)
         took = time.perf_counter() - start

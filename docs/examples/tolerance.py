@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from suite import images, registry
-from suite.engine.audit import judge
-from suite.engine.block import refer
-from suite.recipes import CAFFE_MEAN, TORCH_MEAN, TORCH_STD
+from copycost import registry
+from copycost.cases import images
+from copycost.catalog import discovery
+from copycost.engine.block import refer
+from copycost.engine.compare_arrays import judge
+from copycost.recipes import CAFFE_MEAN, TORCH_MEAN, TORCH_STD
 
 #: By how many units in the last place of the dtype.
 STEPS = (1, 2, 5, 10)
@@ -40,7 +42,7 @@ def mutated(constants: tuple[float, ...], dtype: np.dtype, steps: int) -> Iterat
 
 def found(recipe: str, dtype: str, steps: int) -> tuple[int, int]:
     """How many wrong constants are found, and how many there are."""
-    registry.load_shipped()
+    discovery.load_shipped()
     formula, constants = FORMULAS[recipe]
     reference = registry.recipes[recipe].reference
     assert reference is not None

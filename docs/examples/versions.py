@@ -7,11 +7,12 @@ the other, and a machine is not the same from one quarter of an hour to the next
 import string
 import sys
 
-from suite import format, results
+from copycost.model import numbers
+from copycost.results import load
 
 CASE = ["recipe", "variant", "dtype", "batch", "height", "width", "layout"]
 
-table = results.read(sys.argv[1])
+table = load.read(sys.argv[1])
 table = table[(table["status"] == "ok") & (table["device"] == "cpu") & table["allocations"].notna()]
 table = table[table["commit"] == table["commit"].iloc[0]]  # the newest
 letters = dict(zip(string.ascii_uppercase, sorted(table["environment"].unique()), strict=False))
@@ -25,11 +26,11 @@ for case in cases:
     # Of what Eigen allocates, the sizes vary a little from call to call.
     by_bytes = [int(row["allocated_bytes"]) for row in rows]
     if len({row["allocations"] for row in rows}) > 1 or max(by_bytes) > 1.01 * min(by_bytes):
-        found = [f"{row['allocations']}: {format.size(int(row['allocated_bytes']))}" for row in rows]
+        found = [f"{row['allocations']}: {numbers.size(int(row['allocated_bytes']))}" for row in rows]
         allocations.append(f"{title} {' | '.join(found)} |")
     if any(a["seconds_low"] > 1.5 * b["seconds_high"] for a in rows for b in rows):
         found = [
-            f"{format.seconds(row['seconds'])} ±{100 * (row['seconds_high'] / row['seconds'] - 1):.0f} %"
+            f"{numbers.seconds(row['seconds'])} ±{100 * (row['seconds_high'] / row['seconds'] - 1):.0f} %"
             for row in rows
         ]
         times.append(f"{title} {' | '.join(found)} |")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from suite import recipe, variant
+from copycost import recipe, variant
 
 
 @recipe("peers.rescale")

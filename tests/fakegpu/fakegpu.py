@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from suite.engine.allocations import Event
-from suite.runtime import Device, Runtime, Unavailable
+from copycost.model.allocation import AllocationEvent
+from copycost.model.runtime import Device, Runtime, RuntimeUnavailable
 
 #: Seconds that a kernel takes, and that it takes in addition for each 2²⁰ bytes that are not in the cache.
 KERNEL, PER_MIB = 400e-6, 4e-3
@@ -128,7 +128,7 @@ def _spin(seconds: float) -> None:
 
 def _start(device: str, threads: int) -> None:
     if device != "gpu":
-        raise Unavailable("there is no such device")
+        raise RuntimeUnavailable("there is no such device")
 
 
 def _array(pixels: np.ndarray, mutable: bool) -> Array:
@@ -158,15 +158,17 @@ def _extent(array: Any) -> tuple[int, int]:
     return array.at, array.at + array.nbytes
 
 
-def trace(function: Callable[[], Any]) -> tuple[Any, list[Event]]:
+def trace(function: Callable[[], Any]) -> tuple[Any, list[AllocationEvent]]:
     """Run `function` with a hook on the pool."""
-    events: list[Event] = []
+    events: list[AllocationEvent] = []
 
     def hook(what: str, nbytes: int, rounded: int) -> None:
         if what == "driver":
-            events.append(Event(nbytes, "driver", INSTRUMENT))
+            events.append(AllocationEvent(nbytes, "driver", INSTRUMENT))
         else:
-            events.append(Event(nbytes if what == "malloc" else -nbytes, "device", INSTRUMENT, rounded=rounded))
+            events.append(
+                AllocationEvent(nbytes if what == "malloc" else -nbytes, "device", INSTRUMENT, rounded=rounded)
+            )
 
     FAKE.hooks.append(hook)
     try:

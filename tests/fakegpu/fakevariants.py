@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from fakegpu import FAKE, RUNTIME, Array
 
-from suite import variant
-from suite.recipes import result_dtype
+from copycost import variant
+from copycost.recipes import result_dtype
 
 
 def _divided(x: Array, out: Array) -> Array:

@@ -1,5 +1,0 @@
-"""asv: benchmark classes, the machine's record, result files, and one command for people who don't know it."""
-
-from suite.asv.benchmarks import Cases
-
-__all__ = ["Cases"]

@@ -1,1 +1,0 @@
-"""Two sides of the same cases: what became worse, what stayed the same, and what could not be told."""

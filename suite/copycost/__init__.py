@@ -1,0 +1,43 @@
+"""Measure what it costs to preprocess images, and check that the result is right."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from copycost._version import __version__
+from copycost.registry import recipe, variant
+
+if TYPE_CHECKING:
+    from copycost.api import measure, run
+    from copycost.cases.selection import select
+    from copycost.catalog.formula import formula
+    from copycost.model.measurement import Measurement
+    from copycost.report.notebook import overview
+    from copycost.results.load import read as load
+
+__all__ = [
+    "Measurement", "__version__", "formula", "load", "measure", "overview", "recipe", "run", "select", "variant",
+]  # fmt: skip
+
+#: Where a name is that is imported when it is asked for: pytest imports this package wherever it is installed.
+_LATER = {
+    "Measurement": ("copycost.model.measurement", "Measurement"),
+    "formula": ("copycost.catalog.formula", "formula"),
+    "load": ("copycost.results.load", "read"),
+    "measure": ("copycost.api", "measure"),
+    "overview": ("copycost.report.notebook", "overview"),
+    "run": ("copycost.api", "run"),
+    "select": ("copycost.cases.selection", "select"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "figures":
+        return importlib.import_module("copycost.report.figures")
+    if name == "recipes":
+        return importlib.import_module("copycost.recipes")
+    if name not in _LATER:
+        raise AttributeError(f"module 'copycost' has no attribute '{name}'")
+    module, attribute = _LATER[name]
+    return getattr(importlib.import_module(module), attribute)

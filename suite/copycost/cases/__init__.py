@@ -1,0 +1,1 @@
+"""The cases to measure: which there are, and which fit this machine."""

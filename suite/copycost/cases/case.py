@@ -1,0 +1,106 @@
+"""One case: a recipe, a variant and the array it is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from copycost.recipes import result_dtype
+from copycost.registry import Recipe, Variant
+
+CHANNELS = 3
+
+
+#: Inputs that a case is measured on: a batch, its twin (see `copycost.cases.images.twin`), and another batch.
+INPUTS = 3
+
+
+class CaseError(ValueError):
+    """A selection that names nothing, or an axis given an absurd value; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """Recipe × variant × batch × height × width × dtype × layout × device.
+
+    ``batch`` is None for one image without a batch axis.
+    """
+
+    recipe: Recipe
+    variant: Variant
+    device: str
+    dtype: str
+    layout: str
+    batch: int | None
+    height: int
+    width: int
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What tells a case from every other of a run."""
+        return (*self.group, self.variant.name)
+
+    @property
+    def group(self) -> tuple[Any, ...]:
+        """What cases have in common that are timed together."""
+        return (
+            self.recipe.name, self.device, self.dtype, self.layout, self.batch, self.height, self.width,
+        )  # fmt: skip
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of each input."""
+        image = (self.height, self.width, CHANNELS)
+        if self.layout == "channels_first":
+            image = (CHANNELS, self.height, self.width)
+        return image if self.batch is None else (self.batch, *image)
+
+    @property
+    def elements(self) -> int:
+        """Numbers in all inputs."""
+        return self.recipe.inputs * (self.batch or 1) * self.height * self.width * CHANNELS
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all inputs."""
+        return self.elements * np.dtype(self.dtype).itemsize
+
+    @property
+    def result_dtype(self) -> np.dtype:
+        """What the result's dtype must be, where the reference does not return integers or booleans."""
+        return np.dtype(self.recipe.dtype) if self.recipe.dtype else result_dtype(self.dtype)
+
+    @property
+    def computed_dtype(self) -> np.dtype:
+        """The float dtype that the recipe is computed in."""
+        return self.result_dtype if self.result_dtype.kind == "f" else result_dtype(self.dtype)
+
+    def label(self) -> str:
+        """The case in a few words."""
+        number = "" if self.batch is None else f"{self.batch}×"
+        layout = "" if self.layout == "channels_last" else f" {self.layout}"
+        return (
+            f"{self.recipe.name} {self.variant.name} {number}{self.height}×{self.width}×{CHANNELS}"
+            f" {self.dtype}{layout} {self.device}"
+        )
+
+
+def as_row(case: Case) -> dict[str, Any]:
+    """The case's part of a measurement."""
+    return {
+        "recipe": case.recipe.name,
+        "variant": case.variant.name,
+        "runtime": case.variant.runtime,
+        "writes": case.variant.writes,
+        "device": case.device,
+        "dtype": case.dtype,
+        "layout": case.layout,
+        "batch": case.batch,
+        "height": case.height,
+        "width": case.width,
+        "channels": CHANNELS,
+        "known": case.variant.known.get(case.dtype),
+        "includes_transfers": case.variant.includes_transfers,
+    }

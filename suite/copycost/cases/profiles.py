@@ -1,0 +1,55 @@
+"""The profiles: named choices of cases, blocks and time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from copycost.registry import DTYPES, LAYOUTS
+
+
+@dataclass(frozen=True)
+class Axes:
+    """The values that each axis of a case takes.
+
+    Attributes
+    ----------
+    recipes : tuple of str
+        Globs.
+    batches : tuple of int or None
+    sizes : tuple of (height, width)
+    dtypes, layouts : tuple of str
+    """
+
+    recipes: tuple[str, ...]
+    batches: tuple[int | None, ...]
+    sizes: tuple[tuple[int, int], ...]
+    dtypes: tuple[str, ...]
+    layouts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A named choice of axes, blocks a case is given at most, and seconds of timing for the whole run."""
+
+    axes: Axes
+    blocks: int
+    budget: float
+
+
+PROFILES = {
+    "quick": Profile(
+        Axes(("caffe", "tf", "torch"), (1, 32), ((224, 224),), ("uint8", "float32"), ("channels_last",)),
+        blocks=9,
+        budget=45,
+    ),
+    "standard": Profile(
+        Axes(("*",), (1, 8, 32, 128), ((224, 224),), ("uint8", "float32"), ("channels_last",)),
+        blocks=15,
+        budget=480,
+    ),
+    "full": Profile(
+        Axes(("*",), (1, 8, 32, 128), ((224, 224), (512, 512)), DTYPES, LAYOUTS),
+        blocks=15,
+        budget=7200,
+    ),
+}

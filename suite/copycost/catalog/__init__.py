@@ -1,0 +1,1 @@
+"""What can be measured: find it, load it, describe it."""

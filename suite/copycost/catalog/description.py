@@ -1,0 +1,117 @@
+"""Import a user's file in a process of its own and return what it defines."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import traceback
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    pass
+from copycost.catalog.discovery import load_shipped
+from copycost.catalog.import_context import ImportContext, check_origin, child_environment, enter
+from copycost.catalog.loading import is_builtin, load
+from copycost.model.naming import RegistrationError
+from copycost.registry import Recipe, Variant, recipes, variants
+
+#: How long a user's file may take to import in the process that only looks what is in it, in seconds.
+_IMPORT_TIMEOUT = 120
+
+
+def describe(source: str, place: ImportContext | None = None) -> tuple[list[Recipe], list[Variant]]:
+    """What a user's file or module defines, learned in a process of its own: what importing it does stays there.
+
+    Parameters
+    ----------
+    source : str
+    place : ImportContext, optional
+        Where it is imported from.
+
+    Raises
+    ------
+    RegistrationError
+        If it does not import, with the line that its traceback ends in, or what it imports is not of the place.
+    """
+    with tempfile.TemporaryFile() as file:
+        given = json.dumps([source, place and asdict(place)])
+        process = subprocess.Popen(
+            [
+                place.python if place else sys.executable,
+                "-P",
+                "-m",
+                "copycost.catalog.description",
+                given,
+                str(file.fileno()),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=[file.fileno()],
+            start_new_session=True,
+            env=child_environment(place),
+            cwd=place.folder if place else None,
+        )
+        try:
+            status = process.wait(_IMPORT_TIMEOUT)
+            file.seek(0)
+            answer = json.loads(file.read())
+        except subprocess.TimeoutExpired:
+            raise RegistrationError(f"{source} was still importing after {_IMPORT_TIMEOUT} s") from None
+        except ValueError:
+            answer = None
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # and what the file has started
+            process.wait()
+    if answer is None:
+        raise RegistrationError(f"{source} ended the process that imported it (status {status})")
+    if answer["error"]:
+        raise RegistrationError(answer["error"])
+    several = ("accepts", "devices", "layouts")
+    found = [Variant(**v | {name: tuple(v[name]) for name in several}) for v in answer["variants"]]
+    return [Recipe(**r) for r in answer["recipes"]], found
+
+
+def _answer(source: str, place: dict[str, Any] | None) -> dict[str, Any]:
+    answer: dict[str, Any] = {"error": None}
+    try:
+        load_shipped()
+        if place:
+            enter(ImportContext(**place))
+        shipped: tuple[Any, Any] = (set(recipes), set(variants)) if not is_builtin(source) else ((), ())
+        load(source)
+        if place:
+            check_origin(ImportContext(**place))
+        answer["recipes"] = [_plain(r, "reference") for r in recipes.values() if r.name not in shipped[0]]
+        answer["variants"] = [_plain(v, "prepare") for key, v in variants.items() if key not in shipped[1]]
+    except RegistrationError as error:
+        answer["error"] = f"{source}: {error}" if source not in str(error) else str(error)
+    except BaseException as error:  # a file may raise anything, SystemExit too
+        answer["error"] = f"{source} does not import: {_raised_at(source, error)}"
+    return answer
+
+
+def _raised_at(source: str, error: BaseException) -> str:
+    """`error` in one line: its type, its message and the last line of `source` that led to it."""
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == source]
+    if isinstance(error, SyntaxError) and error.filename == source:
+        lines.append(error.lineno)
+    message = f"{type(error).__name__}: {' '.join(str(error).split())}".encode(errors="backslashreplace").decode()
+    return f"{message} (line {lines[-1]})" if lines else message
+
+
+def _plain(entry: Recipe | Variant, function: str) -> dict[str, Any]:
+    return {key: value for key, value in asdict(entry).items() if key != function}
+
+
+if __name__ == "__main__":
+    with open(int(sys.argv[2]), "w") as answers:
+        answers.write(json.dumps(_answer(*json.loads(sys.argv[1]))))
+    os._exit(0)  # whatever threads the file has started, or has left for the end

@@ -1,0 +1,1 @@
+"""The command `copycost`: one module for each of its commands."""

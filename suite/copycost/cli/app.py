@@ -1,0 +1,69 @@
+"""The command `copycost`."""
+
+from __future__ import annotations
+
+import io
+import sys
+import traceback
+import warnings
+
+import click
+
+from copycost._version import __version__
+from copycost.catalog import discovery
+from copycost.cli.claims import claims
+from copycost.cli.compare import compare
+from copycost.cli.doctor import doctor_
+from copycost.cli.gate import gate
+from copycost.cli.init import init
+from copycost.cli.list import list_
+from copycost.cli.machine import machine_
+from copycost.cli.options import (
+    INTERRUPTED,
+    one_line_message,
+)
+from copycost.cli.pipelines import pipelines_
+from copycost.cli.profile import profile
+from copycost.cli.report import report
+from copycost.cli.run import run
+from copycost.cli.show import show_
+from copycost.cli.track import track_
+
+_FAULT = 70  # EX_SOFTWARE of sysexits.h
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="copycost")
+def cli() -> None:
+    """Measure what it costs to preprocess images, and whether the result is the one you think."""
+    discovery.load_shipped()
+
+
+def main() -> None:
+    """Run the command."""
+    warnings.showwarning = lambda message, *_, **__: print(
+        f"Warning: {one_line_message(str(message))}", file=sys.stderr
+    )
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without µ or ± still gets its table
+    try:
+        status = cli(prog_name="copycost", standalone_mode=False)
+    except click.ClickException as error:
+        print(
+            f"Error: {one_line_message(error.format_message())}", file=sys.stderr
+        )  # one line, and not the usage before it
+        status = error.exit_code
+    except (click.Abort, KeyboardInterrupt):  # before anything is measured, or after
+        print("Interrupted.", file=sys.stderr)
+        status = INTERRUPTED
+    except Exception:  # a fault of ours: 1 would say that something is worse
+        traceback.print_exc()
+        status = _FAULT
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+for _command in (
+    claims, compare, doctor_, gate, init, list_, machine_, pipelines_, profile, report, run, show_, track_,
+):  # fmt: skip
+    cli.add_command(_command)

@@ -1,0 +1,152 @@
+"""`copycost claims`: what is said, and what is so."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.padding import Padding
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.syntax import Syntax
+from rich.text import Text
+
+from copycost.cases import images
+from copycost.cases.selection import chosen_names
+from copycost.cli.options import INTERRUPTED, FilePath, check_writable, errors, install_interrupt_handlers, write_json
+from copycost.machine import devices, environment
+from copycost.report.console import print_line
+from copycost.results import documents
+from copycost.results.store import RunError
+from copycost.studies.claims.claim import DEPENDS, HOLDS, REFUTED
+from copycost.studies.claims.run import Judged, check_claims, load
+
+SCHEMA = 1
+
+_STYLES = {"holds": "green", "refuted": "red", "depends": "yellow", None: "dim"}
+
+
+@click.command("claims")
+@click.argument("ids", nargs=-1, metavar="[ID…]")
+@click.option("--list", "only_list", is_flag=True, help="List them, and look into none.")
+@click.option(
+    "--json", "json_file", type=FilePath(), metavar="FILE", help="Also write one JSON document; - for standard output."
+)
+@errors
+def claims(ids: tuple[str, ...], only_list: bool, json_file: str | None) -> None:
+    """Look into what is said of preprocess_input, NumPy's out= and TensorFlow, and judge it by what is measured.
+
+    ID chooses by name or glob. Every claim holds, is refuted, or depends; what cannot be looked into here gets no
+    verdict, and the reason.
+
+    Exit status: 0 finished, whatever the verdicts; 1 looking into one failed; 2 usage.
+    """
+    every = load()
+    chosen = [every[name] for name in chosen_names("claim", ids, list(every))]
+    check_writable(json_file)
+    console = Console(stderr=json_file == "-", highlight=False)
+    if only_list:
+        for claim in chosen:
+            print_line(console, Text.assemble((claim.id, "bold"), f"  {claim.claim}"))
+        return
+    install_interrupt_handlers()
+    found: list[Judged] = []
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        console=Console(stderr=True), transient=True,
+    ) as progress:  # fmt: skip
+        bar = progress.add_task("starting", total=len(chosen))
+        narrow = max(10, progress.console.width - 44)
+        try:
+            for one in check_claims(chosen, lambda claim: progress.update(bar, description=claim.id[:narrow])):
+                found.append(one)
+                progress.advance(bar)
+                show(console, one)
+        except KeyboardInterrupt:
+            interrupted = True
+        else:
+            interrupted = False
+    if json_file:
+        picture = images.read()
+        taken_in = environment.capture(devices.cpus(), picture.name, picture.sha256)
+        write_json(json_file, document(taken_in, found))
+    counts = Counter(one.verdict or "without a verdict" for one in found)
+    noun = "claim" if len(found) == 1 else "claims"
+    console.print(Text(f"{len(found)} {noun}: " + ", ".join(f"{n} {what}" for what, n in counts.most_common())))
+    if interrupted:
+        sys.exit(INTERRUPTED)
+    sys.exit(1 if any(one.failed for one in found) else 0)
+
+
+def document(taken_in: dict[str, Any], found: list[Judged]) -> dict[str, Any]:
+    """``{"schema": 1, "environment": {…}, "claims": [{…}]}``."""
+    return {"schema": SCHEMA, "environment": taken_in, "claims": [one.to_dict() for one in found]}
+
+
+def claims_of(path: Path) -> dict[str, Any] | None:
+    """Return the document that a file of ``--json`` holds; None for a file that is something else.
+
+    Raises
+    ------
+    RunError
+        If it holds claims that lack something, or something of another type.
+    """
+    try:
+        found = documents.read(path)
+    except (OSError, ValueError):
+        return None
+    if not isinstance(found, dict) or "claims" not in found:
+        return None
+    if type(found.get("schema")) is not int or found["schema"] != SCHEMA:
+        raise RunError(f"{path} has schema {documents.short(found.get('schema'))}; this version reads {SCHEMA}")
+    if not _is_document(found):
+        raise RunError(f"{path} holds no whole claims")
+    return found
+
+
+_TEXT = {"type": "string"}
+
+#: What a document of claims must have for a page to be made of it.
+_is_document = documents.checker(
+    {
+        "type": "object",
+        "required": ["environment", "claims"],
+        "properties": {
+            "environment": {
+                "type": "object",
+                "required": ["libraries", "python", "cpu", "cpus", "time"],
+                "properties": {
+                    "libraries": {"type": "object", "additionalProperties": _TEXT},
+                    "python": _TEXT,
+                    "cpu": {"type": ["string", "null"]},
+                    "cpus": {"type": "integer", "minimum": 1},
+                    "time": _TEXT,
+                },
+            },
+            "claims": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["id", "document", "claim", "verdict", "because", "evidence", "reproduce"],
+                    "properties": {
+                        **dict.fromkeys(("id", "document", "claim", "because", "reproduce"), _TEXT),
+                        "verdict": {"enum": [HOLDS, REFUTED, DEPENDS, None]},
+                        "evidence": {"type": "object"},
+                    },
+                },
+            },
+        },
+    }
+)
+
+
+def show(console: Console, one: Judged) -> None:
+    """Print a claim, its verdict, the evidence, and how to see it oneself."""
+    console.print(Text.assemble((one.verdict or "no verdict", f"bold {_STYLES[one.verdict]}"), "  ", one.claim.claim))
+    console.print(Padding(Text(one.because), (0, 0, 0, 2)))
+    console.print(Padding(Text(f"{one.claim.id}, {one.claim.document}", "dim"), (0, 0, 0, 2)))
+    code = Syntax(one.claim.reproduce, "python", theme="ansi_dark", background_color="default", word_wrap=True)
+    console.print(Padding(code, (0, 0, 1, 4)))

@@ -1,0 +1,27 @@
+"""`copycost doctor`: check this machine."""
+
+from __future__ import annotations
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from copycost.machine import doctor
+
+
+@click.command("doctor")
+def doctor_() -> None:
+    """Tell what of this machine makes timings unsteady."""
+    console = Console()
+    shown = Table(box=box.SIMPLE_HEAD)
+    for name in ("", "what", "found", "what to do"):
+        shown.add_column(name, overflow="fold")
+    findings = doctor.examine()
+    for f in findings:
+        mark, style = {True: ("✓", "green"), False: ("!", "yellow"), None: ("·", "dim")}[f.good]
+        shown.add_row(Text(mark, style), f.what, Text(f.value), Text(f.advice if f.good is False else ""))
+    console.print(shown)
+    unsteady = sum(f.good is False for f in findings)
+    console.print("Nothing found that makes timings unsteady." if not unsteady else f"{unsteady} to look at.")

@@ -1,0 +1,260 @@
+"""`copycost gate`: is what is checked out worse than another commit?"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import sys
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from copycost.analysis.compare import Side, compare
+from copycost.cases import images, selection
+from copycost.cli.compare import check_outputs, print_verdict_and_exit, verdict_options
+from copycost.cli.options import (
+    INTERRUPTED,
+    FilePath,
+    Seconds,
+    axes_of,
+    check_writable,
+    errors,
+    install_interrupt_handlers,
+    new_folder,
+    one_line_message,
+    printable,
+    selection_options,
+    write_json,
+    write_text,
+)
+from copycost.engine.session import Plan
+from copycost.gate import commits
+from copycost.gate import measure as measuring
+from copycost.gate.commits import Commit
+from copycost.machine import devices, environment
+from copycost.report.comparison import SCHEMA
+from copycost.results import store
+from copycost.tracking import project
+
+#: More blocks than there is ever time for: the answer or the budget ends them.
+_BLOCKS = 10_000
+
+
+@click.command()
+@click.option("--base", required=True, metavar="REF", help="The commit to compare with, as main or HEAD~1.")
+@selection_options
+@click.option(
+    "--budget",
+    type=Seconds(),
+    default=120.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="For measuring; less is used where the answer is clear before.",
+)
+@click.option("--exact", is_flag=True, help="Decide only what needs no clock: results, inputs, allocations.")
+@click.option("--image", type=FilePath(), metavar="PATH", help="Your own image, or a folder of them.")
+@click.option("--threads", type=click.IntRange(1, 4096), metavar="N", help="For every runtime.  [default: all CPUs]")
+@click.option("--out", type=FilePath(), metavar="DIR", help="Where to keep both runs.  [default: reports/<time>-gate]")
+@verdict_options
+@errors
+def gate(**options: Any) -> None:
+    """Measure what is checked out and another commit side by side, and give one verdict.
+
+    Variants are defined in the files of --with, or else in those of benchmarks/, each as either commit has it; in
+    copycost's own repository they are those that ship. What is exact is decided first: a result that is wrong, an
+    input that is changed, more allocations. If nothing is worse, samples of both sides are taken in turn until every
+    case is clear, or the budget is spent.
+
+    Exit status: 0 no worse; 1 something is worse; 3 something could not be told, with --strict; 2 usage.
+    """  # fmt: skip
+    check_outputs(options)
+    top = commits.root(Path())
+    axes = axes_of(options)
+    selection.check_axes(axes)
+    photographs = images.read(Path(options["image"]) if options["image"] else None)
+    files = _files(top, options["with_files"])
+    unknown = commits.untracked(top, files)
+    left_out = (
+        f"not part of head, as git does not know them: {', '.join(unknown[:5])}{' …' * (len(unknown) > 5)}"
+        if unknown
+        else None
+    )
+    same = None
+    if commits.same_tree(top, options["base"]) and not unknown:
+        same = f"no worse: what is checked out is {options['base']}, file by file"
+    elif not files and commits.same_shipped(top, options["base"]):
+        same = f"no worse: recipes and variants are those of {options['base']}, file by file"
+    if same:
+        for line in filter(None, (left_out, same)):
+            print(one_line_message(line), file=sys.stderr)
+        if options["json_file"]:
+            write_json(options["json_file"], {"schema": SCHEMA, "verdict": "no worse", "exit_status": 0, "rows": []})
+        if options["markdown_file"]:
+            write_text(options["markdown_file"], f"**{same}**\n")
+        return
+    kept = _Kept(options)
+    install_interrupt_handlers()
+    console = Console(stderr=True)
+    begun = time.monotonic()
+    with Progress(
+        TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn(), console=console,
+        transient=True, disable=not console.is_terminal,
+    ) as progress:  # fmt: skip
+        bar = progress.add_task("checking out", total=1.0)
+        with commits.checked_out(top, options["base"]) as (base, head):
+            given = _placed(top, files, base, head)
+            progress.update(bar, description="reading what there is to measure")
+            chosen = measuring.choose(
+                base, head, given, axes,
+                recipes=options["recipe"], variants=options["variant"], devices=options["device"],
+            )  # fmt: skip
+            threads = options["threads"] or devices.cpus()
+            taken_in = environment.capture(threads, photographs.name, photographs.sha256)
+            blocks = 0 if options["exact"] else _BLOCKS
+            plan = Plan(threads, blocks, options["budget"], None, taken_in["no_gpu"])
+
+            def on_case(doing: str, done: float) -> None:
+                progress.update(bar, description=doing[: max(10, console.width - 50)], completed=done)
+
+            with kept:
+                measured = measuring.measure(chosen, plan, photographs, options["tolerance"], on_case)
+                own = base.place.python != sys.executable
+                libraries = commits.libraries(base) if own else taken_in["libraries"]
+                taken_in["session"] = uuid.uuid4().hex
+                base_in = taken_in | {"commit": base.commit, "libraries": libraries}
+                head_in = taken_in | {"commit": head.commit, "changed": head.changed}
+                sides = Side(base_in, measured.base), Side(head_in, measured.head)
+                kept.write(*sides)
+    timed = measured.stopped_by not in ("untimed", "exact")
+    comparison = compare(*sides, tolerance=options["tolerance"], timed=timed)
+    if not comparison.measured and comparison.verdict != "worse":
+        raise measuring.NothingToMeasure(measuring.why_nothing(chosen, measured))
+    comparison = measuring.with_unmatched(comparison, chosen)
+    lines = [f"base {base.title}", f"head {head.title}{' and uncommitted changes' if head.changed else ''}"]
+    if own:
+        lines.append(f"base has an interpreter of its own, since it needs other libraries: {_differing(*sides)}")
+    lines += [left_out] if left_out else []
+    lines.append(f"{time.monotonic() - begun:.0f} s, {_WHY[measured.stopped_by]}; kept in {printable(kept.folder)}")
+    more = {
+        "base": {"commit": base.commit, "title": base.title, "libraries": libraries},
+        "head": {
+            "commit": head.commit, "title": head.title, "changed": head.changed, "libraries": taken_in["libraries"],
+        },
+        "seconds": round(time.monotonic() - begun, 2), "stopped_by": measured.stopped_by,
+    }  # fmt: skip
+    try:
+        print_verdict_and_exit(comparison, options, [*measured.base, *measured.head], lines, more)
+    finally:
+        if measured.stopped_by == "interrupted":
+            sys.exit(INTERRUPTED)
+
+
+def _differing(base: Side, head: Side) -> str:
+    """The libraries of base's interpreter that head's has in other versions."""
+    one, other = (side.environment["libraries"] for side in (base, head))
+    names = [name for name in one if one[name] != other.get(name)]
+    return ", ".join(f"{name} {one[name]} and {other.get(name, 'none')}" for name in names) or "none differs"
+
+
+_WHY = {
+    "exact": "not timed, as what is exact is worse",
+    "clear": "stopped as every case was decided",
+    "budget": "stopped by the budget",
+    "interrupted": "stopped by you",
+    "untimed": "not timed",
+}
+
+
+def _files(top: Path, given: tuple[str, ...]) -> list[Path]:
+    """Absolute paths of the files that define what is measured; none where it is what copycost ships."""
+    if given:
+        for name in given:
+            if not name.endswith(".py"):
+                raise store.RunError(f"{name} is not a .py file")
+            if not Path(name).is_file():
+                raise store.RunError(f"no file {name}")
+        return [Path(name).resolve() for name in given]
+    folder = project.benchmarks(top)
+    found = [path for path in sorted(folder.rglob("*.py")) if _DEFINES.search(path.read_text("utf-8", "replace"))]
+    if not found and not commits.ships_variants(top):
+        raise measuring.NothingToMeasure(
+            f"no file in {folder.name}/ defines a variant: --with names one that does, and copycost init writes one"
+        )
+    return found
+
+
+#: What a file has that registers a variant.
+_DEFINES = re.compile(r"^\s*@(\w+\.)?(variant\(|formula\b)", re.MULTILINE)
+
+
+def _placed(top: Path, files: list[Path], base: Commit, head: Commit) -> dict[str, bool]:
+    """The names of files in the folders of both commits, and whether base, which lacked one, was given head's."""
+    names: dict[str, bool] = {}
+    for number, path in enumerate(files):
+        name = str(path.relative_to(top)) if path.is_relative_to(top) else f"copycost-with/{number}/{path.name}"
+        held, wanted = (Path(commit.place.folder, name) for commit in (head, base))
+        names[name] = not wanted.exists()
+        for target, source in ((held, path), (wanted, held)):
+            if not target.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(source, target)
+    return names
+
+
+class _Kept:
+    """Where both runs are kept: made before anything is measured, and removed where nothing came to be.
+
+    Parameters
+    ----------
+    options : dict
+        ``out`` names the folder; the default is a new one.
+
+    Raises
+    ------
+    RunError
+        If it cannot be written to, or holds runs. Nothing is created before it is entered.
+    """
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.options = options
+        self.folder = Path(options["out"]) if options["out"] else new_folder("-gate")
+        self._runs = {side: store.Run(self.folder / side, resume=False) for side in ("base", "head")}
+        for run in self._runs.values():
+            check_writable(str(run.folder), folder=True)
+            if (run.folder / store.ENVIRONMENT).exists():
+                raise store.RunError(f"{run.folder} holds a run: --out names another folder")
+
+    def __enter__(self) -> _Kept:
+        folders = [*(run.folder for run in self._runs.values()), self.folder, *self.folder.parents]
+        self._made = [folder for folder in folders if not folder.exists()]
+        self._written = False
+        for run in self._runs.values():
+            run.__enter__()
+        return self
+
+    def __exit__(self, *given: Any) -> None:
+        for run in self._runs.values():
+            run.__exit__(*given)
+        if self._written:
+            return
+        for folder in self._made:
+            if folder.parent == self.folder:
+                shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):  # it is gone, or something else has been put there
+                folder.rmdir()
+
+    def write(self, base: Side, head: Side) -> None:
+        """Write both sides as runs."""
+        settings = {name: self.options[name] for name in ("base", "budget", "tolerance", "exact")}
+        for run, side in zip(self._runs.values(), (base, head), strict=True):
+            run.begin(side.environment, settings, len(side.measurements))
+            for m in side.measurements:
+                run.add(m)
+            run.finish({}, finished=True)
+        self._written = True

@@ -1,0 +1,99 @@
+"""`copycost list`: list what can be measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from copycost.cases import feasibility
+from copycost.cli.options import (
+    Word,
+    choose,
+    errors,
+    selection_options,
+)
+from copycost.machine import devices, environment
+from copycost.machine.memory import free_memory
+from copycost.report.console import print_line
+
+
+@click.command("list")
+@click.argument("what", type=Word("list", ("recipes", "variants", "devices", "cases")))
+@selection_options
+@errors
+def list_(what: str, **options: Any) -> None:
+    """List recipes, variants, devices or cases; the same options as `run` choose."""
+    console = Console()
+    if what == "devices":
+        found, none = devices.gpus()
+        rows: list[tuple[str, ...]] = [
+            ("cpu", f"{environment.processor() or 'not told'}, {devices.cpus()} CPUs to use")
+        ]
+        rows += [(f"gpu:{k}", f"{gpu.name}, driver {gpu.driver}") for k, gpu in enumerate(found)]
+        rows += [("gpu", none)] if none else []
+        _print_columns(console, ("device", "what it is"), rows, wraps="what it is")
+        return
+    chosen = choose(options | ({} if what == "cases" or options["recipe"] else {"recipe": ("*",)}))
+    if what == "recipes":
+        rows = []
+        for recipe in dict.fromkeys(case.recipe for case in chosen):
+            variants = {case.variant.name for case in chosen if case.recipe == recipe}
+            rows.append((recipe.name, str(len(variants)), _source(recipe.source)))
+        _print_columns(console, ("recipe", "variants", "defined in"), rows, wraps="recipe", optional=("defined in",))
+    elif what == "variants":
+        rows = []
+        for name in dict.fromkeys(case.variant.name for case in chosen):
+            its = [case for case in chosen if case.variant.name == name]
+            by = its[0].variant
+            of, on = (_unique(names) for names in ((c.recipe.name for c in its), (c.device for c in its)))
+            rows.append((name, by.runtime, by.writes, of, on, _source(by.source)))
+        headings = ("variant", "runtime", "writes", "recipes", "devices", "defined in")
+        _print_columns(console, headings, rows, wraps="recipes", optional=("runtime", "devices", "defined in"))
+    else:
+        none = devices.gpus()[1]
+        free = free_memory()
+        for case in chosen:
+            reason = feasibility.skip_reason(case, none, free)
+            print_line(console, Text(case.label() + (f"  (skipped: {reason})" if reason else "")))
+
+
+def _print_columns(
+    console: Console,
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    wraps: str,
+    optional: Sequence[str] = (),
+) -> None:
+    """Print a table without a broken word: the column `wraps` takes several lines, of `optional` the last go first."""
+    columns = {name: [name, *(row[k] for row in rows)] for k, name in enumerate(headings)}
+    # Of each column the widest part that cannot be broken, two spaces beside it, and the line between two columns.
+    needed = {
+        name: 3 + max(cell_len(part) for cell in cells for part in (cell.split() if name == wraps else [cell]))
+        for name, cells in columns.items()
+    }
+    for name in reversed(optional):
+        if 1 + sum(map(needed.__getitem__, columns)) > console.width:
+            del columns[name]
+    shown = Table(box=box.SIMPLE_HEAD)
+    for name in columns:
+        shown.add_column(name, overflow="fold", no_wrap=name != wraps)
+    for row in zip(*(cells[1:] for cells in columns.values()), strict=True):
+        shown.add_row(*map(Text, row))
+    console.print(shown)
+
+
+def _unique(words: Any) -> str:
+    return ", ".join(dict.fromkeys(words))
+
+
+def _source(source: str) -> str:
+    return Path(source).name if source.endswith(".py") else source

@@ -1,0 +1,292 @@
+"""What the commands share: types of options, the options that choose cases, what goes wrong before work starts."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from copycost import registry
+from copycost.cases import case, images, selection
+from copycost.cases.case import Case
+from copycost.cases.profiles import PROFILES, Axes
+from copycost.gate import commits, measure
+from copycost.machine import devices
+from copycost.model import naming
+from copycost.model.errors import one_line
+from copycost.results import store
+from copycost.tracking import project
+
+#: What goes wrong before work starts: a line, and exit status 2.
+_USAGE = (
+    naming.RegistrationError, case.CaseError, images.ImageError, store.RunError, project.ProjectError,
+    commits.RepositoryError, measure.NothingToMeasure,
+)  # fmt: skip
+
+
+#: The exit status of what was interrupted: 128 + SIGINT, as shells have it.
+INTERRUPTED = 130
+
+
+def install_interrupt_handlers() -> None:
+    """Have Ctrl-C and SIGTERM raise KeyboardInterrupt, once: ending in order takes a moment."""
+
+    def interrupt(*_: object) -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        signal.signal(number, interrupt)
+
+
+class Seconds(click.ParamType):
+    """More than none, and not years."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: D102
+        try:
+            seconds = float(value)
+        except ValueError:
+            self.fail(f"'{value}' is not a number of seconds")
+        if not 0 < seconds <= 1e7:
+            self.fail(f"{value} seconds: more than 0, and at most 10,000,000")
+        return seconds
+
+
+#: Characters of a message, at most.
+_LONGEST = 500
+
+
+def one_line_message(message: str) -> str:
+    """Return a message as one line of at most 500 printable characters.
+
+    What cannot be printed is escaped. Of a longer message the beginning, which names what is wrong, and the end, which
+    names what would be right, are kept.
+    """
+    return _ends(one_line(_ends(message, 2000)), _LONGEST)  # one_line looks at no more than 2,000 characters
+
+
+def _ends(text: str, most: int) -> str:
+    half = (most - 3) // 2
+    return text if len(text) <= most else f"{text[:half]} … {text[-half:]}"
+
+
+def printable(path: str | os.PathLike[str]) -> str:
+    """Return a path as a terminal can show it, with the rest escaped."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(path))
+
+
+def errors(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn what is wrong with the input, and a file that the system refuses, into one line and exit status 2."""
+
+    @functools.wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except _USAGE as error:
+            raise click.UsageError(str(error)) from None
+        except OSError as error:
+            if error.filename is None:
+                raise
+            raise click.UsageError(f"{error.filename}: {error.strerror}") from None
+
+    return guarded
+
+
+class FilePath(click.ParamType):
+    """The path of a file or a folder, there or not; refuses what no file can be called, or what must not be read."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: D102
+        if value == "":
+            name = param.opts[0] if isinstance(param, click.Option) else param and param.human_readable_name
+            raise click.UsageError(f"{name} is empty: it names a file or a folder", ctx)
+        try:
+            os.stat(value)
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except ValueError:
+            self.fail(f"'{value}' is no path: it has a null character")
+        except OSError as error:
+            self.fail(f"'{value}' is no path that can be used: {error.strerror}")
+        return str(value)
+
+
+class Size(click.ParamType):
+    """Height and width."""
+
+    name = "HxW"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:  # noqa: D102
+        found = re.fullmatch(r"(\d{1,9})[x×](\d{1,9})", str(value))
+        if not found:
+            self.fail(f"'{value}' is not a size: write height and width, as in 224x224")
+        return int(found[1]), int(found[2])
+
+
+class Batch(click.ParamType):
+    """A number of images; ``none`` for one without a batch axis."""
+
+    name = "N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:  # noqa: D102
+        if value == "none":
+            return value  # click takes None for an option that was not given
+        try:
+            return int(value)
+        except ValueError:
+            self.fail(f"'{value}' is not a number of images, nor none")
+
+
+class Device(click.ParamType):
+    """A kind of device, or one of several GPUs, by its number: this process then sees no other."""
+
+    name = "GLOB"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: D102
+        if found := re.fullmatch(r"gpu:(\d{1,9})", str(value)):
+            try:
+                devices.choose(int(found[1]))
+            except LookupError as error:
+                self.fail(str(error))
+            return "gpu"
+        return str(value)
+
+
+class Word(click.ParamType):
+    """One of a few words; another is told which is nearest."""
+
+    def __init__(self, name: str, allowed: Sequence[str]) -> None:
+        self.name, self.allowed = name, allowed
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: D102
+        try:
+            naming.check_name(self.name, value, self.allowed)
+        except naming.RegistrationError as error:
+            self.fail(str(error))
+        return value
+
+
+SELECTION = [
+    click.option("--profile", type=Word("profile", list(PROFILES)), default="quick", show_default=True,
+                 help="Which cases: quick, standard or full."),
+    click.option("--recipe", "recipe", multiple=True, metavar="GLOB", help="Only these recipes."),
+    click.option("--variant", "variant", multiple=True, metavar="GLOB", help="Only these variants."),
+    click.option("--device", "device", multiple=True, type=Device(), metavar="GLOB",
+                 help="Only these devices: cpu, gpu, gpu:1."),
+    click.option("--batch", "batch", multiple=True, type=Batch(), metavar="N",
+                 help="Images in a batch; none: one image without a batch axis."),
+    click.option("--size", "size", multiple=True, type=Size(), metavar="HxW", help="Height and width."),
+    click.option("--dtype", "dtype", multiple=True, type=Word("dtype", registry.DTYPES), metavar="NAME",
+                 help="Input dtype: uint8, float16, float32, float64."),
+    click.option("--layout", "layout", multiple=True, type=Word("layout", selection.LAYOUTS), metavar="NAME",
+                 help="channels_last or channels_first."),
+    click.option("--with", "with_files", multiple=True, type=FilePath(), metavar="FILE",
+                 help="A Python file with variants and recipes of your own."),
+]  # fmt: skip
+
+
+def selection_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that choose cases."""
+    for option in reversed(SELECTION):
+        function = option(function)
+    return function
+
+
+def choose(options: dict[str, Any]) -> list[Case]:
+    """The cases that the options select."""
+    return selection.select(
+        options["profile"],
+        recipes=options["recipe"],
+        variants=options["variant"],
+        devices=options["device"],
+        files=options["with_files"],
+        **_axes(options),
+    )
+
+
+def axes_of(options: dict[str, Any]) -> Axes:
+    """The axes that the options give."""
+    return selection.axes_of(options["profile"], **_axes(options))
+
+
+def _axes(options: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "batches": [None if batch == "none" else batch for batch in options["batch"]],
+        "sizes": options["size"],
+        "dtypes": options["dtype"],
+        "layouts": options["layout"],
+    }
+
+
+def new_folder(suffix: str = "") -> Path:
+    """A folder in reports/ that is not there yet, named for the time."""
+    name = datetime.now(UTC).strftime("%Y%m%d-%H%M%S") + suffix
+    folders = (Path("reports") / f"{name}{more}" for more in ("", *(f"-{n}" for n in range(2, 1000))))
+    return next(folder for folder in folders if not folder.exists())
+
+
+def check_writable(name: str | None, *, folder: bool = False) -> None:
+    """Raise RunError if a file could not be written; nothing is created or changed.
+
+    Parameters
+    ----------
+    name : str or None
+        None, and ``-`` for standard output, can always be written.
+    folder : bool
+        Whether it is a folder, which is made with all that it is in.
+    """
+    if name is None or (name == "-" and not folder):
+        return
+    path = Path(os.path.realpath(name))  # a link to what is not there yet is followed when it is written
+    place = path
+    if not path.exists():
+        place = next(parent for parent in path.parents if parent.exists()) if folder else path.parent
+    why = None
+    if place == path and path.is_dir() != folder:
+        why = "it is no folder" if folder else "it is a folder"
+    elif place != path and not place.is_dir():
+        why = f"{place} is no folder"
+    elif not os.access(place, os.W_OK | (os.X_OK if place.is_dir() else 0)):
+        why = "permission denied"
+    if why:
+        raise store.RunError(f"{name} cannot be written to: {why}")
+
+
+def write_json(name: str, document: dict[str, Any]) -> None:
+    """Write a document to a file, or to standard output for ``-``."""
+    write_text(name, json.dumps(document, allow_nan=False) + "\n")
+
+
+def write_text(name: str, text: str) -> None:
+    """Write to a file, or to standard output for ``-``."""
+    if name == "-":
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    else:
+        # Into what is there: a link, a pipe or a device stays one.
+        try:
+            with open(name, "w", encoding="utf-8", errors="replace", opener=_opener) as file:
+                file.write(text)
+        except OSError as error:
+            raise store.RunError(f"{name} cannot be written to: {error.strerror}") from None
+
+
+def _opener(name: str, flags: int) -> int:
+    # A named pipe that nobody reads from would otherwise be waited for.
+    fd = os.open(name, flags | os.O_NONBLOCK, 0o666)
+    os.set_blocking(fd, True)
+    return fd

@@ -1,0 +1,138 @@
+"""`copycost pipelines`: images a second, from files to batches."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from copycost.cases import images
+from copycost.cases.selection import chosen_names
+from copycost.cli.options import INTERRUPTED, FilePath, check_writable, errors, install_interrupt_handlers, write_json
+from copycost.machine import devices, environment
+from copycost.model import numbers
+from copycost.studies.pipelines import measure as pipelines
+from copycost.studies.pipelines.measure import BASELINE, Pipeline
+from copycost.studies.pipelines.ways import WAYS
+
+SCHEMA = 1
+
+#: Name, the width of terminal from which it is shown, the cell.
+_COLUMNS = (
+    ("images/s", 0, lambda p: numbers.count(p.images_per_second)),
+    ("±95 %", 62, lambda p: _spread(p.images_per_second, p.images_per_second_low, p.images_per_second_high)),
+    (f"× {BASELINE}", 0, lambda p: "–" if p.ratio is None else f"{numbers.three(p.ratio)}"),
+    ("95 %", 98, lambda p: "" if p.ratio is None else f"{numbers.three(p.ratio_low)} … {numbers.three(p.ratio_high)}"),
+    ("first batch", 82, lambda p: numbers.seconds(p.seconds_first)),
+    ("allocations a batch", 150, lambda p: numbers.count(p.allocations)),
+    ("allocated a batch", 130, lambda p: numbers.size(None if p.allocated_bytes is None else int(p.allocated_bytes))),
+    ("peak", 162, lambda p: numbers.size(p.peak_bytes)),
+    ("off by", 112, lambda p: "–" if p.levels is None else f"{p.levels:.1f} levels"),
+    ("resized", 174, lambda p: p.resize),
+)
+
+
+@click.command("pipelines")
+@click.argument("names", nargs=-1, metavar="[NAME…]")
+@click.option(
+    "--files",
+    "number",
+    type=click.IntRange(8, 100_000),
+    default=256,
+    show_default=True,
+    metavar="N",
+    help="JPEG files to write and read.",
+)
+@click.option(
+    "--batch", type=click.IntRange(1, 4096), default=32, show_default=True, metavar="N", help="Images in a batch."
+)
+@click.option(
+    "--blocks",
+    type=click.IntRange(2, 100),
+    default=5,
+    show_default=True,
+    metavar="N",
+    help="Fresh processes of each way.",
+)
+@click.option("--threads", type=click.IntRange(1, 4096), metavar="N", help="For TensorFlow.  [default: all CPUs]")
+@click.option("--image", type=FilePath(), metavar="PATH", help="Your own image, or a folder of them.")
+@click.option(
+    "--json", "json_file", type=FilePath(), metavar="FILE", help="Also write one JSON document; - for standard output."
+)
+@errors
+def pipelines_(
+    names: tuple[str, ...],
+    number: int,
+    batch: int,
+    blocks: int,
+    threads: int | None,
+    image: str | None,
+    json_file: str | None,
+) -> None:
+    """Measure ways from JPEG files to batches: a loop, tf.data, Python functions in it, Keras' layers.
+
+    NAME chooses among the ways, by name or glob; the loop is always among them. The files are crops of a photograph,
+    and are in the system's cache of files when they are read.
+
+    Exit status: 0 finished; 1 a way failed or was wrong; 2 usage.
+    """  # fmt: skip
+    chosen = [BASELINE, *chosen_names("way", names, list(WAYS))]
+    ways = [WAYS[name] for name in dict.fromkeys(chosen)]
+    photographs = images.read(Path(image) if image else None)
+    check_writable(json_file)
+    threads = threads or devices.cpus()
+    taken_in = environment.capture(threads, photographs.name, photographs.sha256)
+    install_interrupt_handlers()
+    console = Console(stderr=json_file == "-", highlight=False)
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=Console(stderr=True), transient=True
+    ) as progress:
+        bar = progress.add_task("starting", total=pipelines.steps(len(ways), blocks))
+
+        def moved(doing: str) -> None:
+            progress.update(bar, advance=1, description=doing[: max(10, progress.console.width - 30)])
+
+        found, interrupted = pipelines.measure(
+            ways, photographs, number=number, batch=batch, blocks=blocks, threads=threads, moved=moved
+        )
+    if json_file:
+        write_json(
+            json_file, {"schema": SCHEMA, "environment": taken_in, "pipelines": [one.to_dict() for one in found]}
+        )
+    show(console, found)
+    if interrupted:
+        sys.exit(INTERRUPTED)
+    sys.exit(1 if any(one.status not in ("ok", "skipped") for one in found) else 0)
+
+
+def show(console: Console, found: list[Pipeline]) -> None:
+    """Print a table, the fastest first, and what could not be measured."""
+    measured = sorted((p for p in found if p.images_per_second is not None), key=lambda p: -(p.images_per_second or 0))
+    columns = [column for column in _COLUMNS if console.width >= column[1]]
+    if measured:
+        one = measured[0]
+        title = Text(f"{one.images} JPEG files to 224×224×3 float32, in batches of {one.batch}", "bold")
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+        table.add_column("way", no_wrap=True)
+        for name, *_ in columns:
+            table.add_column(name, justify="right", no_wrap=True)
+        for p in measured:
+            table.add_row(p.name, *(cell(p) for *_, cell in columns), style=None if p.status == "ok" else "red")
+        console.print(table)
+    for p in found:
+        if p.status != "ok":
+            console.print(Text(f"{p.name}: {p.status}, {p.reason}", "dim" if p.status == "skipped" else "red"))
+        elif p.reason:
+            console.print(Text(f"{p.name}: {p.reason}", "dim"))
+
+
+def _spread(value: float | None, low: float | None, high: float | None) -> str:
+    if value is None or low is None or high is None:
+        return ""
+    return f"±{100 * max(high / value - 1, 1 - low / value):.0f} %"

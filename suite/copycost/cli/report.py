@@ -1,0 +1,96 @@
+"""`copycost report`: write pages and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from copycost.analysis import compare as comparison
+from copycost.analysis.compare import Side
+from copycost.analysis.overview import PLAIN, overview
+from copycost.cli.claims import claims_of
+from copycost.cli.options import (
+    FilePath,
+    check_writable,
+    errors,
+    printable,
+    write_text,
+)
+from copycost.cli.profile import TRACES
+from copycost.model import naming
+from copycost.report.comparison import markdown as comparison_markdown
+from copycost.report.markdown import markdown
+from copycost.results import load, store
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=FilePath(), metavar="RUN…")
+@click.option(
+    "--html",
+    "html",
+    type=FilePath(),
+    metavar="DIR",
+    help="Write index.html there, its pictures, and the table as files.",
+)
+@click.option(
+    "--markdown",
+    "markdown_file",
+    type=FilePath(),
+    metavar="FILE",
+    help="Write a short table: which to take; of two runs, what became of the first. - for standard output.",
+)
+@click.option(
+    "--baseline", default=PLAIN, show_default=True, metavar="VARIANT", help="What the page compares times with."
+)
+@errors
+def report(runs: tuple[str, ...], html: str | None, markdown_file: str | None, baseline: str) -> None:
+    """Write pages of runs and claims, or a table for a pull request.
+
+    RUN is a folder of `copycost run --out`, a file of `--json`, a folder of asv's results, or a file of
+    `copycost claims --json`, of which the page of folklore is made.
+    """
+    if html is None and markdown_file is None:
+        raise click.UsageError("nothing to write: --html DIR, --markdown FILE, or both")
+    check_writable(markdown_file)
+    check_writable(html, folder=True)
+    claimed = {name: document for name in runs if (document := claims_of(Path(name)))}
+    if len(claimed) > 1:
+        raise store.RunError(f"{' and '.join(claimed)} are claims: one page shows one time that they were looked into")
+    loaded = [one for name in runs if name not in claimed for one in load.load_all(Path(name))]
+    if baseline != PLAIN and not any(m.variant == baseline for *_, its in loaded for m in its):
+        naming.check_name("variant", baseline, {m.variant for *_, its in loaded for m in its})
+    if markdown_file is not None:
+        write_text(markdown_file, _markdown(loaded))
+    if html is None:
+        return
+    from copycost.report import FOLKLORE, INDEX, write_folklore, write_html  # matplotlib takes a second to import
+
+    written = []
+    try:
+        if loaded:
+            traces = [path for name in runs for path in sorted(Path(name, TRACES).glob("*.json"))]
+            page = write_html(
+                Path(html), loaded, folklore=FOLKLORE if claimed else None, baseline=baseline, traces=traces
+            )
+            written.append(page)
+        for document in claimed.values():
+            written.append(write_folklore(Path(html), document, index=INDEX if loaded else None))
+    except OSError as error:
+        raise store.RunError(f"{html} cannot be written to: {error.strerror}") from None
+    console = Console(stderr=markdown_file == "-")
+    console.print(Text(f"The report is {' and '.join(map(printable, written))}"), soft_wrap=True)
+
+
+def _markdown(loaded: Sequence[store.Loaded]) -> str:
+    """Of one run which way to take; of two, what became of the first."""
+    if len(loaded) == 1:
+        ((name, _, measurements),) = loaded
+        return markdown(overview(measurements), name)
+    if len(loaded) != 2:
+        raise store.RunError(f"a table for a pull request is of one run, or of two: there are {len(loaded)}")
+    base, head = (Side(environment, measurements) for _, environment, measurements in loaded)
+    return comparison_markdown(comparison.compare(base, head), f"{loaded[0][0]} → {loaded[1][0]}")

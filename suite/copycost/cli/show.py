@@ -1,0 +1,28 @@
+"""`copycost show`: print every case of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from copycost.cli.options import (
+    FilePath,
+    errors,
+)
+from copycost.report import tree
+from copycost.results import load
+
+
+@click.command("show")
+@click.argument("run", type=FilePath(), metavar="RUN")
+@errors
+def show_(run: str) -> None:
+    """Show a run as a tree: by recipe and batch, each variant with its time and what it allocates."""
+    console = Console()
+    for name, _, measurements in (loaded := load.load_all(Path(run))):
+        if len(loaded) > 1:
+            console.print(Text(name, "bold underline"))
+        tree.show(console, measurements)

@@ -1,0 +1,104 @@
+"""`copycost track`: measure commits with asv."""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from copycost.cli.options import (
+    FilePath,
+    check_writable,
+    errors,
+    install_interrupt_handlers,
+    printable,
+)
+from copycost.results import asv_files as history
+from copycost.results import load, store
+from copycost.tracking import track
+
+
+@click.command("track")
+@click.argument("revisions", default="now")
+@click.argument("asv_options", nargs=-1, type=click.UNPROCESSED)
+@click.option(
+    "--html",
+    "html",
+    default="reports/history",
+    show_default=True,
+    type=FilePath(),
+    metavar="DIR",
+    help="Where to publish.",
+)
+@errors
+def track_(revisions: str, asv_options: tuple[str, ...], html: str) -> None:
+    """Measure commits with asv, and publish its pages and the report together.
+
+    REVISIONS is what `asv run` takes: a range as HEAD~3..HEAD, ALL, NEW. The default, now, is this interpreter and the
+    commit that is checked out. What follows -- goes to `asv run`: copycost track NEW -- --steps 5
+
+    Exit status: 0 finished; 1 nothing was measured; 2 a case failed, or was wrong without being known for it; or usage.
+    """
+    check_writable(html, folder=True)
+    if revisions.startswith("-"):  # of asv's options, and no revisions before them
+        revisions, asv_options = "now", (revisions, *asv_options)
+    console, log = Console(stderr=True), Path(".asv", "track.log")
+    install_interrupt_handlers()
+    if revisions == "now" and track.changed():
+        warnings.warn("the working tree is not the commit that its figures will be noted for", stacklevel=1)
+    with Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[sessions]}"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    ) as progress:
+        bar = progress.add_task("starting", total=None, sessions="")
+        told = ""
+
+        def moved(done: float, sessions: int, doing: str) -> None:
+            nonlocal told
+            said = f"{int(done)} of {sessions} sessions" if sessions else ""
+            shown = doing[: max(10, console.width - 48)]
+            progress.update(bar, completed=done, total=sessions or None, description=shown, sessions=said)
+            # No bar moves in a log: a line when it is something else that is done, and not for every case.
+            if not console.is_terminal and doing.lstrip("0123456789") != told:
+                told = doing.lstrip("0123456789")
+                print(f"{said}: {doing}".lstrip(": "), file=sys.stderr, flush=True)
+
+        begun = time.time()
+        status = track.run(revisions, asv_options, log, moved)
+    if status not in (0, 2):
+        raise store.RunError(f"asv ended with {status}: {track.last_words(log)}; all it said is in {log}")
+    try:
+        loaded = load.load_all(track.results_folder())
+    except store.RunError as error:
+        raise store.RunError(f"{error}; what asv said is in {log}") from None
+    folder = Path(html)
+    track.publish(folder, log)
+    from copycost.report import write_html  # matplotlib takes a second to import
+
+    path = write_html(folder, loaded, history="asv/index.html")
+    new = [m for *_, found in history.load(track.results_folder(), begun) for m in found]
+    measured = sum(m.status == "ok" for m in new)
+    console.print(f"{measured or 'No'} {'case' if measured == 1 else 'cases'} measured", highlight=False)
+    for what, why in track.reasons(log).items():
+        for reason in why[:8]:
+            console.print(Text(f"  {what}: {reason}", style="red" if what == "failed" else "dim"), soft_wrap=True)
+        if len(why) > 8:
+            console.print(Text(f"  {what}: and {len(why) - 8} more reasons, in {log}"))
+    Console().print(
+        Text(
+            f"The report is {printable(path)}\n"
+            f"asv's pages need a server: asv preview --html-dir {printable(folder / 'asv')}"
+        ),
+        soft_wrap=True,
+    )  # fmt: skip
+    sys.exit(status or (0 if measured else 1))

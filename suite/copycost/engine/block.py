@@ -1,0 +1,1124 @@
+"""One case in one fresh process: prepared once, then audited, traced or timed as the session asks."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import math
+import os
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+from time import perf_counter, perf_counter_ns, process_time_ns, sleep, thread_time_ns
+from typing import Any
+
+import numpy as np
+
+from copycost import registry
+from copycost.cases.images import swap
+from copycost.catalog import discovery, import_context
+from copycost.engine import clock
+from copycost.engine.compare_arrays import Verdict, judge, overlap, same
+from copycost.engine.count_allocations import count
+from copycost.engine.line_profiler import completed, lines, placed
+from copycost.engine.rounding import Reference, bounded
+from copycost.engine.source_code import code
+from copycost.machine import disturbance
+from copycost.machine.devices import Condition
+from copycost.machine.memory import free_memory
+from copycost.model.allocation import (
+    THRESHOLD,
+    AllocationEvent,
+    AllocationSummary,
+    Pool,
+    median_summary,
+    pool,
+    summarize,
+)
+from copycost.model.call_profile import CallProfile, Span
+from copycost.model.errors import describe
+from copycost.model.runtime import ConsumedArrayError, Runtime, RuntimeUnavailable
+from copycost.stats.intervals import ROUNDS
+
+#: Name, array and addresses of what a call is given.
+_Places = list[tuple[str, Any, tuple[int, int] | None]]
+
+
+#: Calls in an audit, over the inputs of the case in turn.
+AUDIT_CALLS = 20
+
+
+#: The part of the free memory that the calls of a block may leave behind, where each leaves some.
+_GROWTH = 0.1
+
+
+#: What a block allocates before all else, in multiples of 16 bytes and at most: where its arrays come to lie in the
+#: heap depends on what was allocated before, and would be the same in every block of one commit, and another in the
+#: other's.
+_DISPLACEMENTS = 4096
+
+
+_displaced: bytearray | None = None
+
+
+#: Requests and releases of one call that are told one by one, at most.
+_LONGEST_TIMELINE = 400
+
+
+#: Of a recipe's own tolerance, |result − reference| ≤ _FACTOR · eps(result dtype) · magnitude.
+_FACTOR = 8
+
+
+#: Calls before the one that is looked into.
+_WARM = 3
+
+
+#: Copies that a device's copy speed is told from at a time, and the size of each in multiples of the device's cache.
+_COPIES, _COPIED = 5, 8
+
+
+#: What is written to flush the cache, in multiples of it: of one as large, some of what was there before may stay.
+_FLUSHED = 2
+
+
+#: Calls in a sample of a device's own times at most, and about so many seconds of them.
+_DEVICE_CALLS, _DEVICE_SECONDS = 20, 0.02
+
+
+#: Nanoseconds of CPU time that other threads have in a call that is not of one thread. A part of the call's time would
+#: say nothing: on a busy machine a thread that waits for another one spins for long.
+_ELSEWHERE_NS = 10_000
+
+
+#: Seconds in which other threads come to rest: those of GNU's OpenMP spin for 16 ms after their work. What a thread has
+#: used is told to others as it goes to sleep, or by the kernel's next tick.
+_TO_REST = 0.03
+
+
+#: Calls on new values, and as many on values that were seen before: so many, and so many more where the first ones
+#: differ. Calls that take less than so many seconds are not compared.
+_NEW_ROUNDS, _MORE_ROUNDS, _SHORTEST_NEW = 3, 12, 20e-6
+
+
+#: How many times as long a call on new values may take, and the part of all pairs of a new and a seen call in which the
+#: new one takes longer where results are remembered. Of 15 calls each, so many pairs are in order by chance once in
+#: 800,000 times (Mann and Whitney's U of 214 or more).
+_SEEN_BEFORE, _IN_ORDER = 2.0, 0.95
+
+
+@dataclass(frozen=True)
+class BlockJob:
+    """Everything a block needs to know.
+
+    Attributes
+    ----------
+    source, recipe, variant, runtime, writes, device : str
+    threads : int
+    inputs : tuple of tuple of str
+        ``.npy`` files with the inputs, in the case's dtype and layout; a recipe of two has two each time. The second
+        is the twin of the first.
+    twins : tuple of str
+        ``.npy`` files with the places where the first two inputs differ.
+    references : tuple of str
+        Where the reference of each is: see `save_references`.
+    dtype : str
+        What a floating result's must be.
+    place : ImportContext or None
+        Where the source is to be imported from; None where this process has it already.
+    cpu : int or None
+        The one that the block is to stay on, of a case that uses no more than one.
+    """
+
+    source: str
+    recipe: str
+    variant: str
+    runtime: str
+    writes: str
+    device: str
+    threads: int
+    inputs: tuple[tuple[str, ...], ...]
+    twins: tuple[str, ...]
+    references: tuple[str, ...]
+    dtype: str
+    place: import_context.ImportContext | None = None
+    cpu: int | None = None
+
+    def start(self) -> Block:
+        """Choose the device and prepare the call."""
+        if self.cpu is not None:
+            # Before there is an array: its memory is to be near.
+            os.sched_setaffinity(0, {self.cpu})
+        global _displaced
+        _displaced = bytearray(16 * random.SystemRandom().randrange(_DISPLACEMENTS))
+        if self.place is not None:
+            import_context.load_at(self.place, self.source)
+        runtime = discovery.runtime(self.runtime)
+        runtime.start(self.device, self.threads)
+        prepare = registry.variants[self.recipe, self.variant].prepare
+        assert prepare is not None  # it was registered in this process
+        truth = ExpectedResults([load_references(name) for name in self.references], np.dtype(self.dtype))
+        block = Block(
+            runtime,
+            prepare,
+            self.writes,
+            self.device,
+            [tuple(np.load(name, mmap_mode="r") for name in one) for one in self.inputs],
+            truth,
+            truth.nothing() if self.writes == "out" else None,
+            twins=tuple(np.load(name) for name in self.twins),
+        )
+        if self.place is not None:
+            import_context.check_origin(self.place)  # now that all is imported that is imported as a call is prepared
+        return block
+
+
+@dataclass(frozen=True)
+class ExpectedResults:
+    """What results must be.
+
+    Attributes
+    ----------
+    references : list of list of Reference
+        Of each input, one for each array of a result.
+    dtype : dtype
+        Of a floating result.
+    """
+
+    references: list[list[Reference]]
+    dtype: np.dtype
+
+    def judge(self, k: int, result: Sequence[np.ndarray], ulp: bool = True) -> Verdict:
+        """Compare the arrays of a result with the references of input `k`: the first that is wrong, or the worst."""
+        worst = Verdict(None, 0.0, 0.0)
+        for i, (array, reference) in enumerate(zip(result, self.references[k], strict=True)):
+            found = judge(array, reference, self._dtype(reference), ulp)
+            if found.reason:
+                at = f"array {i} of the result: " if len(result) > 1 else ""
+                return replace(found, reason=at + found.reason)
+            worst = Verdict(
+                None, _larger(worst.max_abs_error, found.max_abs_error), _larger(worst.max_ulp, found.max_ulp)
+            )
+        return worst
+
+    def nothing(self) -> tuple[np.ndarray, ...]:
+        """What an `out` holds before a call: no element of it is right, so that one that is not written to is seen."""
+        # Where it can be, in no memory of its own.
+        return tuple(
+            np.broadcast_to(np.array(np.nan, self.dtype), one.values.shape)
+            if one.values.dtype.kind == "f"
+            else np.invert(one.values)
+            for one in self.references[0]
+        )
+
+    def _dtype(self, reference: Reference) -> np.dtype:
+        return self.dtype if reference.values.dtype.kind == "f" else reference.values.dtype
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What the audit found; ``reason`` is None if every result was right.
+
+    ``code`` is what defines the call.
+    """
+
+    status: str
+    reason: str | None
+    input_changed: bool | None = None
+    result_shares: str | None = None
+    result_dtype: str | None = None
+    result_contiguous: bool | None = None
+    max_abs_error: float | None = None
+    max_ulp: float | None = None
+    code: str | None = None
+
+
+@dataclass(frozen=True)
+class AllocationTrace:
+    """What a call allocates, by memory space; None for a space that was not watched.
+
+    ``ranges`` holds what the windows did not agree on; ``leaked_bytes`` is what each call leaves behind after its
+    result was released; ``pool`` is that of the device, None on the CPU; ``timeline`` has what is counted of the last
+    window, one instrument's after the other's.
+    """
+
+    host: AllocationSummary | None
+    device: AllocationSummary | None
+    ranges: dict[str, list[int]]
+    leaked_bytes: int
+    instruments: tuple[str, ...]
+    missing: str | None = None
+    pool: Pool | None = None
+    timeline: tuple[AllocationEvent, ...] = ()
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A block that has made its first calls: seconds of the first, and calls in a sample."""
+
+    seconds_first: float
+    calls: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Seconds per call in one sample, the calls it took, seconds spent on restoring inputs, what disturbed it."""
+
+    seconds: float
+    calls: int
+    reset_seconds: float
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class DeviceSample:
+    """Seconds per call where a device works on its own; None for what its runtime cannot tell.
+
+    Attributes
+    ----------
+    launch : float
+        Of the host, until it has queued a call.
+    device : float or None
+        Of the device, by its own clock.
+    cold : float
+        Of the host, until the fence, each call with nothing in the device's cache.
+    cold_device : float or None
+        Of the device, with nothing in its cache.
+    """
+
+    launch: float
+    device: float | None
+    cold: float
+    cold_device: float | None
+
+
+@dataclass(frozen=True)
+class BlockRecord:
+    """What a block gave that is whole: every sample was taken, and the results that were looked at were right.
+
+    Attributes
+    ----------
+    samples : tuple of Sample
+        One a round.
+    device : tuple of DeviceSample
+        One a round, where the case is on a device of its own; else empty.
+    condition : Condition or None
+        Of the GPU at the end; None on the CPU.
+    """
+
+    samples: tuple[Sample, ...]
+    device: tuple[DeviceSample, ...] = ()
+    condition: Condition | None = None
+
+    @property
+    def seconds(self) -> list[float]:
+        """Per call, of each sample."""
+        return [sample.seconds for sample in self.samples]
+
+    @property
+    def marks(self) -> list[str]:
+        """What disturbed each sample."""
+        if self.condition is not None and self.condition.slowed:
+            # The GPU tells of now and not of then: all that was sampled just before is marked.
+            return ["throttled"] * len(self.samples)
+        return [sample.mark for sample in self.samples]
+
+
+class WrongResult(Exception):
+    """A timed call's result, or what it did to its input, is not what the audit saw."""
+
+
+class Block:
+    """One prepared call and its arrays.
+
+    Parameters
+    ----------
+    runtime : Runtime
+    prepare : callable
+        Given an input, returns the call.
+    writes, device : str
+    pixels : list of tuple of ndarray
+        The values of each input: one array, or two.
+    truth : ExpectedResults or None
+        None where there is no reference.
+    nothing : tuple of ndarray or None
+        What each `out` holds before a call; None where the call is given none.
+    mutable : bool, optional
+        Whether the first input is of the kind that can be written to; the default is where `writes` says so.
+    twins : tuple of ndarray, optional
+        Of each array of an input, the places where the first two inputs differ: the one is then made of the other where
+        it lies. The default is that they may differ everywhere.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        prepare: Callable[[Any], Callable[..., Any]],
+        writes: str,
+        device: str,
+        pixels: list[tuple[np.ndarray, ...]],
+        truth: ExpectedResults | None,
+        nothing: tuple[np.ndarray, ...] | None,
+        mutable: bool | None = None,
+        twins: tuple[np.ndarray, ...] | None = None,
+    ) -> None:
+        self.runtime, self.writes, self.device = runtime, writes, device
+        self.mutable = writes == "input" if mutable is None else mutable
+        self.pixels, self.truth, self.nothing, self.twins = pixels, truth, nothing, twins
+        self.x: tuple[Any, ...] = ()
+        self.k = 0  # the input that `x` holds
+        self.cleared: tuple[Any, ...] = ()
+        self.out = tuple(runtime.array(one, True) for one in nothing) if nothing is not None else None
+        example = self._input(0)
+        self.plain = isinstance(example[0], np.ndarray)
+        self.pristine: dict[int, tuple[Any, ...]] = {}
+        call = prepare(_given(example))
+        self.prepared = call, prepare
+        if not callable(call):
+            raise TypeError(f"prepare returned {type(call).__name__}, not a function")
+        wait = runtime.wait
+        self.call: Callable[..., Any] = call if wait is None else lambda *args: wait(call(*args))
+        self.inputs: list[tuple[Any, ...]] = []  # of the timed calls, in turn
+        self.holding: list[int] = []  # which input each of them holds
+        self.turns = itertools.count(random.SystemRandom().randrange(len(pixels)))
+        self.last: Any = None  # the last timed call's result
+        self.last_k = 0  # the input that it is of
+        self.changes = False
+        self.calls_left = math.inf  # of what leaves memory behind
+        self.samples = 2 * ROUNDS
+        self._flush: Callable[[], None] | None = None
+
+    def try_out(self) -> tuple[bool, float]:
+        """Call once: whether it returned anything, and the seconds it took."""
+        self.x = self._input(0)
+        start = perf_counter_ns()
+        returned = self.call(*self._args())
+        self.runtime.fence()
+        return returned is not None, (perf_counter_ns() - start) * 1e-9
+
+    def audit(self, calls: int = AUDIT_CALLS) -> Audit:
+        """Call on every input in turn, in new arrays and again in the same one, and compare all there is to compare."""
+        right: dict[int, list[np.ndarray]] = {}
+        held: Any = None
+        found = Audit("ok", None, max_abs_error=0.0, max_ulp=0.0)
+        if self.truth is None:
+            found = Audit("unchecked", "no reference was given")
+        for i in range(calls):
+            k = i % len(self.pixels)
+            at = f" (call {i + 1})"
+            try:
+                # First in an array of its own. Then in the same array with other pixels: what remembers an answer by
+                # the array gives the old one.
+                self.x = self._input(k) if i < len(self.pixels) else self._with(self.x, self.k, k)
+                self.k = k
+                self._clear_out()
+                self.runtime.fence()
+            except KeyboardInterrupt:
+                raise
+            except BaseException as exception:  # a call may have made its array read-only, or another shape
+                return replace(found, status="failed", reason=f"{describe(exception)} as its array was restored" + at)
+            places = self._places()
+            try:
+                result = self._result(self.call(*self._args()))
+            except KeyboardInterrupt:  # of a user, where this is the user's process
+                raise
+            except BaseException as exception:  # a variant may raise anything
+                return replace(_unjudged(found), status="failed", reason=describe(exception) + at)
+            try:
+                # At once: an answer that is computed later is no answer.
+                values = self._values(result)
+                again = k in right and all(map(same, values, right[k]))
+                snapshot = right[k] if again else [np.array(one, order="C") for one in values]
+                del values  # it may be the result's memory
+                for one in snapshot:
+                    if one.dtype.kind not in "biufc":
+                        raise TypeError(f"returned an array of {one.dtype}, not of numbers")
+            except TypeError as exception:
+                return replace(_unjudged(found), status="wrong", reason=str(exception) + at)
+            found = self._look(found, result, k, places)
+            self.changes = bool(found.input_changed)
+            reason = None
+            if self.truth is not None and not again:
+                verdict = self.truth.judge(k, snapshot)
+                reason = verdict.reason
+                found = replace(
+                    found,
+                    max_abs_error=_larger(found.max_abs_error, verdict.max_abs_error),
+                    max_ulp=_larger(found.max_ulp, verdict.max_ulp),
+                )
+            if k not in right:
+                right[k] = snapshot
+            reason = reason or self._misplaced(result, k, snapshot, places)
+            if held is not None and not reason and not all(map(same, self._values(held), right[0])):
+                reason = "an earlier result was changed by a later call"
+            held = result if i == 0 and found.result_shares == "nothing" else None
+            if i > 0:
+                self._spoil(result, places)
+            result = None
+            if reason:
+                return replace(found, status="wrong", reason=reason + at)
+        try:
+            reason = self._remembers()
+        except Exception as exception:  # as any of the calls before might have
+            return replace(found, status="failed", reason=describe(exception))
+        if reason:
+            return replace(found, status="wrong", reason=reason)
+        return replace(found, code=code(*self.prepared))
+
+    def _remembers(self) -> str | None:
+        """Why the results seem to be remembered by the values of the input, or None.
+
+        Calls on values that were never seen before are timed, and as many on values that were, in random order: where
+        nothing is remembered, whatever disturbs them disturbs both alike.
+        """
+        took: dict[bool, list[float]] = {True: [], False: []}  # by whether the values are new
+        values = [array.copy() for array in self.pixels[0]]
+        last = len(self.pixels) - 1
+        x, between = self._input(0), self._input(last)
+        for rounds in (_NEW_ROUNDS, _MORE_ROUNDS):
+            for _ in range(rounds):
+                places = [swap(array) for array in values]
+                for new in random.sample((True, False), 2):
+                    x = self._changed_to(x, values if new else self.pixels[0], places)
+                    if self.changes:
+                        between = self._with(between, last, last)
+                    # A call on another input first: each then finds the threads and the caches alike.
+                    for given in (between, x):
+                        self._clear_out()
+                        seconds = self._timed(given)
+                    took[new].append(seconds)
+                    x = self._changed_to(x, self.pixels[0], places)
+                for array, seen, where in zip(values, self.pixels[0], places, strict=True):
+                    array.reshape(-1)[where] = seen.reshape(-1)[where]
+            first, later = median(took[True]), median(took[False])
+            if first < _SHORTEST_NEW or first < _SEEN_BEFORE * later:
+                return None
+        longer = sum(new > seen for new in took[True] for seen in took[False])
+        if longer < _IN_ORDER * len(took[True]) ** 2:
+            return None
+        return (
+            f"a call on new values takes {first * 1e6:,.0f} µs, and on values that it was given before "
+            f"{later * 1e6:,.0f} µs: it remembers results"
+        )
+
+    def _timed(self, x: tuple[Any, ...]) -> float:
+        """Seconds of one call."""
+        args = self._args(x)
+        self.runtime.fence()
+        start = perf_counter_ns()
+        self.call(*args)
+        self.runtime.fence()
+        return (perf_counter_ns() - start) * 1e-9
+
+    def _look(self, found: Audit, result: Any, k: int, places: _Places) -> Audit:
+        """What a result is and what became of the input, added to what was found before."""
+        shares = self._shares(result, places)
+        return replace(
+            found,
+            input_changed=bool(found.input_changed) or self._changed(self.x, k),
+            result_shares=shares if shares != "nothing" else found.result_shares or shares,
+            result_dtype=", ".join(str(one.dtype) for one in self._values(result)),
+            result_contiguous=found.result_contiguous is not False
+            and all(map(self.runtime.contiguous, self._parts(result))),
+        )
+
+    def _changed(self, x: tuple[Any, ...], k: int) -> bool:
+        """Whether an input is no longer what it was."""
+        try:
+            return not all(map(same, map(self.runtime.to_numpy, x), self.pixels[k]))
+        except ConsumedArrayError:
+            return True
+
+    def _spoil(self, result: Any, places: _Places) -> None:
+        """Write over a result that belongs to the caller: what gives it again, as an answer it remembers, is found."""
+        if self.writes != "new" or self._shares(result, places) != "nothing":
+            return
+        for part in self._parts(result):
+            if self.runtime.spoil is not None:
+                self.runtime.spoil(part)
+                continue
+            values = self.runtime.to_numpy(part)
+            if values.flags.writeable:
+                values[...] = np.nan if values.dtype.kind in "fc" else np.invert(values)
+
+    def _misplaced(self, result: Any, k: int, snapshot: list[np.ndarray], places: _Places) -> str | None:
+        """Why the place that the variant writes to does not hold the result, or None."""
+        if self.writes == "new" or self._shares(result, places) == self.writes:
+            return None
+        try:
+            held = self._values(self._target())
+            right = (
+                self.truth.judge(k, held, ulp=False).reason is None if self.truth else all(map(same, held, snapshot))
+            )
+        except (ConsumedArrayError, TypeError):
+            right = False
+        if right:
+            return None
+        return "the result is not in the " + ("buffer that it was given" if self.writes == "out" else "input")
+
+    def one_thread(self) -> bool:
+        """Whether a call, once the first are over, leaves the work to the thread that makes it."""
+        call = self._fenced_call(0)
+        sleep(_TO_REST)
+        # The thread's from before the process's until after it: what comes between two readings, as an interrupt does,
+        # is then never taken for another thread's.
+        thread, process = thread_time_ns(), process_time_ns()
+        call()
+        sleep(_TO_REST)
+        process = process_time_ns() - process
+        return process - (thread_time_ns() - thread) < _ELSEWHERE_NS
+
+    def allocations(self) -> AllocationTrace:
+        """Trace a few steady calls, each on an input of its own, with every instrument in turn."""
+        traced, agree = self._allocations()
+        # A pool may have grown in between; what is still unequal is so.
+        return traced if agree else self._allocations()[0]
+
+    def first(self, changes: bool, leaked_bytes: int, calls: int | None, rounds: int = ROUNDS) -> Calibration:
+        """Time the first call, warm up, and find how many calls make a sample.
+
+        Parameters
+        ----------
+        changes : bool
+            Whether the audit saw the input change: it is then restored before every call.
+        leaked_bytes : int
+            What a call leaves behind for ever.
+        calls : int or None
+            How many make a sample, where an earlier block has found it.
+        rounds : int, optional
+            Samples that there will be.
+        """
+        self.changes = changes
+        self.holding = list(range(len(self.pixels)))
+        # A variable is never shared; of what is restored before every call, one is enough.
+        self.inputs = [self._input(k) for k in (self.holding[:1] if changes else self.holding)]
+        self.samples = 2 * rounds  # and as many for finding n and warming up
+        if leaked_bytes > 0:
+            self.calls_left = max(self.samples, _GROWTH * free_memory() / leaked_bytes)
+        first = self._sample(1).seconds
+        if calls is not None:
+            self._sample(max(2, calls))
+            return Calibration(first, calls)
+        n = 1
+        while True:
+            took = self._sample(n)
+            if took.seconds * n * 1e9 >= clock.SAMPLE_NS or 2 * n > self._most_per_sample():
+                return Calibration(first, n)
+            # At most ten times as many: the first calls are the slow ones.
+            n = int(min(10 * n, self._most_per_sample(), max(2 * n, clock.SAMPLE_NS * 1.2e-9 / took.seconds)))
+
+    def sample(self, n: int) -> Sample:
+        """Time `n` calls, after one that is not timed where they are short: others have used the caches since.
+
+        Raises
+        ------
+        WrongResult
+            If the last result is. It is looked at in about one sample of a block, at random.
+        """
+        if n > 1 and self.calls_left == math.inf:
+            self._sample(1)
+        taken = self._sample(n)
+        if random.SystemRandom().randrange(ROUNDS) == 0:
+            self._check_last()
+        return taken
+
+    def device_sample(self, seconds: float) -> DeviceSample:
+        """Time a few calls, apart: until each is queued, by the device's clock, and with its cache flushed.
+
+        Parameters
+        ----------
+        seconds : float
+            That a call is known to take.
+        """
+        gpu, fence = self.runtime.gpu, self.runtime.fence
+        assert gpu is not None
+        n = max(1, min(_DEVICE_CALLS, int(_DEVICE_SECONDS / seconds), self._most_per_sample() // 4))
+        self.calls_left -= 4 * n
+        if self._flush is None:
+            self._flush = gpu.write(_FLUSHED * gpu.cache_bytes())
+        flush, i = self._flush, next(self.turns) % len(self.holding)
+
+        def warm() -> tuple[Any, ...]:
+            # The same input every time: it is in the device's cache, as far as that holds it.
+            return self._timed_args(i)
+
+        def cold() -> tuple[Any, ...]:
+            args = warm()
+            flush()
+            return args
+
+        self.last = None
+        launch, result = clock.queued(self.call, warm, n, fence)
+        # The warm ones first: after a flush the next call is cold.
+        device = gpu.seconds(self.call, warm, n) if gpu.seconds is not None else None
+        cold_device = gpu.seconds(self.call, cold, n) if gpu.seconds is not None else None
+        ns, _, result = clock.one_by_one(self.call, cold, n, fence)
+        self.last, self.last_k = self._result(result), self.k
+        return DeviceSample(launch / n * 1e-9, device, ns / n * 1e-9, cold_device)
+
+    def check(self) -> None:
+        """Compare the last timed call's result, and the inputs, with what they should be.
+
+        Raises
+        ------
+        WrongResult
+        """
+        self._check_last()
+        if not self.changes and any(map(self._changed, self.inputs, self.holding)):
+            raise WrongResult("the input was changed by the timed calls, and not by the first ones")
+
+    def last_bytes(self) -> int:
+        """Of all arrays of the last timed call's result."""
+        return sum(one.nbytes for one in self._values(self.last))
+
+    def _check_last(self) -> None:
+        if reason := clock.replaced():
+            raise WrongResult(reason)
+        if self.last is None:
+            return
+        try:
+            values = self._values(self.last)
+            reason = self.truth.judge(self.last_k, values, ulp=False).reason if self.truth else None
+        except TypeError as exception:
+            reason = str(exception)
+        if reason:
+            raise WrongResult(f"{reason} (in a timed call)")
+
+    def _arrays(self, k: int, mutable: bool) -> tuple[Any, ...]:
+        """Input `k` in new arrays; of two, what is written over is the first."""
+        return tuple(self.runtime.array(one, mutable and i == 0) for i, one in enumerate(self.pixels[k]))
+
+    def _input(self, k: int) -> tuple[Any, ...]:
+        return self._arrays(k, self.mutable)
+
+    def _with(self, x: tuple[Any, ...], k: int, to: int) -> tuple[Any, ...]:
+        """The arrays `x`, which hold input `k` or what a call made of it, with input `to`: the same if possible."""
+        if {k, to} == {0, 1} and self.twins is not None and not self.changes and self._lies_in_host_memory(x, k):
+            return self._changed_to(x, self.pixels[to], self.twins)
+        return tuple(map(self.runtime.restore, x, self._pristine(to)))
+
+    def _pristine(self, k: int) -> tuple[Any, ...]:
+        """Input `k` as arrays of the runtime that are only read."""
+        # Memory that is new to a process is slow to write to: where they are of use as they are, the values themselves.
+        if self.plain:
+            return self.pixels[k]
+        if k not in self.pristine:
+            self.pristine[k] = self._arrays(k, False)
+        return self.pristine[k]
+
+    def _lies_in_host_memory(self, x: tuple[Any, ...], k: int) -> bool:
+        """Whether the values of an input are where the host can write them, one after the other, and unchanged."""
+        if self.device != "cpu" or self.mutable:
+            return False
+        try:
+            places = list(map(self.runtime.extent, x))
+        except ConsumedArrayError:
+            return False
+        sizes = [one.nbytes for one in self.pixels[k]]
+        return all(place and place[1] - place[0] == size for place, size in zip(places, sizes, strict=True))
+
+    def _changed_to(self, x: tuple[Any, ...], values: Sequence[np.ndarray], places: Sequence[np.ndarray]) -> Any:
+        """The arrays `x` with other values in some places: written where they are, or else in arrays of their own."""
+        if self.changes or not self._lies_in_host_memory(x, 0):
+            return tuple(self.runtime.array(one, self.mutable and i == 0) for i, one in enumerate(values))
+        for array, one, where in zip(x, values, places, strict=True):
+            start, stop = self.runtime.extent(array) or (0, 0)
+            memory = np.ctypeslib.as_array((ctypes.c_ubyte * (stop - start)).from_address(start))
+            memory.view(one.dtype)[where] = one.reshape(-1)[where]
+        return x
+
+    def _turn(self) -> None:
+        """Give the inputs of the timed calls other values: what remembers a result by the array gives a wrong one."""
+        for i, k in enumerate(self.holding):
+            if k in (0, 1) and len(self.pixels) > 1 and not self.changes:
+                self.inputs[i] = self._with(self.inputs[i], k, 1 - k)
+                self.holding[i] = 1 - k
+
+    def _clear_out(self) -> None:
+        """Take from the buffers what an earlier call has written."""
+        if self.out is None or self.nothing is None:
+            return
+        if not self.plain and not self.cleared:
+            self.cleared = tuple(self.runtime.array(one, False) for one in self.nothing)
+        self.out = tuple(map(self.runtime.restore, self.out, self.nothing if self.plain else self.cleared))
+
+    def _args(self, x: tuple[Any, ...] | None = None) -> tuple[Any, ...]:
+        given = _given(self.x if x is None else x)
+        return (given,) if self.out is None else (given, _given(self.out))
+
+    def _next_args(self) -> tuple[Any, ...]:
+        return self._timed_args(next(self.turns) % len(self.holding))
+
+    def _timed_args(self, i: int) -> tuple[Any, ...]:
+        """The arguments of a timed call: one of the inputs, as it was."""
+        if self.changes:
+            self.k = i
+            self.inputs[0] = self._with(self.inputs[0], i, i)
+            self.x = self.inputs[0]
+        else:
+            self.k = self.holding[i]
+            self.x = self.inputs[i]
+        return self._args()
+
+    def _target(self) -> Any:
+        return self.x[0] if self.out is None else _given(self.out)
+
+    def _result(self, returned: Any) -> Any:
+        """What a call gave: what it returned or, where that is nothing, what it was to write to."""
+        return self._target() if returned is None and self.writes != "new" else returned
+
+    def _parts(self, result: Any) -> tuple[Any, ...]:
+        """The arrays of a result: several where the reference gives several, or where there is none."""
+        several = isinstance(result, tuple | list)
+        if self.truth is None:
+            return tuple(result) if several and all(hasattr(one, "dtype") for one in result) else (result,)
+        n = len(self.truth.references[0])
+        if n > 1 and not (several and len(result) == n):
+            what = f"{type(result).__name__} of {len(result)}" if several else type(result).__name__
+            raise TypeError(f"returned {what}, not {n} arrays")
+        return tuple(result) if n > 1 else (result,)
+
+    def _values(self, result: Any) -> list[np.ndarray]:
+        """The arrays of a result at this moment; each may share the result's memory."""
+        return [self.runtime.to_numpy(part) for part in self._parts(result)]
+
+    def _places(self) -> _Places:
+        """Where the arrays of a call lie before it: afterwards one of them may be gone."""
+        named = [("input", array) for array in self.x] + [("out", array) for array in self.out or ()]
+        return [(name, array, self.runtime.extent(array)) for name, array in named]
+
+    def _shares(self, result: Any, places: _Places) -> str:
+        for part in self._parts(result):
+            where = self.runtime.extent(part)
+            for name, array, before in places:
+                try:
+                    place = self.runtime.extent(array)
+                except ConsumedArrayError:
+                    place = before
+                if part is array or overlap(where, place):
+                    return name
+        return "nothing"
+
+    def _sample(self, n: int) -> Sample:
+        self.last = None
+        self._turn()
+        before = disturbance.state()
+        if self.changes:
+            timed, reset, result = clock.one_by_one(self.call, self._next_args, n, self.runtime.fence)
+        else:
+            reset = 0
+            first = next(self.turns)
+            order = [(first + i) % len(self.inputs) for i in range(len(self.inputs))]
+            given = [_given(self.inputs[i]) for i in order]
+            out = () if self.out is None else (_given(self.out),)
+            timed, result = clock.batched(self.call, given, out, n, self.runtime.fence)
+            at = order[(n - 1) % len(order)]
+            self.x, self.k = self.inputs[at], self.holding[at]
+        self.calls_left -= n
+        mark = disturbance.mark(before, disturbance.state(), timed)
+        self.last, self.last_k = self._result(result), self.k
+        return Sample(timed / n * 1e-9, n, reset * 1e-9, mark)
+
+    def _most_per_sample(self) -> int:
+        # One by one each call brings its own fence, and a tenth of a second of them is enough.
+        most = 100 if self.changes else clock.MOST_CALLS
+        return max(1, int(min(most, self.calls_left / self.samples)))
+
+    def _allocations(self) -> tuple[AllocationTrace, bool]:
+        """What the windows gave, and whether they agreed."""
+        counted = count(self._fenced_call, self.runtime, on_host=self.device == "cpu", size=self._owned)
+        host, traces, leaked = counted.library, counted.runtime, counted.leaked_bytes
+        on_host = counted.host()
+        instruments, missing = counted.instruments, counted.missing
+        in_host = [summarize(e for e in events if e.space == "host") for events in traces]
+        in_device = [summarize(e for e in events if e.space == "device") for events in traces]
+        device, ranges = median_summary(in_device)
+        ranges = {f"device_{name}": both for name, both in ranges.items()}
+        total = None
+        agree = not ranges
+        if host is not None and on_host is not None:
+            total, unequal = median_summary(on_host)
+            peaks = (
+                median_summary([summarize(events) for events in host])[0].peak_bytes,
+                median_summary(in_host)[0].peak_bytes,
+            )
+            agree = agree and not unequal.keys() - ({"peak_bytes"} if min(peaks) else set())
+            if min(peaks):
+                # Two instruments, two calls: how their peaks fall together is not known.
+                unequal["peak_bytes"] = [max(peaks), sum(peaks)]
+            ranges |= {f"host_{name}": both for name, both in unequal.items()}
+        seen = [*(host[-1] if host is not None else ()), *traces[-1]]
+        timeline = tuple(e for e in seen if abs(e.bytes) >= THRESHOLD and e.space != "driver")[:_LONGEST_TIMELINE]
+        if self.device == "cpu":
+            return AllocationTrace(total, None, ranges, leaked, instruments, missing, None, timeline), agree
+        sees_driver = self.runtime.gpu is not None and self.runtime.gpu.sees_driver
+        pools = pool(traces[-1], sees_driver)
+        return AllocationTrace(total, device, ranges, leaked, instruments, missing, pools, timeline), agree
+
+    def _owned(self, result: Any) -> int:
+        """Bytes of a result that are in no array of the caller's."""
+        return sum(map(_nbytes, self._parts(result))) if self.writes == "new" else 0
+
+    def profile(self) -> CallProfile:
+        """Look into one call in the steady state."""
+        for i in range(_WARM):
+            self._fenced_call(i)()
+        counted = count(self._fenced_call, self.runtime, windows=1, on_host=self.device == "cpu")
+        library = counted.library[-1] if counted.library is not None else []
+        if self.runtime.profile is not None:
+            return completed(self.runtime.profile(self._fenced_call(0)), library, counted.missing)
+        gpu = self.runtime.gpu if self.device != "cpu" else None
+        mark = gpu.mark if gpu is not None else None
+        call = self._fenced_call(0)
+        begun = perf_counter()
+        first = mark() if mark is not None else None
+        # A fence that has nothing to wait for is not worth a line.
+        _, spans, marked = lines(call, mark, self.runtime.fence if gpu is None else None)
+        seconds = perf_counter() - begun
+        if gpu is not None and gpu.between is not None:
+            for one, other, name in marked:
+                took = gpu.between(one, other)
+                spans.append(Span(name, "device", gpu.between(first, one), took, took))
+        events = [*library, *counted.runtime[-1]]
+        large = [event for event in events if abs(event.bytes) >= THRESHOLD and event.space != "driver"]
+        instrument = "Python's lines" + (f", {gpu.instrument}" if gpu is not None else "")
+        return CallProfile(tuple(spans), tuple(placed(large, spans)), seconds, instrument, counted.missing)
+
+    def _fenced_call(self, i: int) -> Callable[[], Any]:
+        """A call on a fresh input, made now and not when it is called."""
+        x, wait = self._input(i % len(self.pixels)), self.runtime.wait
+        args = self._args(x if wait is None else tuple(map(wait, x)))
+        call, fence = self.call, self.runtime.fence
+
+        def run() -> Any:
+            result = call(*args)
+            fence()
+            return result
+
+        return run
+
+
+def _given(x: tuple[Any, ...]) -> Any:
+    """What a call is given: the one input, or the pair."""
+    return x[0] if len(x) == 1 else x
+
+
+@dataclass(frozen=True)
+class ReferenceJob:
+    """Compute a recipe's reference of each input, and save it.
+
+    A reference is given channels-last images; its result is transposed to the layout of the case.
+
+    Attributes
+    ----------
+    source, recipe, layout : str
+    inputs : tuple of tuple of str
+        ``.npy`` files.
+    references : tuple of str
+        Where each is saved: see `save_references`.
+    dtype : str
+        The float dtype that variants compute in.
+    place : ImportContext or None
+    """
+
+    source: str
+    recipe: str
+    layout: str
+    inputs: tuple[tuple[str, ...], ...]
+    references: tuple[str, ...]
+    dtype: str
+    place: import_context.ImportContext | None = None
+
+    def start(self) -> None:
+        """Compute and save.
+
+        Raises
+        ------
+        ValueError
+            Where the reference does not return finite numbers.
+        """
+        if self.place is not None:
+            import_context.load_at(self.place, self.source)
+        recipe = registry.recipes[self.recipe]
+        assert recipe.reference is not None  # it was registered in this process
+        for sources, target in zip(self.inputs, self.references, strict=True):
+            pixels = [np.load(source) for source in sources]
+            save_references(
+                target, refer(recipe.reference, pixels, self.layout, np.dtype(self.dtype), recipe.magnitude)
+            )
+
+
+def save_references(path: str, references: Sequence[Reference]) -> None:
+    """Save the arrays of a result's reference as ``PATH-i-values.npy`` and ``PATH-i-bound.npy``."""
+    for i, one in enumerate(references):
+        np.save(f"{path}-{i}-values.npy", one.values)
+        np.save(f"{path}-{i}-bound.npy", one.bound)
+
+
+def load_references(path: str) -> list[Reference]:
+    """What was saved there, mapped into memory."""
+    found: list[Reference] = []
+    while os.path.exists(f"{path}-{len(found)}-bound.npy"):
+        names = (f"{path}-{len(found)}-{what}.npy" for what in ("values", "bound"))
+        found.append(Reference(*(np.load(name, mmap_mode="r") for name in names)))
+    return found
+
+
+def refer(
+    reference: Callable[..., Any],
+    pixels: Sequence[np.ndarray],
+    layout: str,
+    dtype: np.dtype,
+    magnitude: float | None = None,
+) -> list[Reference]:
+    """The reference of an input, in its layout, one for each array of a result.
+
+    Parameters
+    ----------
+    reference : callable
+    pixels : sequence of ndarray
+        One array, or two.
+    layout : {"channels_last", "channels_first"}
+    dtype : dtype
+        The float dtype that variants compute in.
+    magnitude : float or None
+        As of a `Recipe`.
+
+    Raises
+    ------
+    ValueError
+        Where the reference does not return finite numbers.
+    """
+    x = [one.astype(np.float64) for one in pixels]
+    if layout == "channels_first":
+        x = [np.moveaxis(one, -3, -1) for one in x]
+    exact = all(np.can_cast(one.dtype, dtype, "safe") for one in pixels)
+    found = []
+    for one in bounded(reference, _given(tuple(x)), dtype, exact):
+        values, bound = one.values, one.bound
+        if magnitude is not None and values.dtype.kind == "f":
+            bound = np.maximum(bound, _FACTOR * float(np.finfo(dtype).eps) * magnitude)
+        if layout == "channels_first" and values.ndim >= 3:
+            values, bound = np.moveaxis(values, -1, -3), np.moveaxis(bound, -1, -3)
+        found.append(Reference(np.ascontiguousarray(values), np.ascontiguousarray(bound)))
+    return found
+
+
+@dataclass(frozen=True)
+class CopyJob:
+    """Copy `nbytes` from one buffer to another on `threads` threads: the machine's own copy speed."""
+
+    nbytes: int
+    threads: int
+
+    def start(self) -> Copy:
+        """Make the two buffers."""
+        return Copy(self)
+
+
+class Copy:
+    """Two buffers far larger than any cache, and the threads that copy one to the other."""
+
+    def __init__(self, job: CopyJob) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        self.bytes_moved = 2 * job.nbytes
+        source = np.ones(job.nbytes, np.uint8)
+        target = np.ones(job.nbytes, np.uint8)
+        self.parts = list(zip(np.array_split(target, job.threads), np.array_split(source, job.threads), strict=True))
+        self.pool = ThreadPoolExecutor(job.threads)
+        self.sample()
+
+    def sample(self) -> float:
+        """Bytes per second, read and written, of one copy."""
+        start = perf_counter_ns()
+        list(self.pool.map(lambda pair: np.copyto(*pair), self.parts))
+        return self.bytes_moved / (perf_counter_ns() - start) * 1e9
+
+
+@dataclass(frozen=True)
+class DeviceCopyJob:
+    """Copy from one buffer to another within the memory of the runtime's device: the device's own copy speed."""
+
+    runtime: str
+    threads: int
+
+    def start(self) -> DeviceCopy:
+        """Make the two buffers."""
+        return DeviceCopy(self)
+
+
+class DeviceCopy:
+    """Two buffers of a device, far larger than its cache."""
+
+    def __init__(self, job: DeviceCopyJob) -> None:
+        runtime = discovery.runtime(job.runtime)
+        runtime.start("gpu", job.threads)
+        assert runtime.gpu is not None
+        self.fence, self.seconds = runtime.fence, runtime.gpu.seconds
+        nbytes = _COPIED * runtime.gpu.cache_bytes()
+        self.bytes_moved = 2 * nbytes
+        self.copy = runtime.gpu.copy(nbytes)
+        self.sample()
+
+    def sample(self) -> float:
+        """Bytes per second, read and written, over a few copies: by the device's clock, or else by the host's."""
+        if self.seconds is not None:
+            return self.bytes_moved / self.seconds(self.copy, tuple, _COPIES)
+        self.fence()
+        start = perf_counter_ns()
+        for _ in range(_COPIES):
+            self.copy()
+        self.fence()
+        return self.bytes_moved * _COPIES / (perf_counter_ns() - start) * 1e9
+
+
+def serve(connection: Any) -> None:
+    """Answer the session's requests until it hangs up.
+
+    A request is ``("open", job)`` or a method's name with its arguments; the answer ``("ok", value, seconds)``,
+    ``("skipped" | "wrong" | "failed", reason, seconds)``.
+    """
+    server: Any = None
+    process = os.getpid()
+    while True:
+        try:
+            name, *args = connection.recv()
+        except EOFError:
+            return
+        start = perf_counter()
+        try:
+            if name == "open":
+                server = args[0].start()
+                answer: tuple[str, Any] = ("ok", None)
+            else:
+                answer = ("ok", getattr(server, name)(*args))
+        except RuntimeUnavailable as exception:
+            answer = ("skipped", str(exception))
+        except WrongResult as exception:
+            answer = ("wrong", str(exception))
+        except BaseException as exception:  # a variant may raise anything
+            answer = ("failed", describe(exception))
+        if os.getpid() != process:
+            os._exit(0)  # a variant has forked: the copy has nothing to say
+        connection.send((*answer, perf_counter() - start))
+
+
+def _unjudged(found: Audit) -> Audit:
+    """What was found by calls that all gave a result; after the first call, nothing yet."""
+    return found if found.result_dtype else replace(found, max_abs_error=None, max_ulp=None)
+
+
+def _larger(one: float | None, other: float | None) -> float | None:
+    """The larger of two errors; None, where there is none, beats every number."""
+    return None if one is None or other is None else max(one, other)
+
+
+def _nbytes(result: Any) -> int:
+    """The memory of a result, in bytes."""
+    nbytes = getattr(result, "nbytes", None)
+    if nbytes is not None:
+        return int(nbytes)
+    shape, dtype = getattr(result, "shape", ()), getattr(result, "dtype", None)
+    size = int(np.prod(tuple(shape)))
+    return size * int(getattr(dtype, "size", getattr(dtype, "itemsize", 0)) or 0)

@@ -1,0 +1,95 @@
+"""Where blocks come from: a process that has imported a runtime, touched no device, and forks.
+
+Importing TensorFlow takes seconds and forking a process that has done so a few milliseconds. Nothing is initialised
+before the fork: a device's context, or a pool of threads, would not work on its other side. A user's file may do such a
+thing as it is imported. That shows in the number of threads; every block is then given a process of its own, which
+imports all again and serves it itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import importlib
+import importlib.util
+import os
+import signal
+import socket
+import sys
+from multiprocessing.connection import Connection
+
+from copycost.catalog import discovery, loading
+from copycost.engine.block import serve
+from copycost.model.errors import describe
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def main(control_fd: int, runtime: str, source: str) -> None:
+    """Import `runtime` and `source`, then answer ``"fork"`` and ``("reap", pid)`` until the session hangs up."""
+    control = socket.socket(fileno=control_fd)
+    messages = Connection(os.dup(control_fd))
+    try:
+        # pandas, which Keras imports where it is there, tries it; and it starts threads as it is imported.
+        sys.modules["pyarrow"] = None  # type: ignore[assignment]
+        discovery.load_shipped()
+        for package in discovery.runtime(runtime).packages:
+            importlib.import_module(package)
+        if importlib.util.find_spec("memray"):
+            importlib.import_module("memray")
+        del sys.modules["pyarrow"]
+        threads = _threads()
+        if not loading.is_builtin(source):  # else it is registered already
+            loading.load(source)
+    except BaseException as exception:  # a user's file may raise anything
+        messages.send(("failed", f"importing for {runtime}: {describe(exception)}"))
+        return
+    forkable = _threads() == threads
+    gc.collect()
+    gc.freeze()  # so that a child's collector does not write to the pages it shares with us
+    messages.send(("ok", forkable))
+    while True:
+        try:
+            request = messages.recv()
+        except EOFError:
+            return
+        if request == "fork":
+            _, fds, _, _ = socket.recv_fds(control, 1, 2)
+            if not forkable:
+                messages.send(os.getpid())
+                _become_block(*fds)
+                return
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    messages.close()
+                    control.close()
+                    _become_block(*fds)
+                finally:
+                    os._exit(0)
+            for fd in fds:
+                os.close(fd)
+            messages.send(pid)
+        else:
+            _, pid = request
+            messages.send(os.waitpid(pid, 0)[1])
+
+
+def _become_block(connection_fd: int, stderr_fd: int) -> None:
+    """Serve one block in this process, in a process group of its own, and die with the parent."""
+    with contextlib.suppress(OSError):  # a group leader already: one that was not forked
+        os.setpgid(0, 0)
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.dup2(stderr_fd, 2)
+    os.close(stderr_fd)
+    serve(Connection(connection_fd))
+
+
+def _threads() -> int:
+    return len(os.listdir("/proc/self/task"))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2], sys.argv[3])

@@ -1,0 +1,327 @@
+"""The code of a prepared call, as one can copy it: its function, and whatever it takes from around itself.
+
+It is the very code that was measured, and not a text about it: found in the file that the function is from, with the
+values that its names had. Where a value is too long to be written down, it is the code that prepares the call.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import dis
+import functools
+import sys
+import sysconfig
+import textwrap
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+#: Elements of an array, a list or a dict that is written down, at most.
+_LONGEST = 64
+
+#: Elements of a longer array that are looked at, at most, for whether they repeat a few. A call may keep gigabytes.
+_LOOKED_AT = 2**22
+
+
+class _Opaque(Exception):
+    """Something that cannot be written down."""
+
+
+def code(call: Callable[..., Any], prepare: Callable[[Any], Callable[..., Any]] | None = None) -> str | None:
+    """What defines ``call``, as a text of Python; else what defines ``prepare``; None where neither can be told.
+
+    Parameters
+    ----------
+    call : callable
+        ``call(x)`` or ``call(x, out)``.
+    prepare : callable, optional
+        ``prepare(x)`` gave it.
+    """
+    for name, function in (("call", call), ("prepare", prepare)):
+        if function is None:
+            continue
+        writer = _Writer()
+        try:
+            writer.function(name, function)
+        except (_Opaque, OSError, SyntaxError, TypeError, ValueError):
+            continue
+        return writer.text() + ("\n\ncall = prepare(x)\n" if function is prepare else "")
+    return None
+
+
+class _Writer:
+    """Imports, constants and functions in the order in which they are needed."""
+
+    def __init__(self) -> None:
+        self.imports: dict[str, str] = {}
+        self.constants: dict[str, str] = {}
+        self.definitions: dict[str, str] = {}
+        self._of: dict[str, Any] = {}
+
+    def text(self) -> str:
+        """All of it."""
+        parts = ["\n".join(self.imports.values()), *self.definitions.values()]
+        # What is made of functions stands after them.
+        made = [name for name, value in self.constants.items() if any(its in value for its in self.definitions)]
+        parts.insert(1, "\n".join(f"{name} = {self.constants[name]}" for name in self.constants if name not in made))
+        if made:
+            parts.insert(len(parts) - 1, "\n".join(f"{name} = {self.constants[name]}" for name in made))
+        below = "\n\n\n".join(filter(None, parts[1:]))
+        between = "\n\n" if parts[0] and parts[1] else "\n\n\n"
+        return (parts[0] + between if parts[0] else "") + below + "\n"
+
+    def name(self, name: str, value: Any, used: Callable[[], set[str]] = set) -> None:
+        """Write down what a name stands for; `used` gives the attributes of it that are."""
+        if name in self._of:
+            if self._of[name] is not value and not isinstance(value, types.SimpleNamespace):
+                raise _Opaque  # two things of the same name
+            return
+        self._of[name] = value
+        if isinstance(value, types.ModuleType):
+            self.imports[name] = f"import {value.__name__}" + (f" as {name}" if value.__name__ != name else "")
+        elif imported := _import(name, value):
+            self.imports[name] = imported
+        elif isinstance(value, types.SimpleNamespace):
+            self._import("types")
+            its = {key: one for key, one in vars(value).items() if key in used()}
+            for key, one in its.items():
+                self.name(key, one)
+            self.constants[name] = f"types.SimpleNamespace({', '.join(f'{key}={key}' for key in its)})"
+        elif isinstance(value, type):
+            self._class(name, value)
+        elif callable(value) and not isinstance(value, functools.partial | np.dtype):
+            self.function(name, value)
+        else:
+            self.constants[name] = self.value(value)
+
+    def value(self, value: Any) -> str:
+        """A value as an expression."""
+        if value is None or value is Ellipsis or isinstance(value, bool | int | float | str):
+            return "..." if value is Ellipsis else repr(value)
+        if isinstance(value, slice):
+            return f"slice({value.start!r}, {value.stop!r}, {value.step!r})"
+        if isinstance(value, tuple | list | dict) and len(value) > _LONGEST:
+            raise _Opaque
+        if isinstance(value, tuple | list):
+            inside = ", ".join(map(self.value, value)) + ("," if isinstance(value, tuple) and len(value) == 1 else "")
+            return f"({inside})" if isinstance(value, tuple) else f"[{inside}]"
+        if isinstance(value, dict):
+            return "{" + ", ".join(f"{self.value(key)}: {self.value(one)}" for key, one in value.items()) + "}"
+        if isinstance(value, functools.partial):
+            self._import("functools")
+            given = [self._referred(value.func), *map(self.value, value.args)]
+            given += [f"{key}={self.value(one)}" for key, one in value.keywords.items()]
+            return f"functools.partial({', '.join(given)})"
+        if isinstance(value, np.dtype):
+            self.name("np", np)
+            return f"np.dtype({value.name!r})"
+        if isinstance(value, np.generic):
+            self.name("np", np)
+            return f"np.{value.dtype.name}({value.item() if value.dtype.itemsize == 8 else str(value)})"
+        if isinstance(value, np.ndarray):
+            return self._array(value)
+        library, kind = type(value).__module__.partition(".")[0], type(value).__name__
+        if library == "tensorflow" and kind == "DType":
+            self.name("tf", sys.modules["tensorflow"])
+            return f"tf.{value.name}"
+        if library == "tensorflow" and kind == "EagerTensor":
+            self.name("tf", sys.modules["tensorflow"])
+            return f"tf.constant({self._array(np.asarray(memoryview(value)))})"
+        if library == "torch" and kind == "Tensor":
+            self._import("torch")
+            return f"torch.from_numpy({self._array(value.detach().numpy())})"
+        raise _Opaque
+
+    def function(self, name: str, value: Any) -> None:
+        """Write down a function, what wraps it, and what it takes from around itself."""
+        function, wrapped_in = self._unwrapped(value)
+        lines, node = _node(function)
+        for its, what in _around(function):
+            if what is not value:
+                self.name(its, what, lambda: {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)})
+        if isinstance(node, ast.Lambda):
+            body = _segment(lines, node.body)
+            text = f"def {name}({ast.unparse(node.args)}):\n    return {body}"
+        else:
+            segment = _segment(lines, node)
+            text = textwrap.dedent(" " * node.col_offset + segment)
+            text = text.replace(f"def {node.name}(", f"def {name}(", 1)
+            if node.name != name and any(its == node.name for its, _ in _around(function)):
+                raise _Opaque  # it calls itself by another name
+        if _annotated(node):
+            self._no_annotations()
+        self.definitions[name] = wrapped_in + text
+
+    def _class(self, name: str, value: type) -> None:
+        lines, tree = _parsed(_file(value))
+        found = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == value.__name__]
+        if len(found) != 1 or name != value.__name__ or found[0].decorator_list:
+            raise _Opaque
+        around = vars(sys.modules[value.__module__])
+        for one in ast.walk(ast.Module([*map(ast.Expr, found[0].bases)], [])):
+            if isinstance(one, ast.Name) and one.id in around:
+                self.name(one.id, around[one.id])
+        self._no_annotations()
+        self.definitions[name] = textwrap.dedent(_segment(lines, found[0]))
+
+    def _no_annotations(self) -> None:
+        """Annotations are read by nobody here; what they name would have to be imported otherwise."""
+        self.imports = {"annotations": "from __future__ import annotations\n", **self.imports}
+
+    def _array(self, array: np.ndarray) -> str:
+        if array.size > _LOOKED_AT:
+            raise _Opaque
+        self.name("np", np)
+        flat = array.reshape(-1)
+        period = next((p for p in (1, 3) if flat.size > _LONGEST and _repeats(flat, p)), None)
+        if period is None and flat.size > _LONGEST:
+            raise _Opaque
+        part = array if period is None else flat[:period]
+        # As texts they have no more digits than their dtype.
+        numbers = (part.astype(str).astype(float) if array.dtype.kind == "f" else part.astype(int)).tolist()
+        written = f"np.array({numbers}, np.{array.dtype.name})"
+        return written if period is None else f"np.resize({written}, {array.shape if array.ndim > 1 else array.size})"
+
+    def _import(self, module: str) -> None:
+        self.name(module, sys.modules[module])
+
+    def _referred(self, function: Any) -> str:
+        """The name of a function that is written down beside."""
+        name: str = getattr(function, "__name__", "")
+        if not name.isidentifier():
+            raise _Opaque
+        self.name(name, function)
+        return name
+
+    def _unwrapped(self, value: Any) -> tuple[types.FunctionType, str]:
+        """The function within what a library made of it, and the line of the decorator that makes it so."""
+        library = type(value).__module__.partition(".")[0]
+        if library == "tensorflow" and hasattr(value, "python_function"):
+            self.name("tf", sys.modules["tensorflow"])
+            compiled = "(jit_compile=True)" if getattr(value, "_jit_compile", None) else ""
+            return _plain(value.python_function), f"@tf.function{compiled}\n"
+        if library == "numba" and hasattr(value, "py_func"):
+            self._import("numba")
+            options = {k: v for k, v in value.targetoptions.items() if k in ("parallel", "fastmath") and v}
+            given = ", ".join(f"{k}={v}" for k, v in options.items())
+            return _plain(value.py_func), f"@numba.njit({given})\n"
+        if isinstance(value, functools._lru_cache_wrapper):
+            self._import("functools")
+            return _plain(value.__wrapped__), "@functools.cache\n"
+        return _plain(value), ""
+
+
+def _plain(value: Any) -> types.FunctionType:
+    # A wrapper, as of a decorator, is not what it wraps.
+    if not isinstance(value, types.FunctionType) or hasattr(value, "__wrapped__"):
+        raise _Opaque
+    return value
+
+
+def _around(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    """What a function, and the functions within it, take from around it: each name and what it stands for."""
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        yield name, cell.cell_contents
+    for name in dict.fromkeys(_global_names(function.__code__)):
+        if name in function.__globals__:
+            yield name, function.__globals__[name]
+        elif not hasattr(builtins, name):
+            raise _Opaque
+
+
+def _global_names(code: types.CodeType) -> Iterator[str]:
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            yield instruction.argval
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _global_names(constant)
+
+
+def _import(name: str, value: Any) -> str | None:
+    """How a function or a class of a library is imported; None for what is not of a library."""
+    module = getattr(value, "__module__", None)
+    if not (isinstance(value, type) or callable(value)) or not isinstance(module, str) or module == "__main__":
+        return None
+    root = module.partition(".")[0]
+    its = getattr(value, "__name__", "")
+    if root == "copycost" or not _is_library(sys.modules.get(module)):
+        return None
+    # The public place of it, where there is one.
+    places = [place for place in list(sys.modules) if place == root or place.startswith(root + ".")]
+    places = [place for place in places if vars(sys.modules[place]).get(its) is value]
+    if not places:
+        return None
+    place = min(places, key=lambda place: ("src" in place or "_" in {part[0] for part in place.split(".")}, len(place)))
+    return f"from {place} import {its}" + (f" as {name}" if name != its else "")
+
+
+@functools.cache
+def _is_library(module: types.ModuleType | None) -> bool:
+    file = getattr(module, "__file__", None)
+    libraries = {sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
+    return file is None or any(file.startswith(folder + "/") for folder in libraries)
+
+
+def _repeats(flat: np.ndarray, period: int) -> bool:
+    return bool(np.array_equal(flat[period:], flat[:-period]))
+
+
+def _file(value: type) -> str:
+    file = getattr(sys.modules.get(value.__module__), "__file__", None)
+    if file is None:
+        raise _Opaque
+    return file
+
+
+@functools.cache
+def _parsed(file: str) -> tuple[list[bytes], ast.Module]:
+    source = Path(file).read_bytes()
+    return source.splitlines(), ast.parse(source)
+
+
+def _segment(lines: list[bytes], node: ast.expr | ast.stmt) -> str:
+    """The text of a part of a file: places in a tree count bytes."""
+    its = lines[node.lineno - 1 : node.end_lineno]
+    its[-1] = its[-1][: node.end_col_offset]
+    its[0] = its[0][node.col_offset :]
+    return b"\n".join(its).decode()
+
+
+def _node(function: types.FunctionType) -> tuple[list[bytes], ast.Lambda | ast.FunctionDef]:
+    """The lines of the file that a function is from, and where it is in it."""
+    made = function.__code__
+    lines, tree = _parsed(made.co_filename)
+    wanted = ast.Lambda if made.co_name == "<lambda>" else ast.FunctionDef
+    places = [(line, column) for line, _, column, _ in made.co_positions() if line and column]
+    found = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, wanted)
+        and min([node.lineno, *(one.lineno for one in getattr(node, "decorator_list", ()))]) == made.co_firstlineno
+        # There may be several lambdas in a line.
+        and (wanted is not ast.Lambda or all(_start(node) <= place <= _end(node) for place in places))
+    ]
+    if not found:
+        raise _Opaque
+    # Of lambdas within one another the innermost.
+    return lines, max(found, key=_start)
+
+
+def _annotated(node: ast.AST) -> bool:
+    return any(
+        getattr(one, "annotation", None) is not None or getattr(one, "returns", None) is not None
+        for one in ast.walk(node)
+    )
+
+
+def _start(node: ast.Lambda | ast.FunctionDef) -> tuple[int, int]:
+    return node.lineno, node.col_offset
+
+
+def _end(node: ast.Lambda | ast.FunctionDef) -> tuple[int, int]:
+    return node.end_lineno or 0, node.end_col_offset or 0

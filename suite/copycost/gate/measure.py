@@ -1,0 +1,293 @@
+"""Base and head side by side: first what is exact, then time, until the answer is clear or there is no time left."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from copycost.analysis.compare import COUNTS, FALSE_ALARMS, Comparison, Row, exact
+from copycost.cases import images, selection
+from copycost.cases.case import Case, as_row
+from copycost.cases.profiles import Axes
+from copycost.catalog import description, import_context
+from copycost.engine import assemble
+from copycost.engine.session import Group, Plan, Progress, Session
+from copycost.gate.commits import Commit
+from copycost.model import naming
+from copycost.model.measurement import Measurement
+from copycost.stats import ratios
+
+#: Pairs of samples in a block, one of each side, next to each other.
+PAIRS = 12
+
+#: Numbers of blocks after which it is asked whether the answer is clear. Each question may be answered wrongly, so that
+#: half of all false alarms are theirs, in equal parts, and the other half is the last one's (Haybittle and Peto). With
+#: fewer blocks than these, to stop where the interval is narrow makes it hold less often than it says.
+LOOKS = (7, 9, 12, 16, 21, 28, 37, 49, 65, 86, 114)
+
+#: Of the order of cases, and of nothing else.
+_SEED = 0
+
+
+class NothingToMeasure(ValueError):
+    """No case that base or head has; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The cases of both sides, and where their files are imported from."""
+
+    base: list[Case]
+    head: list[Case]
+    places: Mapping[str, import_context.ImportContext]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Both sides, and why it stopped: ``exact``, ``clear``, ``budget``, ``untimed`` or ``interrupted``."""
+
+    base: list[Measurement]
+    head: list[Measurement]
+    stopped_by: str
+
+
+def choose(
+    base: Commit,
+    head: Commit,
+    files: Mapping[str, bool],
+    axes: Axes,
+    *,
+    recipes: Sequence[str] = (),
+    variants: Sequence[str] = (),
+    devices: Sequence[str] = (),
+) -> Chosen:
+    """What files define in either commit.
+
+    Parameters
+    ----------
+    base, head : Commit
+    files : mapping of str to bool
+        Names, relative to the folder of a commit, and whether base was given head's. Where there are none, both are
+        commits of copycost itself, and what they ship is measured.
+    axes : Axes
+    recipes, variants, devices : sequence of str
+        Globs.
+
+    Raises
+    ------
+    RegistrationError, CaseError
+    NothingToMeasure
+    """
+    if not files:
+        return _shipped(base, head, axes, recipes=recipes, variants=variants, devices=devices)
+    sources = {commit.name: {name: str(Path(commit.place.folder, name)) for name in files} for commit in (base, head)}
+
+    def describe(commit: Commit, name: str) -> tuple[list[Any], list[Any]] | naming.RegistrationError:
+        try:
+            return description.describe(sources[commit.name][name], commit.place)
+        except naming.RegistrationError as error:
+            short = str(error).replace(f"{commit.place.folder}/", "")
+            return naming.RegistrationError(f"{commit.name}: {short}")
+
+    asked = [(commit, name) for commit in (base, head) for name in files]
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda one: describe(*one), asked))
+    described: dict[str, dict[str, tuple[list[Any], list[Any]]]] = {"base": {}, "head": {}}
+    for (commit, name), answer in zip(asked, answers, strict=True):
+        if isinstance(answer, naming.RegistrationError):
+            if commit is base and files[name]:  # which may well lack what it imports
+                continue
+            raise answer
+        described[commit.name][sources[commit.name][name]] = answer
+    found = [case for its in described.values() for case in selection.defined_by(its, axes)]
+    if not found:
+        raise NothingToMeasure(f"no variant is defined in {', '.join(files)}")
+    # A name that only one commit has is a name.
+    kept = selection.matching(found, recipes=recipes, variants=variants, devices=devices)
+    places = {path: commit.place for commit in (base, head) for path in sources[commit.name].values()}
+    before, after = ([case for case in kept if places[case.variant.source] == one.place] for one in (base, head))
+    return Chosen(before, after, places)
+
+
+def _shipped(
+    base: Commit, head: Commit, axes: Axes, *, recipes: Sequence[str], variants: Sequence[str], devices: Sequence[str]
+) -> Chosen:
+    """What two commits of copycost ship, of the recipes of a profile or of those that are named."""
+    axes = replace(axes, recipes=("*",)) if recipes else axes
+    found: list[Case] = []
+    places: dict[str, import_context.ImportContext] = {}
+    for commit in (base, head):
+        try:
+            its, ways = description.describe(_SHIPPED, commit.place)
+        except naming.RegistrationError as error:
+            raise naming.RegistrationError(f"{commit.name}: {error}") from None
+        # Both sides have the same modules, so a source also names its side.
+        references = {one.name: replace(one, source=f"{one.source}@{commit.name}") for one in its}
+        ways = [replace(one, source=f"{one.source}@{commit.name}") for one in ways]
+        found += selection.expand(axes, ways, references)
+        sources = {one.source for one in references.values()} | {one.source for one in ways}
+        places |= dict.fromkeys(sources, commit.place)
+    kept = selection.matching(found, recipes=recipes, variants=variants, devices=devices)
+    before, after = ([case for case in kept if places[case.variant.source] == one.place] for one in (base, head))
+    return Chosen(before, after, places)
+
+
+#: The module that has every variant that ships.
+_SHIPPED = "copycost.variants"
+
+
+@dataclass
+class _Pair:
+    """One case on both sides."""
+
+    group: Group
+    base: Progress
+    head: Progress
+
+    @property
+    def ended(self) -> bool:
+        """Whether it gets no more blocks."""
+        return any(state.ended or state.measurement for state in (self.base, self.head))
+
+    def decided(self, tolerance: float, false_alarms: float) -> bool:
+        """Whether the answer is clear."""
+        difference = ratios.paired(self.base.blocks, self.head.blocks)
+        return difference is not None and difference.ratio(false_alarms).verdict(tolerance) != "unsure"
+
+
+def measure(
+    chosen: Chosen,
+    plan: Plan,
+    photographs: images.Photographs,
+    tolerance: float,
+    on_case: Callable[[str, float], None] = lambda doing, done: None,
+) -> Measured:
+    """Measure both sides of every case that both have.
+
+    What is exact comes first. Where it is worse, or `plan` has no blocks, nothing is timed. Else every case that is not
+    yet decided gets a block on either side, again and again.
+
+    Parameters
+    ----------
+    chosen : Chosen
+    plan : Plan
+        Its budget, in seconds, is for all of this.
+    photographs : Photographs
+    tolerance : float
+        A change of time, as a fraction, that does not count.
+    on_case : callable, optional
+        ``on_case(doing, done)``: in a few words, and the part of it that is done.
+    """
+    deadline = monotonic() + plan.budget
+    before = {case.key: case for case in chosen.base}
+    shared: dict[tuple[Any, ...], list[Case]] = {}
+    for case in chosen.head:
+        if case.key in before:
+            shared.setdefault(case.group, []).append(case)
+    states: list[tuple[Group | None, Progress, Progress]] = []
+    with Session(plan, photographs, places=chosen.places) as session:
+        try:
+            on_case("importing", 0.0)
+            session.start([*chosen.base, *chosen.head])
+            for number, heads in enumerate(shared.values()):
+                on_case(f"examining {heads[0].label()}", number / len(shared))
+                # Head first: what is right is for head to say.
+                group, found = session.examine([*heads, *(before[case.key] for case in heads)])
+                states += [(group, *both) for both in zip(found[len(heads) :], found[: len(heads)], strict=True)]
+            for group, one, other in states:
+                if group and any(row.is_worse and row.metric in COUNTS for row in _exact(session, one, other)):
+                    # Counts that differ from process to process are not those of a commit.
+                    session.trace_again(one, group)
+                    session.trace_again(other, group)
+            worse = any(row.is_worse for _, one, other in states for row in _exact(session, one, other))
+            pairs = [
+                _Pair(group, one, other)
+                for group, one, other in states
+                if group and not (one.measurement or other.measurement)
+            ]
+            if not (plan.blocks and pairs):
+                stopped = "untimed"
+            elif worse:
+                stopped = "exact"
+            else:
+                stopped = _time(session, pairs, deadline, tolerance, on_case)
+            base, head = ([session.complete(both[side], group) for group, *both in states] for side in (0, 1))
+        finally:
+            for group in {id(group): group for group, *_ in states if group}.values():
+                group.close()
+    return Measured(base, head, stopped)
+
+
+def _exact(session: Session, base: Progress, head: Progress) -> list[Row]:
+    return exact(session.so_far(base), session.so_far(head))
+
+
+def _time(
+    session: Session,
+    pairs: Sequence[_Pair],
+    deadline: float,
+    tolerance: float,
+    on_case: Callable[[str, float], None],
+) -> str:
+    """Time pairs, block after block, those that are not decided; why it stopped."""
+    order = random.Random(_SEED)
+    begun = monotonic()
+    longest: dict[int, float] = {}
+    for block in itertools.count(1):
+        left = [pair for pair in pairs if not pair.ended]
+        if not left:
+            return "budget" if any(pair.base.ended == "budget" for pair in pairs) else "clear"
+        order.shuffle(left)
+        for pair in left:
+            start = monotonic()
+            if start + longest.get(id(pair), 0.0) > deadline:
+                pair.base.ended = pair.head.ended = "budget"
+                continue
+            for state in (pair.base, pair.head):
+                state.left = state.limit  # which is for a block, since a case has as many as there is time for
+            undecided = f"{len(left)} of {len(pairs)} cases not yet clear"
+            on_case(f"block {block}, {undecided}", (start - begun) / (deadline - begun))
+            try:
+                session.block([pair.base, pair.head], pair.group, PAIRS)
+            except KeyboardInterrupt:  # what there is is told
+                for one in pairs:
+                    if not one.ended:
+                        one.base.ended = one.head.ended = "budget"
+                return "interrupted"
+            longest[id(pair)] = max(longest.get(id(pair), 0.0), monotonic() - start)
+        if block in LOOKS:
+            for pair in left:
+                if pair.decided(tolerance, FALSE_ALARMS / 2 / len(LOOKS) / len(pairs)):
+                    pair.base.ended = pair.head.ended = "clear"
+    raise AssertionError  # blocks do not end
+
+
+def why_nothing(chosen: Chosen, measured: Measured) -> str:
+    """Why there is no case that was measured on both sides, in a line."""
+    if not measured.head:
+        return "base and head have no case in common"
+    for side, its in (("head", measured.head), ("base", measured.base)):
+        for m in its:
+            if m.status not in ("ok", "unchecked"):
+                return f"no case was measured on both sides: {m.variant} of {side}: {m.status}: {m.reason}"
+    return "no case was measured"
+
+
+def with_unmatched(comparison: Comparison, chosen: Chosen) -> Comparison:
+    """A comparison of both sides, with the cases that only one of them has."""
+    keys = [{case.key for case in side} for side in (chosen.base, chosen.head)]
+    alone = [
+        [_unmeasured(case) for case in side if case.key not in other]
+        for side, other in zip((chosen.base, chosen.head), reversed(keys), strict=True)
+    ]
+    return replace(comparison, only_base=alone[0], only_head=alone[1])
+
+
+def _unmeasured(case: Case) -> Measurement:
+    return assemble.measurement(as_row(case), 0, "skipped", "the other commit does not have it", {})

@@ -1,0 +1,199 @@
+"""What of this machine makes timings unsteady, or leaves a figure missing."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import time
+from dataclasses import dataclass
+
+from copycost.machine import devices, environment
+from copycost.machine.memory import free_memory
+
+#: Extensions of an x86 CPU for which TensorFlow turns oneDNN on (DefaultOneDnnPolicy of tensorflow/core/util/util.cc).
+_ONEDNN_BY_DEFAULT = "avx512_vnni avx512_bf16 avx_vnni amx_tile amx_int8 amx_bf16"
+
+#: Values of a variable that TensorFlow reads as false (ReadBoolFromEnvVar of tensorflow/core/util/env_var.cc).
+_OFF = ("0", "false")
+
+#: InstrumentBusyError or stolen time, as a part of all CPUs' time, above which timings suffer.
+_MUCH = 0.05
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: what it is, whether it is as it should be (None: not known here), what to do."""
+
+    what: str
+    good: bool | None
+    value: str
+    advice: str = ""
+
+
+def examine(seconds: float = 1.0) -> list[Finding]:
+    """Look at everything; for `seconds`, at what else the machine is doing."""
+    return [
+        *_processors(seconds),
+        _governor(),
+        _turbo(),
+        _clock(),
+        _memory(),
+        _swap(),
+        _huge_pages(),
+        *_gpu(),
+        *_tensorflow(),
+        _variables(),
+        _memray(),
+    ]
+
+
+def _processors(seconds: float) -> list[Finding]:
+    cpus = devices.cpus()
+    busy, stolen = _others(seconds)
+    load = os.getloadavg()[0]
+    return [
+        Finding(
+            "CPUs to use", cpus > 1, str(cpus),
+            "the measuring process, the system and the call share one core: close all else",
+        ),
+        Finding(
+            "load", load < 0.2 * cpus, f"{load:.2f} over the last minute",
+            "something else runs: wait, or stop it",
+        ),
+        Finding(
+            "busy now", busy < _MUCH, f"{100 * busy:.0f} % of all CPUs",
+            "something else runs: wait, or stop it",
+        ),
+        Finding(
+            "stolen by the host", stolen < _MUCH, f"{100 * stolen:.1f} %",
+            "other guests of the virtual machine's host run: measure at another time or place",
+        ),
+        _quota(cpus),
+    ]  # fmt: skip
+
+
+def _others(seconds: float) -> tuple[float, float]:
+    """The parts of all CPUs' time that were busy and stolen while this process slept."""
+    before = _stat()
+    time.sleep(seconds)
+    spent = [b - a for a, b in zip(before, _stat(), strict=True)]
+    total = sum(spent) or 1
+    idle = spent[3] + spent[4]
+    return (total - idle - spent[7]) / total, spent[7] / total
+
+
+def _stat() -> list[int]:
+    line = environment.read_line("/proc/stat") or "cpu 0 0 0 1 0 0 0 0"
+    return [int(n) for n in line.split()[1:9]]
+
+
+def _quota(cpus: int) -> Finding:
+    line = environment.read_line("/sys/fs/cgroup/cpu.max") or "max"
+    quota, *period = line.split()
+    if quota == "max":
+        return Finding("CPU quota", True, "none")
+    share = int(quota) / int(period[0])
+    return Finding(
+        "CPU quota", share >= cpus, f"{share:.3g} of {cpus} CPUs",
+        "the container is stopped when its share is used up: raise the quota, or lower --threads",
+    )  # fmt: skip
+
+
+def _governor() -> Finding:
+    governor = environment.read_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+    return Finding(
+        "frequency governor", None if governor is None else governor == "performance",
+        governor or "not told (a virtual machine?)", "cpupower frequency-set -g performance",
+    )  # fmt: skip
+
+
+def _turbo() -> Finding:
+    boost = environment.read_line("/sys/devices/system/cpu/cpufreq/boost")
+    no_turbo = environment.read_line("/sys/devices/system/cpu/intel_pstate/no_turbo")
+    if boost is None and no_turbo is None:
+        return Finding("turbo", None, "not told")
+    on = boost == "1" or no_turbo == "0"
+    return Finding(
+        "turbo",
+        not on,
+        "on" if on else "off",
+        "the clock falls as the chip warms: turn it off to compare runs",
+    )
+
+
+def _clock() -> Finding:
+    source = environment.read_line("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+    return Finding(
+        "clock", None if source is None else source in ("tsc", "kvm-clock", "arch_sys_counter"),
+        source or "not told", "reading this clock is a system call of a microsecond: short calls look longer",
+    )  # fmt: skip
+
+
+def _memory() -> Finding:
+    free = free_memory()
+    return Finding(
+        "free memory", free > 4 * 2**30, f"{free / 2**30:.1f} GiB",
+        "large batches are skipped, and few processes run side by side",
+    )  # fmt: skip
+
+
+def _swap() -> Finding:
+    with open("/proc/meminfo") as file:
+        kib = {line.split(":")[0]: int(line.split()[1]) for line in file}
+    used = (kib.get("SwapTotal", 0) - kib.get("SwapFree", 0)) * 1024
+    return Finding(
+        "swap in use", used < 2**26, f"{used / 2**20:.0f} MiB", "memory is short: pages may be read from disk"
+    )
+
+
+def _huge_pages() -> Finding:
+    chosen = environment.huge_pages()
+    return Finding(
+        "transparent huge pages", None if chosen is None else chosen != "always", chosen or "not told",
+        "whether an array gets them depends on where it lies: 'madvise' is steadier than 'always'",
+    )  # fmt: skip
+
+
+def _gpu() -> list[Finding]:
+    found, none = devices.gpus()
+    if none:
+        return [Finding("GPU", None, none)]
+    growth = os.environ.get("TF_FORCE_GPU_ALLOW_GROWTH")
+    return [
+        *(Finding("GPU", True, f"{gpu.name}, driver {gpu.driver or 'not told'}") for gpu in found),
+        Finding(
+            "GPU memory growth", growth != "false", growth or "on, by copycost",
+            "TensorFlow would take the whole device: unset TF_FORCE_GPU_ALLOW_GROWTH",
+        ),
+    ]  # fmt: skip
+
+
+def _tensorflow() -> list[Finding]:
+    if importlib.util.find_spec("tensorflow") is None:
+        return [Finding("TensorFlow", None, "not installed", "pip install 'copycost[tensorflow]'")]
+    setting = os.environ.get("TF_ENABLE_ONEDNN_OPTS")
+    if not setting and platform.machine() != "x86_64":
+        return [Finding("TensorFlow's oneDNN", None, "TF_ENABLE_ONEDNN_OPTS is not set, and this CPU is not an x86")]
+    on = setting not in _OFF if setting else bool(environment.cpu_flags(_ONEDNN_BY_DEFAULT))
+    return [
+        Finding(
+            "TensorFlow's oneDNN", on, "on" if on else "off" if setting else "off by default on this CPU",
+            "its allocator then keeps no memory, and every large tensor is a request to the C library",
+        )
+    ]  # fmt: skip
+
+
+def _variables() -> Finding:
+    found = [k for k in ("LD_PRELOAD", "PYTHONMALLOC", "MALLOC_ARENA_MAX", "GLIBC_TUNABLES") if os.environ.get(k)]
+    return Finding(
+        "allocator settings",
+        not found,
+        ", ".join(found) or "none",
+        "another allocator: allocations cost otherwise",
+    )
+
+
+def _memray() -> Finding:
+    there = importlib.util.find_spec("memray") is not None
+    return Finding("memray", there, "installed" if there else "not installed", "host allocations are not counted")

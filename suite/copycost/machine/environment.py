@@ -1,0 +1,139 @@
+"""What a run was taken in: machine, library versions, allocator and thread settings, GPU, driver."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from copycost._version import __version__
+from copycost.machine import devices
+
+#: The version of the way of measuring. It changes where the figures of two versions must not be compared.
+METHOD_VERSION = 3
+
+_LIBRARIES = (
+    "numpy", "tensorflow", "keras", "cupy-cuda12x", "cupy-cuda13x", "torch", "jax", "jaxlib", "numba", "numexpr",
+    "memray", "pandas", "pillow",
+)  # fmt: skip
+
+#: Variables that change what is measured. Terraform's begin with TF_ as well, and may hold what is secret.
+_VARIABLES = re.compile(
+    r"^(TF_(?!VAR_|CLI_|TOKEN_|LOG|DATA_DIR|WORKSPACE|INPUT|REGISTRY_|PLUGIN_|IN_AUTOMATION|REATTACH_)"
+    r"|XLA_|CUDA_|CUPY_|KERAS_BACKEND|OMP_|OPENBLAS_|MKL_|MALLOC_|LD_PRELOAD|GLIBC_TUNABLES|PYTHONMALLOC|NUMPY_"
+    r"|JAX_|NUMBA_|NUMEXPR_|TORCH(?!INDUCTOR_CACHE_DIR))"
+)
+
+#: What two parts of one run must have in common.
+_SAME = ("engine", "python", "libraries", "variables", "cpu", "cpus", "threads", "image_sha256", "gpus")
+
+
+def capture(threads: int, image_name: str, image_sha256: str) -> dict[str, Any]:
+    """Everything that may explain a figure; None for what this machine does not tell."""
+    found, no_gpu = devices.gpus()
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "copycost": __version__,
+        "engine": METHOD_VERSION,
+        "python": platform.python_version(),
+        "libraries": versions(),
+        "variables": {k: v for k, v in sorted(os.environ.items()) if _VARIABLES.match(k)},
+        "os": _os_name(),
+        "kernel": platform.release(),
+        "libc": " ".join(platform.libc_ver()),
+        "architecture": platform.machine(),
+        "cpu": processor(),
+        "cpus": devices.cpus(),
+        "cpu_flags": cpu_flags(),
+        "caches": _caches(),
+        "memory_bytes": _kib("MemTotal"),
+        "governor": read_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "huge_pages": huge_pages(),
+        "load": round(os.getloadavg()[0], 2),
+        # Which one of several alike it was changes no figure.
+        "gpus": [{name: value for name, value in vars(gpu).items() if name != "index"} for gpu in found],
+        "no_gpu": no_gpu,
+        "threads": threads,
+        "image": image_name,
+        "image_sha256": image_sha256,
+    }
+
+
+def processor() -> str | None:
+    """The model of the CPU."""
+    return _from_file("/proc/cpuinfo", r"^model name\s*:\s*(.+)$")
+
+
+def cpu_flags(
+    wanted: str = "avx avx2 fma avx512f avx512bw avx512_vnni avx512_bf16 amx_tile hypervisor",
+) -> list[str]:
+    """Which of the vector extensions that the libraries look for this CPU has."""
+    return sorted(set((_from_file("/proc/cpuinfo", r"^flags\s*:\s*(.+)$") or "").split()) & set(wanted.split()))
+
+
+def versions() -> dict[str, str]:
+    """The libraries that are installed, without importing one."""
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def difference(one: dict[str, Any], other: dict[str, Any]) -> str | None:
+    """The first thing in which two environments differ that must not, in words, or None."""
+    for name in _SAME:
+        if one.get(name) != other.get(name):
+            return f"{name} was {one.get(name)!r} and is {other.get(name)!r}"
+    return None
+
+
+def read_line(path: str) -> str | None:
+    """The first line of a file of the kernel's, None where it is not to be read."""
+    try:
+        return Path(path).read_text().splitlines()[0].strip()
+    except (OSError, IndexError):
+        return None
+
+
+def _from_file(path: str, pattern: str) -> str | None:
+    try:
+        found = re.search(pattern, Path(path).read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    return found[1].strip() if found else None
+
+
+def _kib(name: str) -> int | None:
+    found = _from_file("/proc/meminfo", rf"^{name}:\s*(\d+) kB")
+    return int(found) * 1024 if found else None
+
+
+def _os_name() -> str:
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except (OSError, KeyError):
+        return platform.platform()
+
+
+def _caches() -> dict[str, str]:
+    """Level and kind of each cache of the first CPU → its size."""
+    caches = {}
+    for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        level, kind, size = (read_line(str(index / name)) for name in ("level", "type", "size"))
+        if level and kind and size:
+            caches[f"L{level} {kind}"] = size
+    return caches
+
+
+def huge_pages() -> str | None:
+    """When memory is given as transparent huge pages: always, madvise or never."""
+    line = read_line("/sys/kernel/mm/transparent_hugepage/enabled")  # always [madvise] never
+    found = re.search(r"\[(\w+)\]", line or "")
+    return found[1] if found else line

@@ -1,0 +1,133 @@
+"""What is computed: each recipe's float64 reference, written from its formula.
+
+A reference is given channels-last images, values 0 to 255, whatever the layout of the case: the engine
+transposes. The constants of the first three are those of ``keras.applications.imagenet_utils.preprocess_input``
+(Keras 3), whose three modes carry the names that the recipes have here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from copycost.registry import recipe
+
+#: Mean blue, green and red of the ImageNet training images, 0 to 255; first published with the VGG models
+#: (Simonyan and Zisserman, 2014) for Caffe, which reads images as BGR.
+CAFFE_MEAN = (103.939, 116.779, 123.68)
+
+#: Mean and standard deviation of red, green and blue of the ImageNet training images, scaled to 0 … 1, as
+#: torchvision's models expect them.
+TORCH_MEAN = (0.485, 0.456, 0.406)
+TORCH_STD = (0.229, 0.224, 0.225)
+
+
+@recipe("caffe")
+def caffe(x: np.ndarray) -> np.ndarray:
+    """RGB to BGR, then minus the mean of each channel: −123.68 … 151.061."""
+    return x[..., ::-1] - np.array(CAFFE_MEAN)
+
+
+@recipe("tf")
+def tf(x: np.ndarray) -> np.ndarray:
+    """Scaled to −1 … 1; the quotient reaches 2."""
+    return x / 127.5 - 1.0
+
+
+@recipe("torch")
+def torch(x: np.ndarray) -> np.ndarray:
+    """Scaled to 0 … 1, minus the mean, over the standard deviation; blue's white is the largest, 2.64."""
+    return (x / 255.0 - np.array(TORCH_MEAN)) / np.array(TORCH_STD)
+
+
+@recipe("minmax")
+def minmax(x: np.ndarray) -> np.ndarray:
+    """0 … 1 from the smallest to the largest value of the whole batch; 0 where all are equal."""
+    low, high = x.min(), x.max()
+    return (x - low) / (high - low if high > low else 1.0)
+
+
+@recipe("resize_scale", dtype="float32")
+def resize_scale(x: np.ndarray) -> np.ndarray:
+    """Bilinear to 256×256 as ``tf.image.resize`` does it, without antialiasing; then scaled to −1 … 1."""
+    above, below, down = bilinear(x.shape[-3])
+    left, right, along = bilinear(x.shape[-2])
+    down, along = down[:, None, None], along[:, None]
+    top, bottom = x[..., above, :, :], x[..., below, :, :]
+    rows = top + (bottom - top) * down
+    one, other = rows[..., left, :], rows[..., right, :]
+    return (one + (other - one) * along) / 127.5 - 1.0
+
+
+@recipe("add", inputs=2)
+def add(x: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """The sum of two batches, 0 … 510."""
+    a, b = x
+    return a + b
+
+
+#: Height and width of what `resize_scale` gives.
+RESIZED = 256
+
+#: The recipes that are one multiplication and one addition for each channel: factor and summand by channel of the
+#: result, and whether channels are reversed.
+AFFINE = {
+    "caffe": ((1.0,) * 3, tuple(-m for m in CAFFE_MEAN), True),
+    "tf": ((1 / 127.5,) * 3, (-1.0,) * 3, False),
+    "torch": (
+        tuple(1 / (255 * s) for s in TORCH_STD),
+        tuple(-m / s for m, s in zip(TORCH_MEAN, TORCH_STD, strict=True)),
+        False,
+    ),
+}
+
+
+def bilinear(length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where each of 256 pixels lies between those of an axis of `length`, with half-pixel centres.
+
+    Pixel i is at (i + 0.5) · length / 256 − 0.5, and no further than the first and the last.
+
+    Returns
+    -------
+    lower, upper : ndarray of intp, shape (256,)
+        The neighbours.
+    fraction : ndarray of float64, shape (256,)
+        The way from the one to the other, 0 … 1.
+    """
+    at = np.clip((np.arange(RESIZED) + 0.5) * (length / RESIZED) - 0.5, 0, length - 1)
+    lower = np.floor(at).astype(np.intp)
+    return lower, np.minimum(lower + 1, length - 1), at - lower
+
+
+def result_dtype(input_dtype: np.dtype | str) -> np.dtype:
+    """The dtype that a result must have: float32 for integers, floats keep theirs."""
+    dtype = np.dtype(input_dtype)
+    return dtype if dtype.kind == "f" else np.dtype("float32")
+
+
+def per_channel(values: tuple[float, ...], shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """`values`, one a channel, as an array that broadcasts over images of `shape`.
+
+    Channels are the last axis, or the third from the end where the last is not as long as `values`.
+    """
+    array = np.array(values, dtype)
+    return array if shape[-1] == len(values) else array[:, None, None]
+
+
+def channels_reversed(shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """The index that turns RGB images of `shape`, in either layout, into BGR."""
+    back = slice(None, None, -1)
+    whole = slice(None)
+    return (..., back) if shape[-1] == 3 else (..., back, whole, whole)  # type: ignore[return-value]
+
+
+def first(x: Any) -> Any:
+    """The first of a pair, or the one input that there is."""
+    return x[0] if isinstance(x, tuple) else x
+
+
+def each(x: Any, function: Callable[[Any], Any]) -> Any:
+    """`function` of the one input, or the pair of it of both."""
+    return tuple(map(function, x)) if isinstance(x, tuple) else function(x)

@@ -1,0 +1,301 @@
+"""A comparison for people, at a terminal and in Markdown, and for programs, as JSON."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from copycost.analysis.compare import Comparison, Row
+from copycost.model import numbers
+from copycost.model.measurement import Measurement
+from copycost.report.console import print_line
+from copycost.results.store import KEY, key
+from copycost.stats.ratios import Ratio
+
+SCHEMA = 1
+
+_COLOURS = {"worse": "red", "slower": "red", "better": "green", "faster": "green", "unsure": "yellow", "changed": ""}
+
+#: Rows of cases that are the same, beyond which only their number is shown at a terminal.
+_MOST_SAME = 40
+
+
+def terminal(console: Console, comparison: Comparison) -> None:
+    """Print what differs, every time, and the verdict."""
+    for row in _notable(comparison):
+        print_line(console, Text.assemble((f"{row.verdict:8}", _COLOURS[row.verdict]), f"{name(row)}: {change(row)}"))
+    print_line(console, Text(_exact_summary(comparison), "dim"))
+    timed = _timed(comparison)
+    if timed:
+        common, labels = _labels(timed)
+        table = Table(title=Text(common, "bold"), title_justify="left", box=box.SIMPLE_HEAD)
+        table.add_column("case", overflow="fold")
+        wide = console.width >= 100
+        columns = ["change", "95 %", "verdict", "sees"] if console.width >= 76 else ["change", "verdict"]
+        for title in (*(("base", "head") if wide else ()), *columns):
+            table.add_column(title, justify="left" if title == "verdict" else "right", no_wrap=True)
+        shown = [row for row in timed if row.verdict != "same"]
+        same = [row for row in timed if row.verdict == "same"]
+        for row in shown + same[: max(0, _MOST_SAME - len(shown))]:
+            times = [numbers.seconds(row.base), numbers.seconds(row.head)] if wide else []
+            cells = dict(zip(("change", "95 %", "verdict", "sees"), _cells(row, comparison.tolerance), strict=True))
+            shades = _COLOURS.get(row.verdict)
+            table.add_row(Text(labels[id(row)]), *times, *(cells[title] for title in columns), style=shades)
+        console.print(table)
+        hidden = len(shown) + len(same) - table.row_count
+        if hidden:
+            console.print(Text(f"and {hidden} cases more that are the same", "dim"))
+    for line in notes(comparison):
+        print_line(console, Text(line, "dim"))
+    colour = {"worse": "red", "unsure": "yellow"}.get(comparison.verdict, "green")
+    print_line(console, Text(sentence(comparison), f"bold {colour}"))
+
+
+def markdown(comparison: Comparison, title: str) -> str:
+    """The same as a piece of Markdown, for a pull request or the summary of a CI job."""
+    lines = [f"### {numbers.markdown(title)}", "", f"**{sentence(comparison)}**", ""]
+    notable = _notable(comparison)
+    if notable:
+        lines += ["| case | figure | base | head | |", "| --- | --- | ---: | ---: | --- |"]
+        for row in notable:
+            one, other = (numbers.markdown(value(row.metric, side)) for side in (row.base, row.head))
+            verdict = f"**{row.verdict}**" if row.is_worse else row.verdict
+            reason = f": {numbers.markdown(row.reason)}" if row.reason else ""
+            lines.append(f"| {numbers.markdown(name(row))} | {row.metric} | {one} | {other} | {verdict}{reason} |")
+        lines.append("")
+    timed = _timed(comparison)
+    if timed:
+        common, labels = _labels(timed)
+        lines += [f"{numbers.markdown(common)}:", ""] if common else []
+        told = [row for row in timed if row.verdict != "same"]
+        same = [row for row in timed if row.verdict == "same"]
+        lines += _table(told, labels, comparison.tolerance) if told else []
+        if same:
+            lines += [f"<details><summary>{_number(len(same), 'case')} of the same time</summary>", ""]
+            lines += [*_table(same, labels, comparison.tolerance), "</details>", ""]
+    for note in (_exact_summary(comparison), *notes(comparison)):
+        lines += [note, ""]
+    return "\n".join(lines) + "\n"
+
+
+def _table(rows: list[Row], labels: dict[int, str], tolerance: float) -> list[str]:
+    lines = ["| case | base | head | change | 95 % | | sees |", "| --- | ---: | ---: | ---: | ---: | --- | ---: |"]
+    for row in rows:
+        ratio, interval, told, sees = _cells(row, tolerance)
+        times = f"{numbers.seconds(row.base)} | {numbers.seconds(row.head)}"
+        told = f"**{told}**" if row.is_worse else told
+        lines.append(f"| {numbers.markdown(labels[id(row)])} | {times} | {ratio} | {interval} | {told} | {sees} |")
+    return [*lines, ""]
+
+
+def document(comparison: Comparison, **more: Any) -> dict[str, Any]:
+    """Everything, as one JSON object."""
+    return {
+        "schema": SCHEMA,
+        "verdict": comparison.verdict,
+        **more,
+        "time_refused": comparison.refused,
+        "paired": comparison.paired,
+        "false_alarms": comparison.false_alarms,
+        "tolerance": comparison.tolerance,
+        "only_base": [_key(m) for m in comparison.only_base],
+        "only_head": [_key(m) for m in comparison.only_head],
+        "rows": [
+            _key(row.case)
+            | {
+                "environment": row.label or None,
+                "metric": row.metric,
+                "base": row.base,
+                "head": row.head,
+                "verdict": row.verdict,
+                "reason": row.reason,
+                "ratio": vars(row.ratio) if row.ratio else None,
+            }
+            for row in comparison.rows
+        ],
+    }
+
+
+def sentence(comparison: Comparison) -> str:
+    """The verdict in one line."""
+    timed = Counter(row.verdict for row in _timed(comparison))
+    exact = Counter(row.verdict for row in comparison.rows if row.metric != "seconds")
+    parts = []
+    if exact["worse"]:
+        parts.append(f"{_number(exact['worse'], 'exact figure')} worse")
+    if exact["better"]:
+        parts.append(f"{_number(exact['better'], 'exact figure')} better")
+    if timed:
+        cases = _number(sum(timed.values()), "case")
+        told = [f"{timed[word]} {word}" for word in ("slower", "faster", "unsure") if timed[word]]
+        if timed["same"]:
+            told.append(f"{timed['same']} the same within {numbers.percent(comparison.tolerance)}")
+        parts.append(f"time of {cases}: {', '.join(told)}")
+    else:
+        parts.append("time not compared" if comparison.measured else "no case was measured on both sides")
+    return f"{comparison.verdict}: {'; '.join(parts)}"
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """What a reader has to know to take it for what it is."""
+    found = []
+    if comparison.refused:
+        found.append(f"Times are not compared: {comparison.refused}.")
+    timed = [max(row.ratio.least, comparison.tolerance) for row in _timed(comparison) if row.ratio]
+    if timed:
+        least, most = map(_least, (min(timed), max(timed)))
+        how = "measured in turn" if comparison.paired else "of runs at different times"
+        found.append(
+            f"Sides {how}. Of {round(1 / comparison.false_alarms)} such comparisons at most one says slower or faster "
+            "of any case that is not. sees: the least slowdown that would have been found four times in five, here "
+            f"{least if least == most else f'{least} to {most}'}; less than the tolerance is the same."
+        )
+    skipped = Counter(
+        row.reason for row in comparison.rows if row.metric == "status" and row.base == row.head == "skipped"
+    )
+    found += [f"{_number(n, 'case')} skipped on both sides: {reason}." for reason, n in skipped.most_common()]
+    for side, its in (("base", comparison.only_base), ("head", comparison.only_head)):
+        if its:
+            names = list(dict.fromkeys(m.variant for m in its))
+            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+            found.append(f"Only in {side}: {_number(len(its), 'case')} of {', '.join(names[:5])}{more}.")
+    return found
+
+
+def disturbed(measurements: Iterable[Measurement]) -> str | None:
+    """What disturbed how many of the samples, in a sentence; None where nothing is known to have."""
+    marks = Counter(mark for m in measurements for block in m.marks or () for mark in block)
+    total = sum(marks.values())
+    words = {
+        "waited": "waited for a CPU that something else had",
+        "stolen": "lost the CPU to another machine of the host",
+        "throttled": "had a CPU or GPU that was slowed down for its heat or power",
+        "moved": "moved from one CPU to another",
+    }
+    told = [f"{marks[mark]:,} {does}" for mark, does in words.items() if marks[mark]]
+    return f"Of {total:,} samples {', '.join(told)}." if told else None
+
+
+def name(row: Row) -> str:
+    """The case of a row in a few words."""
+    return " ".join(filter(None, _parts(row)))
+
+
+def _labels(rows: list[Row]) -> tuple[str, dict[int, str]]:
+    """What all cases have in common, and by the identity of each row what is left to tell it by."""
+    parts = {id(row): _parts(row) for row in rows}
+    first = next(iter(parts.values()))
+    if len({its[:2] for its in parts.values()}) == len({its[_VARIANT] for its in parts.values()}) > 1:
+        # Where the variant says which recipe it is, that need not be said again.
+        parts = {row: ("", *its[1:]) for row, its in parts.items()}
+        first = ("", *first[1:])
+    common = [
+        i for i, part in enumerate(first) if i != _VARIANT and all(its[i] == part for its in parts.values())
+    ]  # fmt: skip
+    labels = {
+        row: " ".join(part for i, part in enumerate(its) if part and i not in common) for row, its in parts.items()
+    }
+    return " ".join(first[i] for i in common if first[i]), labels
+
+
+#: Where the name of the variant stands among the parts of a case's name.
+_VARIANT = 1
+
+
+def _parts(row: Row) -> tuple[str, ...]:
+    m = row.case
+    size = "×".join(str(n) for n in (m.height, m.width, m.channels))
+    return (
+        m.recipe,
+        m.variant,
+        "one image" if m.batch is None else f"batch {m.batch}",
+        size,
+        m.dtype,
+        "" if m.layout == "channels_last" else m.layout,
+        m.device,
+        f"[{row.label}]" if row.label else "",
+    )
+
+
+def change(row: Row) -> str:
+    """What became of a figure."""
+    if row.metric == "status" and row.base == row.head:
+        return f"{row.base} on both sides: {row.reason}"
+    told = f"{row.metric} {value(row.metric, row.base)} → {value(row.metric, row.head)}"
+    return told + (f" ({row.reason})" if row.reason else "")
+
+
+def value(metric: str, given: Any) -> str:
+    """A figure with its unit."""
+    if isinstance(given, bool):
+        return "yes" if given else "no"
+    if given is None:
+        return "–"
+    if metric.endswith("_bytes"):
+        # What differs must look different.
+        return f"{numbers.size(given)} ({given:,} B)" if given >= 1024 else numbers.size(given)
+    return f"{given:.3g}" if isinstance(given, float) else str(given)
+
+
+def _timed(comparison: Comparison) -> list[Row]:
+    """The rows of time, the worst first."""
+    order = ("slower", "unsure", "faster", "same")
+    rows = [row for row in comparison.rows if row.metric == "seconds"]
+    return sorted(rows, key=lambda row: (order.index(row.verdict), -row.ratio.value if row.ratio else 0.0))
+
+
+def _notable(comparison: Comparison) -> list[Row]:
+    """What is exact and differs, the worst first; an error that changed within what is right is not among it."""
+    order = ("worse", "unsure", "changed", "better")
+    rows = [
+        row
+        for row in comparison.rows
+        if row.metric != "seconds" and row.verdict != "same" and row.metric != "max_abs_error"
+    ]
+    return sorted(rows, key=lambda row: order.index(row.verdict))
+
+
+def _exact_summary(comparison: Comparison) -> str:
+    rows = [row for row in comparison.rows if row.metric != "seconds"]
+    same = sum(row.verdict == "same" for row in rows)
+    cases = len({(row.label, *key(row.case)) for row in rows})
+    errors = sum(row.metric == "max_abs_error" and row.verdict == "changed" for row in rows)
+    rounding = f"; {errors} largest errors differ, all within the tolerance of what is right" if errors else ""
+    return f"Exact figures of {_number(cases, 'case')}: {same} of {len(rows)} the same{rounding}."
+
+
+def _cells(row: Row, tolerance: float) -> tuple[str, str, str, str]:
+    if row.ratio is None:
+        return "–", "–", f"{row.verdict}: {row.reason}", "–"
+    r: Ratio = row.ratio
+    interval = f"{signed(r.low)} to {signed(r.high)}"
+    return f"{signed(r.value)} %", interval, row.verdict, _least(max(r.least, tolerance))
+
+
+def _least(change: float) -> str:
+    """The least change that would have been found, a fraction."""
+    return f"{float(f'{100 * change:.2g}'):g} %" if change < 10 else "nothing"
+
+
+def signed(ratio: float) -> str:
+    """A ratio as a change in percent, without the unit."""
+    percent = 100 * (ratio - 1)
+    if percent >= 1000:
+        return "> +1000"
+    digits = 0 if abs(percent) >= 100 else 1
+    text = f"{percent:+.{digits}f}".replace("-", "−")
+    return text if text.strip("+−0.") else "0.0"
+
+
+def _number(n: int, noun: str) -> str:
+    return f"{n} {noun}" + ("" if n == 1 else "s")
+
+
+def _key(m: Measurement) -> dict[str, Any]:
+    return {field: getattr(m, field) for field in KEY}

@@ -1,0 +1,41 @@
+"""The overview as a piece of Markdown: for a pull request, an issue, or the summary of a CI job."""
+
+from __future__ import annotations
+
+from copycost.analysis.overview import INTERVALS, Answer, Overview
+from copycost.model import numbers
+
+
+def markdown(overview: Overview, title: str = "copycost") -> str:
+    """Which way to take for each kind of batch; folded, what to beware of."""
+    lines = [f"### {numbers.markdown(title)}", ""]
+    if overview.answers:
+        usual = overview.usual
+        lines += [*_HEADING, *map(_row, usual)]
+        rest = [one for one in overview.answers if one not in usual]
+        if rest:
+            lines += ["", f"<details><summary>Every other kind of batch: {len(rest)}</summary>", ""]
+            lines += [*_HEADING, *map(_row, rest), "", "</details>"]
+        if overview.left:
+            lines += ["", f"and {overview.left} more"]
+        lines += ["", INTERVALS]
+    else:
+        lines.append("Nothing was timed.")
+    if overview.cautions:
+        lines += ["", f"<details><summary>What to beware of: {len(overview.cautions)}</summary>", ""]
+        lines += [f"* {numbers.markdown(str(caution))}" for caution in overview.cautions]
+        lines += ["", "</details>"]
+    return "\n".join(lines) + "\n"
+
+
+_HEADING = ["| | fastest that is right | time | what it saves | allocates |", "| --- | --- | ---: | --- | ---: |"]
+
+
+def _row(one: Answer) -> str:
+    m = one.fastest.measurement
+    saved = "; ".join(
+        f"{saving.speed} {numbers.markdown(saving.base.variant)} {saving.beside}" for saving in one.fastest.savings
+    )
+    names = (numbers.markdown(one.title), numbers.markdown(m.variant))
+    cells = (*names, one.fastest.time, saved, numbers.size(m.allocated_bytes))
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,347 @@
+"""The pictures of a page: which figures, of which cases, each as a part of the page and as files of its own."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from copycost.analysis.overview import KERAS, PLAIN, unusual
+from copycost.machine import devices
+from copycost.model import numbers
+from copycost.report import figures
+from copycost.report.figures import GROUP, ROWS
+from copycost.results.table import records
+
+#: Recipes that have pictures, at most; the table has all.
+MOST_RECIPES = 6
+
+#: What the figures of a run are made of: to choose rows of all columns takes three times as long.
+_DRAWN = (
+    *GROUP, "channels", "variant", "runtime", "seconds", "seconds_low", "seconds_high", "seconds_first", "samples",
+    "images_per_second", "copy_fraction", "allocations", "allocated_bytes", "peak_bytes", "retained_bytes", "timeline",
+)  # fmt: skip
+
+#: Columns of the comparison with the baseline, at most, and lines of a history.
+_MOST_GROUPS, _MOST_LINES = 24, 12
+
+_INK, _WHITE = "#1c2126", "#ffffff"
+_STYLE: Any = {
+    "font.size": 9, "text.color": _INK, "axes.labelcolor": _INK, "xtick.color": _INK, "ytick.color": _INK,
+    "axes.edgecolor": figures.SOFT, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10,
+    "axes.grid": True, "axes.grid.which": "major", "grid.alpha": 0.25, "grid.color": figures.SOFT,
+    "axes.axisbelow": True, "svg.fonttype": "none", "svg.hashsalt": "copycost",
+    "font.family": "sans-serif",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure on the page.
+
+    Attributes
+    ----------
+    section, recipe : str
+    title : str
+    told : str
+        What it shows, for who does not see it.
+    svg : Markup
+        An element, whose ink is that of the page.
+    files : mapping of str to str
+        Kind of file → its address from the page.
+    """
+
+    section: str
+    recipe: str
+    title: str
+    told: str
+    svg: Markup
+    files: Mapping[str, str]
+
+
+#: Draws one, and writes its files.
+Job = Callable[[], Picture]
+
+
+def pictures(frame: pd.DataFrame, folder: Path, prefix: str, baseline: str) -> list[Job]:
+    """The pictures of a run, to be drawn.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Of one run.
+    folder : Path
+        Where the page will be. The files are in ``figures/`` below it.
+    prefix : str
+        That their names begin with.
+    baseline : str
+        The variant that times are compared with, where it was timed.
+    """
+    timed = frame.loc[frame["seconds"].notna(), list(_DRAWN)]
+    jobs: list[Job] = []
+    for number, recipe in enumerate(list(dict.fromkeys(timed["recipe"]))[:MOST_RECIPES]):
+        for section, title, told, draw in _of_recipe(timed[timed["recipe"] == recipe], baseline):
+            name = f"{prefix}{number}-{_slug(recipe)}-{_slug(title)}"
+            jobs.append(partial(_picture, section, recipe, title, told, draw, folder, name))
+    return jobs
+
+
+@contextmanager
+def drawing(jobs: Sequence[Job]) -> Iterator[Callable[[], list[Picture]]]:
+    """Draw on all CPUs, while the caller does other work; what is given waits for the pictures and gives them.
+
+    A page has some forty, and each takes some tenths of a second.
+    """
+    global _jobs
+    workers = min(devices.cpus(), len(jobs))
+    if workers < 2:
+        yield lambda: [job() for job in jobs]
+        return
+    _jobs = jobs
+    try:
+        # Forked, they have the tables without a copy.
+        with ProcessPoolExecutor(workers, get_context("fork")) as pool:
+            begun = [pool.submit(_nth, k) for k in range(len(jobs))]
+            yield lambda: [one.result() for one in begun]
+    finally:
+        _jobs = ()
+
+
+#: What the workers are forked with.
+_jobs: Sequence[Job] = ()
+
+
+def _nth(k: int) -> Picture:
+    return _jobs[k]()
+
+
+def histories(frame: pd.DataFrame, folder: Path) -> list[Job]:
+    """The time of a recipe's typical cases by commit, and by environment, where there are several, to be drawn."""
+    timed = frame[frame["seconds"].notna() & frame["commit"].notna()]
+    found: list[Job] = []
+    for number, recipe in enumerate(list(dict.fromkeys(timed["recipe"]))[:MOST_RECIPES]):
+        group = typical(timed[timed["recipe"] == recipe])
+        at = _title(group)
+        if group["commit"].nunique() > 1:
+            kept = _first(group, "variant", _MOST_LINES)
+            told = f"Time per call of {_count(kept, 'variant')} at {kept['commit'].nunique()} commits, {at}."
+            name = f"history-{number}-{_slug(recipe)}-commits"
+            found.append(partial(_picture, "History", recipe, "by commit", told, partial(_history, kept), folder, name))
+        if group.groupby(["environment", "machine"], dropna=False).ngroups > 1:
+            told = f"Time per call of {_count(group, 'variant')} in each environment, {at}."
+            name = f"history-{number}-{_slug(recipe)}-environments"
+            draw = partial(_versions, group)
+            found.append(partial(_picture, "History", recipe, "by environment", told, draw, folder, name))
+    return found
+
+
+def typical(frame: pd.DataFrame) -> pd.DataFrame:
+    """The group of one recipe that a reader is most likely to want."""
+    places = frame[GROUP].drop_duplicates()
+    nearest = min(records(places), key=unusual)
+    same = pd.Series(True, index=frame.index)
+    for name in GROUP:
+        same &= frame[name].isna() if nearest[name] is None else (frame[name] == nearest[name]).fillna(False)
+    return frame[same.astype(bool)]
+
+
+def _of_recipe(its: pd.DataFrame, baseline: str) -> Iterator[tuple[str, str, str, Callable[[], Figure]]]:
+    """Section, title, what is told, and how to draw it."""
+    group = typical(its)
+    at = _title(group)
+    if (its["variant"] == baseline).any():
+        compared = _first(its, GROUP, _MOST_GROUPS)
+        told = (
+            f"Time of {_count(compared, 'variant')} over that of {baseline}, in each kind of batch and as a geometric "
+            "mean over those in which both were timed. In brackets where no difference can be told."
+        )
+        yield "Speed", f"against {baseline}", told, lambda: _relative(compared, baseline)
+    series = [part for _, part in its.groupby(["device", "layout", "height", "width", "dtype"], sort=False)]
+    series = [part for part in series if part["batch"].nunique() > 1][:4]
+    if series:
+        kinds = ", ".join(_kind(part) for part in series)
+        told = f"Images per second over the batch, for {kinds}; dashed, what copying allows."
+        yield "Speed", "over the batch", told, lambda: _throughput(series)
+    told = f"Every sample of {_count(group, 'variant')} by block, with the median and its 95 % interval, {at}."
+    yield "Speed", "samples", told, lambda: _single(group, figures.samples)
+    if group["allocated_bytes"].notna().any():
+        told = (
+            f"What a call allocates, its peak and what is kept, and the time it takes, {at}. In brackets their number."
+        )
+        yield "Memory", "allocated", told, lambda: _memory(group)
+        told = f"Time against allocated bytes, {at}; the line joins what nothing else beats in both."
+        yield "Memory", "time and memory", told, lambda: _pareto(group)
+    through = figures.timelines(group)
+    if len(through):
+        rest = group["allocated_bytes"].eq(0).sum()
+        told = f"Live bytes through one call in multiples of the input, {at}. {rest} variants allocate nothing."
+        yield "Memory", "through a call", told, lambda: _timeline(through)
+    if group["seconds_first"].notna().any():
+        told = f"The first call, in which some trace and compile, and the steady ones, {at}."
+        yield "First call", "first and steady", told, lambda: _single(group, figures.first_call)
+
+
+def _relative(its: pd.DataFrame, baseline: str) -> Figure:
+    ratios, _ = figures.relative_times(its, baseline)
+    aslant = 0.71 * _inches(ratios.columns)
+    left, right, top = _inches(ratios.index), max(0.1, aslant - 0.62), aslant + 0.15
+    size = (left + 0.62 * len(ratios.columns) + right, top + 0.21 * min(ROWS, len(ratios)) + 0.1)
+    figure, axis = plt.subplots(figsize=size)
+    figures.relative(its, axis, baseline=baseline)
+    return _placed(figure, left, right, 0.1, top)
+
+
+def _throughput(series: list[pd.DataFrame]) -> Figure:
+    figure, axes = plt.subplots(1, len(series), figsize=(1.2 + 4.2 * len(series), 3.8), sharey=True, squeeze=False)
+    # One colour a variant in all panels: what one would write first, and those that are the fastest in any.
+    places = [part.groupby("variant")["images_per_second"].max().rank(ascending=False) for part in series]
+    order = list(pd.concat(places, axis=1).min(axis=1).sort_values(kind="stable").index)
+    usual = [name for name in (PLAIN, KERAS) if name in order]
+    picked = [*usual, *(name for name in order if name not in usual)][: figures.PICKED]
+    for axis, part in zip(axes[0], series, strict=True):
+        figures.throughput(part, axis, picked=picked)
+        axis.set_title(_kind(part), loc="left")
+    for axis in axes[0][1:]:
+        axis.set_ylabel("")
+    shown = {label: h for axis in axes[0] for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(shown.values(), shown.keys(), loc="upper right", frameon=False, fontsize=8)
+    return _placed(figure, 0.95, 0.4 + _inches(shown), 0.5, 0.3, across=0.08)
+
+
+def _history(group: pd.DataFrame) -> Figure:
+    figure, axis = plt.subplots(figsize=(10, 4))
+    figures.history(group, axis)
+    names = [text.get_text() for text in figure.legend(loc="upper right", frameon=False, fontsize=8).get_texts()]
+    return _placed(figure, 0.75, 0.4 + _inches(names), 0.85, 0.15)
+
+
+def _versions(group: pd.DataFrame) -> Figure:
+    rows = min(ROWS, group["variant"].nunique())
+    places = group.groupby(["environment", "machine"], dropna=False).ngroups
+    figure, axis = plt.subplots(figsize=(9, 1.4 + 0.15 * rows * max(2, places)))
+    figures.versions(group, axis)
+    axis.legend(loc="best", frameon=False, fontsize=8)
+    return _placed(figure, _inches(group["variant"]), 0.2, 0.5, 0.1)
+
+
+def _single(group: pd.DataFrame, draw: Callable[..., Any]) -> Figure:
+    figure, axis = plt.subplots(figsize=(9, 1.1 + 0.24 * min(ROWS, len(group))))
+    draw(group, axis)
+    return _placed(figure, _inches(group["variant"]), 0.2, 0.5, 0.1)
+
+
+def _memory(group: pd.DataFrame) -> Figure:
+    rows = min(ROWS, len(group))
+    figure, axes = plt.subplots(1, 2, figsize=(9, 1.1 + 0.27 * rows), sharey=True, width_ratios=(3, 2))
+    figures.memory(group, axes)
+    return _placed(figure, _inches(group["variant"]) + 0.3, 0.2, 0.5, 0.1, across=0.05)
+
+
+def _pareto(group: pd.DataFrame) -> Figure:
+    figure, axis = plt.subplots(figsize=(9, 4.5))
+    figures.pareto(group, axis)
+    return _placed(figure, 0.75, 0.15, 0.5, 0.1)
+
+
+def _timeline(group: pd.DataFrame) -> Figure:
+    figure, axes = plt.subplots(len(group), 1, figsize=(9, 0.3 + 0.8 * len(group)), squeeze=False)
+    figures.timeline(group, list(axes[:, 0]))
+    return _placed(figure, 0.5, 0.15, 0.05, 0.3, down=0.6)
+
+
+def _inches(names: Iterable[str]) -> float:
+    """What the longest label takes: of the font that figures have, and a bit more."""
+    return 0.2 + 0.074 * max((len(figures.label(str(name))) for name in names), default=0)
+
+
+def _placed(
+    figure: Figure, left: float, right: float, bottom: float, top: float, across: float = 0.2, down: float = 0.2
+) -> Figure:
+    """The figure with so many inches beside its axes. An engine that makes the layout takes as long as drawing does."""
+    width, height = figure.get_size_inches()
+    figure.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - top / height, across, down)
+    return figure
+
+
+def _picture(
+    section: str, recipe: str, title: str, told: str, draw: Callable[[], Figure], folder: Path, name: str
+) -> Picture:
+    below = folder / "figures"
+    below.mkdir(parents=True, exist_ok=True)
+    vectors = io.StringIO()
+    with plt.rc_context(_STYLE):
+        figure = draw()
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+        pixels.quantize(256, Image.Quantize.FASTOCTREE).save(below / f"{name}.png")
+        figure.savefig(vectors, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        plt.close(figure)
+    svg = _compact(vectors.getvalue())
+    ground = f'<rect width="100%" height="100%" fill="{_WHITE}"/>'
+    (below / f"{name}.svg").write_text(svg.replace(">", f">{ground}", 1), encoding="utf-8")
+    files = {kind.upper(): f"figures/{name}.{kind}" for kind in ("svg", "png")}
+    return Picture(section, recipe, title, told, Markup(_inline(svg)), files)
+
+
+def _compact(svg: str) -> str:
+    """An SVG file in half as many characters: without what nobody reads, and with no more digits than can be seen."""
+    text = svg[svg.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)
+    used = set(re.findall(r"(?:url\(|href=\")#([\w-]+)", text))
+    text = re.sub(r' id="([\w.-]+)"', lambda found: found[0] if found[1] in used else "", text)
+    text = re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), text)
+    return re.sub(r"\s*\n\s*", " ", re.sub(r">\s+<", "><", text))
+
+
+def _inline(svg: str) -> str:
+    """It as an element of a page, whose ink it has."""
+    return re.sub(r"<style.*?</style>", "", svg).replace(_INK, "currentColor")
+
+
+def _first(frame: pd.DataFrame, by: str | list[str], most: int) -> pd.DataFrame:
+    """The rows of the first so many values."""
+    names = [by] if isinstance(by, str) else by
+    kept = frame.drop_duplicates(names)[names].head(most)
+    return frame.merge(kept, on=names)
+
+
+def _kind(frame: pd.DataFrame) -> str:
+    row = frame.iloc[0]
+    layout = "" if row["layout"] == "channels_last" else f", {row['layout']}"
+    return figures.label(f"{row['height']}×{row['width']} {row['dtype']}{layout}, {row['device']}", 80)
+
+
+def _title(frame: pd.DataFrame) -> str:
+    row = frame.iloc[0]
+    batch = "one image" if pd.isna(row["batch"]) else f"batch {row['batch']}"
+    return f"{batch}, {_kind(frame)}"
+
+
+def _count(frame: pd.DataFrame, name: str) -> str:
+    number = frame[name].nunique()
+    return f"{numbers.count(int(number))} {name}{'' if number == 1 else 's'}"
+
+
+def _slug(text: str) -> str:
+    """A piece of a file's name, of nothing but letters, digits and lines."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:32] or "x"

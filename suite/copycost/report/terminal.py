@@ -1,0 +1,181 @@
+"""The answer of a run at a terminal: which variant to take, what it saves, what to beware of. A dozen lines at most."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.text import Text
+
+from copycost.analysis.overview import PLAIN, Answer, Caution, Overview, unusual
+from copycost.model import numbers
+from copycost.model.measurement import Measurement
+
+#: Lines of the answer, at most; and of them, those for what is at fault, and for variants to beware of.
+LINES, _FAULTS, _BEWARE = 12, 4, 3
+
+#: The width of a terminal from which answers are a table; below it each is a sentence.
+_TABLE = 76
+
+#: Reasons for which cases were skipped that have a line, at most.
+_REASONS = 4
+
+
+def show(console: Console, overview: Overview) -> None:
+    """Print the answers that are most likely to be wanted, and what to beware of, in a dozen lines.
+
+    Parameters
+    ----------
+    console : Console
+        No line is wider than it.
+    overview : Overview
+    """
+    cautions = [*_faults(overview.cautions, console.width), *_others(overview.cautions, console.width)]
+    answers = _answers(overview, LINES - len(cautions), console.width)
+    for text in (*answers, *cautions):
+        console.print(text, soft_wrap=True)
+
+
+def show_skipped(console: Console, measurements: Sequence[Measurement]) -> None:
+    """Print a line for each reason for which cases were skipped, with their number, the most frequent first."""
+    reasons: dict[str | None, list[Measurement]] = {}
+    for m in measurements:
+        if m.status == "skipped":
+            reasons.setdefault(m.reason, []).append(m)
+    ordered = sorted(reasons.items(), key=lambda one: -len(one[1]))
+    for reason, its in ordered[:_REASONS]:
+        kind = "GPU " if {m.device for m in its} == {"gpu"} else ""
+        text = f"{_count(len(its), f'{kind}case')} skipped: {' '.join(str(reason).split())}"
+        console.print(_line(text, console.width), style="dim")
+    rest = sum(len(its) for _, its in ordered[_REASONS:])
+    if rest:
+        console.print(_line(f"{_count(rest, 'case')} skipped for other reasons", console.width), style="dim")
+
+
+def _answers(overview: Overview, room: int, width: int) -> list[Text]:
+    """Return as many answers as there is room for, those first that are most likely to be wanted, in their order."""
+    if not overview.answers:
+        return [_line("Nothing that is right was timed: there is no fastest.", width)]
+    order = _by_interest(overview.answers)
+    for number in range(len(order), 0, -1):
+        kept = sorted(order[:number])
+        lines = _table(overview, kept, width) if width >= _TABLE else _sentences(overview, kept, width)
+        left = len(overview.answers) - number + overview.left
+        if left:
+            lines.append(_line(f"and {left} more {'kind' if left == 1 else 'kinds'} of batch", width, "dim"))
+        if len(lines) <= room or number == 1:
+            return lines
+    raise AssertionError  # there is at least one answer
+
+
+def _by_interest(answers: Sequence[Answer]) -> list[int]:
+    """Return the places of answers: of each recipe first the one that is most likely to be wanted, then the next."""
+    ranks: list[tuple[int, int]] = []
+    recipes: dict[str, list[int]] = {}
+    for k, one in enumerate(answers):
+        recipes.setdefault(one.fastest.measurement.recipe, []).append(k)
+    for its in recipes.values():
+        its.sort(key=lambda k: unusual(answers[k].fastest.measurement.to_dict()))
+        ranks += [(rank, k) for rank, k in enumerate(its)]
+    return [k for _, k in sorted(ranks)]
+
+
+def _table(overview: Overview, kept: Sequence[int], width: int) -> list[Text]:
+    """Return a heading, and a line for each answer."""
+    rows = [("for", "fastest that is right", "time", f"over {PLAIN}, 95 %")]
+    for k in kept:
+        one = overview.answers[k]
+        m = one.fastest.measurement
+        rows.append((_title(one), _named(one), numbers.seconds(m.seconds), _saved(one)))
+    widths = [max(len(row[k]) for row in rows) for k in range(3)]
+    # A line that is too long has its variant cut, and never its figures.
+    longest = max(len(row[3]) for row in rows)
+    widths[1] = max(12, min(widths[1], width - widths[0] - widths[2] - longest - 6))
+    lines = []
+    for number, (title, variant, time, saved) in enumerate(rows):
+        name = variant if len(variant) <= widths[1] else variant[: widths[1] - 1] + "…"
+        line = f"{title:<{widths[0]}}  {name:<{widths[1]}}  {time:>{widths[2]}}  {saved}"
+        lines.append(_line(line, width, "" if number else "bold"))
+    return lines
+
+
+def _sentences(overview: Overview, kept: Sequence[int], width: int) -> list[Text]:
+    """Return each answer in as many lines as it needs."""
+    lines = [_line("Fastest that is right, 95 % interval:", width, "bold")]
+    for k in kept:
+        one = overview.answers[k]
+        m = one.fastest.measurement
+        plain = one.fastest.savings and one.fastest.savings[0].sure and one.fastest.savings[0].base.variant == PLAIN
+        versus = f" {PLAIN}" if plain else ""
+        said = f"{_title(one)}: {_named(one)}, {numbers.seconds(m.seconds)}, {_saved(one)}{versus}"
+        lines += [Text(part) for part in textwrap.wrap(said, width, subsequent_indent="  ", break_on_hyphens=False)]
+    return lines
+
+
+def _title(one: Answer) -> str:
+    """What an answer is for, without what nearly all have in common."""
+    title = one.title.removesuffix(", cpu").replace(", ", " ", 1)
+    return title.replace("×3 ", " ", 1)
+
+
+def _named(one: Answer) -> str:
+    """The fastest, and the number of those that are as fast, as far as can be told."""
+    variant = one.fastest.measurement.variant
+    return f"{variant} (+{_count(len(one.ties), 'tie')})" if one.ties else variant
+
+
+def _saved(one: Answer) -> str:
+    """How many times as fast as the plain way, with its interval; or in words why there is no such figure."""
+    if not one.fastest.savings:
+        return "the same" if one.fastest.measurement.variant == PLAIN else f"no {PLAIN}"
+    saving = one.fastest.savings[0]
+    if saving.times is None or saving.low is None or saving.high is None:
+        return "not compared"
+    if not saving.sure:
+        return saving.unsure.replace("too close or too noisy", "too close")
+    figures = f"{numbers.three(saving.times)} × ({numbers.three(saving.low)} to {numbers.three(saving.high)})"
+    return figures if saving.base.variant == PLAIN else f"{figures} {saving.base.variant}"
+
+
+def _faults(cautions: Sequence[Caution], width: int) -> list[Text]:
+    """Return a line for each variant that is wrong, or raises, without being known for it."""
+    faults = [caution for caution in cautions if caution.at_fault]
+    if not faults:
+        return []
+    number = sum(caution.cases for caution in faults)
+    lines = [_line(f"{_count(number, 'case')} {'is' if number == 1 else 'are'} at fault:", width, "red")]
+    shown = faults if len(faults) < _FAULTS else faults[: _FAULTS - 2]
+    lines += [_line(f"  {' '.join(str(caution).split())}", width, "red") for caution in shown]
+    if len(shown) < len(faults):
+        lines.append(_line(f"  and {_count(len(faults) - len(shown), 'variant')} more", width, "red"))
+    return lines
+
+
+def _others(cautions: Sequence[Caution], width: int) -> list[Text]:
+    """Return a line for each other variant that gives cause to caution: what it does, and in how many cases."""
+    variants: dict[str, list[Caution]] = {}
+    for caution in cautions:
+        if not caution.at_fault:
+            variants.setdefault(caution.variant, []).append(caution)
+    shown = list(variants.items())
+    if len(shown) > _BEWARE:
+        shown = shown[: _BEWARE - 1]
+    lines = [_line(f"Beware of {name}: {', '.join(map(_described, its))}", width, "yellow") for name, its in shown]
+    if len(shown) < len(variants):
+        lines.append(_line(f"Beware of {_count(len(variants) - len(shown), 'more variant')}", width, "yellow"))
+    return lines
+
+
+def _described(caution: Caution) -> str:
+    number = f"{caution.cases} of {_count(caution.of, 'case')}"
+    return f"{caution.short} ({number}{', known' if caution.example.known else ''})"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{numbers.count(number)} {noun}{'' if number == 1 else 's'}"
+
+
+def _line(text: str, width: int, style: str = "") -> Text:
+    """One line: what does not fit is in the report, and in `copycost show`."""
+    return Text(text if len(text) <= width else text[: width - 1].rstrip() + "…", style)

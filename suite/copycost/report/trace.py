@@ -1,0 +1,52 @@
+"""A profile as a trace that Perfetto (https://ui.perfetto.dev) and chrome://tracing open.
+
+The format is Google's Trace Event Format: complete events ("X"), counters ("C") and the names of threads ("M"); times
+are microseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from copycost.model.call_profile import CallProfile
+
+_PID = 1
+
+
+def trace(profile: CallProfile, case: Mapping[str, Any]) -> dict[str, Any]:
+    """The trace as a JSON object; `case` is kept in it, so that a report knows what it is of."""
+    places = list(dict.fromkeys(span.where for span in profile.spans))
+    events: list[dict[str, Any]] = [
+        {"ph": "M", "name": "process_name", "pid": _PID, "args": {"name": f"copycost: {case['variant']}"}}
+    ]
+    events += [
+        {"ph": "M", "name": "thread_name", "pid": _PID, "tid": k, "args": {"name": where}}
+        for k, where in enumerate(places)
+    ]
+    events += [
+        {
+            "ph": "X", "name": span.name, "pid": _PID, "tid": places.index(span.where), "ts": span.start * 1e6,
+            "dur": span.seconds * 1e6, "args": {"own_us": span.own_seconds * 1e6},
+        }
+        for span in profile.spans
+    ]  # fmt: skip
+    live: dict[str, int] = {}
+    # A curve of only a part of a space's changes would be wrong.
+    partial = {change.space for change in profile.changes if change.at is None}
+    timed = [(change.at, change) for change in profile.changes if change.at is not None]
+    for at, change in sorted(timed, key=lambda pair: pair[0]):
+        if change.space in partial:
+            continue
+        live[change.space] = live.get(change.space, 0) + change.bytes
+        events.append(
+            {
+                "ph": "C", "name": f"live bytes, {change.space}", "pid": _PID, "ts": at * 1e6,
+                "args": {"bytes": live[change.space]},
+            }
+        )  # fmt: skip
+    return {
+        "traceEvents": events,
+        "displayTimeUnit": "ms",
+        "otherData": {"copycost": dict(case), "instrument": profile.instrument, "missing": profile.missing},
+    }

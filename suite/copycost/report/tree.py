@@ -1,0 +1,87 @@
+"""A run as a tree at a terminal: by recipe and batch, times and allocations side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from copycost.model import numbers
+from copycost.model.measurement import Measurement
+from copycost.report.terminal import show_skipped
+
+#: Heading, the width of terminal from which it is shown, the cell.
+_COLUMNS = (
+    ("time", 0, lambda m: numbers.seconds(m.seconds)),
+    ("±95 %", 64, Measurement.spread),
+    ("sees", 150, lambda m: numbers.percent(m.least_change)),
+    ("images/s", 100, lambda m: numbers.count(m.images_per_second)),
+    ("of copy speed", 130, lambda m: numbers.percent(m.copy_fraction)),
+    ("allocations", 76, lambda m: numbers.count(m.allocations)),
+    ("allocated", 50, lambda m: numbers.size(m.allocated_bytes)),
+    ("peak", 110, lambda m: numbers.size(m.peak_bytes)),
+    ("kept", 140, lambda m: numbers.size(m.retained_bytes)),
+)
+
+#: Those that only a device of its own has, where a case has any of them.
+_ON_DEVICE = (
+    ("queued in", 96, lambda m: numbers.seconds(m.launch_seconds)),
+    ("device", 70, lambda m: numbers.seconds(m.device_seconds)),
+    ("cold", 120, lambda m: numbers.seconds(m.cold_device_seconds or m.cold_seconds)),
+)
+
+
+def show(console: Console, measurements: Sequence[Measurement]) -> None:
+    """Print every measured case below its recipe and its kind of batch, the fastest first."""
+    shown = [m for m in measurements if m.status != "skipped"]
+    on_device = any(m.launch_seconds is not None or m.device_seconds is not None for m in shown)
+    every = [*_COLUMNS[:2], *(_ON_DEVICE if on_device else ()), *_COLUMNS[2:]]
+    columns = [column for column in every if console.width >= column[1]]
+    cells = {id(m): [cell(m) for *_, cell in columns] for m in shown}
+    widths = [max([len(name), *(len(its[k]) for its in cells.values())]) for k, (name, *_) in enumerate(columns)]
+    longest = max((len(m.variant) for m in shown), default=0)
+    room = max(12, min(longest, console.width - 10 - sum(widths) - 2 * len(widths)))
+    heading = "".join(f"  {name:>{width}}" for (name, *_), width in zip(columns, widths, strict=True))
+    for recipe, its in groupby(sorted(shown, key=lambda m: m.recipe), lambda m: m.recipe):
+        console.print(Text.assemble((f"{recipe:<{room + 6}}", "bold"), (heading, "dim")), soft_wrap=True)
+        groups = [(title, list(rows)) for title, rows in groupby(sorted(its, key=_group), _title)]
+        for k, (title, rows) in enumerate(groups):
+            last = k == len(groups) - 1
+            console.print(Text.assemble(("└─ " if last else "├─ ", "dim"), (title, "bold")), soft_wrap=True)
+            rows.sort(key=lambda m: (m.seconds is None, m.seconds or 0, m.variant))
+            for j, m in enumerate(rows):
+                stem = ("   " if last else "│  ") + ("╰─ " if j == len(rows) - 1 else "├─ ")
+                console.print(_line(stem, m, cells[id(m)], widths, room, console.width), soft_wrap=True)
+        console.print()
+    show_skipped(console, measurements)
+
+
+def _line(stem: str, m: Measurement, cells: Sequence[str], widths: Sequence[int], room: int, width: int) -> Text:
+    name = m.variant if len(m.variant) <= room else m.variant[: room - 1] + "…"
+    line = Text.assemble((stem, "dim"), f"{name:<{room}}")
+    if m.status in ("ok", "unchecked"):
+        for cell, wide in zip(cells, widths, strict=True):
+            line.append(f"  {cell:>{wide}}")
+        said, style = m.remarks(), "dim"
+    else:
+        said, style = m.remarks(), "yellow" if m.known else "red"
+    # What does not fit beside the figures is in the report.
+    left = width - len(line) - 2
+    if said and left >= 12:
+        line.append("  " + (said if len(said) <= left else said[: left - 1] + "…"), style)
+    elif said and m.status not in ("ok", "unchecked"):
+        line.append(f"  {m.status}", style)
+    return line
+
+
+def _group(m: Measurement) -> tuple[Any, ...]:
+    return (m.device, m.dtype, m.layout, m.height, m.width, m.batch or 0, m.variant)
+
+
+def _title(m: Measurement) -> str:
+    batch = "one image" if m.batch is None else f"batch {m.batch}"
+    layout = "" if m.layout == "channels_last" else f" {m.layout}"
+    return f"{batch}, {m.height}×{m.width}×{m.channels} {m.dtype}{layout}, {m.device}"

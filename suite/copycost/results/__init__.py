@@ -1,0 +1,1 @@
+"""Results on disk: write them, read them, check them."""

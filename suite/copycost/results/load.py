@@ -1,0 +1,95 @@
+"""Load runs and asv's results."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from copycost.model.measurement import Measurement, from_dict
+from copycost.results import asv_files as history
+from copycost.results import documents
+from copycost.results.store import ENVIRONMENT, Loaded, RunError, check_schema, key, load_folder
+from copycost.results.table import joined
+
+
+def load(path: Path) -> tuple[dict[str, Any], list[Measurement]]:
+    """The environment and the measurements of a run's folder or of a ``--json`` file.
+
+    Raises
+    ------
+    RunError
+        If it is neither, or a value in it is not of the type and the range that ``schema.json`` says. A line of a
+        folder's measurements that is not is named in a warning and left out.
+    """
+    if path.is_dir():
+        header, measurements = load_folder(path)
+        return header["environment"], measurements
+    try:
+        found = documents.read(path)
+        if not isinstance(found, dict) or not {"schema", "environment", "measurements"} <= found.keys():
+            raise RunError(f"{path} is not a run")
+        check_schema(path, found)
+        documents.check_environment(found["environment"])
+        if not isinstance(found["measurements"], list):
+            raise RunError(f"{path} is not a run: its measurements are no list")
+    except FileNotFoundError:
+        raise RunError(f"no run {path}") from None
+    except OSError as error:
+        raise RunError(f"{path} is not a run: {error.strerror}") from None
+    except ValueError as error:
+        raise RunError(f"{path} is not a run: {error}") from None
+    for number, row in enumerate(found["measurements"], 1):
+        try:
+            documents.check_measurement(row)
+        except ValueError as error:
+            raise RunError(f"{path} is not a run: of measurement {number} {error}") from None
+    measurements = [from_dict(row) for row in found["measurements"]]
+    first: dict[tuple[Any, ...], int] = {}
+    for number, m in enumerate(measurements, 1):
+        if (other := first.setdefault(key(m), number)) != number:
+            raise RunError(f"{path} is not a run: measurements {other} and {number} are of the same case")
+    return found["environment"], measurements
+
+
+def load_all(path: Path) -> list[Loaded]:
+    """Name, environment and measurements of a run, or of every file of asv's results.
+
+    Raises
+    ------
+    RunError
+        If `path` is neither.
+    """
+    if path.is_dir() and not (path / ENVIRONMENT).exists() and history.holds(path):
+        found = history.load(path)
+        if not found:
+            raise RunError(f"{path} holds asv's results, and none of them is copycost's")
+        return found
+    # A name that is no UTF-8 could not be written into a page.
+    return [(path.name.encode(errors="replace").decode(), *load(path))]
+
+
+def read(*paths: str | os.PathLike[str]) -> pd.DataFrame:
+    """Runs and asv's results, of any number of machines, environments and commits, as one table.
+
+    Parameters
+    ----------
+    *paths : path
+        Folders of runs, files of ``--json``, folders of asv's results.
+
+    Returns
+    -------
+    DataFrame
+        A row a case. First where it is from: ``source``, ``engine`` (the version of the way of measuring), for asv's
+        results ``machine``, ``environment``, ``commit`` and ``commit_time``, and ``hardware`` and ``session`` (what was
+        measured together); then every field of `Measurement`, ``samples`` included. Times are only comparable where all
+        of these are equal.
+
+    Raises
+    ------
+    RunError
+        If a path is neither. A file of asv's that cannot be read is named in a warning and left out.
+    """
+    return joined([one for path in paths for one in load_all(Path(path))])

@@ -1,0 +1,1 @@
+"""Runtimes: one adapter for each library whose arrays a variant is given."""

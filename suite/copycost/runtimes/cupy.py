@@ -1,0 +1,198 @@
+"""CuPy: new arrays, a prepared buffer, over the input, one fused kernel, and a CUDA graph that is replayed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter_ns
+from typing import Any
+
+import numpy as np
+
+from copycost.model.allocation import AllocationEvent
+from copycost.model.runtime import Device, Runtime, RuntimeUnavailable
+
+_INSTRUMENT = "cupy-hook"
+
+
+def _start(device: str, threads: int) -> None:
+    import cupy
+
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise RuntimeUnavailable(f"CuPy sees no CUDA device: {error}") from None
+    if not count:
+        raise RuntimeUnavailable("CuPy sees no CUDA device")
+    cupy.cuda.Device(0).use()
+
+
+def _array(pixels: np.ndarray, mutable: bool) -> Any:
+    import cupy
+
+    return cupy.array(pixels, order="C")
+
+
+def _restore(array: Any, pristine: Any) -> Any:
+    array[...] = pristine
+    return array
+
+
+def _to_numpy(result: Any) -> np.ndarray:
+    import cupy
+
+    if isinstance(result, np.ndarray):
+        return result
+    if not isinstance(result, cupy.ndarray):
+        raise TypeError(f"returned {type(result).__name__}, not a CuPy array")
+    return cupy.asnumpy(result)
+
+
+def _spoil(result: Any) -> None:
+    if result.dtype.kind == "f":
+        result.fill(np.nan)
+    else:
+        result[...] = ~result
+
+
+def _extent(array: Any) -> tuple[int, int] | None:
+    import cupy
+
+    if not isinstance(array, cupy.ndarray):
+        return None
+    # The data pointer is that of the first element; a negative stride reaches below it.
+    reach = [(n - 1) * stride for n, stride in zip(array.shape, array.strides, strict=True)]
+    start = array.data.ptr
+    return start + sum(r for r in reach if r < 0), start + sum(r for r in reach if r > 0) + array.itemsize
+
+
+def _fence() -> None:
+    import cupy
+
+    cupy.cuda.get_current_stream().synchronize()
+
+
+def _trace(function: Callable[[], Any]) -> tuple[Any, list[AllocationEvent]]:
+    """Run `function` with a hook on CuPy's memory pool. The hook sees this thread, and not `MemoryAsyncPool`."""
+    import cupy
+
+    events: list[AllocationEvent] = []
+
+    class Recorder(cupy.cuda.MemoryHook):
+        name = "copycost"
+
+        def alloc_postprocess(self, *, mem_size: int, **_: Any) -> None:
+            events.append(AllocationEvent(mem_size, "driver", _INSTRUMENT))
+
+        def malloc_postprocess(self, *, size: int, mem_size: int, mem_ptr: int, **_: Any) -> None:
+            events.append(AllocationEvent(size, "device", _INSTRUMENT, rounded=mem_size))
+            sizes[mem_ptr] = size
+
+        def free_postprocess(self, *, mem_size: int, mem_ptr: int, **_: Any) -> None:
+            # What was requested before this trace is known by its rounded size only.
+            events.append(AllocationEvent(-sizes.pop(mem_ptr, mem_size), "device", _INSTRUMENT, rounded=mem_size))
+
+    sizes: dict[int, int] = {}
+    with Recorder():
+        result = function()
+        _fence()
+    return result, events
+
+
+#: Keeps the device busy for so many nanoseconds by its global timer (PTX, %globaltimer), and touches no memory.
+_HOLD = """
+extern "C" __global__ void copycost_hold(long long nanoseconds) {
+    long long begin, now;
+    asm volatile("mov.u64 %0, %globaltimer;" : "=l"(begin));
+    do { asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now)); } while (now - begin < nanoseconds);
+}
+"""
+
+#: Nanoseconds that the device is kept busy for while a call is queued: so many, and this multiple of what the host took
+#: for it before.
+_HELD_NS, _HELD_TIMES = 20_000, 3
+
+
+def _seconds(call: Callable[..., Any], prepare: Callable[[], tuple[Any, ...]], n: int) -> float:
+    """Between two CUDA events around each of `n` calls, which wait behind a kernel until all of one is queued."""
+    import cupy
+
+    hold = cupy.RawKernel(_HOLD, "copycost_hold")
+    args = prepare()
+    _fence()
+    start = perf_counter_ns()
+    call(*args)
+    held = _HELD_NS + _HELD_TIMES * (perf_counter_ns() - start)
+    total = 0.0
+    for _ in range(n):
+        args = prepare()
+        begin, end = cupy.cuda.Event(), cupy.cuda.Event()
+        hold((1,), (1,), (np.int64(held),))
+        begin.record()
+        call(*args)
+        end.record()
+        end.synchronize()
+        total += cupy.cuda.get_elapsed_time(begin, end) * 1e-3
+    return total / n
+
+
+def _mark() -> Any:
+    import cupy
+
+    event = cupy.cuda.Event()
+    event.record()
+    return event
+
+
+def _between(one: Any, other: Any) -> float:
+    import cupy
+
+    other.synchronize()
+    return cupy.cuda.get_elapsed_time(one, other) * 1e-3
+
+
+def _cache_bytes() -> int:
+    import cupy
+
+    return int(cupy.cuda.Device().attributes["L2CacheSize"])
+
+
+def _write(nbytes: int) -> Callable[[], None]:
+    import cupy
+
+    buffer = cupy.empty(nbytes, np.uint8)
+    return lambda: buffer.fill(1)
+
+
+def _copy(nbytes: int) -> Callable[[], None]:
+    import cupy
+
+    source, target = cupy.ones(nbytes, np.uint8), cupy.ones(nbytes, np.uint8)
+    return lambda: target.data.copy_from_device_async(source.data, nbytes)
+
+
+RUNTIME = Runtime(
+    name="cupy",
+    packages=("cupy",),
+    install="pip install 'copycost[cupy]'",
+    devices=("gpu",),
+    start=_start,
+    array=_array,
+    restore=_restore,
+    to_numpy=_to_numpy,
+    extent=_extent,
+    contiguous=lambda array: bool(array.flags.c_contiguous),
+    fence=_fence,
+    spoil=_spoil,
+    trace=_trace,
+    instrument=_INSTRUMENT,
+    gpu=Device(
+        seconds=_seconds,
+        cache_bytes=_cache_bytes,
+        write=_write,
+        copy=_copy,
+        instrument="cuda-events",
+        sees_driver=True,
+        mark=_mark,
+        between=_between,
+    ),
+)

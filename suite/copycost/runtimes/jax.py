@@ -1,0 +1,79 @@
+"""JAX: operation by operation, `jax.jit`, and with its input's memory donated. On the CPU.
+
+XLA's CPU client asks the C library for every array, so that memray sees all of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import byte_bounds
+
+from copycost.model.runtime import ConsumedArrayError, Runtime
+
+
+def _start(device: str, threads: int) -> None:
+    import jax
+
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_enable_x64", True)  # else float64 becomes float32
+    # Else what a call no longer needs is given back by another thread, at times within the next call.
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
+
+
+def _array(pixels: np.ndarray, mutable: bool) -> Any:
+    import jax.numpy as jnp
+
+    return jnp.array(pixels)
+
+
+def _restore(array: Any, pristine: Any) -> Any:
+    import jax.numpy as jnp
+
+    return jnp.array(pristine)  # a copy
+
+
+def _to_numpy(result: Any) -> np.ndarray:
+    import jax
+
+    if isinstance(result, np.ndarray):
+        return result
+    if not isinstance(result, jax.Array):
+        raise TypeError(f"returned {type(result).__name__}, not a JAX array")
+    if result.is_deleted():
+        raise ConsumedArrayError("the array was donated")
+    return np.asarray(result)
+
+
+def _extent(array: Any) -> tuple[int, int] | None:
+    import jax
+
+    if isinstance(array, np.ndarray):
+        return byte_bounds(array)
+    if not isinstance(array, jax.Array):
+        return None
+    if array.is_deleted():
+        raise ConsumedArrayError("the array was donated")
+    start = array.unsafe_buffer_pointer()
+    return start, start + array.nbytes
+
+
+def _wait(result: Any) -> Any:
+    return result.block_until_ready() if hasattr(result, "block_until_ready") else result
+
+
+RUNTIME = Runtime(
+    name="jax",
+    packages=("jax", "jax.numpy"),
+    install="pip install 'copycost[jax]'",
+    devices=("cpu",),
+    start=_start,
+    array=_array,
+    restore=_restore,
+    to_numpy=_to_numpy,
+    extent=_extent,
+    contiguous=lambda array: not isinstance(array, np.ndarray) or bool(array.flags.c_contiguous),
+    fence=lambda: None,
+    wait=_wait,  # there is no fence for all that JAX has queued, only for an array that one holds
+)

@@ -1,0 +1,39 @@
+"""NumPy: into a new array, into a copy, into a prepared buffer, over the input; in tiles, and from a table."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.lib.array_utils import byte_bounds
+
+from copycost.model.runtime import Runtime
+
+
+def _array(pixels: np.ndarray, mutable: bool) -> np.ndarray:
+    return np.array(pixels, order="C")
+
+
+def _restore(array: np.ndarray, pristine: np.ndarray) -> np.ndarray:
+    np.copyto(array, pristine)
+    return array
+
+
+def _to_numpy(result: object) -> np.ndarray:
+    if not isinstance(result, np.ndarray):
+        raise TypeError(f"returned {type(result).__name__}, not a NumPy array")
+    # The memory itself, whatever a subclass does when it is looked at.
+    return result if type(result) is np.ndarray else np.ndarray.view(result, np.ndarray)
+
+
+RUNTIME = Runtime(
+    name="numpy",
+    packages=("numpy",),
+    install="pip install numpy",
+    devices=("cpu",),
+    start=lambda device, threads: None,
+    array=_array,
+    restore=_restore,
+    to_numpy=_to_numpy,
+    extent=byte_bounds,
+    contiguous=lambda array: bool(array.flags.c_contiguous),
+    fence=lambda: None,
+)

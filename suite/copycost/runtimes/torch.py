@@ -1,0 +1,73 @@
+"""PyTorch: new tensors, `out=`, over the input, and `torch.compile`. On the CPU.
+
+Its CPU allocator asks the C library for every tensor, so that memray sees all of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import byte_bounds
+
+from copycost.model.runtime import Runtime
+
+
+def _start(device: str, threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def _array(pixels: np.ndarray, mutable: bool) -> Any:
+    import torch
+
+    return torch.from_numpy(np.array(pixels, order="C"))
+
+
+def _restore(array: Any, pristine: Any) -> Any:
+    array.copy_(pristine)
+    return array
+
+
+def _to_numpy(result: Any) -> np.ndarray:
+    import torch
+
+    if isinstance(result, np.ndarray):
+        return result
+    if not isinstance(result, torch.Tensor):
+        raise TypeError(f"returned {type(result).__name__}, not a PyTorch tensor")
+    return result.detach().numpy()
+
+
+def _extent(array: Any) -> tuple[int, int] | None:
+    import torch
+
+    if isinstance(array, np.ndarray):
+        return byte_bounds(array)
+    if not isinstance(array, torch.Tensor):
+        return None
+    start = array.data_ptr()
+    # No stride of a tensor is negative.
+    reach = sum((n - 1) * stride for n, stride in zip(array.shape, array.stride(), strict=True))
+    return start, start + (reach + 1) * array.element_size()
+
+
+def _contiguous(array: Any) -> bool:
+    return bool(array.flags.c_contiguous if isinstance(array, np.ndarray) else array.is_contiguous())
+
+
+RUNTIME = Runtime(
+    name="torch",
+    # Of the last two `torch.compile` would import the one as it is called, and the other as it compiles.
+    packages=("torch", "torch._dynamo", "torch._inductor.compile_fx"),
+    install="pip install 'copycost[torch]'",
+    devices=("cpu",),
+    start=_start,
+    array=_array,
+    restore=_restore,
+    to_numpy=_to_numpy,
+    extent=_extent,
+    contiguous=_contiguous,
+    fence=lambda: None,
+)

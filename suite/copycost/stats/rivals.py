@@ -1,0 +1,242 @@
+"""Intervals for a variant that was chosen because it was the fastest.
+
+The fastest of twenty variants looks faster than it is: whichever had the luckiest blocks is the one that is chosen. An
+interval for a comparison that was fixed beforehand then misses the truth too often. The intervals here hold whichever
+variant is chosen (Bonferroni over the variants that could have been).
+
+From three blocks a variant's own spread is known so badly that such an interval would say nothing: Student's t with two
+degrees of freedom, at the level for twenty variants, is 28 standard errors. So the spreads of the variants that were
+measured together are used for each other: the variance of each is moved towards what is usual among them, the more so
+the more alike they are (Smyth 2004, doi:10.2202/1544-6115.1027).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+
+from copycost.stats import student_t
+from copycost.stats.ratios import ITS_DF, WITHIN_SESSION
+
+#: Seconds per call, by block.
+Samples = Sequence[Sequence[float]]
+
+#: With fewer variants than this, their spreads say nothing about each other, and each has its own (by simulation).
+FEWEST = 8
+
+#: The largest number of degrees of freedom that the usual spread is taken to be known with.
+_MOST_DF = 10_000.0
+
+
+@dataclass(frozen=True)
+class Part:
+    """One cause of error of a logarithm.
+
+    Attributes
+    ----------
+    error : float
+        Standard error.
+    df : float
+        Degrees of freedom that it is known with.
+    choices : int
+        The number of variants that the one with this error was chosen among; 1 if it was fixed beforehand.
+    """
+
+    error: float
+    df: float
+    choices: int = 1
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A time, or one time over another, and the parts of the error of its logarithm.
+
+    Attributes
+    ----------
+    log : float
+    parts : tuple of Part
+    """
+
+    log: float
+    parts: tuple[Part, ...]
+
+    @property
+    def value(self) -> float:
+        """The estimate itself: seconds, or a ratio."""
+        return _exp(self.log)
+
+    def interval(self, miss: float) -> tuple[float, float]:
+        """Return the ends of the interval that misses the truth with probability `miss`, at most.
+
+        The half-widths of the parts, each at its own level, are joined as the roots of their squares (Zou and Donner
+        2008, doi:10.1002/sim.3095).
+        """
+        squares = [(student_t.quantile(1 - miss / 2 / part.choices, part.df) * part.error) ** 2 for part in self.parts]
+        half = math.sqrt(sum(squares))
+        return _exp(self.log - half), _exp(self.log + half)
+
+
+@dataclass(frozen=True)
+class Rivals:
+    """Variants that were measured side by side, of which one is chosen for its time.
+
+    Attributes
+    ----------
+    samples : tuple of Samples
+        Of each variant.
+    own : tuple of float
+        Variance of the logarithm of a block's median, without what all variants of the block have in common.
+    usual : tuple of float
+        The same, moved towards what is usual among the variants.
+    df : tuple of float
+        Degrees of freedom of `usual`; those of `own` are one fewer than the blocks.
+    common : float
+        Variance of what all variants of a block have in common.
+    choices : int
+        The number of variants that one is chosen among, beside the one that it is compared with; at least 1.
+    """
+
+    samples: tuple[Samples, ...]
+    own: tuple[float, ...]
+    usual: tuple[float, ...]
+    df: tuple[float, ...]
+    common: float
+    choices: int
+
+    def time(self, chosen: int) -> Estimate | None:
+        """Return the seconds per call of the variant that was chosen; None from fewer than two blocks.
+
+        Parameters
+        ----------
+        chosen : int
+            Its place in `samples`.
+        """
+        logs = _logs(self.samples[chosen])
+        n = len(logs)
+        if n < 2:
+            return None
+        if not self.usual:
+            return Estimate(fmean(logs), (Part(math.sqrt(_variance(logs) / n), n - 1, self.choices),))
+        fewest = min(len(its) for its in self.samples)
+        common = Part(math.sqrt(self.common / n), fewest - 1)
+        return Estimate(fmean(logs), (common, self._part(chosen, n)))
+
+    def ratio(self, chosen: int, other: int, *, both: bool = False) -> Estimate | None:
+        """Return how many times as fast as the other the chosen one is.
+
+        Parameters
+        ----------
+        chosen, other : int
+            Their places in `samples`.
+        both : bool
+            Whether the other was chosen for its time, too.
+
+        Returns
+        -------
+        Estimate or None
+            None if there are fewer than two blocks of both, or if their samples were not taken in pairs.
+        """
+        pairs = list(zip(self.samples[other], self.samples[chosen], strict=False))
+        n = len(pairs)
+        if n < 2 or any(len(one) != len(its) for one, its in pairs):
+            return None
+        logs = [median(math.log(a) - math.log(b) for a, b in zip(one, its, strict=True)) for one, its in pairs]
+        least = Part(WITHIN_SESSION, ITS_DF)
+        if not self.usual:
+            choices = self.choices**2 if both else self.choices
+            return Estimate(fmean(logs), (Part(math.sqrt(_variance(logs) / n), n - 1, choices), least))
+        against = self._part(other, n) if both else Part(math.sqrt(self.own[other] / n), n - 1)
+        return Estimate(fmean(logs), (against, self._part(chosen, n), least))
+
+    def _part(self, chosen: int, blocks: int) -> Part:
+        return Part(math.sqrt(self.usual[chosen] / blocks), self.df[chosen], self.choices)
+
+
+def rivals(samples: Sequence[Samples], choices: int) -> Rivals:
+    """Return what the blocks of variants that were measured side by side say of their spread.
+
+    Parameters
+    ----------
+    samples : sequence of Samples
+        Of each variant, in the order of its blocks. The first blocks of all variants were taken at the same time.
+    choices : int
+        The number of variants that one is chosen among, beside the one that it is compared with.
+    """
+    given, choices = tuple(samples), max(1, choices)
+    logs = [_logs(its) for its in given]
+    fewest = min(map(len, logs), default=0)
+    if len(given) < FEWEST or fewest < 2:
+        return Rivals(given, (), (), (), 0.0, choices)
+    centres = [fmean(its[:fewest]) for its in logs]
+    common = [median(its[k] - centre for its, centre in zip(logs, centres, strict=True)) for k in range(fewest)]
+    # What all have in common is estimated from them, which takes away a part of their own.
+    larger = len(given) / (len(given) - 1)
+    own = []
+    for its in logs:
+        # Blocks beyond those that all variants have were taken at different times.
+        rest = [one - (common[k] if k < fewest else 0.0) for k, one in enumerate(its)]
+        own.append(max(larger * _variance(rest), WITHIN_SESSION**2))
+    usual, more = _usual(own, [len(its) - 1 for its in logs])
+    df = [len(its) - 1 for its in logs]
+    moved = [(more * usual + its * n) / (more + n) for its, n in zip(own, df, strict=True)]
+    return Rivals(given, tuple(own), tuple(moved), tuple(more + n for n in df), _variance(common), choices)
+
+
+def _usual(variances: Sequence[float], df: Sequence[float]) -> tuple[float, float]:
+    """Return the usual variance, and the degrees of freedom that it is worth: many where the variances are alike.
+
+    Smyth's estimate, by the moments of the logarithms of variances.
+    """
+    logs = [math.log(one) - _digamma(n / 2) + math.log(n / 2) for one, n in zip(variances, df, strict=True)]
+    beyond = _variance(logs) - fmean(_trigamma(n / 2) for n in df)
+    worth = min(_MOST_DF, 2 * _inverse_trigamma(beyond)) if beyond > 0 else _MOST_DF
+    return math.exp(fmean(logs) + _digamma(worth / 2) - math.log(worth / 2)), worth
+
+
+def _logs(samples: Samples) -> list[float]:
+    return [math.log(median(block)) for block in samples]
+
+
+def _variance(values: Sequence[float]) -> float:
+    """The sample variance. That of `statistics` is exact, and takes thirty times as long."""
+    mean = fmean(values)
+    return sum((one - mean) ** 2 for one in values) / (len(values) - 1)
+
+
+def _digamma(x: float) -> float:
+    """By its recurrence and its asymptotic series (A&S 6.3.5, 6.3.18)."""
+    found = 0.0
+    while x < 8:
+        found -= 1 / x
+        x += 1
+    square = 1 / (x * x)
+    return found + math.log(x) - 1 / (2 * x) - square * (1 / 12 - square * (1 / 120 - square / 252))
+
+
+def _trigamma(x: float) -> float:
+    """By its recurrence and its asymptotic series (A&S 6.4.6, 6.4.12)."""
+    found = 0.0
+    while x < 8:
+        found += 1 / (x * x)
+        x += 1
+    square = 1 / (x * x)
+    return found + 1 / x + square / 2 + square / x * (1 / 6 - square * (1 / 30 - square / 42))
+
+
+def _inverse_trigamma(y: float) -> float:
+    """Return the x > 0 of which `y` is the trigamma function, by halving the interval of its logarithm."""
+    low, high = math.log(1e-4), math.log(_MOST_DF)
+    for _ in range(60):
+        middle = (low + high) / 2
+        if _trigamma(math.exp(middle)) > y:
+            low = middle
+        else:
+            high = middle
+    return math.exp(low)
+
+
+def _exp(x: float) -> float:
+    """exp(x); from two blocks an interval may be wider than floats are."""
+    return math.exp(min(700.0, max(-700.0, x)))

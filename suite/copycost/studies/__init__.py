@@ -1,0 +1,1 @@
+"""Studies beside the cases: claims and input pipelines."""

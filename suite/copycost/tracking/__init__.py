@@ -1,0 +1,1 @@
+"""A project under asv: its configuration, its machine, and runs across commits."""

@@ -1,0 +1,221 @@
+"""`copycost init`: asv's configuration and a benchmark, for a project that has a function to watch."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import tomllib
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from copycost import registry
+from copycost._version import __version__
+
+
+class ProjectError(ValueError):
+    """A project that cannot be set up so; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """The function to watch, and what it must compute.
+
+    Attributes
+    ----------
+    function : str
+        ``package.module:function``.
+    recipe : str or None
+        One that ships.
+    formula : str or None
+        Instead of it: a NumPy expression of ``x``, in float64.
+    runtime, writes : str
+    dtypes : tuple of str
+        Of the inputs that it is for; empty: the profile's.
+    """
+
+    function: str
+    recipe: str | None
+    formula: str | None
+    runtime: str
+    writes: str
+    dtypes: tuple[str, ...]
+
+
+def write(root: Path, watched: Watched) -> list[Path]:
+    """Write asv's configuration and a benchmark into a git repository, and give what was written.
+
+    What is there already stays as it is.
+
+    Raises
+    ------
+    ProjectError
+        If `root` is no repository that asv can measure, or has no such function, or the function has a benchmark.
+    """
+    branch = _branch(root)
+    if not any((root / name).is_file() for name in ("pyproject.toml", "setup.py")):
+        raise ProjectError("there is no pyproject.toml here, and asv builds and installs the project at every commit")
+    module, _, name = watched.function.partition(":")
+    if not (name.isidentifier() and all(part.isidentifier() for part in module.split("."))):
+        raise ProjectError(f"'{watched.function}' names no function: write it as package.module:function")
+    _look_for(root, module, name)
+    if watched.formula is not None:
+        _try(watched.formula)
+    configuration, folder = root / "asv.conf.json", benchmarks(root)
+    benchmark = folder / f"{name}.py"
+    if benchmark.exists():
+        raise ProjectError(f"{benchmark.relative_to(root)} is there already, and is left as it is")
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # of this one command, and not of every
+
+    jinja = Environment(
+        loader=PackageLoader("copycost.tracking", "."),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    label, title = name.strip("_").replace("_", "-"), "".join(part.capitalize() for part in name.split("_"))
+    recipe = watched.recipe or f"{module.partition('.')[0]}.{label}"  # which is no name of those that ship
+    if (recipe, label) in registry.variants:
+        label = f"{module.partition('.')[0]}-{label}"
+    dtypes = ", ".join(f'"{dtype}"' for dtype in watched.dtypes)
+    install = f"in-dir={{env_dir}} python -m pip install --quiet {{wheel_file}} {shlex.quote(requirement())}"
+    texts = {
+        configuration: jinja.get_template("asv.conf.json.jinja").render(
+            project=json.dumps(_distribution(root)), branch=json.dumps(branch),
+            python=json.dumps(".".join(platform.python_version_tuple()[:2])), install=json.dumps(install),
+        ),
+        folder / "__init__.py": "",
+        benchmark: jinja.get_template("benchmark.py.jinja").render(
+            watched=watched, module=module, name=name, label=label, title=title, recipe=recipe,
+            dtypes=f"({dtypes},)" if dtypes else None,
+        ),
+    }  # fmt: skip
+    folder.mkdir(exist_ok=True)
+    written = [path for path in texts if not path.exists()]
+    for path in written:
+        path.write_text(texts[path])
+    return written
+
+
+def benchmarks(root: Path) -> Path:
+    """Where asv looks for benchmarks, by the configuration if there is one."""
+    configuration = root / "asv.conf.json"
+    if not configuration.exists():
+        return root / "benchmarks"
+    from asv.config import Config
+    from asv.util import UserError
+
+    try:
+        return root / Config.load(str(configuration)).benchmark_dir
+    except (UserError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        raise ProjectError(f"asv.conf.json cannot be read: {' '.join(str(error).split())}") from None
+
+
+def requirement() -> str:
+    """What pip is to install for the copycost that runs now, from where that came."""
+    # PEP 610. A source tree on the path has metadata of its own, which does not say where it is from.
+    for found in metadata.distributions(name="copycost"):
+        origin = json.loads(found.read_text("direct_url.json") or "{}")
+        if "vcs_info" in origin:
+            info = origin["vcs_info"]
+            return f"copycost @ {info['vcs']}+{origin['url']}@{info['commit_id']}"
+        if "url" in origin:
+            return f"copycost @ {origin['url']}"
+    return f"copycost=={__version__}"
+
+
+def _distribution(root: Path) -> str:
+    """The name that pip knows the project by: asv uninstalls that before it installs a commit."""
+    try:
+        return tomllib.loads((root / "pyproject.toml").read_text())["project"]["name"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return root.resolve().name
+
+
+def _branch(root: Path) -> str:
+    """The branch that is checked out."""
+    done = subprocess.run(["git", "rev-parse", "--show-toplevel"], cwd=root, capture_output=True, text=True)
+    if done.returncode:
+        raise ProjectError("this is no git repository, and asv measures commits")
+    top = Path(done.stdout.strip())
+    if top.resolve() != root.resolve():
+        raise ProjectError(f"the repository begins at {top}: go there first")
+    done = subprocess.run(["git", "symbolic-ref", "--short", "HEAD"], cwd=root, capture_output=True, text=True)
+    if done.returncode:
+        raise ProjectError("no branch is checked out, and asv follows one")
+    return done.stdout.strip()
+
+
+def _look_for(root: Path, module: str, name: str) -> None:
+    """Raise ProjectError unless the source has the function; it is read, and not imported."""
+    parts = module.split(".")
+    places = [
+        base.joinpath(*parts[:-1], tail)
+        for base in (root, root / "src")
+        for tail in (f"{parts[-1]}.py", str(Path(parts[-1], "__init__.py")))
+    ]
+    source = next((place for place in places if os.path.isfile(place)), None)
+    if source is None:
+        raise ProjectError(f"there is no module {module} here, nor in src/")
+    try:
+        tree = ast.parse(source.read_text())
+    except (SyntaxError, ValueError, OSError, RecursionError, MemoryError) as error:
+        raise ProjectError(f"{source.relative_to(root)} cannot be read: {error}") from None
+    names: list[str] = []
+    for node in ast.walk(tree):  # what is defined under a condition too
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.append(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names += [alias.asname or alias.name for alias in node.names]
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.append(node.id)
+    if "*" in names:
+        return  # from somewhere else
+    if name not in names:
+        found = ", ".join(n for n in names if not n.startswith("_")) or "nothing"
+        raise ProjectError(f"{source.relative_to(root)} has no function '{name}'; it has {found}")
+
+
+#: Evaluates a formula of standard input, and says in its last line what came of it.
+_TRIAL = """
+import json, sys
+import numpy as np
+given = json.loads(sys.stdin.read())
+x = np.full((1, 224, 224, 3), 128.0)
+try:
+    result = np.asarray(eval(given, {"np": np, "x": x}))
+    said = [None, result.dtype.kind == "f" and result.size > 0, str(result)[:2000]]
+except Exception as error:
+    said = [f"{type(error).__name__}: {error}"[:2000], False, ""]
+print("\\n" + json.dumps(said))
+"""
+
+#: Seconds that a formula may take.
+_PATIENCE = 20
+
+
+def _try(formula: str) -> None:
+    """Raise ProjectError unless the formula makes an array of numbers of an array; in a process of its own."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", _TRIAL],
+            input=json.dumps(formula).encode(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=_PATIENCE,
+        )
+    except subprocess.TimeoutExpired:
+        raise ProjectError(f"the formula '{formula}' takes more than {_PATIENCE} s for one image") from None
+    try:
+        wrong, right, given = json.loads(done.stdout.splitlines()[-1])
+    except (ValueError, IndexError):
+        raise ProjectError(f"the formula '{formula}' ends the process that evaluates it") from None
+    if wrong:
+        raise ProjectError(f"the formula '{formula}' is no expression of x: {wrong}")
+    if not right:
+        raise ProjectError(f"the formula '{formula}' gives {' '.join(given.split())[:60]}, and no array of numbers")

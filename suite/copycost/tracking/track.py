@@ -1,0 +1,196 @@
+"""`copycost track`: asv run as it is meant here, with a bar that moves, and its pages beside the report."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from threading import Thread
+from typing import TextIO
+
+from copycost.results.store import ENVIRONMENT, MEASUREMENTS, RunError
+from copycost.tracking import machine
+
+CONFIGURATION = Path("asv.conf.json")
+
+#: What asv prints once it knows how much there is to do, and as it takes up a commit and an environment.
+_PLAN = re.compile(r"\((\d+) commits \* (\d+) environments")
+_COMMIT = re.compile(r"For .* commit (\w+)")
+_ENVIRONMENT = re.compile(r"Benchmarking (\S+)")
+
+
+def run(revisions: str, options: tuple[str, ...], log: Path, moved: Callable[[float, int, str], None]) -> int:
+    """Run asv over some commits, and give its exit status; what it says goes into `log`.
+
+    Parameters
+    ----------
+    revisions : str
+        What `asv run` takes: a range, ``ALL``, ``NEW`` …; or ``now``, this interpreter and the commit that is checked
+        out.
+    options : tuple of str
+        More options of `asv run`.
+    log : Path
+        Where what asv says is kept.
+    moved : callable
+        ``moved(done, sessions, doing)`` as work goes on: sessions done, and how many there will be (0: not known yet).
+
+    Raises
+    ------
+    RunError
+        If there is no configuration here, or no commit.
+    """
+    if not CONFIGURATION.is_file():
+        raise RunError(f"there is no {CONFIGURATION} here: `copycost init` writes one")
+    arguments = [revisions]
+    if revisions == "now":
+        arguments = ["--python=same", "--set-commit-hash", _head()]
+    command = [sys.executable, "-m", "asv", "run", *arguments, "--record-samples", "--show-stderr"]
+    command += ["--launch-method", "forkserver"]
+    kept = os.environ.get("COPYCOST_RUNS")
+    machine.record()
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="copycost-track-") as passing, open(log, "w") as said:
+        runs = Path(kept or Path(passing, "runs")).absolute()
+        runs.mkdir(parents=True, exist_ok=True)
+        process = subprocess.Popen(
+            [*command, *options],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            # What asv leaves behind when it is interrupted goes with the folder.
+            env=os.environ | {"COPYCOST_RUNS": str(runs), "TMPDIR": passing},
+            start_new_session=True,  # Ctrl-C comes to it once, from here
+        )
+        state = _State()
+        reader = Thread(target=_follow, args=(process, said, state), daemon=True)
+        reader.start()
+        try:
+            while reader.is_alive():
+                reader.join(0.5)
+                moved(*state.progress(runs))
+            return process.wait()
+        except BaseException:
+            process.send_signal(signal.SIGINT)  # on which it ends what it has started
+            process.wait()
+            raise
+
+
+def publish(folder: Path, log: Path) -> None:
+    """Write asv's pages into ``folder/asv``, with a way back to the report beside it.
+
+    Raises
+    ------
+    RunError
+        If asv makes none.
+    """
+    pages = folder / "asv"
+    command = [sys.executable, "-m", "asv", "publish", "--no-pull", "--html-dir", str(pages.absolute())]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    with open(log, "a") as said:
+        said.write(done.stdout + done.stderr)
+    if done.returncode:
+        raise RunError(f"`asv publish` ended with {done.returncode}: {last_words(log)}")
+    index = pages / "index.html"
+    page = index.read_text()
+    link = '<ul class="nav navbar-nav"><li><a href="../index.html">copycost report</a></li></ul>'
+    index.write_text(page.replace("</nav>", f"{link}</nav>", 1))
+
+
+def results_folder() -> Path:
+    """Where the configuration has asv keep its results."""
+    from asv.config import Config
+
+    return Path(Config.load(str(CONFIGURATION)).results_dir)
+
+
+def changed() -> bool:
+    """Whether the working tree is not the commit that is checked out."""
+    done = subprocess.run(["git", "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True)
+    return bool(done.stdout.strip())
+
+
+def last_words(log: Path) -> str:
+    """The end of what asv said, in one line."""
+    lines = [line.strip(" ·") for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return " / ".join(lines[-3:])[-400:]
+
+
+def reasons(log: Path) -> dict[str, list[str]]:
+    """Why figures failed, and why they are n/a, as the benchmarks said to asv: each reason once."""
+    text = log.read_text(errors="replace")
+    return {
+        "failed": list(dict.fromkeys(re.findall(r"(?:benchmarks\.Failed|^ *RuntimeError): (.+)", text, re.MULTILINE))),
+        "n/a": list(dict.fromkeys(re.findall(r"^ *n/a: (.+)", text, re.MULTILINE))),
+    }
+
+
+class _State:
+    """How far asv has come, by what it has printed and what its sessions have written."""
+
+    def __init__(self) -> None:
+        self.sessions = 0  # there will be; 0: not known yet
+        self.begun = 0
+        self.since = 0.0  # when the last was begun
+        self.commit = self.environment = ""
+        self.doing = "starting asv"
+
+    def heard(self, line: str) -> None:
+        """Learn from a line of asv's."""
+        if plan := _PLAN.search(line):
+            self.sessions = int(plan[1]) * int(plan[2])
+        if commit := _COMMIT.search(line):
+            self.commit, self.environment = commit[1][:8], ""
+        if environment := _ENVIRONMENT.search(line):
+            self.begun, self.since = self.begun + 1, time.time()
+            # asv ends its next line only when the session has ended.
+            self.environment, self.doing = environment[1], "measuring"
+        elif words := re.search(r"(Creating|Installing|Building|Discovering)", line):
+            self.doing = words[1].lower()
+        elif ".track_" in line:
+            self.doing = "reading"
+
+    def progress(self, runs: Path) -> tuple[float, int, str]:
+        """Sessions done, how many there are, and what goes on."""
+        done: float = self.begun
+        doing = " ".join(filter(None, (self.doing, self.commit, self.environment)))
+        if self.doing == "measuring":
+            done -= 1
+            begun = [folder for folder in runs.iterdir() if folder.stat().st_mtime >= self.since]
+            measured, cases = _measured(max(begun, key=lambda one: one.stat().st_mtime)) if begun else (0, 0)
+            if cases:
+                done += measured / cases
+                doing = f"{measured} of {cases} cases, {self.commit} {self.environment}"
+        return done, self.sessions, doing
+
+
+def _follow(process: subprocess.Popen[str], said: TextIO, state: _State) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        said.write(line)
+        said.flush()
+        state.heard(line)
+
+
+def _measured(folder: Path) -> tuple[int, int]:
+    """How many cases of a run are on disk, and how many there will be."""
+    try:
+        cases = json.loads((folder / ENVIRONMENT).read_text())["cases"]
+        return (folder / MEASUREMENTS).read_text().count("\n"), cases
+    except (OSError, ValueError, KeyError):
+        return 0, 0
+
+
+def _head() -> str:
+    done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
+    if done.returncode:
+        raise RunError("there is no commit here to note the measurements for")
+    return done.stdout.strip()

@@ -1,0 +1,271 @@
+"""CuPy: new arrays, a prepared buffer, over the input, one fused kernel, and a CUDA graph that is replayed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from copycost.recipes import (
+    CAFFE_MEAN,
+    RESIZED,
+    TORCH_MEAN,
+    TORCH_STD,
+    bilinear,
+    channels_reversed,
+    each,
+    first,
+    per_channel,
+    result_dtype,
+)
+from copycost.registry import variant
+
+
+class Formula(NamedTuple):
+    """A recipe in CuPy: as statements, into a buffer, and as one elementwise kernel (None for a reduction)."""
+
+    statements: Callable[[Any], Any]
+    into: Callable[[Any, Any], Any]
+    fused: Callable[[Any], Any] | None = None
+
+
+def tf(x: Any) -> Formula:
+    """x / 127.5 − 1."""
+    import cupy
+
+    dtype = result_dtype(x.dtype)
+    scale, one = dtype.type(127.5), dtype.type(1)
+
+    def statements(x):
+        scaled = x / scale
+        return scaled - one
+
+    def into(x, out):
+        cupy.divide(x, scale, out=out)
+        cupy.subtract(out, one, out=out)
+        return out
+
+    kernel = cupy.ElementwiseKernel("T x", "R y", "y = R(x) / R(127.5) - R(1)", "copycost_tf")
+    return Formula(statements, into, lambda x: kernel(x, cupy.empty(x.shape, dtype)))
+
+
+def caffe(x: Any) -> Formula:
+    """Channels reversed, minus the mean."""
+    import cupy
+
+    dtype = result_dtype(x.dtype)
+    mean = cupy.asarray(per_channel(CAFFE_MEAN, x.shape, dtype))
+    bgr = channels_reversed(x.shape)
+
+    def statements(x):
+        reversed_ = cupy.ascontiguousarray(x[bgr])
+        return reversed_ - mean
+
+    def into(x, out):
+        # A kernel that reads x reversed while it writes over x would read what it has just written.
+        source = x[bgr].copy() if out is x else x[bgr]
+        cupy.subtract(source, mean, out=out)
+        return out
+
+    kernel = cupy.ElementwiseKernel("T x, R mean", "R y", "y = R(x) - mean", "copycost_caffe")
+    return Formula(statements, into, lambda x: kernel(x[bgr], mean, cupy.empty(x.shape, dtype)))
+
+
+def torch(x: Any) -> Formula:
+    """(x / 255 − mean) / standard deviation."""
+    import cupy
+
+    dtype = result_dtype(x.dtype)
+    scale = dtype.type(255)
+    mean = cupy.asarray(per_channel(TORCH_MEAN, x.shape, dtype))
+    std = cupy.asarray(per_channel(TORCH_STD, x.shape, dtype))
+
+    def statements(x):
+        scaled = x / scale
+        centred = scaled - mean
+        return centred / std
+
+    def into(x, out):
+        cupy.divide(x, scale, out=out)
+        cupy.subtract(out, mean, out=out)
+        cupy.divide(out, std, out=out)
+        return out
+
+    kernel = cupy.ElementwiseKernel("T x, R mean, R std", "R y", "y = (R(x) / R(255) - mean) / std", "copycost_torch")
+    return Formula(statements, into, lambda x: kernel(x, mean, std, cupy.empty(x.shape, dtype)))
+
+
+def minmax(x: Any) -> Formula:
+    """(x − smallest) / (largest − smallest), 0 where they are equal. Both stay on the device."""
+    import cupy
+
+    dtype = result_dtype(x.dtype)
+
+    def extremes(x):
+        low = x.min()
+        span = (x.max() - low).astype(dtype)
+        return low, cupy.where(span == 0, dtype.type(1), span)
+
+    def statements(x):
+        low, span = extremes(x)
+        centred = x - low  # of x's own dtype: no value is below the smallest
+        return centred / span
+
+    def into(x, out):
+        low, span = extremes(x)
+        cupy.subtract(x, low, out=out)
+        cupy.divide(out, span, out=out)
+        return out
+
+    return Formula(statements, into)
+
+
+#: One pixel of `resize_scale` from its four neighbours; ``i`` counts the result's elements.
+_RESIZE = """
+const int c = channels_last ? i % 3 : (i / (SIZE * SIZE)) % 3;
+const int column = (channels_last ? i / 3 : i) % SIZE;
+const int row = (channels_last ? i / (3 * SIZE) : i / SIZE) % SIZE;
+const long long image = i / (3 * SIZE * SIZE);
+const float down = min(max((row + 0.5f) * (height / float(SIZE)) - 0.5f, 0.0f), height - 1.0f);
+const float along = min(max((column + 0.5f) * (width / float(SIZE)) - 0.5f, 0.0f), width - 1.0f);
+const int above = int(down), below = min(above + 1, height - 1);
+const int left = int(along), right = min(left + 1, width - 1);
+const long long step = channels_last ? 3 : 1;
+const long long first = image * 3 * height * width + (channels_last ? c : (long long)c * height * width);
+const float top_left = x[first + ((long long)above * width + left) * step];
+const float top_right = x[first + ((long long)above * width + right) * step];
+const float bottom_left = x[first + ((long long)below * width + left) * step];
+const float bottom_right = x[first + ((long long)below * width + right) * step];
+const float top = top_left + (top_right - top_left) * (along - left);
+const float bottom = bottom_left + (bottom_right - bottom_left) * (along - left);
+y = (top + (bottom - top) * (down - above)) / 127.5f - 1.0f;
+""".replace("SIZE", str(RESIZED))
+
+
+def resize_scale(x: Any) -> Formula:
+    """Bilinear to 256×256: between rows, then between columns; then x / 127.5 − 1. All in float32."""
+    import cupy
+
+    last = x.shape[-1] == 3
+    rows, columns = (-3, -2) if last else (-2, -1)
+    scale, one = np.float32(127.5), np.float32(1)
+    result = list(x.shape)
+    result[rows] = result[columns] = RESIZED
+
+    def weights(axis):
+        lower, upper, fraction = bilinear(x.shape[axis])
+        shape = (RESIZED, *[1] * (-axis - 1))
+        return cupy.asarray(lower), cupy.asarray(upper), cupy.asarray(fraction.astype(np.float32).reshape(shape))
+
+    vertical, horizontal = weights(rows), weights(columns)
+
+    def between(x, weights, axis):
+        lower, upper, fraction = weights
+        first = cupy.take(x, lower, axis)
+        return first + (cupy.take(x, upper, axis) - first) * fraction
+
+    def resized(x):
+        return between(between(x.astype(np.float32, copy=False), vertical, rows), horizontal, columns)
+
+    def statements(x):
+        scaled = resized(x) / scale
+        return scaled - one
+
+    def into(x, out):
+        cupy.divide(resized(x), scale, out=out)
+        cupy.subtract(out, one, out=out)
+        return out
+
+    kernel = cupy.ElementwiseKernel(
+        "raw T x, int32 height, int32 width, bool channels_last", "float32 y", _RESIZE, "copycost_resize_scale"
+    )
+
+    def fused(x):
+        return kernel(x, x.shape[rows], x.shape[columns], last, cupy.empty(result, np.float32))
+
+    return Formula(statements, into, fused)
+
+
+def add(x: tuple[Any, Any]) -> Formula:
+    """a + b."""
+    import cupy
+
+    dtype = result_dtype(x[0].dtype)
+
+    def statements(x):
+        a, b = x
+        return cupy.add(a, b, dtype=dtype)
+
+    def into(x, out):
+        a, b = x
+        return cupy.add(a, b, out=out, dtype=dtype)
+
+    kernel = cupy.ElementwiseKernel("T a, T b", "R y", "y = R(a) + R(b)", "copycost_add")
+    return Formula(statements, into, lambda x: kernel(*x, cupy.empty(x[0].shape, dtype)))
+
+
+def _replayed(into: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """`into` as a CUDA graph, captured once for each pair of addresses: what is replayed names them."""
+    import cupy
+
+    graphs: dict[tuple[int, ...], Any] = {}
+
+    def call(x, out):
+        places = (*(one.data.ptr for one in (x if isinstance(x, tuple) else (x,))), out.data.ptr)
+        if places not in graphs:
+            into(x, out)  # compiles, and fills the pool: neither is allowed in a capture
+            stream = cupy.cuda.Stream(non_blocking=True)
+            with stream:
+                stream.begin_capture()
+                into(x, out)
+                graphs[places] = stream.end_capture()
+        graphs[places].launch(cupy.cuda.get_current_stream())
+        return out
+
+    return call
+
+
+def _register(recipe: str, formula: Callable[[Any], Formula]) -> None:
+    @variant(recipe=recipe, runtime="cupy", writes="new")
+    def cupy_new(example):
+        return formula(example).statements
+
+    @variant(recipe=recipe, runtime="cupy", writes="out")
+    def cupy_out(example):
+        return formula(example).into
+
+    if recipe != "minmax":  # a reduction is no elementwise kernel
+
+        @variant(recipe=recipe, runtime="cupy", writes="new")
+        def cupy_fused(example):
+            return formula(example).fused
+
+    if recipe not in ("minmax", "resize_scale"):  # they allocate, which a capture does not allow
+
+        @variant(recipe=recipe, runtime="cupy", writes="out")
+        def cupy_graph(example):
+            return _replayed(formula(example).into)
+
+    @variant(recipe=recipe, runtime="cupy", writes="input")
+    def cupy_inplace(example):
+        into = formula(example).into
+        return (lambda x: into(x, x[0])) if isinstance(example, tuple) else lambda x: into(x, x)
+
+
+def register_expression(recipe: str, function: Callable[..., Any], constants: list[np.ndarray]) -> None:
+    """Register ``function(x, *constants)``, for images with channels last."""
+
+    @variant(recipe=recipe, runtime="cupy", writes="new", layouts="channels_last")
+    def cupy_expression(example):
+        import cupy
+
+        dtype = result_dtype(first(example).dtype)
+        bound = [cupy.asarray(constant, dtype) for constant in constants]
+        return lambda x: function(each(x, lambda one: one.astype(dtype, copy=False)), *bound)
+
+
+FORMULAS = {"caffe": caffe, "tf": tf, "torch": torch, "minmax": minmax, "resize_scale": resize_scale, "add": add}
+
+for _recipe, _formula in FORMULAS.items():
+    _register(_recipe, _formula)

@@ -1,0 +1,19 @@
+"""CuPy with the driver's own pool, cudaMallocAsync, in place of CuPy's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from copycost.registry import variant
+from copycost.variants import cupy as plain
+
+
+def _register(recipe: str, formula: Callable[[Any], plain.Formula]) -> None:
+    @variant(recipe=recipe, runtime="cupy_async", writes="new")
+    def cupy_async_new(example):
+        return formula(example).statements
+
+
+for _recipe, _formula in plain.FORMULAS.items():
+    _register(_recipe, _formula)

@@ -1,0 +1,37 @@
+"""CuPy for arrays of the host, as NumPy allocates them: to the device, one fused kernel, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from copycost.recipes import each
+from copycost.registry import variant
+from copycost.variants import cupy as plain
+
+
+def there_and_back(formula: plain.Formula) -> Callable[[Any, Any], Any]:
+    """``call(x, out)`` on arrays of the host: one fused kernel, or the statements of what is none."""
+    import cupy
+
+    compute = formula.fused or formula.statements
+
+    def moved(array: Any) -> Any:
+        there = cupy.empty(array.shape, array.dtype)
+        there.set(array)
+        return there
+
+    def call(x: Any, out: Any) -> Any:
+        return compute(each(x, moved)).get(out=out)
+
+    return call
+
+
+def _register(recipe: str, formula: Callable[[Any], plain.Formula]) -> None:
+    @variant(recipe=recipe, runtime="cupy_pageable", writes="out", includes_transfers=True)
+    def cupy_pageable(example):
+        return there_and_back(formula(example))
+
+
+for _recipe, _formula in plain.FORMULAS.items():
+    _register(_recipe, _formula)

@@ -1,0 +1,54 @@
+"""An operation of TensorFlow's that is our own, built from source for the TensorFlow that is installed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from copycost.machine.cache import cache
+from copycost.model.runtime import RuntimeUnavailable
+
+SOURCE = Path(__file__).with_name("add.cc")
+
+#: Seconds that a compiler may take.
+_TIMEOUT = 120
+
+
+def library() -> Path:
+    """The shared library with the operation ``CopycostAdd``, built the first time that it is asked for.
+
+    Raises
+    ------
+    RuntimeUnavailable
+        Where there is no C++ compiler, or it cannot build it.
+    """
+    import tensorflow as tf
+
+    name = os.environ.get("CXX", "g++")
+    compiler = shutil.which(name)
+    if compiler is None:
+        raise RuntimeUnavailable(f"no C++ compiler {name} is here: apt install g++, or name another in CXX")
+    flags = ["-O3", "-shared", "-fPIC", *tf.sysconfig.get_compile_flags(), *tf.sysconfig.get_link_flags()]
+    told = "\0".join([SOURCE.read_text(), tf.version.GIT_VERSION, tf.__version__, compiler, *flags])
+    built = cache() / "operations" / f"{hashlib.sha256(told.encode()).hexdigest()[:16]}.so"
+    if not built.exists():
+        built.parent.mkdir(parents=True, exist_ok=True)
+        # Under a name of its own until it is whole: two processes may build it at once.
+        with tempfile.TemporaryDirectory(dir=built.parent) as folder:
+            part = Path(folder, built.name)
+            try:
+                done = subprocess.run(
+                    [compiler, *flags[:3], str(SOURCE), *flags[3:], "-o", str(part)],
+                    capture_output=True, text=True, timeout=_TIMEOUT,
+                )  # fmt: skip
+            except subprocess.TimeoutExpired:
+                raise RuntimeUnavailable(f"{name} was still building the operation after {_TIMEOUT} s") from None
+            if done.returncode:
+                error = next((line for line in done.stderr.splitlines() if "error:" in line), done.stderr[-200:])
+                raise RuntimeUnavailable(f"{name} cannot build the operation: {error.strip()}")
+            part.replace(built)
+    return built

@@ -1,0 +1,188 @@
+"""Numba: loops compiled once, on all cores, into a prepared buffer."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from copycost.recipes import AFFINE, RESIZED, bilinear, result_dtype
+from copycost.registry import variant
+
+
+@functools.cache
+def _kernels() -> SimpleNamespace:
+    """The loops. Each works on flat arrays or on (n, channels, numbers), and is compiled for what it is given."""
+    import numba
+    from numba import prange
+
+    compiled = numba.njit(parallel=True, cache=True)
+
+    @compiled
+    def affine(x, out, factor, summand):
+        for i in prange(x.size):
+            out[i] = x[i] * factor + summand
+
+    # Channels beside one another: row by row, three at a time and the constants taken out of the arrays, is the form
+    # that becomes vector code; one loop over all pixels is not, and takes four times as long on bytes.
+
+    @compiled
+    def affine_last(x, out, factor, summand):
+        for i in prange(x.shape[0]):
+            given, result = x[i], out[i]
+            f0, f1, f2 = factor[0], factor[1], factor[2]
+            s0, s1, s2 = summand[0], summand[1], summand[2]
+            for j in range(given.size // 3):
+                a, b, c = given[3 * j], given[3 * j + 1], given[3 * j + 2]
+                result[3 * j] = a * f0 + s0
+                result[3 * j + 1] = b * f1 + s1
+                result[3 * j + 2] = c * f2 + s2
+
+    @compiled
+    def affine_last_reversed(x, out, factor, summand):
+        for i in prange(x.shape[0]):
+            given, result = x[i], out[i]
+            f0, f1, f2 = factor[0], factor[1], factor[2]
+            s0, s1, s2 = summand[0], summand[1], summand[2]
+            for j in range(given.size // 3):
+                a, b, c = given[3 * j], given[3 * j + 1], given[3 * j + 2]
+                result[3 * j] = c * f0 + s0
+                result[3 * j + 1] = b * f1 + s1
+                result[3 * j + 2] = a * f2 + s2
+
+    @compiled
+    def affine_first(x, out, factor, summand, back):
+        for i in prange(x.shape[0] * 3):
+            image, channel = np.int64(i) // 3, np.int64(i) % 3  # i is unsigned, and with a signed number a float
+            given = x[image, 2 - channel if back else channel]
+            result = out[image, channel]
+            for j in range(result.size):
+                result[j] = given[j] * factor[channel] + summand[channel]
+
+    @compiled
+    def extremes(x):
+        low = high = x[0]
+        for i in prange(x.size):
+            low = min(low, x[i])
+            high = max(high, x[i])
+        return low, high
+
+    @compiled
+    def spread(x, out, low, span):
+        for i in prange(x.size):
+            out[i] = (x[i] - low) / span
+
+    @compiled
+    def add(a, b, out, zero):
+        for i in prange(out.size):
+            out[i] = (a[i] + zero) + b[i]  # zero is of the result's dtype: bytes do not add up to bytes
+
+    @compiled
+    def resize_last(x, out, rows, columns, scale, one):
+        above, below, down = rows
+        left, right, along = columns
+        for i in prange(out.shape[0] * out.shape[1]):
+            image, row = np.int64(i) // out.shape[1], np.int64(i) % out.shape[1]
+            upper, lower, result = x[image, above[row]], x[image, below[row]], out[image, row]
+            weight = down[row]
+            for j in range(result.shape[0]):
+                for c in range(3):
+                    first = upper[left[j], c] + (upper[right[j], c] - upper[left[j], c] * one) * along[j]
+                    second = lower[left[j], c] + (lower[right[j], c] - lower[left[j], c] * one) * along[j]
+                    result[j, c] = (first + (second - first) * weight) / scale - one
+
+    @compiled
+    def resize_first(x, out, rows, columns, scale, one):
+        above, below, down = rows
+        left, right, along = columns
+        for i in prange(out.shape[0] * out.shape[1]):
+            plane, row = np.int64(i) // out.shape[1], np.int64(i) % out.shape[1]
+            upper, lower, result = x[plane, above[row]], x[plane, below[row]], out[plane, row]
+            weight = down[row]
+            for j in range(result.shape[0]):
+                first = upper[left[j]] + (upper[right[j]] - upper[left[j]] * one) * along[j]
+                second = lower[left[j]] + (lower[right[j]] - lower[left[j]] * one) * along[j]
+                result[j] = (first + (second - first) * weight) / scale - one
+
+    return SimpleNamespace(**{name: kernel for name, kernel in locals().items() if hasattr(kernel, "py_func")})
+
+
+def affine(recipe: str, x: np.ndarray) -> Callable[..., np.ndarray]:
+    """One multiplication and one addition for each channel."""
+    kernels, dtype = _kernels(), result_dtype(x.dtype)
+    factors, summands, back = AFFINE[recipe]
+    factor, summand = np.array(factors, dtype), np.array(summands, dtype)
+    if len(set(zip(factors, summands, strict=True))) == 1:
+        shape: tuple[int, ...] = (-1,)
+        kernel = functools.partial(kernels.affine, factor=factor[0], summand=summand[0])
+    elif x.shape[-1] == 3:
+        shape = (-1, 3 * x.shape[-2])
+        loop = kernels.affine_last_reversed if back else kernels.affine_last
+        kernel = functools.partial(loop, factor=factor, summand=summand)
+    else:
+        shape = (-1, 3, x.shape[-2] * x.shape[-1])
+        kernel = functools.partial(kernels.affine_first, factor=factor, summand=summand, back=back)
+
+    def call(x, out):
+        kernel(x.reshape(shape), out.reshape(shape))
+        return out
+
+    return call
+
+
+def minmax(x: np.ndarray) -> Callable[..., np.ndarray]:
+    """Two passes: the smallest and the largest of all, then (x − smallest) / (largest − smallest)."""
+    kernels, dtype = _kernels(), result_dtype(x.dtype)
+
+    def call(x, out):
+        low, high = map(dtype.type, kernels.extremes(x.reshape(-1)))
+        kernels.spread(x.reshape(-1), out.reshape(-1), low, high - low or dtype.type(1))
+        return out
+
+    return call
+
+
+def resize_scale(x: np.ndarray) -> Callable[..., np.ndarray]:
+    """Each pixel from its four neighbours."""
+    kernels = _kernels()
+    last = x.shape[-1] == 3
+    axes = (-3, -2) if last else (-2, -1)
+    weights = [bilinear(x.shape[axis]) for axis in axes]
+    rows, columns = ((lower, upper, fraction.astype(np.float32)) for lower, upper, fraction in weights)
+    tail = (3,) if last else ()
+    given, result = (-1, *(x.shape[axis] for axis in axes), *tail), (-1, RESIZED, RESIZED, *tail)
+    kernel = kernels.resize_last if last else kernels.resize_first
+
+    def call(x, out):
+        kernel(x.reshape(given), out.reshape(result), rows, columns, np.float32(127.5), np.float32(1))
+        return out
+
+    return call
+
+
+def add(x: tuple[np.ndarray, np.ndarray]) -> Callable[..., np.ndarray]:
+    """a + b."""
+    kernels, zero = _kernels(), result_dtype(x[0].dtype).type(0)
+
+    def call(x, out):
+        a, b = x
+        kernels.add(a.reshape(-1), b.reshape(-1), out.reshape(-1), zero)
+        return out
+
+    return call
+
+
+def _register(recipe: str, into: Callable[[Any], Callable[..., np.ndarray]]) -> None:
+    @variant(recipe=recipe, runtime="numba", writes="out", accepts=("uint8", "float32", "float64"))
+    def numba_out(example):
+        return into(example)
+
+
+for _recipe in AFFINE:
+    _register(_recipe, functools.partial(affine, _recipe))
+_register("minmax", minmax)
+_register("resize_scale", resize_scale)
+_register("add", add)

@@ -1,0 +1,430 @@
+"""NumPy: into a new array, into a copy, into a prepared buffer, over the input; in tiles, and from a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from copycost.recipes import (
+    AFFINE,
+    CAFFE_MEAN,
+    RESIZED,
+    TORCH_MEAN,
+    TORCH_STD,
+    bilinear,
+    channels_reversed,
+    each,
+    first,
+    per_channel,
+    result_dtype,
+)
+from copycost.registry import variant
+
+
+class Formula(NamedTuple):
+    """A recipe in NumPy, in the four shapes that people write it in."""
+
+    statements: Callable[..., np.ndarray]
+    expression: Callable[..., np.ndarray]
+    copy: Callable[..., np.ndarray]
+    into: Callable[..., np.ndarray]
+
+
+# Constants are arrays or scalars of the result's dtype. With them uint8 / float32 is float32 and not float64,
+# and one expression over a large array reuses its own temporary, which with a Python scalar it does not.
+
+
+def tf(x: np.ndarray) -> Formula:
+    """x / 127.5 − 1."""
+    dtype = result_dtype(x.dtype)
+    scale, one = dtype.type(127.5), dtype.type(1)
+
+    def statements(x):
+        scaled = x / scale
+        return scaled - one
+
+    def expression(x):
+        return x / scale - one
+
+    def copy(x):
+        y = x.astype(dtype)
+        y /= scale
+        y -= one
+        return y
+
+    def into(x, out):
+        np.divide(x, scale, out=out)
+        np.subtract(out, one, out=out)
+        return out
+
+    return Formula(statements, expression, copy, into)
+
+
+def caffe(x: np.ndarray) -> Formula:
+    """Channels reversed, minus the mean."""
+    dtype = result_dtype(x.dtype)
+    mean = per_channel(CAFFE_MEAN, x.shape, dtype)
+    bgr = channels_reversed(x.shape)
+
+    def statements(x):
+        reversed_ = x[bgr]
+        return np.ascontiguousarray(reversed_) - mean
+
+    def expression(x):
+        # Without order="C" the result would keep the reversed strides of its input.
+        return np.subtract(x[bgr], mean, order="C")
+
+    def copy(x):
+        y = x[bgr].astype(dtype, order="C")
+        y -= mean
+        return y
+
+    def into(x, out):
+        # Where out is x, NumPy sees the overlap and reads from a copy that it makes.
+        np.subtract(x[bgr], mean, out=out)
+        return out
+
+    return Formula(statements, expression, copy, into)
+
+
+def torch(x: np.ndarray) -> Formula:
+    """(x / 255 − mean) / standard deviation."""
+    dtype = result_dtype(x.dtype)
+    scale = dtype.type(255)
+    mean = per_channel(TORCH_MEAN, x.shape, dtype)
+    std = per_channel(TORCH_STD, x.shape, dtype)
+
+    def statements(x):
+        scaled = x / scale
+        centred = scaled - mean
+        return centred / std
+
+    def expression(x):
+        return (x / scale - mean) / std
+
+    def copy(x):
+        y = x.astype(dtype)
+        y /= scale
+        y -= mean
+        y /= std
+        return y
+
+    def into(x, out):
+        np.divide(x, scale, out=out)
+        np.subtract(out, mean, out=out)
+        np.divide(out, std, out=out)
+        return out
+
+    return Formula(statements, expression, copy, into)
+
+
+def minmax(x: np.ndarray) -> Formula:
+    """(x − smallest) / (largest − smallest), 0 where they are equal."""
+    dtype = result_dtype(x.dtype)
+    one = dtype.type(1)
+
+    def span(x, low):
+        return dtype.type(x.max() - low) or one
+
+    def statements(x):
+        low = x.min()
+        centred = x - low  # of x's own dtype: no value is below the smallest
+        return centred / span(x, low)
+
+    def expression(x):
+        return (x - (low := x.min())) / span(x, low)
+
+    def copy(x):
+        low = x.min()
+        y = x.astype(dtype)
+        y -= low
+        y /= span(x, low)
+        return y
+
+    def into(x, out):
+        low = x.min()
+        scale = span(x, low)  # before x, which may be out, is written to
+        np.subtract(x, dtype.type(low), out=out)
+        np.divide(out, scale, out=out)
+        return out
+
+    return Formula(statements, expression, copy, into)
+
+
+def resize_scale(x: np.ndarray) -> Formula:
+    """Bilinear to 256×256: between rows, then between columns; then x / 127.5 − 1. All in float32."""
+    rows, columns = (-3, -2) if x.shape[-1] == 3 else (-2, -1)
+    scale, one = np.float32(127.5), np.float32(1)
+
+    def weights(axis):
+        lower, upper, fraction = bilinear(x.shape[axis])
+        return lower, upper, fraction.astype(np.float32).reshape(RESIZED, *[1] * (-axis - 1))
+
+    above, below, down = weights(rows)
+    left, right, along = weights(columns)
+
+    def between(x, lower, upper, fraction, axis):
+        first = x.take(lower, axis)
+        return first + (x.take(upper, axis) - first) * fraction
+
+    def statements(x):
+        wide = x.astype(np.float32, copy=False)
+        tall = between(wide, above, below, down, rows)
+        pixels = between(tall, left, right, along, columns)
+        scaled = pixels / scale
+        return scaled - one
+
+    def expression(x):
+        tall = between(x.astype(np.float32, copy=False), above, below, down, rows)
+        return between(tall, left, right, along, columns) / scale - one
+
+    def copy(x):
+        y = x.astype(np.float32)
+        for lower, upper, fraction, axis in ((above, below, down, rows), (left, right, along, columns)):
+            first, y = y.take(lower, axis), y.take(upper, axis)
+            y -= first
+            y *= fraction
+            y += first
+        y /= scale
+        y -= one
+        return y
+
+    def shape(height, width):
+        return (*x.shape[:-3], height, width, 3) if rows == -3 else (*x.shape[:-2], height, width)
+
+    wide = np.empty(x.shape, np.float32)
+    tall, lower_rows = (np.empty(shape(RESIZED, x.shape[columns]), np.float32) for _ in range(2))
+    last = np.empty(shape(RESIZED, RESIZED), np.float32)
+
+    def into(x, out):
+        if x.dtype != wide.dtype:
+            np.copyto(wide, x, casting="same_kind")
+            x = wide
+        # With another mode `take` would allocate, to be able to raise before it writes.
+        x.take(above, rows, tall, "clip")
+        x.take(below, rows, lower_rows, "clip")
+        np.subtract(lower_rows, tall, out=lower_rows)
+        np.multiply(lower_rows, down, out=lower_rows)
+        np.add(tall, lower_rows, out=tall)
+        tall.take(left, columns, out, "clip")
+        tall.take(right, columns, last, "clip")
+        np.subtract(last, out, out=last)
+        np.multiply(last, along, out=last)
+        np.add(out, last, out=out)
+        np.divide(out, scale, out=out)
+        np.subtract(out, one, out=out)
+        return out
+
+    return Formula(statements, expression, copy, into)
+
+
+def add(x: tuple[np.ndarray, np.ndarray]) -> Formula:
+    """a + b."""
+    dtype = result_dtype(x[0].dtype)
+
+    def statements(x):
+        a, b = x
+        wide = a.astype(dtype, copy=False)  # the sum of two bytes is no byte
+        return wide + b
+
+    def expression(x):
+        return np.add(*x, dtype=dtype)
+
+    def copy(x):
+        a, b = x
+        y = a.astype(dtype)
+        y += b
+        return y
+
+    def into(x, out):
+        a, b = x
+        return np.add(a, b, out=out, dtype=dtype)
+
+    return Formula(statements, expression, copy, into)
+
+
+#: Numbers in a tile, a multiple of the channels: with two tiles of constants 288 KiB, which a core's own cache holds.
+_TILE = 3 << 13
+
+
+def _planes(x: np.ndarray, out: np.ndarray, back: bool):
+    """Flat parts of `x`, of `out`, and their channel: with channels first each one, with channels last the whole."""
+    if x.shape[-1] == 3:
+        yield x.reshape(-1), out.reshape(-1), 0
+        return
+    planes = (-1, 3, x.shape[-2] * x.shape[-1])
+    for given, result in zip(x.reshape(planes), out.reshape(planes), strict=True):
+        for channel in range(3):
+            yield given[2 - channel if back else channel], result[channel], channel
+
+
+def _constants(values: tuple[float, ...], x: np.ndarray, dtype: np.dtype) -> list[np.ndarray]:
+    """A tile of the constants of each of `_planes`: a vector unit has no use for a loop over three channels."""
+    of_planes = [values] if x.shape[-1] == 3 else [(value,) for value in values]
+    return [np.resize(np.array(one, dtype), _TILE) for one in of_planes]
+
+
+def _converted(part: np.ndarray, to: np.ndarray, back: bool = False) -> np.ndarray:
+    """A tile in the dtype of `to`: itself, or what was copied to there; its channels reversed, if they are in it.
+
+    A ufunc would convert as well, in buffers that it allocates for every tile.
+    """
+    if back:
+        for channel in range(3):
+            np.copyto(to[channel::3], part[2 - channel :: 3])
+        return to
+    if part.dtype == to.dtype:
+        return part
+    np.copyto(to, part)
+    return to
+
+
+def affine_in_tiles(recipe: str, x: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """One multiplication and one addition for each channel."""
+    dtype = result_dtype(x.dtype)
+    factors, summands, back = AFFINE[recipe]
+    factor, summand = _constants(factors, x, dtype), _constants(summands, x, dtype)
+    scaled = any(f != 1 for f in factors)
+    back_within = back and x.shape[-1] == 3
+
+    def call(x, out):
+        for given, result, channel in _planes(x, out, back):
+            for start in range(0, given.size, _TILE):
+                tile = result[start : start + _TILE]
+                values = _converted(given[start : start + _TILE], tile, back_within)
+                if scaled:
+                    values = np.multiply(values, factor[channel][: tile.size], out=tile)
+                np.add(values, summand[channel][: tile.size], out=tile)
+        return out
+
+    return call
+
+
+def from_table(recipe: str, x: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Each of the 256 values of a byte looked up, in a table for each channel."""
+    factors, summands, back = AFFINE[recipe]
+    values = np.arange(256)
+    table = np.concatenate([values * f + s for f, s in zip(factors, summands, strict=True)]).astype(np.float32)
+    shift = _constants((0, 256, 512), x, np.dtype(np.intp))
+    alike = len(set(zip(factors, summands, strict=True))) == 1
+    back_within = back and x.shape[-1] == 3
+    index = np.empty(_TILE, np.intp)  # bytes would be converted to it, in new memory each time
+
+    def call(x, out):
+        for given, result, channel in _planes(x, out, back):
+            for start in range(0, given.size, _TILE):
+                tile = result[start : start + _TILE]
+                at = index[: tile.size]
+                _converted(given[start : start + _TILE], at, back_within)
+                if not alike:
+                    np.add(at, shift[channel][: tile.size], out=at)
+                # With another mode `take` would allocate, to be able to raise before it writes.
+                table.take(at, None, tile, "clip")
+        return out
+
+    return call
+
+
+def minmax_in_tiles(x: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Two passes: the smallest and the largest of all, then tiles."""
+    dtype = result_dtype(x.dtype)
+
+    def call(x, out):
+        low = x.min()
+        span = dtype.type(x.max() - low) or dtype.type(1)
+        low = dtype.type(low)
+        given, result = x.reshape(-1), out.reshape(-1)
+        for start in range(0, result.size, _TILE):
+            tile = result[start : start + _TILE]
+            np.subtract(_converted(given[start : start + _TILE], tile), low, out=tile)
+            np.divide(tile, span, out=tile)
+        return out
+
+    return call
+
+
+def resize_scale_in_tiles(x: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Image by image."""
+    if x.ndim == 3:
+        return resize_scale(x).into
+    into = resize_scale(x[0]).into
+
+    def call(x, out):
+        for image, result in zip(x, out, strict=True):
+            into(image, result)
+        return out
+
+    return call
+
+
+def add_in_tiles(x: tuple[np.ndarray, np.ndarray]) -> Callable[..., np.ndarray]:
+    """One tile of a and of b at a time."""
+    second = np.empty(_TILE, result_dtype(x[0].dtype))
+
+    def call(x, out):
+        a, b, result = (array.reshape(-1) for array in (*x, out))
+        for start in range(0, result.size, _TILE):
+            tile = result[start : start + _TILE]
+            one = _converted(a[start : start + _TILE], tile)
+            other = _converted(b[start : start + _TILE], second[: tile.size])
+            np.add(one, other, out=tile)
+        return out
+
+    return call
+
+
+def _register(recipe: str, formula: Callable[..., Formula], in_tiles: Callable[..., Callable]) -> None:
+    @variant(recipe=recipe, runtime="numpy", writes="new")
+    def numpy_new(example):
+        return formula(example).statements
+
+    @variant(recipe=recipe, runtime="numpy", writes="new")
+    def numpy_expression(example):
+        return formula(example).expression
+
+    @variant(recipe=recipe, runtime="numpy", writes="new")
+    def numpy_copy(example):
+        return formula(example).copy
+
+    @variant(recipe=recipe, runtime="numpy", writes="out")
+    def numpy_out(example):
+        return formula(example).into
+
+    @variant(recipe=recipe, runtime="numpy", writes="input")
+    def numpy_inplace(example):
+        into = formula(example).into
+        return (lambda x: into(x, x[0])) if isinstance(example, tuple) else lambda x: into(x, x)
+
+    @variant(recipe=recipe, runtime="numpy", writes="out")
+    def numpy_blocked(example):
+        return in_tiles(example)
+
+    if recipe in AFFINE:
+
+        @variant(recipe=recipe, runtime="numpy", writes="out", accepts=("uint8",))
+        def numpy_table(example):
+            return from_table(recipe, example)
+
+
+def register_expression(recipe: str, function: Callable[..., np.ndarray], constants: list[np.ndarray]) -> None:
+    """Register ``function(x, *constants)``, for images with channels last."""
+
+    @variant(recipe=recipe, runtime="numpy", writes="new", layouts="channels_last")
+    def numpy_expression(example):
+        dtype = result_dtype(first(example).dtype)
+        bound = [constant.astype(dtype) for constant in constants]
+        return lambda x: function(each(x, lambda one: one.astype(dtype, copy=False)), *bound)
+
+
+for _recipe, _formula, _in_tiles in (
+    ("caffe", caffe, partial(affine_in_tiles, "caffe")),
+    ("tf", tf, partial(affine_in_tiles, "tf")),
+    ("torch", torch, partial(affine_in_tiles, "torch")),
+    ("minmax", minmax, minmax_in_tiles),
+    ("resize_scale", resize_scale, resize_scale_in_tiles),
+    ("add", add, add_in_tiles),
+):
+    _register(_recipe, _formula, _in_tiles)

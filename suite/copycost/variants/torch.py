@@ -1,0 +1,193 @@
+"""PyTorch: new tensors, `out=`, over the input, and `torch.compile`. On the CPU.
+
+Its CPU allocator asks the C library for every tensor, so that memray sees all of them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from copycost.model.runtime import RuntimeUnavailable
+from copycost.recipes import CAFFE_MEAN, RESIZED, TORCH_MEAN, TORCH_STD, each, first, per_channel, result_dtype
+from copycost.registry import LAYOUTS, variant
+
+
+class Formula(NamedTuple):
+    """A recipe in PyTorch: as an expression, and into a buffer that may be the input."""
+
+    expression: Callable[..., Any]
+    into: Callable[..., Any]
+
+
+def _dtype(x: Any) -> np.dtype:
+    """Of the result."""
+    return result_dtype(str(x.dtype).removeprefix("torch."))
+
+
+def _constant(values: tuple[float, ...], x: Any) -> Any:
+    import torch
+
+    return torch.from_numpy(per_channel(values, tuple(x.shape), _dtype(x)))
+
+
+def tf(x: Any) -> Formula:
+    """x / 127.5 − 1."""
+    import torch
+
+    def into(x, out):
+        torch.div(x, 127.5, out=out)
+        return torch.sub(out, 1.0, out=out)
+
+    return Formula(lambda x: x / 127.5 - 1.0, into)
+
+
+def caffe(x: Any) -> Formula:
+    """Channels reversed, minus the mean. A tensor has no negative strides: `flip` copies."""
+    import torch
+
+    mean = _constant(CAFFE_MEAN, x)
+    channels = -1 if x.shape[-1] == 3 else -3
+    return Formula(
+        lambda x: x.flip(channels) - mean,
+        lambda x, out: torch.sub(x.flip(channels), mean, out=out),
+    )
+
+
+def torch(x: Any) -> Formula:
+    """(x / 255 − mean) / standard deviation."""
+    import torch
+
+    mean, std = _constant(TORCH_MEAN, x), _constant(TORCH_STD, x)
+
+    def into(x, out):
+        torch.div(x, 255.0, out=out)
+        torch.sub(out, mean, out=out)
+        return torch.div(out, std, out=out)
+
+    return Formula(lambda x: (x / 255.0 - mean) / std, into)
+
+
+def minmax(x: Any) -> Formula:
+    """(x − smallest) / (largest − smallest), 0 where they are equal."""
+    import torch
+
+    def extremes(x):
+        low, high = torch.aminmax(x)
+        span = high - low
+        return low, torch.where(span == 0, torch.ones_like(span), span)
+
+    def expression(x):
+        low, span = extremes(x)
+        return (x - low) / span
+
+    def into(x, out):
+        low, span = extremes(x)
+        torch.sub(x, low, out=out)
+        return torch.div(out, span, out=out)
+
+    return Formula(expression, into)
+
+
+def resize_scale(x: Any) -> Formula:
+    """Bilinear to 256×256, then x / 127.5 − 1. `interpolate` takes a batch with channels first, in any strides."""
+    import torch
+
+    interpolate = torch.nn.functional.interpolate
+    batched = x.dim() == 4
+    last = x.shape[-1] == 3
+
+    def resized(x):
+        wide = x.to(torch.float32)  # of bytes `interpolate` gives bytes
+        wide = wide if batched else wide[None]
+        y = interpolate(wide.permute(0, 3, 1, 2) if last else wide, (RESIZED, RESIZED), mode="bilinear")
+        y = y.permute(0, 2, 3, 1) if last else y
+        return y if batched else y[0]
+
+    def into(x, out):
+        torch.div(resized(x), 127.5, out=out)
+        return torch.sub(out, 1.0, out=out)
+
+    return Formula(lambda x: resized(x) / 127.5 - 1.0, into)
+
+
+def add(x: Any) -> Formula:
+    """a + b."""
+    import torch
+
+    dtype = getattr(torch, str(_dtype(x[0])))
+    return Formula(
+        lambda x: x[0].to(dtype) + x[1],
+        lambda x, out: torch.add(x[0].to(dtype), x[1], out=out),
+    )
+
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`torch.compile`, for one shape, in this process.
+
+    Raises
+    ------
+    RuntimeUnavailable
+        Where there is no C++ compiler for it to call.
+    """
+    import torch
+    from torch._inductor import config
+
+    if shutil.which(os.environ.get("CXX", "g++")) is None:
+        raise RuntimeUnavailable("torch.compile needs a C++ compiler: g++, or what CXX names")
+    config.compile_threads = 1  # else it starts a pool of processes, which outlives its use
+    return torch.compile(function, dynamic=False)
+
+
+#: Of bytes the compiled minimum is 0 (pytorch/pytorch#191499).
+_UINT8_MINIMUM = "docs/known.md#torch-compile-minimum-of-uint8"
+
+
+def _register_expression(
+    recipe: str, expression: Callable[[Any], Callable[..., Any]], layouts: tuple[str, ...] = LAYOUTS
+) -> None:
+    known = {"uint8": _UINT8_MINIMUM} if recipe == "minmax" else {}
+
+    @variant(recipe=recipe, runtime="torch", writes="new", layouts=layouts)
+    def torch_new(example):
+        return expression(example)
+
+    @variant(recipe=recipe, runtime="torch", writes="new", layouts=layouts, known=known)
+    def torch_compile(example):
+        return _compiled(expression(example))
+
+
+def _register(recipe: str, formula: Callable[[Any], Formula]) -> None:
+    _register_expression(recipe, lambda example: formula(example).expression)
+
+    @variant(recipe=recipe, runtime="torch", writes="out")
+    def torch_out(example):
+        return formula(example).into
+
+    @variant(recipe=recipe, runtime="torch", writes="input")
+    def torch_inplace(example):
+        into = formula(example).into
+        return (lambda x: into(x, x[0])) if isinstance(example, tuple) else lambda x: into(x, x)
+
+
+def register_expression(recipe: str, function: Callable[..., Any], constants: list[np.ndarray]) -> None:
+    """Register ``function(x, *constants)``, as it is and compiled, for images with channels last."""
+
+    def expression(example):
+        import torch
+
+        bound = [torch.from_numpy(constant.astype(_dtype(first(example)))) for constant in constants]
+        dtype = getattr(torch, str(_dtype(first(example))))
+        return lambda x: function(each(x, lambda one: one.to(dtype)), *bound)
+
+    _register_expression(recipe, expression, ("channels_last",))
+
+
+for _recipe, _formula in {
+    "caffe": caffe, "tf": tf, "torch": torch, "minmax": minmax, "resize_scale": resize_scale, "add": add,
+}.items():  # fmt: skip
+    _register(_recipe, _formula)

@@ -1,1 +1,0 @@
-"""The profiler of one case: what its call does, how long each part takes, and what it allocates."""
