@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: bench track test lint browser clean
+.PHONY: bench track test lint docs browser clean
 
 bench: .venv/measures
 	@if [ -e reports/latest ]; then mv reports/latest reports/until-$$(date +%Y%m%d-%H%M%S); fi
@@ -13,13 +13,17 @@ bench: .venv/measures
 track: .venv/measures
 	@$(BIN)/copycost track $(OPTIONS)
 
-test: .venv/tests browser lint
+test: .venv/tests browser lint docs
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: .venv/tests
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -b html docs build/docs
 
 # An editable install: a changed line is measured, not the copy of yesterday's.
 .venv/measures: EXTRAS := tensorflow

@@ -8,4 +8,4 @@ that is installed in asv's environment.
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parent.parent / "suite"))

@@ -1,6 +1,6 @@
 """What the trials came to: a table in Markdown, and a chart of power and false alarms by tool.
 
-``python -m peers.report`` reads ``peers/results/`` and writes ``docs/trials.md`` and ``docs/trials.svg``.
+``python -m peers.report`` reads ``peers/results/`` and writes ``docs/results/trials.md`` and ``docs/results/trials.svg``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from copycost.stats import ratios, student_t
 from copycost.stats.ratios import Difference
 from peers.trials import CHANGES, RESULTS, TOOLS, plan
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parent.parent / "docs" / "results"
 TIMED = ("+2%", "+5%", "+10%")
 EXACT = ("copy", "mutation", "value")
 
@@ -286,7 +286,7 @@ def write() -> None:
     lines = [
         "# Trials", "",
         "Twelve cases (four functions, three batches), in which a hidden change is made to one function, or none. "
-        "How they are done and how to do them again: [peers/README.md](../peers/README.md). This page is made from the "
+        "How they are done and how to do them again: `peers/README.md`. This page is made from the "
         "raw results in `peers/results/` by `python -m peers.report`.", "",
         f"{sum(map(len, trials.values()))} of {len(plan())} trials are done.", "",
         f"Machine: {', '.join(sorted({row['machine'] for rows in trials.values() for row in rows}))}.", "",

@@ -19,7 +19,7 @@ from copycost.model.measurement import Measurement
 from copycost.report.terminal import LINES, show, show_skipped
 from copycost.results import load, table
 
-KNOWN = replace(PLAIN, variant="keras-tensor", status="wrong", reason="returned uint8", known="docs/known.md#x")
+KNOWN = replace(PLAIN, variant="keras-tensor", status="wrong", reason="returned uint8", known="docs/results/known-issues.md#x")
 BROKEN = replace(PLAIN, variant="broken", status="failed", reason="raised\nValueError: no", seconds=None, samples=None)
 SKIPPED = replace(PLAIN, variant="cupy-new", device="gpu", status="skipped", reason="no CUDA device", seconds=None)
 MANY = [

@@ -117,7 +117,7 @@ def test_what_is_known_to_be_wrong_is_told(tmp_path: Path) -> None:
     write(tmp_path, {"seconds": [float("nan"), BLOCKS]}, params=params)
     first, second = frame(tmp_path).to_dict("records")
     assert first["status"] == "skipped"
-    assert "docs/known.md" in first["known"]
+    assert "docs/results/known-issues.md" in first["known"]
     assert (second["status"], pd.isna(second["known"])) == ("ok", True)
 
 

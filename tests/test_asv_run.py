@@ -242,8 +242,8 @@ def test_reading_a_figure_costs_asv_what_reading_nothing_costs(tmp_path: Path, h
 
 
 def blocks(language: str) -> list[str]:
-    """What docs/asv.md shows."""
-    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "docs" / "asv.md").read_text(), re.DOTALL)
+    """What docs/how-to/asv.md shows."""
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "docs" / "how-to" / "asv.md").read_text(), re.DOTALL)
 
 
 @pytest.fixture(scope="module")

@@ -76,7 +76,7 @@ def test_a_fault_is_exit_status_1_and_a_known_one_is_not(command: Command) -> No
     done = command("run", *known, "--variant", "keras-tensor", "--json", "-")
     assert done.returncode == 0, done.stderr
     (row,) = read_json(done.stdout)["measurements"]
-    assert (row["status"], row["known"]) == ("failed", "docs/known.md#keras-tensor-on-uint8")
+    assert (row["status"], row["known"]) == ("failed", "docs/results/known-issues.md#keras-tensor-on-uint8")
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_bad_input_is_one_clear_line_before_anything_is_measured(
 
 def test_the_examples_of_the_documentation(command: Command, tmp_path: Path) -> None:
     docs = Path(__file__).parent.parent / "docs"
-    _, _, rest = (docs / "adding-a-variant.md").read_text().partition("```python\n")
+    _, _, rest = (docs / "how-to" / "add-a-variant.md").read_text().partition("```python\n")
     (tmp_path / "my_variants.py").write_text(rest.partition("```")[0])
     done = command("run", *SMALL, "--dtype", "uint8", "--with", "my_variants.py", "--variant", "lookup", "--json", "-")
     found = {m["dtype"]: m["status"] for m in read_json(done.stdout)["measurements"]}

@@ -22,7 +22,7 @@ EXAMPLES = sorted((DOCS / "examples").glob("*.py"))
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
 def test_an_example_is_in_the_documentation_as_it_is_run(example: Path) -> None:
-    text = "".join(page.read_text() for page in DOCS.glob("*.md"))
+    text = "".join(page.read_text() for page in DOCS.rglob("*.md"))
     assert f"```python\n# {example.name}\n{example.read_text()}```" in text or f"docs/examples/{example.name}" in text
 
 
@@ -145,7 +145,7 @@ def test_a_package_that_is_broken_is_left_out_with_a_line(
 
 def test_the_documents_systems_are_all_there() -> None:
     """Every name of the table is a variant's, a pipeline's or a claim's; and each that is there for it is named."""
-    page = (DOCS / "folklore.md").read_text()
+    page = (DOCS / "results" / "folklore.md").read_text()
     rows = [line.split(" | ") for line in page.splitlines() if re.match(r"\| 00\d ", line)]
     assert {row[0].strip("| ") for row in rows} == {"000", "001", "002", "003"}
     named = {name for row in rows for name in re.findall(r"`([a-z][\w-]+)`", row[2]) if "/" not in name}
@@ -156,7 +156,7 @@ def test_the_documents_systems_are_all_there() -> None:
 
 
 def test_the_verdicts_are_those_of_every_claim() -> None:
-    page = (DOCS / "verdicts.md").read_text()
+    page = (DOCS / "results" / "claims-results.md").read_text()
     rows = re.findall(r"^\| `([a-z\d-]+)` (.+?) \| .* \|$", page, re.MULTILINE)
     assert sorted(rows) == sorted((claim.id, claim.claim) for claim in load().values())
     # TensorFlow allocates in another way with oneDNN and without it.
@@ -167,7 +167,7 @@ def test_the_verdicts_are_those_of_every_claim() -> None:
 
 def test_every_column_is_described() -> None:
     """With a unit, or none; and no column that there is not."""
-    text = (DOCS / "dataframe.md").read_text()
+    text = (DOCS / "reference" / "columns.md").read_text()
     lines = [line for line in text.splitlines() if line.startswith("| `")]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     described = [name for cells in rows for name in re.findall(r"`(\w+)`", cells[0])]

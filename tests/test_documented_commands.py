@@ -37,7 +37,7 @@ from copycost.cli.app import cli
 from peers import tools
 
 ROOT = Path(__file__).parent.parent
-PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))]
 
 #: One recipe, one variant, one small image, a second of timing.
 FEW = "--recipe tf --device cpu --variant numpy-new --batch 1 --size 32x48 --dtype float32 --budget 1"
@@ -92,8 +92,8 @@ NOT_RUN = {
 
 
 def my_variants(clone: Path, made: Path) -> None:
-    """The file that docs/adding-a-variant.md begins with."""
-    (block,) = [b for b in blocks("docs/adding-a-variant.md") if b.text.startswith("# my_variants.py\n")]
+    """The file that docs/how-to/add-a-variant.md begins with."""
+    (block,) = [b for b in blocks("docs/how-to/add-a-variant.md") if b.text.startswith("# my_variants.py\n")]
     (clone / "my_variants.py").write_text(block.text)
 
 
@@ -136,11 +136,11 @@ def feature(clone: Path, made: Path) -> None:
 #: What a page takes for granted → what makes it, once for all pages, in the folder `made`.
 PLACEHOLDERS: dict[str, list[Callable[[Path, Path], None]]] = {
     "README.md": [my_variants, photographs, feature],
-    "docs/asv.md": [runs("reports/latest"), asv_results],
-    "docs/dataframe.md": [runs("reports/latest")],
-    "docs/folklore.md": [runs("reports/latest")],
-    "docs/report.md": [runs("reports/latest", "reports/before"), asv_results],
-    "docs/verdict.md": [runs("RUN-1", "RUN-2"), feature],
+    "docs/how-to/asv.md": [runs("reports/latest"), asv_results],
+    "docs/reference/columns.md": [runs("reports/latest")],
+    "docs/results/folklore.md": [runs("reports/latest")],
+    "docs/how-to/report.md": [runs("reports/latest", "reports/before"), asv_results],
+    "docs/explanation/regression-testing.md": [runs("RUN-1", "RUN-2"), feature],
 }
 
 
@@ -217,7 +217,7 @@ def clone(fresh: Path, tmp_path: Path) -> Path:
 def run(clone: Path, command: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run a command of the shell in the repository, or in another folder, by the code of the repository."""
     environment = os.environ | {
-        "PATH": f"{clone / '.venv' / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(clone), "COLUMNS": "120",
+        "PATH": f"{clone / '.venv' / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(clone / "suite"), "COLUMNS": "120",
         "HOME": str(clone.parent), "MPLCONFIGDIR": matplotlib.get_cachedir(), "MPLBACKEND": "agg",
         **{f"GIT_{who}_{what}": "a@b.invalid" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
     }  # fmt: skip
@@ -328,7 +328,7 @@ def run_python(block: Block, clone: Path, folder: Path) -> int:
         done = run(clone, f"python {path.relative_to(folder)}", folder)
     status = -signal.SIGABRT if block.text.endswith("# Aborted\n") else 0
     expect(done, at, status)
-    if "ledger" in path.parts:
+    if "catalogue" in path.parts:
         expect(run(clone, "copycost claims bytes-become-float32"), at)
     return status
 

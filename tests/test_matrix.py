@@ -28,7 +28,7 @@ ALLOWED = (
     r"no C\+\+ compiler .* is here: .*",
 )
 
-#: What a library is known to do here (docs/known.md).
+#: What a library is known to do here (docs/results/known-issues.md).
 KNOWN = {
     ("caffe", "keras-tensor", "uint8"): "wrong",
     ("tf", "keras-tensor", "uint8"): "failed",

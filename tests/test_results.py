@@ -150,8 +150,8 @@ def test_remarks() -> None:
     assert M.remarks() == ""
     keras = replace(M, writes="new", input_changed=True, result_shares="input", result_contiguous=False)
     assert keras.remarks() == "changes its input, shares the input's memory, not contiguous"
-    known = replace(M, status="wrong", reason="returned uint8", known="docs/known.md#x")
-    assert known.remarks() == "wrong: returned uint8 (known: docs/known.md#x)"
+    known = replace(M, status="wrong", reason="returned uint8", known="docs/results/known-issues.md#x")
+    assert known.remarks() == "wrong: returned uint8 (known: docs/results/known-issues.md#x)"
 
 
 def test_half_a_character_is_written_read_and_shown(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A call that does nothing, to see what measuring a call costs. See docs/methodology.md."""
+"""A call that does nothing, to see what measuring a call costs. See docs/explanation/methodology.md."""
 
 from copycost import recipe, variant
 

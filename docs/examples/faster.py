@@ -1,4 +1,4 @@
-"""The tables of docs/faster.md, from a run:  python docs/examples/faster.py RUN"""
+"""The tables of docs/results/fastest-variants.md, from a run:  python docs/examples/faster.py RUN"""
 
 import sys
 from pathlib import Path

@@ -14,7 +14,7 @@ from statistics import fmean, median, stdev, variance
 from copycost.stats import student_t
 
 #: What a run's times differ by from those of a run at another time, the standard deviation of the logarithm, where too
-#: few cases were measured to tell: what was measured on one machine (docs/trials.md, the last line), rounded up. It is
+#: few cases were measured to tell: what was measured on one machine (docs/results/trials.md, the last line), rounded up. It is
 #: taken to be as uncertain as from so many cases.
 BETWEEN_RUNS, _ITS_CASES = 0.10, 8
 
@@ -23,7 +23,7 @@ _LEAST_BETWEEN = 0.02
 
 #: What two sides of one session differ by where nothing changed and no block shows it, the standard deviation of the
 #: logarithm, and the degrees of freedom that it is known with: the most likely value for 174 cases of A/A trials that
-#: were done before those of docs/trials.md. Without it the twelve narrowest intervals held nine times.
+#: were done before those of docs/results/trials.md. Without it the twelve narrowest intervals held nine times.
 WITHIN_SESSION, ITS_DF = 0.002, 30
 
 #: How far runs lie apart is learned from the cases that differ least: so large a part of them. Of squares of a standard

@@ -5,7 +5,7 @@ from __future__ import annotations
 from copycost.registry import variant
 
 #: Keras converts integer arrays to float32, and does not convert integer tensors.
-_UINT8_TENSOR = "docs/known.md#keras-tensor-on-uint8"
+_UINT8_TENSOR = "docs/results/known-issues.md#keras-tensor-on-uint8"
 
 
 def _preprocess_input(example, mode: str):

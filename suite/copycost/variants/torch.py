@@ -144,7 +144,7 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 #: Of bytes the compiled minimum is 0 (pytorch/pytorch#191499).
-_UINT8_MINIMUM = "docs/known.md#torch-compile-minimum-of-uint8"
+_UINT8_MINIMUM = "docs/results/known-issues.md#torch-compile-minimum-of-uint8"
 
 
 def _register_expression(

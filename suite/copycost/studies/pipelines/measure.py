@@ -30,7 +30,7 @@ _ROUNDS = 2
 _TIMEOUT = 120.0
 
 #: Levels of 0 … 255 that a result may be off by. Pillow's resizing rounds twice; TensorFlow's decoder takes a faster
-#: transform than Pillow's unless it is told otherwise, and is then off by 9 levels (docs/folklore.md).
+#: transform than Pillow's unless it is told otherwise, and is then off by 9 levels (docs/results/folklore.md).
 TOLERANCE = {"Pillow": 1.5, "TensorFlow": 12.0, "TensorFlow, accurate": 0.05}
 
 
