@@ -1,8 +1,8 @@
-"""copycost measured by asv: `asv run`, or `copycost track`.
+"""asv benchmarks of copycost, for `asv run` or `copycost track`.
 
-asv gives a case to a process by its number, so every process must list the same cases, whatever the commit that it
-measures knows. What is listed here is therefore the working tree's; what is measured is the commit's, by the command
-that is installed in asv's environment.
+asv passes cases to processes by number, so that every process must list the same cases, whichever commit it measures.
+Therefore, the list of cases comes from the working tree. The measured variants come from the commit: they are run by
+the command that is installed in asv's environment.
 """
 
 import sys

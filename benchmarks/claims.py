@@ -1,7 +1,7 @@
-"""What is said of preprocessing, and what is so with these versions."""
+"""Track claims about preprocessing and their verdicts with the installed versions."""
 
 from copycost.asv import claims
 
 
 class Claims(claims.Claims):
-    """A verdict for each claim."""
+    """Verdicts of the claims."""

@@ -1,47 +1,47 @@
-"""A class a runtime: their variants run on different devices, and asv has the product of all parameters of a class."""
+"""Define one class per runtime, as asv runs the product of a class's parameters, and runtimes differ in devices."""
 
 from copycost import asv
 
 
 class NumPy(asv.Cases, runtime="numpy"):
-    """Into a new array, into `out`, over the input, in tiles, from a table."""
+    """NumPy: into a new array, into `out`, over the input, in tiles, and from a table."""
 
 
 class Keras(asv.Cases, runtime="keras"):
-    """`preprocess_input` of NumPy arrays."""
+    """Keras' `preprocess_input` on NumPy arrays."""
 
 
 class TensorFlow(asv.Cases, runtime="tensorflow"):
-    """Eager, graph, XLA, and assigned to a variable; `preprocess_input` of tensors."""
+    """TensorFlow: eager, graph, XLA, and assigned to a variable; also `preprocess_input` on tensors."""
 
 
 class CuPy(asv.Cases, runtime="cupy"):
-    """As NumPy, on the GPU, and fused kernels."""
+    """CuPy: as NumPy, but on the GPU, and with fused kernels."""
 
 
 class CuPyAsync(asv.Cases, runtime="cupy_async"):
-    """The same with the driver's own pool, cudaMallocAsync."""
+    """CuPy with the driver's memory pool, cudaMallocAsync."""
 
 
 class CuPyPageable(asv.Cases, runtime="cupy_pageable"):
-    """From arrays of the host and back."""
+    """CuPy with transfers from and to pageable host arrays."""
 
 
 class CuPyPinned(asv.Cases, runtime="cupy_pinned"):
-    """From pinned memory of the host and back."""
+    """CuPy with transfers from and to pinned host memory."""
 
 
 class PyTorch(asv.Cases, runtime="torch"):
-    """Eager, compiled, into `out`, over the input."""
+    """PyTorch: eager, compiled, into `out`, and over the input."""
 
 
 class JAX(asv.Cases, runtime="jax"):
-    """Eager, jitted, with a donated input."""
+    """JAX: eager, jitted, and with a donated input."""
 
 
 class Numba(asv.Cases, runtime="numba"):
-    """Loops on all cores, into `out`."""
+    """Numba: loops on all cores, into `out`."""
 
 
 class Numexpr(asv.Cases, runtime="numexpr"):
-    """One expression in blocks, into `out`."""
+    """numexpr: one expression in chunks, into `out`."""

@@ -1,1 +1,1 @@
-"""Trials of copycost and other tools: the same functions, the same hidden changes, the same time."""
+"""Trials of copycost and other tools on the same functions, with the same hidden changes and the same time."""

@@ -1,11 +1,13 @@
-"""How long a tool takes to come how near to the truth.
+"""Measure how long a tool takes to reach a given error.
 
 ``python -m peers.error`` measures twelve cases of recipe tf by `asv run`, with its default launch method, and by
-`copycost run`, in turn, and between them, again and again, a reference: many blocks of copycost's, spread over the
-whole time. The error of a tool is the root mean square, over cases and repetitions, of the logarithm of its median over
-the reference's. What a tool calls the time of a case may differ from what another does (which memory is written, how
-many calls follow each other), so that its error against the median of its own runs is given too. Some twenty minutes;
-writes ``peers/results/error.json``.
+`copycost run`, interleaved. A reference is measured between the runs: many copycost blocks, spread over the whole time.
+
+The error of a tool is the root mean square, over cases and repetitions, of the logarithm of the ratio of its median to
+the reference. Tools may define the time of a case differently (which memory is written, how many calls follow each
+other). Therefore, the error against the median of a tool's own runs is reported as well.
+
+The measurement takes about twenty minutes and writes ``peers/results/error.json``.
 """
 
 from __future__ import annotations
@@ -34,12 +36,12 @@ BLOCKS = (3, 5, 9)
 BATCHES = (1, 8, 32)
 FORMS = ("numpy-out", "tf-eager", "tf-graph", "tf-xla")
 
-#: Case → seconds.
+#: Median seconds by case.
 Medians = dict[str, float]
 
 
 def copycost(blocks: int) -> dict[str, list[float]]:
-    """Case → seconds of each block, of one run."""
+    """Run `copycost run` once and return the seconds of each block, by case."""
     choice = [word for form in FORMS for word in ("--variant", form)]
     choice += [word for batch in BATCHES for word in ("--batch", str(batch))]
     with tempfile.TemporaryDirectory() as folder:
@@ -53,7 +55,7 @@ def copycost(blocks: int) -> dict[str, list[float]]:
 
 
 def asv(project: Path) -> Medians:
-    """Case → seconds, of `asv run` in this interpreter."""
+    """Run `asv run` in this interpreter and return the seconds, by case."""
     head = git(project, "rev-parse", "HEAD")
     subprocess.run(
         [str(Path(sys.executable).parent / "asv"), "run", f"--environment=existing:{sys.executable}",
@@ -69,17 +71,17 @@ def asv(project: Path) -> Medians:
 
 
 def error(found: list[Medians], reference: Medians) -> float:
-    """The root mean square of logarithms of ratios."""
+    """Return the root mean square of the logarithms of the ratios to the reference."""
     return math.sqrt(fmean(math.log(one[case] / reference[case]) ** 2 for one in found for case in reference))
 
 
 def middle(found: list[Medians]) -> Medians:
-    """The median of each case."""
+    """Return the median of each case."""
     return {case: median(one[case] for one in found) for case in found[0]}
 
 
 def main() -> None:
-    """Measure, and write what was found."""
+    """Measure all tools and write the results."""
     taken: dict[str, list[tuple[float, Medians]]] = {}
     blocks: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder, Progress() as progress:
@@ -122,7 +124,7 @@ def main() -> None:
     document = {"reference": {case: {"seconds": reference[case], "blocks": len(blocks[case])} for case in reference}}
     (RESULTS / "error.json").write_text(json.dumps(document | {"tools": table}, indent=1) + "\n")
     for name, row in table.items():
-        own = f"{100 * row['error_against_its_own']:.1f} % against its own"
+        own = f"{100 * row['error_against_its_own']:.1f} % against its own median"
         print(f"{name}: {row['seconds']:.1f} s, root mean square error {100 * row['error']:.1f} %, {own}")
 
 

@@ -1,6 +1,6 @@
 """What the trials came to: a table in Markdown, and a chart of power and false alarms by tool.
 
-``python -m peers.report`` reads ``peers/results/`` and writes ``docs/results/trials.md`` and ``docs/results/trials.svg``.
+``python -m peers.report`` reads ``peers/results/`` and writes ``trials.md`` and ``trials.svg`` in ``docs/results/``.
 """
 
 from __future__ import annotations
@@ -252,11 +252,11 @@ def errors(document: Mapping[str, Any]) -> list[str]:
                key=lambda one: one["seconds"], default=None)  # fmt: skip
     lines = [
         "", "## Time to a given error", "",
-        f"Twelve cases of recipe tf (NumPy's `out=`, TensorFlow eager, graph and XLA; batches 1, 8, 32), measured "
-        f"{len(asv['runs'])} times by each, in turn (`python -m peers.error`). The reference is the median of "
-        f"{min(blocks)} blocks of copycost's, spread over the same time; the error is the root mean square, over cases "
-        "and runs, of the logarithm of a run's median over it. In asv's processes TensorFlow's small cases "
-        "take up to twice as long, so each is also held against the median of its own runs.", "",
+        f"Each tool measured twelve cases of recipe tf (NumPy's `out=`, TensorFlow eager, graph and XLA; batches 1, 8, "
+        f"32) {len(asv['runs'])} times, interleaved with the others (`python -m peers.error`). The reference is the "
+        f"median of {min(blocks)} copycost blocks, spread over the same time. The error is the root mean square, over "
+        "cases and runs, of the logarithm of a run's median divided by the reference. In asv's processes TensorFlow's "
+        "small cases take up to twice as long, so each tool is also compared with the median of its own runs.", "",
         "| | seconds | error against the reference | against its own median |", "| --- | ---: | ---: | ---: |",
     ]  # fmt: skip
     for name, one in document["tools"].items():
@@ -268,10 +268,10 @@ def errors(document: Mapping[str, Any]) -> list[str]:
     lines.append("")
     if near is not None:
         lines.append(
-            f"At an error no larger than asv's own, copycost takes 1/{asv['seconds'] / near['seconds']:.1f} of its "
-            "time, what it finds out about truth and allocations included. 1/20 was the aim: "
-            f"{asv['seconds'] / 20:.1f} s, about what importing TensorFlow takes once. More blocks did not make the "
-            "error much smaller: what is left of it is that minutes differ."
+            f"At an error no larger than asv's own, copycost takes 1/{asv['seconds'] / near['seconds']:.1f} of asv's "
+            "time, including its checks of correctness and allocations. The goal was 1/20: "
+            f"{asv['seconds'] / 20:.1f} s, about the time that importing TensorFlow takes once. More blocks did not "
+            "make the error much smaller. The remaining error is the difference between one minute and the next."
         )
     return lines
 
@@ -285,17 +285,20 @@ def write() -> None:
     long = trials.get("copycost-120s", [])
     lines = [
         "# Trials", "",
-        "Twelve cases (four functions, three batches), in which a hidden change is made to one function, or none. "
-        "How they are done and how to do them again: `peers/README.md`. This page is made from the "
-        "raw results in `peers/results/` by `python -m peers.report`.", "",
+        "This page compares how often copycost, asv, pytest-benchmark and pyperf detect a hidden change, and how often "
+        "they raise a false alarm. A trial has twelve cases (four functions, three batches). It makes a hidden change "
+        "to one function, or none. `peers/README.md` describes the trials and how to repeat them. "
+        "`python -m peers.report` makes this page from the raw results in `peers/results/`.", "",
         f"{sum(map(len, trials.values()))} of {len(plan())} trials are done.", "",
         f"Machine: {', '.join(sorted({row['machine'] for rows in trials.values() for row in rows}))}.", "",
-        "Comparisons in which a tool called something worse, of how many, with the exact 95 % interval of the share:",
-        "", *table(trials), "",
-        "A mutation and a wrong value leave no trace in time: where a tool that only times has found one, it was a "
+        "## Detections and false alarms", "",
+        "Each cell is the number of comparisons in which a tool called a case worse, of all comparisons, with the "
+        "exact 95 % interval of the share. In the columns of changes it counts comparisons that called a changed case "
+        "worse:", "", *table(trials), "",
+        "A mutation and a wrong value do not change the time. If a tool that only measures time detected one, it was a "
         "false alarm on the right function.", "",
         "![Detections by false alarms](trials.svg)", "",
-        "A line is what a tool would do with other thresholds; the dot is what it did by default. Up and to the left "
+        "A line shows the tool with other thresholds, and the dot shows it with its default. Up and to the left "
         "is better.", "", "## copycost by case", "",
     ]  # fmt: skip
     for title, rows in (("quiet, 30 s", ours), ("beside a busy neighbour, 30 s", beside), ("120 s", long)):
@@ -303,27 +306,27 @@ def write() -> None:
         if total:
             none = sum(wrong(row) for row in rows)
             lines.append(
-                f"* {title}: the 95 % interval of a ratio of 1 held it in {share(held, total)} of cases without a "
-                f"change, in {len(rows)} pairs of runs; comparisons that called such a case slower: "
+                f"* {title}: the 95 % interval contained the true ratio of 1 in {share(held, total)} of cases without "
+                f"a change, in {len(rows)} pairs of runs. Comparisons that called such a case slower: "
                 f"{share(none, len(rows))}."
             )
     for change in ("+10%", "+5%"):
         tight, loose = by_spread(long, change, 0.03)
         lines.append(
-            f"* {change.replace('%', ' %')} in 120 s, by case: where blocks spread 3 % or less {words(tight)}; "
-            f"elsewhere {words(loose)}."
+            f"* {change.replace('%', ' %')} in 120 s, by case: {words(tight)} for cases whose blocks spread 3 % or "
+            f"less; {words(loose)} for the others."
         )
     for change in ("+10%", "+5%", "+2%"):
         tight, loose = by_spread(ours, change, 0.03)
         lines.append(
-            f"* {change.replace('%', ' %')} in 30 s, by case: where blocks spread 3 % or less {words(tight)}; "
-            f"elsewhere {words(loose)}."
+            f"* {change.replace('%', ' %')} in 30 s, by case: {words(tight)} for cases whose blocks spread 3 % or "
+            f"less; {words(loose)} for the others."
         )
     exact = [row for row in ours if row["change"] in EXACT]
     if exact:
         lines.append(
-            f"* A copy, a mutation and a wrong value: found in {share(sum(map(found, exact)), len(exact))}, something "
-            f"else called worse in {share(sum(map(wrong, exact)), len(exact))}, after "
+            f"* A copy, a mutation and a wrong value: detected in {share(sum(map(found, exact)), len(exact))}, another "
+            f"case called worse in {share(sum(map(wrong, exact)), len(exact))}, after a median of "
             f"{median(row['seconds'] for row in exact):.1f} s (at most {max(row['seconds'] for row in exact):.1f} s)."
         )
     alarms, number, values = across(ours)
@@ -331,8 +334,8 @@ def write() -> None:
         spread = median(map(abs, values)) / 0.6745
         lines.append(
             f"* `compare` on base of one A/A trial and head of the next, minutes apart: a false alarm in "
-            f"{share(alarms, number)}. The same code differed by {100 * spread:.1f} % (standard deviation, robust), at "
-            f"most {100 * max(map(abs, values)):.0f} %."
+            f"{share(alarms, number)}. The same code differed by {100 * spread:.1f} % (robust standard deviation), and "
+            f"by at most {100 * max(map(abs, values)):.0f} %."
         )
     if (path := RESULTS / "error.json").exists():
         lines += errors(json.loads(path.read_text()))

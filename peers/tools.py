@@ -1,4 +1,4 @@
-"""The tools: each is given a repository with two commits, and says what became worse."""
+"""Run each tool on a repository with two commits and return the regressions that it reports."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ FUNCTIONS = ("rescale", "rescale_out", "normalize", "center")
 
 
 class ToolFailed(Exception):
-    """A tool that came to no answer; the message is what it said."""
+    """Error raised if a tool fails to give an answer; the message contains its output."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a tool says of two commits.
+    """Answer of a tool on two commits.
 
     Attributes
     ----------
     worse : dict
-        ``function-batch`` → what it calls worse there, in the tool's own words; of copycost, figures.
+        ``function-batch`` → the regression in the tool's own words; for copycost, the names of the metrics.
     unsure : list of str
-        Cases of which copycost says that it cannot tell.
+        Cases for which copycost's verdict is unsure.
     cases : dict
-        ``function-batch`` → what its verdict rests on, so that another threshold can be tried afterwards.
+        ``function-batch`` → the figures behind the verdict, so that other thresholds can be tried afterwards.
     """
 
     worse: dict[str, str]
@@ -45,21 +45,21 @@ class Found:
 
 
 def prepare(repository: Path) -> None:
-    """Make a repository of the subject, and what the tools keep from one trial to the next."""
+    """Create a repository of the subject, and the files that the tools reuse in all trials."""
     shutil.copytree(SUBJECT, repository)
     configuration = repository / "asv.conf.json"
     configuration.write_text(configuration.read_text().replace("NUMPY", np.__version__))
-    home = repository / ".home"  # asv's record of the machine is not the user's
+    home = repository / ".home"  # keeps asv's machine file separate from the user's
     home.mkdir()
     (repository / ".gitignore").write_text(".home\n.asv\n__pycache__\n")
     git(repository, "init", "-q", "-b", "main")
     commit(repository, "base")
     _run(repository, "asv", "machine", "--yes")
-    _run(repository, "asv", "run", "--bench", "rescale_out", "--quick", "HEAD^!")  # makes its environment
+    _run(repository, "asv", "run", "--bench", "rescale_out", "--quick", "HEAD^!")  # creates asv's environment
 
 
 def commit(repository: Path, message: str) -> str:
-    """Commit all there is, and give the hash."""
+    """Commit all changes and return the hash."""
     git(repository, "add", "-A")
     identity = ("-c", "user.name=trials", "-c", "user.email=trials@localhost")
     git(repository, *identity, "commit", "-q", "--allow-empty", "-m", message)
@@ -67,13 +67,13 @@ def commit(repository: Path, message: str) -> str:
 
 
 def git(repository: Path, *arguments: str) -> str:
-    """What git prints."""
+    """Run git and return its output."""
     done = subprocess.run(["git", "-C", str(repository), *arguments], capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 
 def copycost(repository: Path, base: str, head: str, seconds: float) -> Found:
-    """`copycost gate`, its working tree being head."""
+    """Run `copycost gate`, with head checked out."""
     out = Path(tempfile.mkdtemp(prefix="copycost-trial-"))
     try:
         done = _run(
@@ -96,7 +96,7 @@ def copycost(repository: Path, base: str, head: str, seconds: float) -> Found:
             if row["verdict"] == "unsure":
                 unsure.append(name)
             base_blocks, head_blocks = (side[name] for side in sides)
-            cases[name] = {  # of which the ratio and its intervals can be made again
+            cases[name] = {  # enough to recompute the ratio and its intervals
                 "verdict": row["verdict"],
                 "base": [_short(median(block)) for block in base_blocks],
                 "head": [_short(median(block)) for block in head_blocks],
@@ -114,7 +114,7 @@ def _measured(folder: Path) -> dict[str, list[list[float]]]:
 
 
 def asv(repository: Path, base: str, head: str, *options: str) -> Found:
-    """`asv continuous`, as it is by default or with more options; four rounds, as two leave half of the time unused."""
+    """Run `asv continuous` with default or more options, in four rounds, as two leave half of the time unused."""
     results = repository / ".asv" / "results"
     for path in results.glob("*/*-*.json"):
         path.unlink()
@@ -131,7 +131,7 @@ def asv(repository: Path, base: str, head: str, *options: str) -> Found:
         if found:
             worse[f"{found[2]}-{found[3]}"] = found[1]
     if done.returncode != bool(worse):
-        raise ToolFailed(f"asv ended with {done.returncode} and named {len(worse)} cases")
+        raise ToolFailed(f"asv ended with exit status {done.returncode}, but reported {len(worse)} cases as worse")
     return Found(worse, [], {name: {"base": sides[0][name], "head": sides[1][name]} for name in sides[0]})
 
 
@@ -150,7 +150,7 @@ def _asv_result(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def pytest_benchmark(repository: Path, base: str, head: str) -> Found:
-    """`pytest --benchmark-compare-fail=mean:5%`: the tests of base are run and saved, then those of head."""
+    """Run and save the tests of base, then run those of head with `pytest --benchmark-compare-fail=mean:5%`."""
     out = Path(tempfile.mkdtemp(prefix="copycost-trial-"))
     common = (
         "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:copycost", "test_imaging.py",
@@ -180,12 +180,12 @@ def pytest_benchmark(repository: Path, base: str, head: str) -> Found:
         if sides[1][name]["mean"] > 1.05 * one["mean"]
     }
     if bool(status.returncode) != bool(worse):
-        raise ToolFailed(f"pytest ended with {status.returncode} and {len(worse)} cases are slower")
+        raise ToolFailed(f"pytest ended with exit status {status.returncode}, but {len(worse)} cases are slower")
     return Found(worse, [], {name: {"base": one, "head": sides[1][name]} for name, one in sides[0].items()})
 
 
 def pyperf(repository: Path, base: str, head: str) -> Found:
-    """`pyperf compare_to`: what it calls slower, and not insignificant."""
+    """Run `pyperf compare_to` and return the cases that it reports as significantly slower."""
     out = Path(tempfile.mkdtemp(prefix="copycost-trial-"))
     try:
         for side, name in (("base", base), ("head", head)):
@@ -215,17 +215,19 @@ def _pyperf_values(document: dict[str, Any]) -> dict[str, list[float]]:
 def _run(
     repository: Path, program: str, *arguments: str, allowed: tuple[int, ...] = (0,)
 ) -> subprocess.CompletedProcess[str]:
-    beside = Path(sys.executable).parent / program  # a path of its own stays what it is
+    beside = Path(sys.executable).parent / program  # an absolute path is not changed
     environment = os.environ | {"HOME": str(repository / ".home"), "COLUMNS": "200"}
     done = subprocess.run(
         [str(beside) if beside.exists() else program, *arguments],
         cwd=repository, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     if done.returncode not in allowed:
-        raise ToolFailed(f"{program} {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+        raise ToolFailed(
+            f"{program} {' '.join(arguments)} ended with exit status {done.returncode}:\n{done.stdout}{done.stderr}"
+        )
     return done
 
 
 def _short(value: float) -> float:
-    """Five digits: more are noise, and the raw results are kept in the repository."""
+    """Round to five digits: more are noise, and the repository stores the raw results."""
     return float(f"{value:.5g}")

@@ -1,7 +1,7 @@
-"""Trials: is a hidden change found, and is nothing found where nothing changed?
+"""Run trials that test whether tools find hidden changes and raise no false alarms.
 
-``python -m peers.trials`` does what is left of them all, some five hours on two cores, and can be interrupted and gone
-on with at any time; ``--minutes 30`` does a portion. What came of each is a line in ``peers/results/``.
+``python -m peers.trials`` runs all remaining trials. All trials take about five hours on two cores. The command can be
+interrupted and continued at any time; ``--minutes 30`` runs a part. Each result is a line in ``peers/results/``.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ TOOLS: dict[str, Callable[[Path, str, str], tools.Found]] = {
 
 CHANGES = ("none", "+2%", "+5%", "+10%", "copy", "mutation", "value")
 
-#: Trials of each tool: where nothing changes, and of every change.
+#: Number of trials per tool: without a change, and for each change.
 _NUMBERS = {"copycost": (40, 20), "copycost-beside-a-neighbour": (40, 0), "copycost-120s": (0, 20)}
 _PEERS = (20, 10)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One comparison of a tool's.
+    """One comparison by a tool.
 
     Attributes
     ----------
     tool, change : str
     number : int
-        Of its kind, from 0.
+        Index among the trials of the same tool and change, from 0.
     """
 
     tool: str
@@ -64,12 +64,12 @@ class Trial:
 
     @property
     def function(self) -> str:
-        """What is changed, the same for every tool."""
+        """Name of the changed function, which is the same for every tool."""
         return random.Random(f"{self.change} {self.number}").choice(tools.FUNCTIONS)
 
 
 def plan() -> list[Trial]:
-    """Every trial; those of one tool are spread over the whole time."""
+    """Return every trial, with the trials of each tool spread over the whole time."""
     lists = []
     for tool in TOOLS:
         none, each = _NUMBERS.get(tool, _PEERS)
@@ -85,7 +85,7 @@ def plan() -> list[Trial]:
 
 
 def changed(source: str, trial: Trial) -> str:
-    """The subject with the trial's change in it."""
+    """Return the subject's source with the trial's change."""
     if trial.change == "none":
         return re.sub(r"(?<=are here: )0", f"{trial.tool} {trial.number}", source)
     if trial.change in ("copy", "mutation", "value"):
@@ -95,7 +95,7 @@ def changed(source: str, trial: Trial) -> str:
 
 
 def run(trial: Trial, repository: Path) -> dict[str, object]:
-    """Make the two commits, let the tool compare them, and give what came of it."""
+    """Create the two commits, let the tool compare them, and return the result."""
     tools.git(repository, "checkout", "-q", "-f", "main")
     path = repository / "imaging.py"
     source = (tools.SUBJECT / "imaging.py").read_text()
@@ -120,13 +120,13 @@ def run(trial: Trial, repository: Path) -> dict[str, object]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Nothing beside the tool."""
+    """Run the tool without a neighbour."""
     yield
 
 
 @contextmanager
 def neighbour() -> Iterator[None]:
-    """A process that computes and copies, for a while and again after a pause, on one CPU or the other."""
+    """Run a process next to the tool that alternates between work (computing or copying) and pauses, on any CPU."""
     process = subprocess.Popen([sys.executable, "-m", "peers.trials", "--neighbour"])
     try:
         yield
@@ -136,7 +136,7 @@ def neighbour() -> Iterator[None]:
 
 
 def disturb() -> None:
-    """Be the neighbour."""
+    """Compute, copy and pause at random, forever."""
     import numpy as np
 
     order = random.Random(time.time_ns())
@@ -150,7 +150,7 @@ def disturb() -> None:
 
 
 def done() -> set[Trial]:
-    """The trials whose results are kept."""
+    """Return the trials that have a stored result."""
     found = set()
     for path in RESULTS.glob("*.jsonl"):
         for line in path.read_text().splitlines():
@@ -160,10 +160,10 @@ def done() -> set[Trial]:
 
 
 def main() -> None:
-    """Do the trials that are left."""
+    """Run the remaining trials."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so long")
-    parser.add_argument("--tool", choices=TOOLS, action="append", help="only trials of this one")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after this many minutes")
+    parser.add_argument("--tool", choices=TOOLS, action="append", help="run only the trials of this tool")
     parser.add_argument("--neighbour", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.neighbour:
@@ -197,4 +197,4 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        sys.exit("Interrupted. The same command goes on.")
+        sys.exit("Interrupted. Run the same command again to continue.")

@@ -1,7 +1,7 @@
-"""What two sides of one session differ by where no block shows it: `copycost.stats.ratios.WITHIN_SESSION`.
+"""Estimate `copycost.stats.ratios.WITHIN_SESSION`: differences of two sides of a session that blocks do not show.
 
-``python -m peers.within_session`` fits it, by the largest likelihood, to the cases without a change of trials that were
-done before those in ``peers/results/``, and that are in none of their figures.
+``python -m peers.within_session`` fits it by maximum likelihood to the unchanged cases of earlier trials. These trials
+ran before those in ``peers/results/`` and are not part of their figures.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from peers.report import of_changed
 
 
 def main() -> None:
-    """Print the likelihood of a few values."""
+    """Print the likelihood of several values."""
     cases = []
     for path in sorted(Path(__file__).with_name("calibration").glob("*.jsonl")):
         for row in map(json.loads, path.read_text().splitlines()):

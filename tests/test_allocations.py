@@ -296,7 +296,7 @@ def test_memory_that_no_instrument_sees_is_missing_and_not_zero() -> None:
     assert counted.library is None
     assert counted.host() is None
     assert counted.missing is not None
-    assert "of an array of 1,200,000 bytes that was made to see whether they can, memray saw 0 bytes" in counted.missing
+    assert "of a test array of 1,200,000 bytes, memray saw 0 bytes" in counted.missing
 
 
 def test_memory_that_two_instruments_see_is_missing_and_not_counted_twice() -> None:

@@ -19,7 +19,9 @@ from copycost.model.measurement import Measurement
 from copycost.report.terminal import LINES, show, show_skipped
 from copycost.results import load, table
 
-KNOWN = replace(PLAIN, variant="keras-tensor", status="wrong", reason="returned uint8", known="docs/results/known-issues.md#x")
+KNOWN = replace(
+    PLAIN, variant="keras-tensor", status="wrong", reason="returned uint8", known="docs/results/known-issues.md#x"
+)
 BROKEN = replace(PLAIN, variant="broken", status="failed", reason="raised\nValueError: no", seconds=None, samples=None)
 SKIPPED = replace(PLAIN, variant="cupy-new", device="gpu", status="skipped", reason="no CUDA device", seconds=None)
 MANY = [
@@ -70,11 +72,10 @@ def test_answer_names_the_variant_its_saving_and_what_to_beware_of() -> None:
     assert figures is not None
     assert [float(one) for one in figures.groups()] == pytest.approx([saving.times, saving.low, saving.high], rel=0.005)
     text = "\n".join(lines)
-    assert "Beware of keras-numpy: changes its input (1 of 1 case)" in text
-    assert "Beware of keras-tensor: wrong (1 of 1 case, known)" in text
+    assert "Warning for keras-numpy: changes its input (1 of 1 case)" in text
+    assert "Warning for keras-tensor: wrong (1 of 1 case, known)" in text
     assert (
-        "1 case is at fault:\n  broken raises, dies or takes too long in 1 of 1 cases (tf): raised ValueError: no"
-        in text
+        "1 case is at fault:\n  broken raises, crashes or times out in 1 of 1 cases (tf): raised ValueError: no" in text
     )
 
 
@@ -131,8 +132,8 @@ def test_run_ends_with_the_answer_and_where_every_case_is(command: Command, tmp_
 def test_run_that_times_nothing_says_so(command: Command) -> None:
     done = command("run", *SMALL, "--device", "cpu", "--variant", "numpy-out", "--blocks", 0, "--out", "here")
     assert done.returncode == 0, done.stderr
-    assert "Nothing that is right was timed" in done.stdout
-    assert done.stdout.splitlines()[-1] == "Every case: copycost show here"
+    assert "No correct variant was timed" in done.stdout
+    assert done.stdout.splitlines()[-1] == "All cases: copycost show here"
 
 
 def test_run_of_failures_only_names_them(command: Command) -> None:
@@ -140,8 +141,8 @@ def test_run_of_failures_only_names_them(command: Command) -> None:
     done = command("run", *SMALL, *chosen, "--out", "here", env={"COLUMNS": "80"})
     assert done.returncode == 1
     assert "1 case is at fault:" in done.stdout
-    assert "  wrong-constant gives a wrong result" in done.stdout
-    assert done.stdout.splitlines()[-1] == "Every case: copycost show here"
+    assert "  wrong-constant returns a wrong result" in done.stdout
+    assert done.stdout.splitlines()[-1] == "All cases: copycost show here"
 
 
 def test_run_with_json_on_standard_output_has_its_answer_on_standard_error(command: Command) -> None:
@@ -150,7 +151,7 @@ def test_run_with_json_on_standard_output_has_its_answer_on_standard_error(comma
     assert done.returncode == 0
     assert len(read_json(done.stdout)["measurements"]) == 1
     assert json.loads(done.stdout)["schema"] == 1
-    assert done.stderr.splitlines()[-1] == "Every case: copycost show here"
+    assert done.stderr.splitlines()[-1] == "All cases: copycost show here"
 
 
 def test_answer_of_two_machines_names_them() -> None:

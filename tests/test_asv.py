@@ -107,11 +107,11 @@ def test_a_version_is_that_of_the_way_of_measuring() -> None:
     [
         ({"COPYCOST_PROFILE": "quik"}, "unknown COPYCOST_PROFILE 'quik'; did you mean quick?"),
         ({"COPYCOST_DEVICE": "tpu"}, "unknown COPYCOST_DEVICE 'tpu'"),
-        ({"COPYCOST_OPTIONS": "--batch 8"}, "no batch 8 is measured here; there is (1, 32)"),
+        ({"COPYCOST_OPTIONS": "--batch 8"}, "batch 8 is not measured here: expected one of (1, 32)"),
         ({"COPYCOST_OPTIONS": "--variant numpy-ouut"}, "did you mean numpy-out"),
-        ({"COPYCOST_OPTIONS": "--blocks 3"}, "--blocks is not for it to say"),
-        ({"COPYCOST_OPTIONS": "--image photographs"}, "it is an absolute path"),
-        ({"COPYCOST_RUNS": "runs"}, "COPYCOST_RUNS is runs: it is an absolute path"),
+        ({"COPYCOST_OPTIONS": "--blocks 3"}, "--blocks is not allowed"),
+        ({"COPYCOST_OPTIONS": "--image photographs"}, "invalid --image 'photographs': expected an absolute path"),
+        ({"COPYCOST_RUNS": "runs"}, "invalid COPYCOST_RUNS 'runs': expected an absolute path"),
         ({"COPYCOST_OPTIONS": "--colour red"}, "COPYCOST_OPTIONS: No such option"),
     ],
 )
@@ -157,7 +157,7 @@ def test_a_commit_whose_command_has_no_such_option_is_na(small: Path) -> None:
     (small / "old.py").write_text("import click\n@click.command()\ndef run(): pass\n")
     found = Numpy().setup_cache()
     assert found["rows"] == {}
-    assert "this commit's copycost does not measure so: Error: No such" in found["missing"]
+    assert "this commit's copycost cannot measure these cases: Error: No such" in found["missing"]
 
 
 def test_a_commit_that_measures_in_another_way_is_na(small: Path) -> None:
@@ -166,7 +166,7 @@ def test_a_commit_that_measures_in_another_way_is_na(small: Path) -> None:
         small, machine__environment=text.replace(f"\nENGINE = {METHOD_VERSION}\n", f"\nENGINE = {METHOD_VERSION + 1}\n")
     )
     assert Numpy().setup_cache()["missing"] == (
-        f"this commit measures with engine {METHOD_VERSION + 1}; these benchmarks are of {METHOD_VERSION}"
+        f"this commit measures with engine {METHOD_VERSION + 1}: these benchmarks expect engine {METHOD_VERSION}"
     )
 
 

@@ -127,8 +127,11 @@ def test_a_variant_that_ships_keeps_its_name(theirs: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        ("class Again(asv.Cases, batches=(64,)): pass", "one recipe and one class a file"),
-        ("class Fixed(asv.Cases, runtime='numpy', batches=(8,)): pass", "is measured as the profile says"),
+        ("class Again(asv.Cases, batches=(64,)): pass", "only one recipe and one class per file"),
+        (
+            "class Fixed(asv.Cases, runtime='numpy', batches=(8,)): pass",
+            "the profile sets batches, sizes, dtypes and layouts of shipped variants",
+        ),
     ],
 )
 def test_classes_that_asv_could_not_tell_apart_are_refused(theirs: Path, more: str, words: str) -> None:
@@ -177,17 +180,17 @@ def test_options_choose_among_the_cases_of_a_class(theirs: Path) -> None:
     done = session(theirs, "--batch 32")
     case = ("theirs.scale-images", "scale-images", "cpu", "float32", "channels_last", 8, 8, 32)
     assert done.stdout.strip() == str([case]), done.stderr
-    assert "no size (224, 224) is measured here" in session(theirs, "--size 224x224").stderr
+    assert "size (224, 224) is not measured here" in session(theirs, "--size 224x224").stderr
 
 
 @pytest.mark.parametrize(
     ("function", "formula", "words"),
     [
         ("theirs.images:rescale", "x", "has no function 'rescale'; it has scale_images"),
-        ("theirs.pictures:scale", "x", "there is no module theirs.pictures here"),
-        ("theirs.images", "x", "names no function: write it as package.module:function"),
-        ("theirs.images:scale_images", "y / 2", "is no expression of x: NameError"),
-        ("theirs.images:scale_images", "'x'", "gives x, and no array of numbers"),
+        ("theirs.pictures:scale", "x", "no module theirs.pictures found here or in src/"),
+        ("theirs.images", "x", "invalid function 'theirs.images': expected package.module:function"),
+        ("theirs.images:scale_images", "y / 2", "is not a valid expression of x: NameError"),
+        ("theirs.images:scale_images", "'x'", "gives x: expected an array of floats"),
     ],
 )
 def test_what_cannot_be_is_said_and_nothing_is_written(theirs: Path, function: str, formula: str, words: str) -> None:
@@ -209,7 +212,7 @@ def test_what_is_there_is_left_as_it_is(theirs: Path) -> None:
     assert project.write(theirs, watched) == [theirs / "checks" / "scale_images.py"]
     assert (theirs / "asv.conf.json").read_text() == text
     assert (theirs / "checks" / "__init__.py").read_text() == "# theirs"
-    with pytest.raises(ProjectError, match=r"checks/scale_images\.py is there already"):
+    with pytest.raises(ProjectError, match=r"checks/scale_images\.py already exists"):
         project.write(theirs, watched)
     assert project.write(theirs, Watched("theirs:scale", "tf", None, "numpy", "new", ())) == [
         theirs / "checks" / "scale.py"
@@ -217,11 +220,11 @@ def test_what_is_there_is_left_as_it_is(theirs: Path) -> None:
 
 
 def test_where_there_is_no_repository(tmp_path: Path) -> None:
-    with pytest.raises(ProjectError, match="no git repository"):
+    with pytest.raises(ProjectError, match="not a git repository"):
         project.write(tmp_path, Watched("theirs.images:scale_images", "tf", None, "numpy", "new", ()))
 
 
 def test_the_command_says_what_is_missing(command: Command) -> None:
-    assert "either --recipe or --formula" in command("init", "a:b").stderr
+    assert "expected either --recipe or --formula" in command("init", "a:b").stderr
     assert "did you mean tf" in command("init", "a:b", "--recipe", "tff").stderr
     assert "copycost init" in command("track").stderr

@@ -207,7 +207,7 @@ def test_measure_of_a_slower_commit_is_one_session_of_pairs(tmp_path: Path) -> N
     comment = (out / "comment.md").read_text()
     assert re.search(r"\| numpy-out \|.*\*\*slower\*\*", comment), comment
     assert not re.search(r"\| numpy-copy \|.*slower", comment)
-    assert "Sides measured in turn." in comment
+    assert "The sides were measured in interleaved samples." in comment
     (one, before), (other, after) = (load.load(out / side) for side in ("base", "head"))
     assert one["session"] == other["session"]
     assert one["commit"] != other["commit"]

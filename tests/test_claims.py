@@ -360,7 +360,7 @@ def test_asv_has_a_series_for_each(capsys: pytest.CaptureFixture[str]) -> None:
     session = {"a": ["holds", ""], "b": ["depends", ""], "c": ["refuted", ""], "d": [None, "no compiler"]}
     assert [Claims().track_verdict(session, name) for name in "abc"] == [1.0, 0.5, 0.0]
     assert all(math.isnan(Claims().track_verdict(session, name)) for name in "de")
-    assert capsys.readouterr().err == "n/a: no compiler\nn/a: this commit knows no such claim\n"
+    assert capsys.readouterr().err == "n/a: no compiler\nn/a: this commit does not have this claim\n"
 
 
 def test_asv_imports_no_framework_for_it() -> None:

@@ -39,7 +39,7 @@ def test_a_run_writes_what_it_says(command: Command, tmp_path: Path) -> None:
     every = command("show", "here").stdout
     assert "numpy-inplace" in every
     assert "changes its input" in every
-    assert "of everything but timed calls for each of 5" in done.stdout
+    assert "s outside timed calls, over 5 measured cases" in done.stdout
     document = read_json((tmp_path / "run.json").read_text())
     schema().validate(document)
     assert len(document["measurements"]) == 5
@@ -89,21 +89,21 @@ def test_a_fault_is_exit_status_1_and_a_known_one_is_not(command: Command) -> No
         (["run", "--dtype", "float31"], ["unknown dtype 'float31'", "float32"]),
         (["run", "--layout", "channel_last"], ["channels_last"]),
         (["run", "--size", "224"], ["'224' is not a size", "224x224"]),
-        (["run", "--size", "0x224"], ["a size of 0x224"]),
-        (["run", "--batch", "0"], ["a batch of 0"]),
-        (["run", "--batch", "many"], ["'many' is not a number of images, nor none"]),
+        (["run", "--size", "0x224"], ["invalid size 0x224"]),
+        (["run", "--batch", "0"], ["invalid batch 0"]),
+        (["run", "--batch", "many"], ["'many' is not a batch: expected a number of images, or none"]),
         (["run", "--budget", "0"], ["--budget"]),
         (["run", "--budget", "nan"], ["--budget"]),
         (["run", "--timeout", "inf"], ["--timeout"]),
         (["run", "--image", ""], ["--image is empty"]),
         (["run", "--with", "text.jpg"], ["text.jpg is not a .py file"]),
-        (["run", "--with", "magnitude.py"], ["a magnitude of nan"]),
+        (["run", "--with", "magnitude.py"], ["invalid magnitude nan"]),
         (["run", "--with", "evidence.py"], ["known['float32'] is 5"]),
-        (["run", "--with", "numbered.py"], ["3 is no name for a variant"]),
+        (["run", "--with", "numbered.py"], ["invalid variant name 3"]),
         (["run", "--json", "empty", "--out", "o"], ["empty cannot be written to"]),
         (["run", "--timeout", "-1"], ["--timeout"]),
         (["run", "--threads", "0"], ["--threads"]),
-        (["run", "--image", "absent.jpg"], ["no image absent.jpg"]),
+        (["run", "--image", "absent.jpg"], ["image not found: absent.jpg"]),
         (["run", "--image", "text.jpg"], ["text.jpg is not an image"]),
         (["run", "--image", "empty"], ["no image in the folder empty"]),
         (["run", "--with", "absent.py"], ["absent.py"]),
@@ -118,7 +118,7 @@ def test_a_fault_is_exit_status_1_and_a_known_one_is_not(command: Command) -> No
         (["run", "--json", "absent/run.json", "--out", "o"], ["absent/run.json cannot be written to"]),
         (["run", "--resume"], ["--resume needs --out"]),
         (["run", "--resume", "--out", "empty"], ["empty holds no run to resume"]),
-        (["report", "absent", "--html", "x"], ["no run absent"]),
+        (["report", "absent", "--html", "x"], ["no run at absent"]),
         (["report", "text.jpg", "--html", "x"], ["text.jpg is not a run"]),
         (["list", "recipe"], ["recipes"]),
         (["runn"], ["No such command 'runn'"]),
@@ -303,7 +303,7 @@ def test_a_killed_run_is_readable_and_resumes(command: Command, tmp_path: Path) 
 
     wrong = command("run", "--resume", "--out", "here", "--batch", 7)
     assert wrong.returncode == 2
-    assert "was begun with batch" in wrong.stderr
+    assert "was started with batch" in wrong.stderr
     assert command("run", "--resume", "--out", "here", "--threads", 1).returncode == 2
     assert "with --with nothing" in command("run", "--resume", "--out", "here", "--with", BAD).stderr
     done = command("run", "--resume", "--out", "here", "--json", "all.json")
@@ -353,7 +353,7 @@ def test_ctrl_c_leaves_everything_finished_on_disk(command: Command, tmp_path: P
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
     assert "Traceback" not in err
-    assert "Go on: copycost run --resume --out here" in " ".join(out.split())
+    assert "To continue: copycost run --resume --out here" in " ".join(out.split())
     document = read_json((tmp_path / "run.json").read_text())
     schema().validate(document)
     assert len(document["measurements"]) >= 5

@@ -204,7 +204,7 @@ def test_the_command_exits_by_its_verdict(command: Command, tmp_path: Path) -> N
     # What is the same is there for who looks for it.
     assert (
         text.index("| v3 | ")
-        < text.index("<details><summary>11 cases of the same time</summary>")
+        < text.index("<details><summary>11 cases with the same time</summary>")
         < text.index("| v0 |")
     )
     told = command("report", base, slower, "--markdown", "-")
@@ -220,9 +220,9 @@ def test_the_command_exits_by_its_verdict(command: Command, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("compare", "nowhere", "nothing"), "no run nowhere"),
-        (("compare", "a", "a", "--tolerance", "0"), "0 percent: more than 0, and at most 100"),
-        (("compare", "a", "a", "--tolerance", "much"), "'much' is not a number of percent"),
+        (("compare", "nowhere", "nothing"), "no run at nowhere"),
+        (("compare", "a", "a", "--tolerance", "0"), "0 percent is out of range: expected more than 0 and at most 100"),
+        (("compare", "a", "a", "--tolerance", "much"), "'much' is not a percentage: expected a number, e.g. 3"),
         (("compare", "a", "a", "--json", "-", "--markdown", "-"), "cannot both go to standard output"),
         (("compare", "a", "a", "--json", "no/such/folder"), "cannot be written to"),
         (("compare", "a", "b"), "base and head have no case in common"),
@@ -256,16 +256,16 @@ def test_commits_of_asvs_results(command: Command, tmp_path: Path) -> None:
     for commit in ("", "aa"):
         done = command("compare", f"{folder}@{commit}", f"{folder}@bbbb")
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-        assert f"'{commit}' names no commit" in done.stderr
+        assert f"'{commit}' is not a commit" in done.stderr
     run = keep(tmp_path / "run", sides(1.0)[0])
     done = command("compare", run, f"{folder}@aaaa")
     assert done.returncode == 2
     assert "base is a run, head is here, virtualenv-py3.11-numpy2.4.6" in done.stderr
     done = command("compare", f"{run}@aaaa", run)
-    assert (done.returncode, done.stderr) == (2, f"Error: no run {run}@aaaa\n")
+    assert (done.returncode, done.stderr) == (2, f"Error: no run at {run}@aaaa\n")
     done = command("compare", folder, f"{folder}@aaaa")
     assert done.returncode == 2
-    assert "holds several results of asv's: name a commit" in done.stderr
+    assert "holds several results of asv: name a commit" in done.stderr
 
 
 def test_a_hostile_name_is_nothing_but_itself_in_markdown() -> None:

@@ -407,7 +407,7 @@ def test_a_time_that_is_none_is_refused_and_its_field_is_named(tmp_path: Path, f
     value = [[0.001, 0.001], [0.001, seconds]] if field == "samples" else seconds
     path = tmp_path / "bad.json"
     path.write_text(written(store.document(environment, []) | {"measurements": [m.to_dict() | {field: value}]}))
-    with pytest.raises(store.RunError, match=f"bad.json is not a run: (of measurement 1 {field} is|NaN|Infinity)"):
+    with pytest.raises(store.RunError, match=f"bad.json is not a run: (measurement 1: {field} is|NaN|Infinity)"):
         load.load(path)
 
 
@@ -441,7 +441,7 @@ def test_a_case_of_two_benchmarks_of_asv_is_refused(tmp_path: Path) -> None:
     good, bad = write_asv(tmp_path / "good", figures), write_asv(tmp_path / "bad", figures)
     (path,) = (bad / "here").glob("aaaa*.json")
     path.write_text(path.read_text().replace("NumPy.track_seconds", "Other.track_seconds"))
-    with pytest.warns(UserWarning, match="it holds a case twice, and is left out"), pytest.raises(store.RunError):
+    with pytest.warns(UserWarning, match="it contains a case twice, and is left out"), pytest.raises(store.RunError):
         load.load_all(bad)
     assert isinstance(looked_at(bad, good), str)
 
@@ -450,7 +450,7 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
     environment, measurements = load.load(a_run(tmp_path / "good"))
     text = json.dumps(store.document(environment, measurements))
     (tmp_path / "bad.json").write_text(text.replace('"seconds": ', '"seconds": 1e-9, "seconds": ', 1))
-    with pytest.raises(store.RunError, match="a key stands twice"):
+    with pytest.raises(store.RunError, match="an object has a duplicate key"):
         load.load(tmp_path / "bad.json")
 
 

@@ -137,7 +137,7 @@ def test_one_of_several_is_chosen(fake: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
     devices.choose(0)
     assert [gpu.name for gpu in devices.gpus()[0]] == ["Other"]
-    with pytest.raises(LookupError, match=r"there is no gpu:1; there is gpu:0 \(Other\)"):
+    with pytest.raises(LookupError, match=r"unknown device gpu:1: expected one of gpu:0 \(Other\)"):
         devices.choose(1)
 
 

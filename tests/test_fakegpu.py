@@ -117,17 +117,15 @@ def test_times_of_the_device(name: str) -> None:
     one = block(prepare, writes)
     assert one.audit().status == "ok"
     one.first(writes == "input", 0, 4)
-    taken = one.sample(4).seconds
-    samples = [one.device_sample(taken) for _ in range(5)]
+    # As if a call took a millisecond: a sample then has twenty, however slow the host is.
+    samples = [one.device_sample(1e-3) for _ in range(5)]
     arrays = {"fake-new": 3, "fake-out": 2, "fake-inplace": 1, "fake-fused": 2}[name]
     # Another process may have had the CPU while a call was queued: the device was idle, and every time is longer.
     launch, device, cold = (min(getattr(s, of) for s in samples) for of in ("launch", "device", "cold_device"))
     assert kernels * LAUNCH <= launch < kernels * KERNEL
-    # All of it is in the cache. The device is idle until the first call is queued: its launch is spread over the calls.
-    assert kernels * KERNEL <= device * 1.001 <= (kernels * KERNEL + LAUNCH) * 1.02
+    assert device == pytest.approx(kernels * KERNEL, rel=0.05)  # all of it is in the cache
     # Twice the cache is written to: nothing that a call reads or writes first is there any more.
-    missed = arrays * N / MIB * PER_MIB
-    assert kernels * KERNEL + missed <= cold * 1.001 <= (kernels * KERNEL + LAUNCH + missed) * 1.02
+    assert cold == pytest.approx(kernels * KERNEL + arrays * N / MIB * PER_MIB, rel=0.05)
     assert all(s.cold > s.cold_device for s in samples)
 
 
@@ -346,7 +344,7 @@ def test_one_of_several(command: Any, tmp_path: Path, installed: dict[str, str])
     assert [m["status"] for m in document["measurements"]] == ["ok"]
     done = command("run", *arguments, "--device", "gpu:2", env=installed | two)
     assert done.returncode == 2
-    assert "there is no gpu:2; there is gpu:0 (Fake 1), gpu:1 (Fake 2)" in done.stderr
+    assert "unknown device gpu:2: expected one of gpu:0 (Fake 1), gpu:1 (Fake 2)" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -75,7 +75,7 @@ def test_what_cannot_be_told_is_in_brackets() -> None:
 
 
 def test_a_baseline_that_was_not_timed_is_named() -> None:
-    with pytest.raises(ValueError, match="'x' was timed nowhere"):
+    with pytest.raises(ValueError, match="'x' was not timed in any group"):
         figures.relative(frame([PLAIN]), baseline="x")
 
 
@@ -112,7 +112,7 @@ def test_memory_in_multiples_of_the_input_beside_time() -> None:
     (bars,) = left.containers
     shown = {bars.get_label(): [bar.get_width() for bar in bars]}
     shown |= {line.get_label(): line.get_xdata().tolist() for line in left.lines}
-    assert shown == {"allocated": [0, 2], "peak": [0, 2], "kept": [0, 1]}
+    assert shown == {"allocated": [0, 2], "peak": [0, 2], "retained": [0, 1]}
     assert [label.get_text() for label in left.get_yticklabels()] == ["numpy-out (0)", "numpy-new (2)"]
     assert right.lines[0].get_xdata().tolist() == [LEAN.seconds, PLAIN.seconds]
 

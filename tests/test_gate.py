@@ -61,7 +61,7 @@ def test_what_is_exact_is_found_without_a_clock(fault: str, says: str, repositor
     done = run(repository)
     assert done.returncode == 1, done.stderr
     assert says in done.stdout
-    assert "not timed, as what is exact is worse" in done.stdout
+    assert "not timed, because an exact figure is worse" in done.stdout
     worse = [line for line in done.stdout.splitlines() if line.startswith("worse ")]
     assert worse
     assert all("peers.center center" in line for line in worse)
@@ -124,7 +124,7 @@ def test_what_cannot_be_told_is_3_where_that_is_asked_for(repository: Path) -> N
 def test_a_commit_that_is_the_same_is_not_measured(repository: Path) -> None:
     done = run(repository)
     assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr == "no worse: what is checked out is main, file by file\n"
+    assert done.stderr == "no worse: the working tree is identical to main\n"
     done = run(repository, "--json", "-")
     assert json.loads(done.stdout)["verdict"] == "no worse"
 
@@ -170,7 +170,7 @@ def test_benchmarks_that_define_variants_are_found(repository: Path) -> None:
         (("--with", "imaging"), "imaging is not a .py file"),
         (("--with", "imaging.py"), "no variant is defined in imaging.py"),
         (("--variant", "rescael"), "unknown variant 'rescael'; did you mean rescale"),
-        (("--tolerance", "-1"), "-1 percent: more than 0"),
+        (("--tolerance", "-1"), "-1 percent is out of range: expected more than 0"),
         (("--budget", "soon"), "'soon' is not a number of seconds"),
     ],
 )
@@ -195,7 +195,7 @@ def test_outside_a_repository(tmp_path: Path) -> None:
     (tmp_path / "v.py").write_text("")
     done = run(tmp_path, "--with", "v.py")
     assert done.returncode == 2
-    assert "is no git repository: fatal: not a git repository" in done.stderr
+    assert "is not a git repository: fatal: not a git repository" in done.stderr
 
 
 def test_a_head_that_does_not_import_is_one_line(repository: Path) -> None:
@@ -276,7 +276,7 @@ def test_files_that_git_does_not_know_are_named(repository: Path) -> None:
     (repository / "more.py").write_text("")
     done = run(repository, "--exact")
     assert done.returncode == 0, done.stderr
-    assert "not part of head, as git does not know them: more.py" in done.stdout
+    assert "not part of head, because git does not track them: more.py" in done.stdout
 
 
 def test_a_subfolder_and_a_name_with_a_space(repository: Path) -> None:
@@ -367,7 +367,7 @@ def test_ctrl_c_tells_what_there_is(repository: Path) -> None:
     finally:
         process.kill()
     assert process.returncode == 130, error
-    assert "stopped by you" in out
+    assert "stopped by the user" in out
     assert (repository / "kept" / "head" / "measurements.jsonl").exists()
     assert len(tools.git(repository, "worktree", "list").splitlines()) == 1
 
@@ -456,8 +456,8 @@ def test_gate_in_its_own_repository_measures_nothing_where_only_the_engine_chang
     done = run_own(own)
     assert done.returncode == 0
     assert done.stderr.splitlines() == [
-        "not part of head, as git does not know them: more.py",
-        "no worse: recipes and variants are those of main, file by file",
+        "not part of head, because git does not track them: more.py",
+        "no worse: recipes and variants are identical to those of main",
     ]
 
 

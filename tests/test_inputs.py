@@ -33,7 +33,7 @@ from copycost.results import load, store
 STATUSES = (0, 1, 2, 3, 130)
 
 #: What an error is at most, with the word before it and a warning's.
-LONGEST = 320
+LONGEST = 520
 
 #: Seconds that a line may take, on a machine that does something else besides.
 PATIENCE = 20
@@ -420,10 +420,10 @@ def test_a_path_is_no_markup(command: Command, tmp_path: Path) -> None:
     small = ["--recipe", "tf", "--variant", "numpy-out", "--device", "cpu", "--batch", "none", "--size", "32x24"]
     done = command("run", *small, "--dtype", "float32", "--blocks", 0, "--out", "[/red]")
     assert done.returncode == 0, done.stderr
-    assert "Every case: copycost show '[/red]'" in done.stdout
+    assert "All cases: copycost show '[/red]'" in done.stdout
     done = command("report", "[/red]", "--html", "[bold]\x1b[31m")
     assert done.returncode == 0, done.stderr
-    assert "The report is [bold]\\x1b[31m/index.html" in done.stdout
+    assert "Wrote [bold]\\x1b[31m/index.html" in done.stdout
     # The one image without a batch axis, too, is read back.
     assert load.load(tmp_path / "[" / "red]")[1][0].batch is None
 
@@ -434,11 +434,11 @@ def test_a_path_is_no_markup(command: Command, tmp_path: Path) -> None:
         ("exit()", "SystemExit|ends the process"),
         ("__import__('os')._exit(0)", "ends the process"),
         ("9 ** 9 ** 9 ** 9", "takes more than"),
-        ("'text'", "gives text, and no array of numbers"),
+        ("'text'", "gives text: expected an array of floats"),
         ("print('x') or x / 2", None),
-        ("'\udcff'", "is no expression of x: UnicodeEncodeError"),
-        ("x /", "is no expression of x: SyntaxError"),
-        ("(" * 5000, "is no expression of x"),
+        ("'\udcff'", "is not a valid expression of x: UnicodeEncodeError"),
+        ("x /", "is not a valid expression of x: SyntaxError"),
+        ("(" * 5000, "is not a valid expression of x"),
     ],
 )
 def test_a_formula_is_tried_in_a_process_of_its_own(

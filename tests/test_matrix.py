@@ -25,7 +25,7 @@ ALLOWED = (
     r"no CUDA device: .*|CUDA_VISIBLE_DEVICES=.*",
     r"(cupy|torch|jax|numba|numexpr|tensorflow|keras) is not installed: pip install .*",
     r"torch.compile needs a C\+\+ compiler: .*",
-    r"no C\+\+ compiler .* is here: .*",
+    r"C\+\+ compiler .* not found: .*",
 )
 
 #: What a library is known to do here (docs/results/known-issues.md).

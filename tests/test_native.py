@@ -35,7 +35,7 @@ def test_without_a_compiler_the_case_is_skipped_with_the_reason(
     monkeypatch.setenv("CXX", "no-such-compiler")
     (found,) = measure(recipes=("add",), variants=("tf-custom-op",), blocks=0)
     assert (found.status, found.reason) == (
-        "skipped", "no C++ compiler no-such-compiler is here: apt install g++, or name another in CXX",
+        "skipped", "C++ compiler no-such-compiler not found: apt install g++, or name another in CXX",
     )  # fmt: skip
 
 

@@ -99,7 +99,7 @@ def test_what_is_wrong_is_never_recommended() -> None:
     found = overview([PLAIN, wrong, replace(FAST, status="failed", seconds=None, samples=None)])
     assert [one.fastest.measurement.variant for one in found.answers] == ["numpy-new"]
     assert [(caution.variant, caution.what) for caution in found.cautions] == [
-        ("quick", "gives a wrong result"), ("tf-xla", "raises, dies or takes too long"),
+        ("quick", "returns a wrong result"), ("tf-xla", "raises, crashes or times out"),
     ]  # fmt: skip
     assert found.cautions[0].example == wrong
 
@@ -109,9 +109,9 @@ def test_worries() -> None:
     found = overview([PLAIN, KERAS, replace(KERAS, recipe="caffe"), OVER, strided])
     said = {(caution.variant, caution.what): (caution.recipes, caution.cases, caution.of) for caution in found.cautions}
     assert said == {
-        ("keras-numpy", "changes the array that it is given"): (("tf", "caffe"), 2, 2),
-        ("keras-numpy", "gives a result that lies in the input's memory"): (("tf", "caffe"), 2, 2),
-        ("flip", "gives a result that is not contiguous, which the next step may copy"): (("tf",), 1, 1),
+        ("keras-numpy", "changes its input array"): (("tf", "caffe"), 2, 2),
+        ("keras-numpy", "returns a result that shares the input's memory"): (("tf", "caffe"), 2, 2),
+        ("flip", "returns a result that is not contiguous, which the next step may copy"): (("tf",), 1, 1),
     }
 
 
@@ -196,7 +196,7 @@ def test_overview_of_one_run_loaded_with_two_environments_compares_within_each(t
 
 
 def test_overview_of_a_case_that_is_there_twice_without_an_origin_is_refused() -> None:
-    with pytest.raises(ValueError, match="numpy-new is there twice for tf, 8×224×224×3 float32, cpu"):
+    with pytest.raises(ValueError, match="numpy-new appears twice for tf, 8×224×224×3 float32, cpu"):
         overview([PLAIN, FAST, scaled(PLAIN, 2)])
 
 

@@ -70,12 +70,12 @@ def test_nothing_to_say_without_both(tmp_path: object) -> None:
 
 def test_the_page_says_it(tmp_path) -> None:  # type: ignore[no-untyped-def]
     page = write_html(tmp_path, [("run", {}, costs(1e-4, 5e-4, 2e-5))]).read_text()
-    assert "From which batch the GPU pays" in page
+    assert "GPU break-even batch size" in page
     assert "<td>8</td>" in page
     page = write_html(tmp_path, [("run", {}, costs(1e-5, 5e-4, 2e-5))]).read_text()
-    assert "not up to 128" in page
+    assert "none up to 128" in page
     page = write_html(tmp_path, [("run", {}, costs(1e-5, 5e-4, 2e-5)[:1])]).read_text()
-    assert "GPU pays" not in page
+    assert "GPU break-even" not in page
 
 
 def test_machines_are_not_compared_with_each_other() -> None:

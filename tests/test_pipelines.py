@@ -185,4 +185,4 @@ def test_the_command(command: Command, tmp_path: Path) -> None:
 def test_a_way_that_there_is_not(command: Command) -> None:
     done = command("pipelines", "tf-mapp")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("Error: unknown way 'tf-mapp'; did you mean tf-map")
+    assert done.stderr.startswith("Error: unknown pipeline 'tf-mapp'; did you mean tf-map")

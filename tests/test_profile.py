@@ -193,7 +193,7 @@ def test_a_case_has_a_shape_a_dtype_and_a_layout() -> None:
     case = named(["caffe", "numpy-out", "2x48x64x3", "uint8", "channels_first"])
     assert (case.batch, case.height, case.width, case.dtype, case.layout) == (2, 48, 64, "uint8", "channels_first")
     assert named(["caffe", "numpy-out", "48×64×3"]).batch is None
-    with pytest.raises(CaseError, match="'48x64x4' is no shape of images"):
+    with pytest.raises(CaseError, match="'48x64x4' is not a shape of images"):
         named(["caffe", "numpy-out", "48x64x4"])
 
 

@@ -286,10 +286,10 @@ def test_a_missing_package_is_a_skip_that_says_how_to_get_it(monkeypatch: pytest
 @pytest.mark.parametrize(
     ("axes", "message"),
     [
-        ({"batches": (0,)}, "a batch of 0"),
-        ({"batches": (-3,)}, "a batch of -3"),
+        ({"batches": (0,)}, "invalid batch 0"),
+        ({"batches": (-3,)}, "invalid batch -3"),
         ({"batches": (10**9,)}, "1 to 65,536"),
-        ({"sizes": ((0, 5),)}, "a size of 0x5"),
+        ({"sizes": ((0, 5),)}, "invalid size 0x5"),
         ({"sizes": ((5, 10**6),)}, "1 to 32,768"),
         ({"sizes": ((9, 3),), "layouts": ("channels_first",)}, "cannot be told"),
     ],

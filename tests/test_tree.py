@@ -56,4 +56,4 @@ def test_the_command(command, tmp_path) -> None:
     assert done.returncode == 0
     assert "numpy-new" in done.stdout
     done = command("show", "nothing")
-    assert (done.returncode, done.stderr) == (2, "Error: no run nothing\n")
+    assert (done.returncode, done.stderr) == (2, "Error: no run at nothing\n")

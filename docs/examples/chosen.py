@@ -1,4 +1,6 @@
-"""How often the interval of the fastest variant's saving holds the truth: the table of docs/explanation/regression-testing.md.
+"""Simulate how often the interval of the fastest variant's saving holds the truth.
+
+Prints the table of docs/explanation/regression-testing.md.
 
 Worlds with a known truth: a baseline and twenty variants of three to twelve blocks each. Block medians differ by the
 stated spread (of each variant its own, where it is mixed), and a drift of the machine moves them together. The fastest

@@ -2,7 +2,7 @@
 
     python docs/examples/tolerance.py
 
-prints the table of docs/explanation/methodology.md.
+prints the table of docs/explanation/truth.md.
 """
 
 from __future__ import annotations

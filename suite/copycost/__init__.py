@@ -1,4 +1,4 @@
-"""Measure what it costs to preprocess images, and check that the result is right."""
+"""Measure the cost of preprocessing images, and check that the results are correct."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ __all__ = [
     "Measurement", "__version__", "formula", "load", "measure", "overview", "recipe", "run", "select", "variant",
 ]  # fmt: skip
 
-#: Where a name is that is imported when it is asked for: pytest imports this package wherever it is installed.
+#: Module and attribute of each lazily imported name. Imports are lazy, since pytest imports this package wherever it is
+#: installed.
 _LATER = {
     "Measurement": ("copycost.model.measurement", "Measurement"),
     "formula": ("copycost.catalog.formula", "formula"),

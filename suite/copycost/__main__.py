@@ -1,10 +1,10 @@
-"""`python -m copycost` and the command `copycost`."""
+"""Run `python -m copycost` and the command `copycost`."""
 
 import sys
 
 
 def main() -> None:
-    """Run the command; Ctrl-C while it is imported is no traceback either."""
+    """Run the command, exiting without a traceback on Ctrl-C even during imports."""
     try:
         from copycost.cli.app import main as run
     except KeyboardInterrupt:

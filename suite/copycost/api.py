@@ -1,4 +1,4 @@
-"""From Python: one function measured in this process, and cases measured as the command does."""
+"""Measure from Python: one function in this process, or cases as the command `copycost run` does."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from copycost.stats.intervals import ROUNDS
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Calls of an audit where there is no reference: what changes its input, or gives a buffer again, does so by then.
+#: Number of calls of an audit without a reference. A call that changes its input or reuses a buffer does so by then.
 _UNCHECKED_CALLS = 4
 
-#: Blocks that a call is timed in.
+#: Number of blocks in which a call is timed.
 _BLOCKS = 5
 
-#: Seconds of timing after which no further block is begun.
+#: Seconds of timing after which no further block starts.
 _SECONDS = 5.0
 
 
@@ -47,38 +47,38 @@ def measure(
     out: Any = None,
     runtime: str = "numpy",
 ) -> Measurement:
-    """Measure one function, in this process.
+    """Measure one function in this process.
 
-    Neither `x` nor `out` is touched: the calls are given copies. The blocks have fresh buffers and not fresh processes,
-    so that the interval holds what differs between buffers, and not what differs between processes; `copycost run`
-    has both.
+    `x` and `out` are not modified, since the calls receive copies. The blocks have fresh buffers but not fresh
+    processes. So the interval includes differences between buffers but not between processes, while `copycost run`
+    includes both.
 
     Parameters
     ----------
     call : callable
-        ``call(x)``, or ``call(x, out)`` where `out` is given. It returns its result, or None where it writes over `x`
-        or to `out`.
+        ``call(x)``, or ``call(x, out)`` if `out` is given. It must return its result, or None if it writes to `x` or
+        `out`.
     x : array, or pair of arrays
-        An image, a batch of them, or an array of any shape: a NumPy array, or one of the runtime. The calls also get
-        its values in two other orders.
+        An image, a batch of images, or an array of any shape, as a NumPy array or an array of the runtime. The calls
+        also receive its values in two other orders.
     reference : callable, optional
-        Given `x` in float64 NumPy, returns what the result must be: an array, or a tuple of arrays. Floats may be off
-        by what the formula's rounding explains; integers and booleans are of the result's dtype. Without it the status
-        is ``"unchecked"``.
+        Function that takes `x` as float64 NumPy and returns the expected result: an array, or a tuple of arrays. Floats
+        may differ from it as far as the formula's rounding explains. Integers and booleans must have the dtype of the
+        result. Without a reference the status is ``"unchecked"``.
     out : array, optional
-        Of the shape and dtype of the buffer that the call is given.
+        Array with the shape and dtype of the buffer that the call receives.
     runtime : str, optional
-        Whose arrays the call is given: ``"numpy"``, ``"tensorflow"``, ``"cupy"``, ``"torch"``, ``"jax"``.
+        Runtime whose arrays the call receives: ``"numpy"``, ``"tensorflow"``, ``"cupy"``, ``"torch"``, ``"jax"``.
 
     Returns
     -------
     Measurement
-        With status ``"failed"`` if the call raises.
+        Its status is ``"failed"`` if the call raises.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not what it should be.
+        If an argument is invalid.
     """
     return _measure(call, x, reference, out, runtime, _BLOCKS)
 
@@ -90,7 +90,7 @@ def look(
     out: Any = None,
     runtime: str = "numpy",
 ) -> Measurement:
-    """`measure` without timing: for tests, which should not depend on a machine's speed."""
+    """Measure one function like `measure` but without timing, for tests, which must not depend on a machine's speed."""
     return _measure(call, x, reference, out, runtime, 0)
 
 
@@ -102,41 +102,41 @@ def run(
     blocks: int = _BLOCKS,
     budget: float | None = None,
 ) -> pd.DataFrame:
-    """Measure cases as `copycost run` does, in processes of their own.
+    """Measure cases in separate processes, as `copycost run` does.
 
     Parameters
     ----------
     cases : iterable of Case
-        As `copycost.select` gives them.
+        Cases returned by `copycost.select`.
     image : path, optional
-        An image or a folder of them, in place of the photograph that ships.
+        An image or a folder of images, in place of the photograph that ships with copycost.
     threads : int, optional
-        For every runtime; the default is all CPUs.
+        Number of threads for every runtime. The default is the number of CPUs.
     blocks : int, optional
-        Fresh processes that each case is timed in; 0 to time nothing.
+        Number of blocks, each a fresh process, in which each case is timed. 0 disables timing.
     budget : float, optional
-        Seconds of timing after which cases get three blocks only.
+        Seconds of timing after which each remaining case gets only three blocks.
 
     Returns
     -------
     DataFrame
-        A row a case, a column a field of `Measurement`. After Ctrl-C, what had been measured by then.
+        One row per case and one column per field of `Measurement`. After Ctrl-C, the cases measured so far.
 
     Raises
     ------
     ValueError
-        For a number that is too small.
+        If a number is too small.
     copycost.cases.images.ImageError
-        For an image that cannot be read.
+        If an image cannot be read.
     """
     from copycost.results import table  # pandas takes a second to import
 
     for name, value, least in (("threads", threads, 1), ("blocks", blocks, 0), ("budget", budget, 0)):
         if value is not None and not (isinstance(value, int | float) and value >= least):
-            raise ValueError(f"{name} is {value!r}: it is a number, {least} or more")
+            raise ValueError(f"invalid {name} {value!r}: expected a number, {least} or more")
     cases = list(cases)
     if not all(isinstance(case, Case) for case in cases):
-        raise TypeError("cases are what copycost.select gives")
+        raise TypeError("invalid cases: expected cases from copycost.select")
     plan = Plan(threads or devices.cpus(), blocks, float("inf") if budget is None else budget, None, devices.gpus()[1])
     measured = []
     with Session(plan, images.read(None if image is None else Path(image))) as session:
@@ -156,7 +156,7 @@ def _measure(
         if not callable(function) and (name == "call" or function is not None):
             raise TypeError(f"{name} is {type(function).__name__}, not a function")
     its = _runtime(runtime)
-    # As the runtime holds them: JAX makes float64 into float32 unless it is told not to.
+    # Convert to arrays of the runtime first: by default JAX converts float64 to float32.
     arrays = tuple(its.array(one, False) for one in _values(its, "x", x))
     given = tuple(np.array(its.to_numpy(one), order="C") for one in arrays)
     device = _device(its, arrays[0])
@@ -165,9 +165,9 @@ def _measure(
     if out is not None:
         like, *more = _values(its, "out", out)
         if more:
-            raise ValueError("out is a pair: it is one array")
+            raise ValueError("out is a pair: expected one array")
         nothing = (np.full(like.shape, np.nan if like.dtype.kind == "f" else 0, like.dtype),)
-    # In another order, so that an answer that is remembered is a wrong one, and a buffer that is given again is seen.
+    # The same values in other orders: a cached result is then wrong, and a reused buffer is detected.
     twins = [images.twin(one) for one in given]
     inputs = [given, tuple(copy for copy, _ in twins), tuple(np.ascontiguousarray(np.flip(one)) for one in given)]
     places = tuple(where for _, where in twins)
@@ -210,7 +210,7 @@ def _measure(
         return ended(audit.status, audit.reason, *found, timed)
     except WrongResult as exception:
         return ended("wrong", str(exception))
-    except Exception as exception:  # a function may raise anything
+    except Exception as exception:  # a user's function may raise anything
         return ended("failed", describe(exception))
 
 
@@ -222,17 +222,19 @@ def _runtime(name: str) -> Runtime:
 
 
 def _values(runtime: Runtime, name: str, given: Any) -> tuple[np.ndarray, ...]:
-    """Copies of what was given, as NumPy arrays: one, or two of a pair."""
+    """Return copies of an array or a pair of arrays as a tuple of NumPy arrays."""
     several = tuple(given) if isinstance(given, tuple | list) else (given,)
     if len(several) > 2 or not several:
-        raise ValueError(f"{name} is a {type(given).__name__} of {len(several)}: it is an array, or a pair of them")
+        raise ValueError(f"{name} is a {type(given).__name__} of {len(several)}: expected an array, or a pair of them")
     try:
         values = tuple(np.array(runtime.to_numpy(one), order="C") for one in several)
     except TypeError as error:
         raise TypeError(f"{name} {str(error).replace('returned', 'is')}") from None
     for one in values:
         if one.dtype.kind not in "fiu" or not one.size:
-            raise ValueError(f"{name} has dtype {one.dtype} and shape {one.shape}: it is an array of real numbers")
+            raise ValueError(
+                f"{name} has dtype {one.dtype} and shape {one.shape}: expected a non-empty array of real numbers"
+            )
     return values
 
 
@@ -244,7 +246,7 @@ def _row(
     runtime: str,
     device: str,
 ) -> dict[str, Any]:
-    """The fields that say what was measured; an array that is no image is one of a single channel."""
+    """Return the fields that describe the measured call; an array that is not an image counts as a single channel."""
     image = x.shape[-3:] if x.ndim >= 3 else (*(1,) * (2 - x.ndim), *x.shape, 1)
     first = image[-1] != 3 and image[0] == 3 and x.ndim >= 3
     height, width, channels = (image[1], image[2], image[0]) if first else image
@@ -268,7 +270,7 @@ def _truth(
 ) -> ExpectedResults | None:
     if reference is None:
         return None
-    # A recipe's is given channels-last images; the user's own takes x as it is.
+    # A recipe's reference takes channels-last images, while the user's own takes x as it is.
     given = layout if recipe else "channels_last"
     dtype = result_dtype((recipe.dtype if recipe else None) or inputs[0][0].dtype)
     magnitude = recipe.magnitude if recipe else None
@@ -276,16 +278,18 @@ def _truth(
 
 
 def _device(runtime: Runtime, array: Any) -> str:
-    """Where the arrays of the runtime are; or ValueError for a place that is not watched."""
+    """Return the kind of device of the runtime's arrays, or raise ValueError if it cannot be measured."""
     where = str(getattr(array, "device", "")).upper()
     device = "gpu" if "GPU" in where or "CUDA" in where else "cpu"
     if device not in runtime.devices:
-        raise ValueError(f"x is on {device}, and {runtime.name} is measured on {' and '.join(runtime.devices)} only")
+        raise ValueError(
+            f"x is on {device}, but {runtime.name} can only be measured on {' and '.join(runtime.devices)}"
+        )
     return device
 
 
 def _allocations(block: Block) -> tuple[dict[str, Any], int]:
-    """What a call allocates, and leaves behind; or why that was not seen."""
+    """Return the allocations of a call and the bytes that it leaks, or why they were not traced."""
     try:
         traced = block.allocations()
     except InstrumentBusyError as busy:

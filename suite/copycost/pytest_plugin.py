@@ -1,4 +1,4 @@
-"""The pytest fixture `copycost`: what a call allocates and does to its input, for a project's own tests."""
+"""Provide the pytest fixture `copycost`, which measures a call's allocations and effect on its input."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def copycost() -> Callable[..., Measurement]:
-    """``copycost(call, x, reference=None, out=None, runtime="numpy")`` returns a `copycost.Measurement`.
+    """Return ``copycost(call, x, reference=None, out=None, runtime="numpy")``, which measures a call without timing.
 
-    It is not timed: a test should not depend on a machine's speed. A call that raises, or whose result is no array,
-    fails the test: what became of its input is not known then, and `not m.input_changed` would pass. So does one that
-    returns nothing and writes nothing.
+    The function returns a `copycost.Measurement`. The call is not timed, since a test must not depend on a machine's
+    speed. A call that raises, or whose result is not an array, fails the test: its effect on the input is unknown, and
+    ``not m.input_changed`` would pass. A call that returns nothing and writes nothing also fails the test.
     """
-    from copycost.api import look  # only where a test asks for it
+    from copycost.api import look  # only in tests that use the fixture
 
     def measured(call: Callable[..., Any], x: Any, **more: Any) -> Measurement:
         found = look(call, x, **more)

@@ -1,4 +1,4 @@
-"""What can be measured: recipes (what is computed) and variants (how), and where each is defined."""
+"""Registry of recipes (what to compute) and variants (how to compute it), with the origin of each."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ DEVICES = ("cpu", "gpu")
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is computed.
+    """A computation, defined by its float64 reference.
 
     Attributes
     ----------
     name : str
     magnitude : float or None
-        S, where every element may be off by ``8 · eps(result dtype) · S``, beyond what an error analysis of the
-        reference allows (see `copycost.engine.rounding`). None: by no more than that.
+        S: every element may be off by ``8 · eps(result dtype) · S``, beyond the error that the analysis of the
+        reference allows (see `copycost.engine.rounding`). None adds no tolerance to that error.
     source : str
-        The module or the file that defines it.
+        Module or file that defines the recipe.
     inputs : {1, 2}
-        With two, whoever computes it is given a pair.
+        Number of inputs. With 2, the reference and every variant receive a pair.
     dtype : str or None
-        Of every result. None: that of the reference where it returns integers or booleans; else float32 for integers,
-        and floats keep theirs.
-    reference : callable
-        float64 arrays of channels-last images in, a float64 array out. None where only the name travels.
+        Dtype of every result. If None, results have the dtype of the reference where it returns integers or booleans.
+        Otherwise, integer inputs give float32 and floats keep their dtype.
+    reference : callable or None
+        Function from float64 channels-last images to a float64 array. None where only the description is sent.
     """
 
     name: str
@@ -67,21 +67,21 @@ class Variant:
     ----------
     name, recipe, runtime : str
     writes : {"new", "out", "input"}
-        Where the result goes: an array of its own, a buffer prepared once, or over the input.
+        Where the result goes: a new array, a buffer prepared once, or the input itself.
     accepts : tuple of str
-        The input dtypes that it is for.
+        Supported input dtypes.
     devices : tuple of str
-        The kinds of device it runs on; empty: all that its runtime knows.
+        Supported kinds of device. If empty, all devices of the runtime.
     layouts : tuple of str
-        The layouts that it is for.
+        Supported layouts.
     known : mapping of str to str
-        Input dtype → the evidence that a library's path is known to be wrong, or to raise, for it.
+        Input dtype → evidence that a library's path is known to be wrong, or to raise, for that dtype.
     source : str
-        The module or the file that defines it.
+        Module or file that defines the variant.
     includes_transfers : bool
-        Whether a call on a device begins and ends with arrays of the host.
-    prepare : callable
-        ``prepare(example)`` returns the call that is measured. None where only the description travels.
+        Whether a call on a device takes and returns host arrays.
+    prepare : callable or None
+        ``prepare(example)`` returns the measured call. None where only the description is sent.
     """
 
     name: str
@@ -103,13 +103,13 @@ recipes: dict[str, Recipe] = {}
 variants: dict[tuple[str, str], Variant] = {}
 
 
-_sources: list[str] = []  # what is being loaded, innermost last
+_sources: list[str] = []  # sources being loaded, innermost last
 
 
 def recipe(
     name: str | None = None, *, magnitude: float | None = None, inputs: int = 1, dtype: str | None = None
 ) -> Callable[[Callable[..., np.ndarray]], Callable[..., np.ndarray]]:
-    """Register a function as a recipe's reference: float64 channels-last images in, float64 out.
+    """Register a function from float64 channels-last images to float64 as a recipe's reference.
 
     Parameters
     ----------
@@ -117,25 +117,26 @@ def recipe(
         The default is the function's name, with ``-`` for ``_``.
     magnitude : float, optional
         Allow every element to be off by ``8 · eps(result dtype) · magnitude``, where that is more than the error
-        analysis of the reference allows: for a formula whose honest implementations differ by more than its roundings.
+        analysis of the reference allows. Use it for a formula whose honest implementations differ by more than its
+        roundings.
     inputs : {1, 2}, optional
-        With two, the reference and every variant are given a pair of them.
+        Number of inputs. With 2, the reference and every variant receive a pair.
     dtype : str, optional
-        Of every result. The default is that of the reference where it returns integers or booleans; otherwise float32
-        for integers, and floats keep theirs.
+        Dtype of every result. By default, results have the dtype of the reference where it returns integers or
+        booleans. Otherwise, integer inputs give float32 and floats keep their dtype.
 
     Raises
     ------
     RegistrationError
-        If the name is taken, or a word is not one of those allowed.
+        If the name is taken or an argument is invalid.
     """
 
     if callable(name):
-        raise RegistrationError("@recipe needs its parentheses: @recipe()")
+        raise RegistrationError("@recipe needs parentheses: write @recipe()")
     if magnitude is not None and not (isinstance(magnitude, int | float) and 0 < magnitude < float("inf")):
-        raise RegistrationError(f"a magnitude of {magnitude!r}: it is a finite number above 0")
+        raise RegistrationError(f"invalid magnitude {magnitude!r}: expected a finite number above 0")
     if inputs not in (1, 2):
-        raise RegistrationError(f"a recipe of {inputs!r} inputs: it has 1 or 2")
+        raise RegistrationError(f"invalid number of inputs {inputs!r}: expected 1 or 2")
     if dtype is not None:
         check_name("dtype", dtype, RESULT_DTYPES)
 
@@ -166,29 +167,29 @@ def variant(
     Parameters
     ----------
     recipe : str
-        The name of the recipe that is computed.
+        Name of the recipe that the variant computes.
     runtime : str
-        The runtime whose arrays the call is given: ``"numpy"``, ``"tensorflow"``, ``"cupy"`` …
+        Runtime whose arrays the call receives: ``"numpy"``, ``"tensorflow"``, ``"cupy"`` …
     writes : {"new", "out", "input"}
         Where the result goes.
     accepts : iterable of str, optional
-        Input dtypes; the default is all.
+        Supported input dtypes. The default is all.
     name : str, optional
         The default is the function's name, with ``-`` for ``_``.
     devices : iterable of {"cpu", "gpu"}, optional
-        The default is every device the runtime knows.
+        The default is every device of the runtime.
     layouts : iterable of {"channels_last", "channels_first"}, optional
         The default is both.
     known : mapping, optional
         Input dtype → evidence that this path of a library is wrong or raises.
     includes_transfers : bool, optional
-        Whether the call is given arrays of the host, and returns such, though a device computes: it is then told apart
-        from what begins and ends on the device.
+        Whether the call takes and returns host arrays although a device computes. Reports distinguish such a variant
+        from variants that take and return device arrays.
 
     Raises
     ------
     RegistrationError
-        If a word is not one of those allowed or the name is taken for this recipe.
+        If an argument is invalid, or the recipe already has a variant of this name.
     """
     accepts, devices, layouts = as_tuple(accepts), as_tuple(devices), as_tuple(layouts)
     _name("recipe", recipe)
@@ -197,7 +198,9 @@ def variant(
     for dtype, evidence in (known or {}).items():
         check_name("dtype", dtype, DTYPES)
         if not isinstance(evidence, str) or not evidence:
-            raise RegistrationError(f"known[{dtype!r}] is {evidence!r}: it names the evidence")
+            raise RegistrationError(
+                f"known[{dtype!r}] is {evidence!r}: expected a non-empty text that names the evidence"
+            )
     for dtype in accepts:
         check_name("dtype", dtype, DTYPES)
     for device in devices:
@@ -219,9 +222,9 @@ def variant(
 
 
 def _name(what: str, given: object) -> str:
-    """A name that can be printed, or RegistrationError."""
+    """Return a printable name, or raise RegistrationError."""
     if not isinstance(given, str) or not given or not given.isprintable() or given != given.strip():
-        raise RegistrationError(f"{given!r} is no name for a {what}")
+        raise RegistrationError(f"invalid {what} name {given!r}: expected printable text without surrounding spaces")
     return given
 
 
@@ -231,7 +234,7 @@ def _where(function: Callable[..., Any]) -> str:
 
 @contextmanager
 def registering(source: str) -> Iterator[None]:
-    """Note `source` as the origin of what is registered in the body."""
+    """Record `source` as the origin of everything registered in the body."""
     _sources.append(source)
     try:
         yield

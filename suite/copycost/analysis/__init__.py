@@ -1,1 +1,1 @@
-"""Conclusions from measurements."""
+"""Conclusions drawn from measurements: overview, comparison, history and break-even."""

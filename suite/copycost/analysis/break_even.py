@@ -1,4 +1,4 @@
-"""From which batch a GPU pays, what is copied to it and back counted."""
+"""Break-even batch size of the GPU, transfers included."""
 
 from __future__ import annotations
 
@@ -7,30 +7,31 @@ import pandas as pd
 from copycost.results.table import origins
 from copycost.stats.rivals import Estimate, rivals
 
-#: What cases have in common that differ by their batch.
+#: Columns that cases which differ only in their batch have in common.
 _SERIES = ["recipe", "dtype", "layout", "height", "width"]
 
-#: How often it may be said of a batch that the GPU wins where it does not.
+#: Probability of reporting for a batch that the GPU is faster when it is not.
 _FALSE_ALARMS = 0.05
 
 
 def pays(frame: pd.DataFrame) -> pd.DataFrame:
-    """The smallest batch from which the fastest way on a GPU, transfers included, is surely faster than any on the CPU.
+    """Return the smallest batch from which the GPU, transfers included, is significantly faster than the CPU.
 
-    Surely: the interval of the ratio of the two, which allows for both having been chosen for their time, lies above 1.
-    What was measured on different machines, of different commits or in different sessions is not compared.
+    The fastest variants on both are compared. A difference is significant if the interval of their ratio lies above 1.
+    This interval allows for the choice of both variants by their time. Measurements from different machines, commits or
+    sessions are not compared.
 
     Parameters
     ----------
     frame : DataFrame
-        Of measurements.
+        Measurements.
 
     Returns
     -------
     DataFrame
-        A row for each recipe, dtype, layout and size that was measured on both: ``where`` (the machine, and what else
-        tells it from the others of the table; empty if there is one), ``batch`` (missing, where the GPU does not surely
-        win at the largest batch measured), ``cpu`` and ``gpu`` (the fastest variants at that batch, or at the largest),
+        A row for each recipe, dtype, layout and size measured on both: ``where`` (the machine, and what distinguishes
+        it from others in the table; empty if there is only one), ``batch`` (missing if the GPU is not significantly
+        faster at the largest batch), ``cpu`` and ``gpu`` (the fastest variants at that batch, or at the largest),
         ``cpu_seconds`` and ``gpu_seconds`` (per call), ``largest`` (the largest batch measured on both).
     """
     places, names = origins(frame)
@@ -48,7 +49,7 @@ def pays(frame: pd.DataFrame) -> pd.DataFrame:
         at = {batch: (_at(others, batch), _at(its, batch)) for batch in batches}
         best = {batch: (cpu.iloc[0], gpu.iloc[0]) for batch, (cpu, gpu) in at.items()}
         wins = [_surely(gpu, cpu) for cpu, gpu in at.values()]
-        # From there on it wins at every batch.
+        # The break-even follows the last batch at which the GPU is not faster: it is faster at all larger batches.
         lost = max((k for k, won in enumerate(wins) if not won), default=-1)
         batch = batches[lost + 1] if lost + 1 < len(batches) else None
         cpu, gpu = best[batch if batch is not None else batches[-1]]
@@ -62,12 +63,12 @@ def pays(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _at(frame: pd.DataFrame, batch: int) -> pd.DataFrame:
-    """The variants of a batch, the fastest first."""
+    """Return the variants measured with a batch, fastest first."""
     return frame[frame["batch"] == batch].sort_values("seconds")
 
 
 def _surely(gpu: pd.DataFrame, cpu: pd.DataFrame) -> bool:
-    """Whether the first of the GPU's variants is surely faster than the first of the CPU's."""
+    """Return whether the first GPU variant is significantly faster than the first CPU variant."""
     one, other = (_first(its) for its in (gpu, cpu))
     if one is None or other is None:
         return False
@@ -76,7 +77,7 @@ def _surely(gpu: pd.DataFrame, cpu: pd.DataFrame) -> bool:
 
 
 def _first(frame: pd.DataFrame) -> Estimate | None:
-    """The time of the first variant, chosen among all; None where its samples do not tell."""
+    """Return the time of the first variant, chosen among all; None if it has too few samples."""
     sampled = [its for its in frame["samples"] if isinstance(its, list) and len(its) > 1]
     first = frame["samples"].iloc[0]
     if not sampled or first is not sampled[0]:

@@ -1,4 +1,4 @@
-"""Case by case and figure by figure: worse, better, the same, or not to be told."""
+"""Comparison of two sides by case and figure: worse, better, the same or unsure."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from copycost.results.store import key
 from copycost.stats import ratios
 from copycost.stats.ratios import Ratio
 
-#: How often a comparison of all cases of two sides that are equal may say slower or faster of any.
+#: Probability that a comparison of two equal sides reports any of its cases as slower or faster.
 FALSE_ALARMS = 0.01
 
-#: A change of time that does not count, as a fraction.
+#: Change of time that is ignored, as a fraction.
 TOLERANCE = 0.03
 
-#: Figures that are counted, of which fewer is better.
+#: Counted figures, for which fewer is better.
 COUNTS = ("allocations", "allocated_bytes", "peak_bytes", "retained_bytes")
 
-#: Figures that are one thing or another, and what they should be. To share the buffer that is for the result is well.
+#: Categorical figures, and whether a value is good. Sharing the buffer that is meant for the result is good.
 _TRUTHS: Mapping[str, Callable[[Any], bool]] = {
     "input_changed": lambda value: value is False,
     "result_shares": lambda value: value != "input",
     "result_contiguous": lambda value: value is True,
 }
 
-#: What must be the same for times to be compared.
+#: Fields of the environment that must be equal for times to be compared.
 _MACHINE = ("engine", "machine", "cpu", "cpus", "gpus", "threads", "variables", "image_sha256")
 
 
 @dataclass(frozen=True)
 class Side:
-    """What was measured of one side, and what it was measured in."""
+    """The measurements of one side and their environment."""
 
     environment: Mapping[str, Any]
     measurements: Sequence[Measurement]
@@ -46,20 +46,20 @@ class Row:
     Attributes
     ----------
     case : Measurement
-        Of head; its fields name the case.
+        The measurement of head, whose fields name the case.
     label : str
-        The environment, where there are several; else empty.
+        The environment if there are several, else empty.
     metric : str
         A field of `Measurement`: ``seconds``, ``status``, ``allocations`` …
     base, head
-        Values; None where there is none.
+        Values of the two sides, or None.
     verdict : str
-        Of time: ``faster``, ``slower``, ``same``, ``unsure``. Of what is exact: ``better``, ``worse``, ``same``,
-        ``changed`` (and neither better nor worse), ``unsure`` (counts that vary, and overlap).
+        For times: ``faster``, ``slower``, ``same`` or ``unsure``. For exact figures: ``better``, ``worse``, ``same``,
+        ``changed`` (neither better nor worse) or ``unsure`` (counts that vary and overlap).
     ratio : Ratio or None
-        Of time.
+        Ratio of the times.
     reason : str or None
-        Why it is unsure, where the figures do not show it.
+        Reason for the verdict if the figures do not show it.
     """
 
     case: Measurement
@@ -73,23 +73,23 @@ class Row:
 
     @property
     def is_worse(self) -> bool:
-        """Whether this is a regression."""
+        """Return whether the row is a regression."""
         return self.verdict in ("slower", "worse")
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All rows, and what was not compared.
+    """All rows, and the cases that were not compared.
 
     Attributes
     ----------
     rows : sequence of Row
     only_base, only_head : sequence of Measurement
-        Cases that the other side does not have.
+        Cases that the other side lacks.
     refused : str or None
-        Why times were not compared, or some of them.
+        Why some or all times were not compared.
     paired : bool
-        Whether the sides were measured in turn, in one session.
+        Whether the sides were measured interleaved, in one session.
     false_alarms, tolerance : float
         Fractions.
     """
@@ -104,41 +104,41 @@ class Comparison:
 
     @property
     def measured(self) -> bool:
-        """Whether any case was measured on both sides."""
+        """Return whether any case was measured on both sides."""
         return any(row.base in _MEASURED and row.head in _MEASURED for row in self.rows if row.metric == "status")
 
     @property
     def verdict(self) -> str:
-        """``worse`` if anything is; else ``unsure`` if anything is, or nothing was measured; else ``no worse``."""
+        """``worse`` if any row is worse; else ``unsure`` if any row is, or nothing was measured; else ``no worse``."""
         if any(row.is_worse for row in self.rows):
             return "worse"
         unsure = any(row.verdict == "unsure" for row in self.rows) or self.refused or not self.measured
         return "unsure" if unsure else "no worse"
 
 
-#: What a case is that was measured.
+#: Statuses of a measured case.
 _MEASURED = ("ok", "unchecked")
 
 
 def compare(base: Side, head: Side, *, tolerance: float = TOLERANCE, timed: bool = True) -> Comparison:
     """Compare every case that both sides have.
 
-    Sides that were measured in turn (their environments name the same ``session``) are compared pair by pair;
-    others as runs of different times.
+    Sides measured interleaved, whose environments name the same ``session``, are compared pair by pair. Other sides are
+    compared as runs of different times.
 
     Parameters
     ----------
     base, head : Side
     tolerance : float
-        A change of time, as a fraction, that does not count.
+        Change of time, as a fraction, that is ignored.
     timed : bool
-        Whether times were wanted: a case without them is then unsure.
+        Whether times are expected: a case without times is then unsure.
     """
     return joined([("", base, head)], tolerance=tolerance, timed=timed)
 
 
 def joined(pairs: Sequence[tuple[str, Side, Side]], *, tolerance: float = TOLERANCE, timed: bool = True) -> Comparison:
-    """Compare several pairs of sides as one: label, base and head of each."""
+    """Compare several pairs of sides as one comparison; each pair is a label, base and head."""
     rows: list[Row] = []
     only_base: list[Measurement] = []
     only_head: list[Measurement] = []
@@ -163,7 +163,7 @@ def joined(pairs: Sequence[tuple[str, Side, Side]], *, tolerance: float = TOLERA
     paired = all(one is not None and one == other for one, other in session)
     samples = [(one.samples or [], other.samples or []) for _, one, other in both]
     differences = [ratios.paired(*sides) for sides in samples] if paired else ratios.unpaired(samples)
-    # Sides that are measured in turn are looked at again and again, and half of all false alarms is the looks'.
+    # Interleaved sides are tested repeatedly while they are measured: these looks share half of the false alarms.
     each = FALSE_ALARMS / (2 if paired else 1) / max(1, len(both))
     for (at, _, _), difference in zip(both, differences, strict=True):
         if difference is None:
@@ -176,7 +176,7 @@ def joined(pairs: Sequence[tuple[str, Side, Side]], *, tolerance: float = TOLERA
 
 
 def exact(base: Measurement, head: Measurement, label: str = "") -> list[Row]:
-    """What needs no clock: whether the result is right, whose memory it is, what a call allocates."""
+    """Compare the exact figures of two measurements: correctness, memory of the result, and allocations."""
 
     def row(metric: str, verdict: str, reason: str | None = None) -> Row:
         return Row(head, label, metric, getattr(base, metric), getattr(head, metric), verdict, reason=reason)
@@ -184,7 +184,7 @@ def exact(base: Measurement, head: Measurement, label: str = "") -> list[Row]:
     was, now = (m.status in _MEASURED for m in (base, head))
     if not (was and now):
         if base.status == head.status:
-            # What does not apply, or is known not to work, is so on both sides; another fault hides what it may.
+            # Skipped cases and known failures are the same on both sides. Any other failure may hide a change.
             same = head.status == "skipped" or (base.known and head.known)
             return [row("status", "same" if same else "unsure", head.reason)]
         if head.status == "skipped" or base.status == "skipped":
@@ -224,7 +224,7 @@ def _range(m: Measurement, name: str) -> Sequence[int]:
 
 
 def _refusal(base: Mapping[str, Any], head: Mapping[str, Any]) -> str | None:
-    """Why the times of two environments are not to be compared, or None."""
+    """Return why the times of two environments are not comparable, or None if they are."""
     for name in _MACHINE:
         if base.get(name) != head.get(name):
             one, other = (_word(side.get(name)) for side in (base, head))
@@ -246,5 +246,5 @@ def _word(value: Any) -> str:
         return " ".join(f"{name}={one}" for name, one in value.items()) or "none"
     if isinstance(value, list):
         return ", ".join(str(one.get("name", one)) if isinstance(one, Mapping) else str(one) for one in value) or "none"
-    text = "not told" if value is None else str(value)
+    text = "unknown" if value is None else str(value)
     return text if len(text) <= 40 else text[:12] + "…"

@@ -1,4 +1,4 @@
-"""What changed from commit to commit, where asv's results hold several."""
+"""Changes between successive commits in asv's results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from copycost.analysis.compare import Row, Side, compare
 from copycost.model.measurement import Measurement
 
-#: What is a step, and what is not worth a line.
+#: Verdicts that make a step, and metrics that are not reported.
 _VERDICTS, _UNTOLD = ("slower", "faster", "worse", "better"), ("max_abs_error",)
 
 Loaded = tuple[str, Mapping[str, Any], Sequence[Measurement]]
@@ -18,7 +18,7 @@ Loaded = tuple[str, Mapping[str, Any], Sequence[Measurement]]
 
 @dataclass(frozen=True)
 class Step:
-    """All that surely changed between two commits that were measured one after the other in one environment.
+    """The significant changes between two successive measured commits in one environment.
 
     Attributes
     ----------
@@ -34,12 +34,12 @@ class Step:
     rows: tuple[Row, ...]
 
 
-#: What the environment of a result of asv's names.
+#: Fields that the environment of a result of asv has.
 _PLACED = {"commit", "commit_time", "machine", "environment"}
 
 
 def places(runs: Sequence[Loaded]) -> dict[tuple[str, str], list[Loaded]]:
-    """Results of asv's by machine and environment, the oldest commit first; others, as of the gate, are left out."""
+    """Return asv's results by machine and environment, oldest commit first, without other runs such as the gate's."""
     found: dict[tuple[str, str], list[Loaded]] = {}
     for run in sorted((one for one in runs if one[1].keys() >= _PLACED), key=lambda one: one[1]["commit_time"]):
         found.setdefault((run[1]["machine"], run[1]["environment"]), []).append(run)
@@ -47,7 +47,7 @@ def places(runs: Sequence[Loaded]) -> dict[tuple[str, str], list[Loaded]]:
 
 
 def steps(runs: Sequence[Loaded]) -> list[Step]:
-    """Where a comparison of neighbours says that something became better or worse; the newest first."""
+    """Return the steps at which a comparison of successive commits reports better or worse figures, newest first."""
     found = []
     for (machine, environment), its in places(runs).items():
         for one, other in itertools.pairwise(its):

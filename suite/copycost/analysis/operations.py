@@ -1,4 +1,4 @@
-"""A profile by operation."""
+"""Aggregation of a profile by operation."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from copycost.model.call_profile import CallProfile
 
 @dataclass(frozen=True)
 class Operation:
-    """All that one operation, or one line, did in a call.
+    """Totals of one operation, or one line, in a call.
 
     Attributes
     ----------
     name : str
     where : str
-        The thread, or the device's queue; ``memory`` where an allocation is all that is known of it.
+        The thread, or the queue of the device; ``memory`` if only allocations of the operation are known.
     calls : int or None
-        None where an allocation is all that is known of it.
+        None if only allocations of the operation are known.
     seconds : float or None
-        Without what lies within it and is told by itself.
+        Own time, without nested operations that have their own entry.
     allocations, allocated_bytes : int or None
-        None where they are not known: `Profile.missing` has the reason.
+        None if unknown: `CallProfile.missing` has the reason.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Operation:
 
 
 def operations(profile: CallProfile) -> list[Operation]:
-    """Every operation, the longest first."""
+    """Return all operations, longest first."""
     calls: dict[tuple[str, str], list[float]] = {}
     for span in profile.spans:
         calls.setdefault((span.name, span.where), []).append(span.own_seconds)
@@ -43,9 +43,9 @@ def operations(profile: CallProfile) -> list[Operation]:
             requested.setdefault(change.op, []).append(change.bytes)
     found = []
     for (name, where), its in calls.items():
-        asked = requested.pop(name, [])  # where it ran on a thread and on a device, the thread asked
+        asked = requested.pop(name, [])  # if it ran on a thread and a device, count allocations at the thread
         known = (len(asked), sum(asked)) if asked or profile.missing is None else (None, None)
         found.append(Operation(name, where, len(its), sum(its), *known))
     for name, asked in requested.items():
-        found.append(Operation(name or "(not told)", "memory", None, None, len(asked), sum(asked)))
+        found.append(Operation(name or "(unknown)", "memory", None, None, len(asked), sum(asked)))
     return sorted(found, key=lambda one: (-(one.seconds or 0.0), -(one.allocated_bytes or 0), one.name))

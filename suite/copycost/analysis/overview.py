@@ -1,4 +1,4 @@
-"""The answer first: which way to take for each kind of batch, what it saves, and what to beware of."""
+"""Overview of measurements: recommended variants for each kind of batch, their savings, and warnings."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ from copycost.model.measurement import Measurement
 from copycost.results.table import measurements, origins
 from copycost.stats.rivals import Rivals, rivals
 
-#: What a way is compared with: NumPy as it is written first, and Keras' function of an array.
+#: Baselines: the usual NumPy code with a new result, and Keras' function on an array.
 PLAIN, KERAS = "numpy-new", "keras-numpy"
 
-#: What cases have in common that can take each other's place.
+#: Fields that interchangeable cases have in common.
 _GROUP = ("recipe", "device", "dtype", "layout", "height", "width", "channels", "batch")
 
-#: Groups that are answered at most: more are not read.
+#: Maximum number of groups with an answer: nobody reads more.
 MOST = 96
 
-#: How often an interval may miss the truth, and how often a table in which nothing is faster than a baseline may claim
-#: a saving against it anywhere.
+#: Probability that an interval misses the true value, and that a table in which nothing is faster than a baseline
+#: claims a saving against it anywhere.
 _MISSES = 0.05
 
-#: What the intervals of an overview are; said wherever they are shown.
+#: Description of the intervals of an overview, shown wherever they are.
 INTERVALS = (
-    "Intervals hold the truth in 95 of 100 answers, although the variant was chosen for being the fastest. A saving is "
-    "claimed where that is sure of all answers at once."
+    "Intervals contain the true value in 95 of 100 answers: they allow for the choice of the fastest variant. A saving "
+    "is claimed only if it is significant for all answers together."
 )
 
 
 @dataclass(frozen=True)
 class Speedup:
-    """What one way takes of what another does.
+    """Speedup and memory savings of one variant over a baseline.
 
     Attributes
     ----------
     base : Measurement
     times : float or None
-        How many times as fast; None where the samples do not tell.
+        How many times as fast; None if there are too few samples.
     low, high : float or None
-        The 95 % interval of `times`, which allows for the way having been chosen for its time.
+        The 95 % interval of `times`, which allows for the variant having been chosen for its time.
     sure : bool
-        Whether it is surely faster, or surely slower: the interval that holds for all answers of a table at once, which
-        is wider, does not contain 1. Else no difference is claimed.
+        Whether the variant is significantly faster or slower: the wider interval that holds for all answers of a table
+        at once does not contain 1. Otherwise no difference is claimed.
     allocated_bytes : int or None
-        That it allocates less; negative: more.
+        How many bytes fewer it allocates; negative if it allocates more.
     """
 
     base: Measurement
@@ -61,7 +61,7 @@ class Speedup:
 
     @property
     def speed(self) -> str:
-        """How many times as fast, with its interval, or in words that it cannot be told; before the other's name."""
+        """Speedup with its interval, or the reason why none is claimed, to be followed by the name of the baseline."""
         if self.times is None or self.low is None or self.high is None:
             return "not compared with"
         if not self.sure:
@@ -70,20 +70,20 @@ class Speedup:
 
     @property
     def unsure(self) -> str:
-        """Why no saving is claimed: the interval contains 1, or only the wider one for all answers of a table does."""
+        """Reason why no saving is claimed: the interval, or only the wider one for all answers, contains 1."""
         if self.low is not None and self.high is not None and not self.low <= 1 <= self.high:
             return "too noisy to tell"
         return "too close or too noisy to tell"
 
     @property
     def beside(self) -> str:
-        """What stands beside the other's name: its time, and what it does to its input."""
+        """Text to follow the name of the baseline: its time, and whether it changes its input."""
         changes = ", which changes its input" if self.base.input_changed and self.base.writes != "input" else ""
         return f"({numbers.seconds(self.base.seconds)}{changes})"
 
     @property
     def memory(self) -> str:
-        """How many bytes a call allocates less."""
+        """Number of bytes that a call allocates less or more than the baseline, as text."""
         if self.allocated_bytes is None:
             return "allocations not compared"
         if not self.allocated_bytes:
@@ -96,16 +96,16 @@ class Speedup:
 
 @dataclass(frozen=True)
 class Way:
-    """One way that is recommended, and what it saves.
+    """A recommended variant and its savings.
 
     Attributes
     ----------
     measurement : Measurement
     savings : tuple of Speedup
-        Against each baseline that was measured beside it.
+        Savings against each baseline of its group.
     low, high : float or None
-        The 95 % interval of its seconds per call, which allows for the way having been chosen for its time. The
-        interval of the measurement itself does not. None from one block.
+        The 95 % interval of its seconds per call, which allows for the variant having been chosen for its time. The
+        interval of the measurement itself does not. None with a single block.
     """
 
     measurement: Measurement
@@ -115,7 +115,7 @@ class Way:
 
     @property
     def time(self) -> str:
-        """The time per call with its interval, as ``1.20 ms (1.10 ms to 1.35 ms)``."""
+        """Time per call with its interval, e.g. ``1.20 ms (1.10 ms to 1.35 ms)``."""
         shown = numbers.seconds(self.measurement.seconds)
         if self.low is None or self.high is None:
             return shown
@@ -124,21 +124,22 @@ class Way:
 
 @dataclass(frozen=True)
 class Answer:
-    """For one recipe, dtype and shape on one device, of what was measured together.
+    """The recommended variants for one group: a recipe, dtype and shape on one device, measured together.
 
     Attributes
     ----------
     where : str
-        The machine, and what else tells it from the others of the table: commit, engine, run. Empty if there is one.
+        The machine, and what distinguishes it from others in the table: commit, engine, run. Empty if there is only
+        one.
     fastest : Way
-        Of those that are right and leave their input as it was: the one of the least time that none is surely faster
-        than.
+        The variant of least time, among those that are right and leave their input unchanged, such that no other of
+        them is significantly faster.
     ties : tuple of str
-        Variants that are not surely slower.
+        Variants that are not significantly slower.
     lean : Way or None
-        The fastest of those that allocate nothing besides; None where there is none, or where it is the fastest.
+        The fastest such variant that allocates nothing. None if no variant does, or if it is the fastest.
     over : Way or None
-        The fastest that computes over its input, where that is surely faster than the fastest.
+        The fastest variant that writes over its input, if it is significantly faster than the fastest.
     """
 
     where: str
@@ -149,25 +150,27 @@ class Answer:
 
     @property
     def title(self) -> str:
-        """What the answer is for."""
+        """Title of the answer: where it was measured, and its group."""
         title = self.fastest.measurement.group_title()
         return f"{self.where}: {title}" if self.where else title
 
 
 @dataclass(frozen=True)
 class Caution:
-    """Something that a way does that a reader may not expect, and in how many of its measured cases it does.
+    """A warning about unexpected behaviour of a variant, with the number of affected cases.
 
     Attributes
     ----------
     variant, what : str
+        The variant and its behaviour.
     short : str
-        The same in a few words.
+        The behaviour in a few words.
     recipes : tuple of str
-        In which it does.
+        Affected recipes.
     example : Measurement
-        The first such case, or the first of which there is a reason.
+        The first affected case with a reason, or else the first affected case.
     cases, of : int
+        Number of affected cases, and of all measured cases of the variant.
     """
 
     variant: str
@@ -180,7 +183,7 @@ class Caution:
 
     @property
     def at_fault(self) -> bool:
-        """Whether it is wrong, or raises, without being known for it."""
+        """Return whether the variant is wrong or fails, and this is not a known issue."""
         return self.example.unexpected
 
     def __str__(self) -> str:
@@ -192,15 +195,16 @@ class Caution:
 
 @dataclass(frozen=True)
 class Overview:
-    """What a person needs first: which way to take, and what to beware of. Shown as a page's part in a notebook.
+    """Recommendations and warnings for a table of measurements, rendered as HTML in a notebook.
 
     Attributes
     ----------
     answers : tuple of Answer
-        By recipe, device, dtype and shape.
+        Recommendations by recipe, device, dtype and shape.
     left : int
-        Groups beyond those, which are in the table of cases only.
+        Number of further groups, which are in the table of cases only.
     cautions : tuple of Caution
+        Warnings.
     """
 
     answers: tuple[Answer, ...]
@@ -209,12 +213,12 @@ class Overview:
 
     @property
     def intervals(self) -> str:
-        """What the intervals of the answers are."""
+        """Description of the intervals of the answers."""
         return INTERVALS
 
     @property
     def usual(self) -> list[Answer]:
-        """Of the answers to each recipe, on each machine, the one that is most likely to be wanted."""
+        """The most relevant answer for each recipe on each machine."""
         found: dict[tuple[str, str], Answer] = {}
         for one in self.answers:
             key = (one.where, one.fastest.measurement.recipe)
@@ -226,13 +230,13 @@ class Overview:
 
     @property
     def by_recipe(self) -> list[tuple[str, list[Answer]]]:
-        """The answers to each recipe, on each machine."""
+        """The answers for each recipe on each machine."""
         named = groupby(self.answers, lambda one: (one.where, one.fastest.measurement.recipe))
         return [(f"{where}: {recipe}" if where else recipe, list(its)) for (where, recipe), its in named]
 
     @property
     def by_caution(self) -> list[tuple[str, list[Caution]]]:
-        """The cautions by what they warn of, the gravest first."""
+        """The warnings by behaviour, most severe first."""
         return [(what, list(its)) for what, its in groupby(self.cautions, lambda one: one.what)]
 
     def __str__(self) -> str:
@@ -246,7 +250,7 @@ class Overview:
 
 
 def unusual(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    """How far a case is from what a reader is most likely to want: float32, near 32 images of 224×224, on the CPU."""
+    """Return a sort key: the distance of a case from the most common one, 32 images of 224×224 float32 on the CPU."""
     return (
         row["device"] != "cpu",
         row["layout"] != "channels_last",
@@ -258,20 +262,20 @@ def unusual(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def overview(measured: Iterable[Measurement] | pd.DataFrame) -> Overview:
-    """The answers first, and the cautions.
+    """Return the recommendations and warnings for measurements.
 
-    Only what was measured together is compared: a table of several machines, commits, engines or sessions has an answer
-    for each, which names it.
+    Only variants measured together are compared. A table of several machines, commits, engines or sessions has a
+    separate answer for each, which names it.
 
     Parameters
     ----------
     measured : iterable of Measurement, or DataFrame
-        As `copycost.load` or `copycost.run` gives it. Measurements without a table must be of one run.
+        The table returned by `copycost.load` or `copycost.run`, or measurements of one run.
 
     Raises
     ------
     ValueError
-        If a case is there twice, and nothing says which run each is of.
+        If two measurements belong to the same case, and nothing distinguishes their runs.
     """
     if isinstance(measured, pd.DataFrame):
         rows, table = measurements(measured), measured
@@ -284,7 +288,7 @@ def overview(measured: Iterable[Measurement] | pd.DataFrame) -> Overview:
 
 
 def cautions(rows: Iterable[Measurement]) -> list[Caution]:
-    """What should make one careful: by variant, in how many of the cases that were measured, the gravest first."""
+    """Return warnings by variant, with the number of affected cases, most severe first."""
     by_variant: dict[str, list[Measurement]] = {}
     for m in rows:
         if m.status != "skipped":
@@ -292,7 +296,7 @@ def cautions(rows: Iterable[Measurement]) -> list[Caution]:
     found = []
     for what, short, does in _WORRIES:
         for variant, its in sorted(by_variant.items()):
-            # What is known to be wrong is no news, and stands apart from what is not.
+            # Report known issues separately, because they are not news.
             by_known: dict[str | None, list[Measurement]] = {}
             for m in its:
                 if does(m):
@@ -304,45 +308,45 @@ def cautions(rows: Iterable[Measurement]) -> list[Caution]:
     return found
 
 
-#: What a reader may not expect. A variant that is there to write over its input says so by its name; a function that is
-#: given an array does not.
+#: Behaviour that users may not expect: text, short text, and test. A variant that is meant to write over its input says
+#: so in its name; a function that takes an array does not.
 _WORRIES: tuple[tuple[str, str, Callable[[Measurement], bool]], ...] = (
-    ("gives a wrong result", "wrong", lambda m: m.status == "wrong"),
+    ("returns a wrong result", "wrong", lambda m: m.status == "wrong"),
     (
-        "changes the array that it is given",
+        "changes its input array",
         "changes its input",
         lambda m: bool(m.input_changed) and m.writes != "input",
     ),
     (
-        "gives a result that lies in the input's memory",
+        "returns a result that shares the input's memory",
         "shares its input's memory",
         lambda m: m.result_shares == "input" and m.writes != "input",
     ),
     (
-        "gives a result that is not contiguous, which the next step may copy",
+        "returns a result that is not contiguous, which the next step may copy",
         "not contiguous",
         lambda m: m.result_contiguous is False,
     ),
-    ("raises, dies or takes too long", "fails", lambda m: m.status in ("failed", "crashed", "timeout")),
+    ("raises, crashes or times out", "fails", lambda m: m.status in ("failed", "crashed", "timeout")),
 )
 
 
 @dataclass(frozen=True)
 class _Group:
-    """What can take each other's place: measured together, of one recipe, dtype and shape on one device."""
+    """Interchangeable variants: measured together, for one recipe, dtype and shape on one device."""
 
     where: str
     rows: Sequence[Measurement]
 
     @property
     def bases(self) -> list[Measurement]:
-        """The baselines that are right, in their order."""
+        """The baselines that are right, in the order of preference."""
         return [m for name in (PLAIN, KERAS) for m in self.rows if m.variant == name and m.status == "ok"]
 
 
 def _answers(groups: Sequence[_Group]) -> list[Answer]:
-    """Return an answer for every group in which something is right and was timed, in their order."""
-    # All answers have equal parts of what may be claimed wrongly.
+    """Return an answer for every group with a variant that is right and was timed, in the order of the groups."""
+    # The answers share the probability of a wrong claim equally.
     return [found for group in groups if (found := _answer(group, _MISSES / len(groups))) is not None]
 
 
@@ -352,7 +356,7 @@ def _answer(group: _Group, false_claims: float) -> Answer | None:
     if not kept:
         return None
     field = _Field.of(right, false_claims)
-    # A burst moves a median of times, and not that of ratios to what was measured beside it: pairs decide.
+    # Compare pairs: a burst of noise shifts a median of times, but not the median of ratios to interleaved samples.
     fastest = next((m for m in kept if not any(field.is_faster(other, m) for other in kept if other is not m)), kept[0])
     lean = next((m for m in kept if m.allocations == 0), None)
     over = next((m for m in right if m.input_changed), None)
@@ -372,7 +376,7 @@ def _answer(group: _Group, false_claims: float) -> Answer | None:
 
 @dataclass(frozen=True)
 class _Field:
-    """The variants of a group that one is chosen among."""
+    """The variants of a group among which the fastest is chosen."""
 
     rivals: Rivals
     places: Mapping[int, int]
@@ -380,13 +384,13 @@ class _Field:
 
     @classmethod
     def of(cls, right: Sequence[Measurement], false_claims: float) -> _Field:
-        """Return those that are right and were timed."""
+        """Return the field of the variants that are right and were timed in several blocks."""
         sampled = [m for m in right if m.samples and len(m.samples) > 1]
         places = {id(m): k for k, m in enumerate(sampled)}
         return cls(rivals([m.samples or [] for m in sampled], len(right) - 1), places, false_claims)
 
     def saving(self, one: Measurement, base: Measurement, *, both: bool = False) -> Speedup:
-        """Return what the chosen one saves against another, which may be chosen for its time as well."""
+        """Return the savings of the chosen variant against another, which with `both` was chosen for its time too."""
         allocated = None
         if base.allocated_bytes is not None and one.allocated_bytes is not None:
             allocated = base.allocated_bytes - one.allocated_bytes
@@ -399,30 +403,30 @@ class _Field:
         return Speedup(base, ratio.value, *ratio.interval(_MISSES), low > 1 or high < 1, allocated)
 
     def is_faster(self, one: Measurement, other: Measurement) -> bool:
-        """Return whether one is surely faster than another, both chosen for their time."""
+        """Return whether one variant is significantly faster than another, both chosen for their time."""
         saving = self.saving(one, other, both=True)
         return saving.sure and (saving.times or 0) > 1
 
     def time(self, one: Measurement) -> tuple[float | None, float | None]:
-        """Return the interval of the seconds per call of the chosen one."""
+        """Return the interval of the seconds per call of the chosen variant."""
         time = self.rivals.time(self.places[id(one)]) if id(one) in self.places else None
         if time is None or one.seconds is None:
             return None, None
         low, high = time.interval(_MISSES)
-        # From skewed blocks it may not hold the median.
+        # With skewed blocks, the interval may not contain the median.
         return min(low, one.seconds), max(high, one.seconds)
 
 
 def _groups(rows: Sequence[Measurement], places: Sequence[int], names: Sequence[str]) -> list[_Group]:
-    """Return the groups in which anything was timed: places, then recipes in their order, small batches first.
+    """Return the groups with a timed variant, by place, then by recipe in the order of the rows, small batches first.
 
     Parameters
     ----------
     rows : sequence of Measurement
     places : sequence of int
-        Of each row, where and when it was measured.
+        Index of the place and time at which each row was measured.
     names : sequence of str
-        Of each place.
+        Name of each place.
     """
     recipes = {name: k for k, name in enumerate(dict.fromkeys(m.recipe for m in rows))}
     groups: dict[tuple[Any, ...], dict[str, Measurement]] = {}
@@ -431,8 +435,8 @@ def _groups(rows: Sequence[Measurement], places: Sequence[int], names: Sequence[
         its = groups.setdefault((place, recipes[m.recipe], *at), {})
         if m.variant in its:
             raise ValueError(
-                f"{m.variant} is there twice for {m.group_title()}, and nothing says which run each is of: "
-                "give a table of copycost.load, or one run at a time"
+                f"{m.variant} appears twice for {m.group_title()}, and nothing distinguishes the runs: "
+                "pass a table of copycost.load, or one run at a time"
             )
         its[m.variant] = m
     return [

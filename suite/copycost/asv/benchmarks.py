@@ -1,7 +1,7 @@
-"""What a file in ``benchmarks/`` is made of: classes whose methods each read one field of a session's measurements.
+"""Base class for the files in ``benchmarks/``: each method reads one field of a session's measurements.
 
-asv imports such a file in every process that it starts, and starts one for every figure. So no framework is imported
-here, and nothing is measured: ``setup_cache`` runs ``copycost run`` once, and the methods look its answers up.
+asv starts a process for every figure and imports the file in each of them. Therefore, this module imports no framework
+and measures nothing: ``setup_cache`` runs ``copycost run`` once, and the methods look up its results.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from copycost.machine.environment import METHOD_VERSION
 from copycost.model import naming
 from copycost.results.asv_format import PARAMETERS
 
-#: Blocks of every case: asv's test of two commits finds nothing with six a side, whatever the difference.
+#: Blocks per case. With six per side, asv's test of two commits detects no difference, however large.
 BLOCKS = 7
 
 
-#: Seconds that a session may take. Every case of it has a limit of its own: this one is for what nobody thought of.
+#: Time limit of a session, in seconds. Each case has a separate limit; this one is a safeguard.
 _SESSION = 24 * 3600
 
 
-#: What of a measurement the methods need; every one of them reads all that is kept.
+#: Fields of a measurement that the methods need. Only these are kept, as every method loads all that is kept.
 _KEPT = (
     "status", "reason", "known", "missing", "samples", "calls", "seconds_first", "allocations",
     "allocated_bytes", "peak_bytes", "retained_bytes", "input_changed", "max_abs_error",
@@ -45,29 +45,30 @@ _KEPT = (
 
 
 class Cases:
-    """Benchmarks of the cases of a profile, for a file in ``benchmarks/`` to derive from.
+    """Base class for asv benchmarks of the cases of a profile.
 
-    ``class NumPy(asv.Cases, runtime="numpy")`` has the shipped variants of one runtime. A class without `runtime` has
-    the variants that its own file registers, for one recipe, and takes `batches`, `sizes`, `dtypes` and `layouts` as
-    `copycost.select` does.
+    ``class NumPy(asv.Cases, runtime="numpy")`` benchmarks the shipped variants of one runtime. A class without
+    `runtime` benchmarks the variants that its own file registers, for one recipe. It accepts `batches`, `sizes`,
+    `dtypes` and `layouts` like `copycost.select`.
 
-    The profile is named by ``COPYCOST_PROFILE`` (quick); ``COPYCOST_DEVICE`` and ``COPYCOST_OPTIONS``, options of
-    `copycost run`, choose among its cases. What is not chosen, is skipped, or is known to be wrong here is n/a, with
-    the reason on standard error; what is wrong, raised or crashed without being known for it fails.
+    ``COPYCOST_PROFILE`` names the profile (default: quick). ``COPYCOST_DEVICE`` (a device) and ``COPYCOST_OPTIONS``
+    (options of `copycost run`) select among its cases. A case that is not selected, is skipped, or is known to be wrong
+    here is n/a, with the reason on standard error. A case that is wrong, raises or crashes fails, unless that is known.
 
     Raises
     ------
     RegistrationError
-        As the class is made, if there are no such cases, or asv could not tell them apart.
+        When the class is created, if there are no such cases, or asv could not distinguish them.
     """
 
-    #: Figures of two ways of measuring are not one series; a file that was formatted anew is no other way.
+    #: Figures of different measurement methods must not form one series. asv's default, a hash of the source code,
+    #: would also start a new series whenever the file is reformatted.
     version = str(METHOD_VERSION)
     timeout = 60.0
     param_names = PARAMETERS
     params: ClassVar[list[list[Any]]]
 
-    #: The modules that have a class of their own variants.
+    #: Names of the modules that already have a class for the variants they register.
     _own: ClassVar[set[str]] = set()
 
     def __init_subclass__(
@@ -83,7 +84,10 @@ class Cases:
         axes = PROFILES[profile()].axes
         if runtime is not None:
             if any((batches, sizes, dtypes, layouts)):
-                raise naming.RegistrationError(f"{cls.__name__}: what ships is measured as the profile says")
+                raise naming.RegistrationError(
+                    f"{cls.__name__}: the profile sets batches, sizes, dtypes and layouts of shipped variants; remove "
+                    "these arguments"
+                )
             naming.check_name("runtime", runtime, discovery.runtimes())
             its = [v for v in registry.variants.values() if v.runtime == runtime and loading.is_builtin(v.source)]
             cls.params = _parameters(expand(axes, its, _recipes(its)))
@@ -93,9 +97,11 @@ class Cases:
             raise naming.RegistrationError(f"{cls.__module__} registers no variant before its class {cls.__name__}")
         recipes = _recipes(its)
         if cls.__module__ in cls._own or len(recipes) > 1:
-            # asv runs one `setup_cache` for all that have it from the same line of the same module, and measures
-            # every variant with every recipe.
-            raise naming.RegistrationError(f"{cls.__module__}: one recipe and one class a file; another has its own")
+            # asv runs `setup_cache` once for all classes that define it in the same line of the same module, and
+            # measures every variant with every recipe.
+            raise naming.RegistrationError(
+                f"{cls.__module__}: only one recipe and one class per file are allowed: put others in separate files"
+            )
         cls._own.add(cls.__module__)
         (recipe,) = recipes
         axes = Axes(
@@ -116,45 +122,45 @@ class Cases:
         cls.setup_cache = setup_cache  # type: ignore[method-assign, assignment]
 
     def setup_cache(self) -> dict[str, Any]:
-        """Measure everything that ships, once for all classes."""
+        """Measure all shipped variants once for all classes."""
         return session(PROFILES[profile()].axes)
 
     setup_cache.timeout = _SESSION  # type: ignore[attr-defined]
 
     def track_seconds(self, session: dict[str, Any], *case: Any) -> Any:
-        """Time of a call: the median of each block, of which asv makes median, quartiles and interval."""
+        """Return the time per call: the medians of the blocks, from which asv computes its statistics."""
         return _samples(session, case, 1)
 
     def track_seconds_per_image(self, session: dict[str, Any], *case: Any) -> Any:
-        """Time of a call over the images in its batch."""
+        """Return the time per call, divided by the number of images in the batch."""
         return _samples(session, case, case[PARAMETERS.index("batch")] or 1)
 
     def track_seconds_first(self, session: dict[str, Any], *case: Any) -> Any:
-        """The first call after preparing, which traces and compiles; one call, so that it has no interval."""
+        """Return the time of the first call, which traces and compiles; a single call has no interval."""
         return _figure(session, case, "seconds_first")
 
     def track_allocations(self, session: dict[str, Any], *case: Any) -> Any:
-        """Requests of 4,096 bytes and more in one steady call, on host and device."""
+        """Return the number of requests of at least 4,096 bytes in one steady call, on host and device."""
         return _figure(session, case, "allocations")
 
     def track_allocated_bytes(self, session: dict[str, Any], *case: Any) -> Any:
-        """What they ask for together."""
+        """Return the total number of bytes that these requests allocate."""
         return _figure(session, case, "allocated_bytes")
 
     def track_peak_bytes(self, session: dict[str, Any], *case: Any) -> Any:
-        """The most that was held at once, above what was held before the call."""
+        """Return the peak of live bytes, above those live before the call."""
         return _figure(session, case, "peak_bytes")
 
     def track_retained_bytes(self, session: dict[str, Any], *case: Any) -> Any:
-        """What the result keeps alive."""
+        """Return the number of bytes that the result keeps alive."""
         return _figure(session, case, "retained_bytes")
 
     def track_input_changed(self, session: dict[str, Any], *case: Any) -> Any:
-        """1 where the call changes its input, 0 where it does not."""
+        """Return 1 if the call changes its input, else 0."""
         return _figure(session, case, "input_changed")
 
     def track_max_abs_error(self, session: dict[str, Any], *case: Any) -> Any:
-        """The largest difference from the recipe's float64 reference."""
+        """Return the largest absolute difference from the recipe's float64 reference."""
         return _figure(session, case, "max_abs_error")
 
     for _track in (track_seconds, track_seconds_per_image, track_seconds_first):
@@ -168,25 +174,26 @@ class Cases:
 
 
 def session(axes: Axes, file: str | None = None, variants: Sequence[str] = ()) -> dict[str, Any]:
-    """Measure with the copycost that is installed here, which is that of the commit.
+    """Measure with the installed copycost, which is the commit's version.
 
     Parameters
     ----------
     axes : Axes
-        What there is to choose from.
+        Cases to select from.
     file : str, optional
-        With variants of somebody's own: those that are named are measured, and not what ships.
+        File that registers user-defined variants. If given, `variants` of that file are measured instead of the shipped
+        ones.
     variants : sequence of str, optional
 
     Returns
     -------
     dict
-        ``rows``: parameters of a case → what was measured; ``missing``: why there is nothing, or None.
+        ``rows``: parameters of a case → its measured fields; ``missing``: why there are no rows, or None.
 
     Raises
     ------
     RuntimeError
-        If the variables ask for what there is not, or the copycost of the commit breaks down.
+        If the environment variables select cases that do not exist, or the commit's copycost fails.
     """
     given = _given(axes)
     arguments = ["--profile", profile(), "--blocks", str(BLOCKS), *chosen()]
@@ -203,15 +210,15 @@ def session(axes: Axes, file: str | None = None, variants: Sequence[str] = ()) -
         arguments += [word for name, values in stated.items() if not given.get(name) for word in _each(name, values)]
     _try(arguments)
     out = tempfile.mkdtemp(prefix=f"{os.environ.get('ASV_COMMIT', '')[:8] or 'now'}-", dir=_kept())
-    # The command and its document are what every commit has in common: today's classes measure what a commit of last
-    # year computes, as long as it has both.
+    # Use only the command and its JSON document, which all commits have in common: today's classes can then measure the
+    # copycost of a commit from last year.
     done = subprocess.run(
         [sys.executable, "-m", "copycost", "run", *arguments, "--out", out, "--json", "run.json"],
         stdin=subprocess.DEVNULL, capture_output=True, text=True,
     )  # fmt: skip
     last = " ".join(done.stderr.strip().splitlines()[-1:])
     if done.returncode == 2 or re.search("No module named '?copycost", last):
-        return {"rows": {}, "missing": f"this commit's copycost does not measure so: {last}"}
+        return {"rows": {}, "missing": f"this commit's copycost cannot measure these cases: {last}"}
     try:
         document = json.loads(Path("run.json").read_text())
     except (OSError, ValueError):
@@ -220,11 +227,11 @@ def session(axes: Axes, file: str | None = None, variants: Sequence[str] = ()) -
     if engine != METHOD_VERSION:
         return {
             "rows": {},
-            "missing": f"this commit measures with engine {engine}; these benchmarks are of {METHOD_VERSION}",
+            "missing": f"this commit measures with engine {engine}: these benchmarks expect engine {METHOD_VERSION}",
         }
     rows = {tuple(m[name] for name in PARAMETERS): {name: m[name] for name in _KEPT} for m in document["measurements"]}
     if file is not None:
-        # What somebody's own file imports is of the commit, and what ships is not.
+        # A user's file imports functions of the commit, which may not exist yet. Shipped variants do not.
         for row in rows.values():
             if row["status"] == "failed" and _ABSENT.match(row["reason"]):
                 row |= {"status": "skipped", "reason": f"this commit has no such function: {row['reason']}"}
@@ -232,14 +239,14 @@ def session(axes: Axes, file: str | None = None, variants: Sequence[str] = ()) -
 
 
 def profile() -> str:
-    """The profile that ``COPYCOST_PROFILE`` names."""
+    """Return the name of the profile that ``COPYCOST_PROFILE`` selects."""
     name = os.environ.get("COPYCOST_PROFILE") or "quick"
     naming.check_name("COPYCOST_PROFILE", name, PROFILES)
     return name
 
 
 def chosen() -> list[str]:
-    """The options of `copycost run` that ``COPYCOST_DEVICE`` and ``COPYCOST_OPTIONS`` stand for."""
+    """Return the options of `copycost run` from ``COPYCOST_DEVICE`` and ``COPYCOST_OPTIONS``."""
     device = os.environ.get("COPYCOST_DEVICE")
     if device:
         naming.check_name("COPYCOST_DEVICE", device, registry.DEVICES)
@@ -247,37 +254,39 @@ def chosen() -> list[str]:
 
 
 def _kept() -> str:
-    """Where sessions write their runs: the folder that ``COPYCOST_RUNS`` names, or asv's own, which does not last."""
+    """Return the folder for the sessions' runs: ``COPYCOST_RUNS``, or asv's temporary folder, which asv removes."""
     kept = os.environ.get("COPYCOST_RUNS")
     if not kept:
         return os.getcwd()
     if not os.path.isabs(kept):
-        raise RuntimeError(f"COPYCOST_RUNS is {kept}: it is an absolute path, for asv works in folders of its own")
+        raise RuntimeError(f"invalid COPYCOST_RUNS '{kept}': expected an absolute path, as asv works in other folders")
     Path(kept).mkdir(parents=True, exist_ok=True)
     return kept
 
 
 def _given(axes: Axes) -> dict[str, Any]:
-    """The options that were chosen, by name; RuntimeError for one that is no choice among the cases that there are."""
+    """Return the chosen options by name, or raise RuntimeError for an option that does not select among the cases."""
     found = _parsed(chosen())
     if found is None:
         return {}
     _, given = found
     image = given.get("image")
     if refused := set(given) & {"profile", "blocks", "out", "resume", "json_file", "with_files"}:
-        raise RuntimeError(f"COPYCOST_OPTIONS: --{min(refused).partition('_')[0]} is not for it to say")
+        raise RuntimeError(f"COPYCOST_OPTIONS: --{min(refused).partition('_')[0]} is not allowed: remove it")
     if image and not os.path.isabs(image):
-        raise RuntimeError(f"COPYCOST_OPTIONS: --image {image}: it is an absolute path, as asv works in other folders")
+        raise RuntimeError(
+            f"COPYCOST_OPTIONS: invalid --image '{image}': expected an absolute path, as asv works in other folders"
+        )
     there = {"batch": axes.batches, "size": axes.sizes, "dtype": axes.dtypes, "layout": axes.layouts}
     for name, values in there.items():
         for value in given.get(name, ()):
             if (None if value == "none" else value) not in values:
-                raise RuntimeError(f"COPYCOST_OPTIONS: no {name} {value} is measured here; there is {values}")
+                raise RuntimeError(f"COPYCOST_OPTIONS: {name} {value} is not measured here: expected one of {values}")
     return given
 
 
 def _parsed(options: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """Options of `copycost run` and those given; None where today's command lacks a library of the commit's."""
+    """Parse options of `copycost run`; return None if this environment lacks a library that today's command needs."""
     try:
         from copycost.cli.run import parsed
     except ImportError:
@@ -289,7 +298,7 @@ def _parsed(options: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]] | N
 
 
 def _try(arguments: Sequence[str]) -> None:
-    """Raise RuntimeError for what today's copycost cannot measure: that is a mistake, and not a commit's age."""
+    """Raise RuntimeError for options that today's copycost rejects: these are mistakes, not limits of an old commit."""
     found = _parsed(arguments)
     if found is not None:
         from copycost.cli.options import choose
@@ -305,31 +314,31 @@ def _each(name: str, values: Iterable[str]) -> list[str]:
 
 
 def _recipes(variants: Sequence[registry.Variant]) -> dict[str, registry.Recipe]:
-    """The recipes that variants compute, by name."""
+    """Return the recipes that variants compute, by name."""
     for v in variants:
         naming.check_name("recipe", v.recipe, registry.recipes)
     return {v.recipe: registry.recipes[v.recipe] for v in variants}
 
 
 def _parameters(cases: list[Case]) -> list[list[Any]]:
-    """The values that each parameter takes over the cases; asv has the product of them."""
+    """Return the distinct values of each parameter over the cases; asv runs their product."""
     rows = [
         (c.recipe.name, c.variant.name, c.device, c.dtype, c.layout, c.height, c.width, c.batch) for c in cases
     ]  # fmt: skip
     return [list(dict.fromkeys(values)) for values in zip(*rows, strict=True)]
 
 
-#: What a variant raises that imports a function, or a module of a package, before there was one. Where the package
-#: itself is not to be imported, something is wrong.
+#: Reasons of variants that import a function, or a module of a package, that an old commit does not have. A package
+#: that cannot be imported at all does not match, because that is a real failure.
 _ABSENT = re.compile(r"raised (ImportError: cannot import name|ModuleNotFoundError: No module named '[^']*\.)")
 
 
 class Failed(Exception):
-    """A case that is wrong, or did not come to an end, without being known for it."""
+    """Error raised for a case that is unexpectedly wrong or does not finish."""
 
 
 def _row(session: dict[str, Any], case: tuple[Any, ...]) -> dict[str, Any] | None:
-    """What was measured of a case; None where it is n/a, with the reason on standard error."""
+    """Return the measured fields of a case, or print a reason to standard error and return None if it is n/a."""
     row = session["rows"].get(case)
     if row is None:
         _say(session["missing"] or "not among the cases that were measured here")
@@ -363,6 +372,6 @@ def _samples(session: dict[str, Any], case: tuple[Any, ...], images: int) -> Any
     if not row["samples"]:
         _say(row["missing"].get("seconds", "not timed"))
         return math.nan
-    # asv takes its samples for independent of each other: within a block they are not.
+    # asv assumes independent samples, but samples of the same block are not.
     blocks = [median(block) / images for block in row["samples"]]
     return {"samples": blocks, "number": max(1, row["calls"] // len(blocks))}

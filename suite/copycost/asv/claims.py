@@ -1,4 +1,4 @@
-"""The verdicts of the claims, one series each: one that turns with a version of a library is a step."""
+"""Track the verdict of each claim as a series, in which a change caused by a library version is a step."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any, ClassVar
 
 from copycost.studies.claims.run import load
 
-#: Seconds that looking into all of them may take.
+#: Time limit for checking all claims, in seconds.
 _SESSION = 3600
 
 _VERDICTS = {"holds": 1.0, "depends": 0.5, "refuted": 0.0}
 
 
 class Claims:
-    """Benchmarks of the claims, for a file in ``benchmarks/`` to derive from.
+    """Base class for asv benchmarks of the claims.
 
-    What cannot be looked into in an environment is n/a, with the reason on standard error.
+    A claim that cannot be checked in an environment is n/a, with the reason on standard error.
     """
 
     version = "1"
@@ -29,7 +29,7 @@ class Claims:
     params: ClassVar[list[list[str]]] = [list(load())]
 
     def setup_cache(self) -> dict[str, Any]:
-        """Look into all of them, with the copycost that is installed here, which is that of the commit."""
+        """Check all claims with the installed copycost, which is the commit's version."""
         done = subprocess.run(
             [sys.executable, "-m", "copycost", "claims", "--json", "claims.json"],
             stdin=subprocess.DEVNULL, capture_output=True, text=True,
@@ -45,8 +45,8 @@ class Claims:
     setup_cache.timeout = _SESSION  # type: ignore[attr-defined]
 
     def track_verdict(self, found: dict[str, Any], claim: str) -> float:
-        """1 where a claim holds, 0.5 where it depends, 0 where it is refuted."""
-        verdict, because = found.get(claim, (None, "this commit knows no such claim"))
+        """Return 1 if a claim holds, 0.5 if it depends, 0 if it is refuted."""
+        verdict, because = found.get(claim, (None, "this commit does not have this claim"))
         if verdict is None:
             print(f"n/a: {because}", file=sys.stderr)
         return _VERDICTS.get(verdict, math.nan)

@@ -1,1 +1,1 @@
-"""The cases to measure: which there are, and which fit this machine."""
+"""Select the cases to measure, and check which of them fit this machine."""

@@ -1,4 +1,4 @@
-"""One case: a recipe, a variant and the array it is given."""
+"""A case: a recipe, a variant, and the kind of array that the variant receives."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from copycost.registry import Recipe, Variant
 CHANNELS = 3
 
 
-#: Inputs that a case is measured on: a batch, its twin (see `copycost.cases.images.twin`), and another batch.
+#: Number of inputs that a case is measured on: a batch, its twin (see `copycost.cases.images.twin`), and another batch.
 INPUTS = 3
 
 
 class CaseError(ValueError):
-    """A selection that names nothing, or an axis given an absurd value; the message is one line."""
+    """Raised for a selection that matches nothing, or an invalid value of an axis. The message is one line."""
 
 
 @dataclass(frozen=True)
@@ -39,19 +39,19 @@ class Case:
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What tells a case from every other of a run."""
+        """Identity of the case within a run."""
         return (*self.group, self.variant.name)
 
     @property
     def group(self) -> tuple[Any, ...]:
-        """What cases have in common that are timed together."""
+        """Identity of the group of cases that are timed together."""
         return (
             self.recipe.name, self.device, self.dtype, self.layout, self.batch, self.height, self.width,
         )  # fmt: skip
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of each input."""
+        """Shape of each input."""
         image = (self.height, self.width, CHANNELS)
         if self.layout == "channels_first":
             image = (CHANNELS, self.height, self.width)
@@ -59,7 +59,7 @@ class Case:
 
     @property
     def elements(self) -> int:
-        """Numbers in all inputs."""
+        """Number of elements of all inputs."""
         return self.recipe.inputs * (self.batch or 1) * self.height * self.width * CHANNELS
 
     @property
@@ -69,16 +69,16 @@ class Case:
 
     @property
     def result_dtype(self) -> np.dtype:
-        """What the result's dtype must be, where the reference does not return integers or booleans."""
+        """Required dtype of the result, unless the reference returns integers or booleans."""
         return np.dtype(self.recipe.dtype) if self.recipe.dtype else result_dtype(self.dtype)
 
     @property
     def computed_dtype(self) -> np.dtype:
-        """The float dtype that the recipe is computed in."""
+        """Float dtype that the recipe is computed in."""
         return self.result_dtype if self.result_dtype.kind == "f" else result_dtype(self.dtype)
 
     def label(self) -> str:
-        """The case in a few words."""
+        """Return a short description of the case."""
         number = "" if self.batch is None else f"{self.batch}×"
         layout = "" if self.layout == "channels_last" else f" {self.layout}"
         return (
@@ -88,7 +88,7 @@ class Case:
 
 
 def as_row(case: Case) -> dict[str, Any]:
-    """The case's part of a measurement."""
+    """Return the fields of a measurement that describe the case."""
     return {
         "recipe": case.recipe.name,
         "variant": case.variant.name,

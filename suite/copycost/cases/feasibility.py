@@ -1,4 +1,4 @@
-"""Why a case cannot be measured on this machine, and the memory that it needs."""
+"""Decide whether a case can be measured on this machine, and estimate the memory that it needs."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from copycost.cases.case import CHANNELS, INPUTS, Case
 from copycost.catalog import discovery
 from copycost.recipes import RESIZED
 
-#: Of each element of a reference: its value, and how far a result may be off.
+#: Bytes for each element of a reference: its value, and the bound on the error of a result.
 _REFERENCE_BYTES = 8 + 8
 
 
-#: A child holds three pristine inputs and the one of the call, the result, its buffer and what poisons it (twice),
-#: three results that were right, a snapshot, and the intermediates of a plain way of computing: in arrays of the
-#: larger of input and result. Measured with TensorFlow: 13.
+#: Arrays, of the larger of input and result, that a child process holds at once: three pristine inputs and the call's
+#: input, the result, its buffer and the values that poison it (twice), three correct results, a snapshot, and the
+#: intermediates of a plain implementation. Measured with TensorFlow: 13.
 _ARRAYS_PER_CHILD = 16
 
 
-#: What a process with TensorFlow in it takes before it has any array, in bytes.
+#: Memory of a process that has imported TensorFlow but holds no array yet, in bytes.
 _CHILD_BYTES = 400 * 2**20
 
 
-#: What it takes of a device before that: a CUDA context, and what is written to flush the cache.
+#: Device memory of such a process, in bytes: a CUDA context, and the buffer that is written to flush the cache.
 _CONTEXT_BYTES = 800 * 2**20
 
 
 def skip_reason(case: Case, no_gpu: str | None, free_bytes: int) -> str | None:
-    """Why a case does not apply on this machine, or None.
+    """Return why a case does not apply on this machine, or None.
 
     Parameters
     ----------
     case : Case
     no_gpu : str or None
-        Why there is no CUDA device.
+        Reason why no CUDA device is available; None if one is.
     free_bytes : int
-        Memory that can be had.
+        Free memory.
     """
     variant = case.variant
-    # First, so that all cases of a device that is not there have one reason.
+    # Checked first, so that all cases of a missing device have the same reason.
     if case.device == "gpu" and no_gpu:
         return no_gpu
     if case.dtype not in variant.accepts:
@@ -51,13 +51,13 @@ def skip_reason(case: Case, no_gpu: str | None, free_bytes: int) -> str | None:
         return f"a {case.result_dtype} result does not fit over a {case.dtype} input"
     if lacking := discovery.not_installed(discovery.runtime(variant.runtime)):
         return lacking
-    # As if the result were as large as an input; the session looks again when it knows.
+    # Assume a result as large as an input. The session checks again when the size is known.
     elements = case.elements // case.recipe.inputs
     return too_large(shared_bytes(case, elements) + child_bytes(case, elements), free_bytes)
 
 
 def misfit(case: Case, results: Sequence[tuple[tuple[int, ...], np.dtype]]) -> str | None:
-    """Why results of these shapes and dtypes cannot be written over the input of the case, or None."""
+    """Return why results of these shapes and dtypes cannot be written over the input of the case, or None."""
     if case.variant.writes != "input" or list(results) == [(case.shape, np.dtype(case.dtype))]:
         return None
     said = " and ".join(f"a {'×'.join(map(str, shape))} {dtype} result" for shape, dtype in results)
@@ -65,32 +65,32 @@ def misfit(case: Case, results: Sequence[tuple[tuple[int, ...], np.dtype]]) -> s
 
 
 def too_large(needed_bytes: int, free_bytes: int, what: str = "of memory") -> str | None:
-    """Why there is not enough memory, or None."""
+    """Return why there is not enough memory, or None."""
     if needed_bytes <= free_bytes:
         return None
     return f"needs about {_gib(needed_bytes)}, and {_gib(free_bytes)} {what} is free"
 
 
 def assumed_elements(case: Case) -> int:
-    """Return the elements that a result may have, before a reference tells.
+    """Return the largest number of elements that a result may have, before the reference is computed.
 
-    A recipe that resizes returns more than it is given where images are small.
+    The result of a recipe that resizes is larger than its input if images are small.
     """
     return max(case.elements, (case.batch or 1) * CHANNELS * RESIZED**2)
 
 
 def shared_bytes(case: Case, result_elements: int) -> int:
-    """What the inputs of a case, their references and bounds take, shared by its whole group."""
+    """Return the bytes of a case's inputs, references and error bounds, which its whole group shares."""
     return INPUTS * (case.nbytes + _REFERENCE_BYTES * result_elements)
 
 
 def child_bytes(case: Case, result_elements: int) -> int:
-    """What one process takes that measures the case, roughly and rather too much."""
+    """Return a generous estimate of the bytes of one process that measures the case."""
     return _CHILD_BYTES + _array_bytes(case, result_elements)
 
 
 def device_bytes(case: Case, result_elements: int) -> int:
-    """What that process takes of a device's memory."""
+    """Return a generous estimate of the device memory of one process that measures the case, in bytes."""
     return _CONTEXT_BYTES + _array_bytes(case, result_elements)
 
 

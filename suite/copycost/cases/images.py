@@ -1,4 +1,4 @@
-"""Real pixels: a photograph, or a folder of them, as batches of the shape and dtype that a case asks for."""
+"""Make batches of real pixels, from one photograph or a folder of them, in the shape and dtype of a case."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-#: The photograph that ships: Rear Admiral Grace Hopper, James S. Davis for the US Navy, 1984; public domain.
+#: Photograph that ships with copycost: Rear Admiral Grace Hopper, James S. Davis for the US Navy, 1984; public domain.
 PHOTOGRAPH = Path(__file__).with_name("photograph.jpg")
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm"}
 
-#: How much smaller than the photograph a crop is, so that crops differ.
+#: Factor by which a crop is smaller than the largest one that fits into the photograph, so that crops differ.
 _MARGIN = 1.25
 
-#: Pairs of elements that change places in a twin, and elements that they are chosen from.
+#: Number of pairs of elements that a twin swaps, and number of elements that they are chosen from.
 _SWAPS, _DRAWN = 4, 256
 
 
 class ImageError(Exception):
-    """An image that is not there or cannot be read; the message is one line."""
+    """Raised for an image that does not exist or cannot be read. The message is one line."""
 
 
 @dataclass(frozen=True)
 class Photographs:
-    """Decoded photographs, and what identifies them in a run: the name and the SHA-256 of all their pixels."""
+    """Decoded photographs, with a name and the SHA-256 of all their pixels to identify them in a run."""
 
     name: str
     sha256: str
@@ -35,7 +35,7 @@ class Photographs:
 
 
 def read(path: Path | None = None) -> Photographs:
-    """Decode an image file, every image of a folder, or the photograph that ships.
+    """Decode an image file, every image of a folder, or the photograph that ships with copycost.
 
     Raises
     ------
@@ -58,16 +58,16 @@ def read(path: Path | None = None) -> Photographs:
 def batch(
     photographs: Photographs, shape: tuple[int | None, int, int], dtype: str, layout: str, seed: int
 ) -> np.ndarray:
-    """Random crops, some of them mirrored, as one contiguous array with values 0 to 255.
+    """Return random crops, some of them mirrored, as one contiguous array with values 0 to 255.
 
-    Floats are not whole numbers, as the pixels of a resized photograph are not: each is a blend of two crops in
-    quarters, which float16 holds exactly.
+    Floats are not whole numbers, like the pixels of a resized photograph. Each float blends two crops with weights in
+    quarters, which float16 represents exactly.
 
     Parameters
     ----------
     photographs : Photographs
     shape : (batch or None, height, width)
-        None: one image, without a batch axis.
+        A batch of None means one image without a batch axis.
     dtype : {"uint8", "float16", "float32", "float64"}
     layout : {"channels_last", "channels_first"}
     seed : int
@@ -93,23 +93,24 @@ def batch(
 
 
 def twin(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A copy in which a few pairs of elements have changed places, and where they are: see `swap`."""
+    """Return a copy with a few pairs of elements swapped, and their indices: see `swap`."""
     copy = array.copy()
     return copy, swap(copy)
 
 
 def swap(array: np.ndarray) -> np.ndarray:
-    """Let a few pairs of elements change places, at random.
+    """Swap a few random pairs of elements in place.
 
-    The values are the same ones, in other places: no sum, extreme or sample of a few elements tells the array from what
-    it was.
+    The array keeps its values, but in other places. So no sum, extreme or sample of a few elements can distinguish the
+    array from what it was.
 
     Returns
     -------
     ndarray of intp
-        Their indices into the flattened array, which is contiguous. Empty where all elements that were drawn are equal.
+        Indices of the swapped elements in the flattened array, which is contiguous. Empty if all drawn elements are
+        equal.
     """
-    random = np.random.default_rng()  # not to be foreseen by what is measured
+    random = np.random.default_rng()  # unseeded, so that the measured code cannot predict the swaps
     flat = array.reshape(-1)
     drawn = random.choice(flat.size, min(_DRAWN, flat.size), replace=False)
     one, other = drawn[: len(drawn) // 2], drawn[len(drawn) // 2 : 2 * (len(drawn) // 2)]
@@ -122,19 +123,19 @@ def swap(array: np.ndarray) -> np.ndarray:
 
 
 def _decode(path: Path) -> Image.Image:
-    if path.exists() and not path.is_file():  # a pipe may be waited for, and a device be read for ever
-        raise ImageError(f"{path} is not an image: it is no file")
+    if path.exists() and not path.is_file():  # reading a pipe may block, and reading a device may never end
+        raise ImageError(f"{path} is not an image: expected a regular file")
     try:
         with Image.open(path) as image:
             if image.mode.startswith("I;16"):
                 return Image.fromarray((np.asarray(image) // 257).astype(np.uint8)).convert("RGB")
             if image.mode in ("I", "F"):
                 raise ImageError(
-                    f"{path} has pixels of mode {image.mode}, whose range is not known: save it with 8 bits"
+                    f"{path} has pixels of mode {image.mode}, whose range is unknown: save it with 8 bits per channel"
                 )
             return image.convert("RGB")
     except FileNotFoundError:
-        raise ImageError(f"no image {path}") from None
+        raise ImageError(f"image not found: {path}") from None
     except UnidentifiedImageError:
         raise ImageError(f"{path} is not an image that Pillow can read") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -142,9 +143,9 @@ def _decode(path: Path) -> Image.Image:
 
 
 def _crop(image: Image.Image, height: int, width: int, random: np.random.Generator) -> np.ndarray:
-    """A random part of the photograph, of the right aspect, scaled to the size; half of them mirrored.
+    """Return a random part of the photograph with the right aspect, scaled to the size; half of the crops are mirrored.
 
-    Cut out before it is scaled: however long and thin, it takes no more memory than the result.
+    The crop is cut out before it is scaled. So it takes no more memory than the result, however long and thin it is.
     """
     scale = min(image.height / height, image.width / width) / _MARGIN
     tall, wide = height * scale, width * scale

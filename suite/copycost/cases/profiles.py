@@ -1,4 +1,4 @@
-"""The profiles: named choices of cases, blocks and time."""
+"""Define the profiles: named choices of cases, blocks and time."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from copycost.registry import DTYPES, LAYOUTS
 
 @dataclass(frozen=True)
 class Axes:
-    """The values that each axis of a case takes.
+    """Values of each axis of the cases.
 
     Attributes
     ----------
     recipes : tuple of str
-        Globs.
+        Globs of recipe names.
     batches : tuple of int or None
     sizes : tuple of (height, width)
     dtypes, layouts : tuple of str
@@ -29,7 +29,7 @@ class Axes:
 
 @dataclass(frozen=True)
 class Profile:
-    """A named choice of axes, blocks a case is given at most, and seconds of timing for the whole run."""
+    """A named choice of axes, maximum number of blocks of a case, and seconds of timing for the whole run."""
 
     axes: Axes
     blocks: int

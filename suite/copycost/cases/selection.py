@@ -1,4 +1,4 @@
-"""Which cases there are: profiles, their expansion, and why a case does not apply here."""
+"""Select cases: combine profiles and filters, and expand their axes into cases."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from copycost.catalog import description, discovery, loading
 from copycost.model import naming
 from copycost.registry import DEVICES, DTYPES, LAYOUTS, Recipe, Variant
 
-#: Pixels along an image's side, and images in a batch, at most.
+#: Maximum number of pixels along an image's side, and of images in a batch.
 _LARGEST_SIDE = 32_768
 
 
@@ -39,7 +39,7 @@ def select(
     layouts: Sequence[str] = (),
     files: Sequence[str | os.PathLike[str]] = (),
 ) -> list[Case]:
-    """The cases of a profile, each axis that is named in place of the profile's.
+    """Return the cases of a profile, with the given axes in place of the profile's.
 
     Parameters
     ----------
@@ -47,24 +47,24 @@ def select(
     recipes, variants, devices : sequence of str
         Names or globs.
     batches : int, or sequence of int or None
-        None: one image without a batch axis.
+        None means one image without a batch axis.
     sizes : sequence of (height, width)
     dtypes : sequence of str or dtype
     layouts : sequence of str
     files : sequence of path
-        Python files with variants and recipes of your own; the profile's recipes are then joined by theirs.
+        Python files with your own variants and recipes. Their recipes are added to the profile's.
 
     Raises
     ------
     CaseError
-        For a name or a glob that matches nothing, or a value that no image has.
+        If a name or a glob matches nothing, or a batch or size is invalid.
     RegistrationError
-        For a file that does not import, or that defines what is there already.
+        If a file does not import, or defines a recipe or variant that already exists.
     """
     recipes, variants, devices = map(naming.as_tuple, (recipes, variants, devices))
     axes = axes_of(profile, batches=batches, sizes=sizes, dtypes=dtypes, layouts=layouts)
     known = known_with(files)
-    # A user's own recipes are what the user came for.
+    # Users who define their own recipes want to measure them, whatever the profile.
     own = tuple(glob.escape(name) for name, recipe in known.recipes.items() if not loading.is_builtin(recipe.source))
     return expand(
         replace(axes, recipes=axes.recipes + own),
@@ -78,41 +78,41 @@ def select(
 
 @dataclass(frozen=True)
 class Known:
-    """Every recipe and variant that there is, by name."""
+    """All recipes and variants by name."""
 
     recipes: dict[str, Recipe]
     variants: dict[tuple[str, str], Variant]
 
 
 def known_with(files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = ()) -> Known:
-    """Return what ships, what installed packages define and what files define.
+    """Return the recipes and variants that ship with copycost, of installed packages, and of files.
 
-    Packages and files are imported in processes of their own, never in this one.
+    Packages and files are imported in separate processes, never in this one.
 
     Parameters
     ----------
     files : path, or sequence of path
-        Python files with variants and recipes of your own.
+        Python files with your own variants and recipes.
 
     Raises
     ------
     RegistrationError
-        For a file that does not import, or that defines what is there already.
+        If a file does not import, or defines a recipe or variant that already exists.
     """
     discovery.load_shipped()
     entries: list[Recipe | Variant] = [*registry.recipes.values(), *registry.variants.values()]
     for entry in entries:
         if entry.source == "__main__":
             raise naming.RegistrationError(
-                f"'{entry.name}' is defined in the program that runs, where no measuring process finds it: "
-                "put it into a file of its own, and name that in files"
+                f"'{entry.name}' is defined in the running program, where the measuring processes cannot import it: "
+                "put it into a file of its own, and pass that file in files"
             )
     paths = [os.fspath(file) for file in ([files] if isinstance(files, str | os.PathLike) else files)]
     for file in paths:
         if not file.endswith(".py"):
             raise naming.RegistrationError(f"{file} is not a .py file")
         if not os.path.isfile(file):
-            raise naming.RegistrationError(f"no file {file}")
+            raise naming.RegistrationError(f"file not found: {file}")
     known = Known(
         {name: recipe for name, recipe in registry.recipes.items() if loading.is_builtin(recipe.source)},
         {key: variant for key, variant in registry.variants.items() if loading.is_builtin(variant.source)},
@@ -121,8 +121,8 @@ def known_with(files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] 
         try:
             known = _joined(known, {module: description.describe(module)})
         except naming.RegistrationError as error:
-            # Somebody else's package is no reason not to measure.
-            warnings.warn(f"an installed package's variants are left out: {error}", stacklevel=3)
+            # A broken third-party package must not prevent measuring.
+            warnings.warn(f"skipping the variants of an installed package: {error}", stacklevel=3)
     return _joined(known, {file: description.describe(str(Path(file).absolute())) for file in paths})
 
 
@@ -134,12 +134,12 @@ def axes_of(
     dtypes: Sequence[Any] = (),
     layouts: Sequence[str] = (),
 ) -> Axes:
-    """The axes of a profile, each that is named in place of the profile's.
+    """Return the axes of a profile, with the given axes in place of the profile's.
 
     Raises
     ------
     RegistrationError
-        For a name that there is not.
+        If a name is unknown.
     """
     dtypes, layouts = map(naming.as_tuple, (dtypes, layouts))
     dtypes = [np.dtype(one).name if isinstance(one, type | np.dtype) else one for one in dtypes]
@@ -159,12 +159,12 @@ def axes_of(
 
 
 def defined_by(described: Mapping[str, tuple[list[Recipe], list[Variant]]], axes: Axes) -> list[Case]:
-    """The cases of what files define, with every recipe that they compute, and of nothing that ships.
+    """Return the cases of the variants that files define, for every recipe that they compute, and no shipped variants.
 
     Raises
     ------
     RegistrationError
-        Where a file defines what there is already, or computes what there is not.
+        If a file defines a recipe or variant that already exists, or computes an unknown recipe.
     """
     discovery.load_shipped()
     shipped = {name: recipe for name, recipe in registry.recipes.items() if loading.is_builtin(recipe.source)}
@@ -178,12 +178,12 @@ def defined_by(described: Mapping[str, tuple[list[Recipe], list[Variant]]], axes
 def matching(
     cases: Sequence[Case], *, recipes: Sequence[str] = (), variants: Sequence[str] = (), devices: Sequence[str] = ()
 ) -> list[Case]:
-    """The cases whose names match, each kind of name any of its globs; a kind without globs matches all.
+    """Return the cases whose recipe, variant and device each match any of the respective globs; no globs match all.
 
     Raises
     ------
     CaseError
-        For a glob that matches nothing.
+        If a glob matches nothing.
     """
     for what, globs, name in (
         ("recipe", recipes, lambda case: case.recipe.name),
@@ -196,7 +196,7 @@ def matching(
 
 
 def _joined(known: Known, described: Mapping[str, tuple[list[Recipe], list[Variant]]]) -> Known:
-    """What is known, and what files or modules define beside it; or RegistrationError."""
+    """Return the known recipes and variants with those of files or modules added, or raise RegistrationError."""
     recipes, variants = dict(known.recipes), dict(known.variants)
     for source, (more, _) in described.items():
         for recipe in more:
@@ -227,14 +227,14 @@ def expand(
     only_variants: Sequence[str] = (),
     only_devices: Sequence[str] = (),
 ) -> list[Case]:
-    """Every case of `axes`, those that are timed together side by side.
+    """Return every case of `axes`, with the cases of each group, which are timed together, next to each other.
 
-    The ``only_…`` are globs; ``only_recipes`` takes the place of the recipes of `axes`.
+    The ``only_…`` parameters are globs. ``only_recipes`` replaces the recipes of `axes`.
 
     Raises
     ------
     CaseError
-        For a glob that matches nothing, or a value that no image has.
+        If a glob matches nothing, or a batch or size is invalid.
     """
     variants = list(variants)
     check_axes(axes)
@@ -256,39 +256,39 @@ def expand(
                                 and device in (v.devices or discovery.runtime(v.runtime).devices)
                             ]
     if not cases:
-        raise CaseError("no variant that was chosen computes a recipe that was chosen on a device that was chosen")
+        raise CaseError("no selected variant computes a selected recipe on a selected device: widen the selection")
     return cases
 
 
 def check_axes(axes: Axes) -> None:
-    """Raise CaseError for a value that no batch of images has."""
+    """Raise CaseError if a batch or a size is invalid."""
     for batch in axes.batches:
         if batch is not None and not isinstance(batch, int):
             raise CaseError(
-                f"a batch of {batch!r}: it is a whole number of images, or None for one without a batch axis"
+                f"invalid batch {batch!r}: expected a whole number of images, or None for one without a batch axis"
             )
         if batch is not None and not 1 <= batch <= _LARGEST_BATCH:
-            raise CaseError(f"a batch of {batch}: 1 to {_LARGEST_BATCH:,} images can be measured")
+            raise CaseError(f"invalid batch {batch}: expected 1 to {_LARGEST_BATCH:,} images")
     for size in axes.sizes:
         if not (isinstance(size, tuple | list) and len(size) == 2 and all(isinstance(side, int) for side in size)):
-            raise CaseError(f"a size of {size!r}: it is a height and a width, as (224, 224)")
+            raise CaseError(f"invalid size {size!r}: expected a height and a width, e.g. (224, 224)")
     for height, width in axes.sizes:
         for side in (height, width):
             if not 1 <= side <= _LARGEST_SIDE:
-                raise CaseError(f"a size of {height}x{width}: a side is 1 to {_LARGEST_SIDE:,} pixels")
+                raise CaseError(f"invalid size {height}x{width}: expected sides of 1 to {_LARGEST_SIDE:,} pixels")
         if "channels_first" in axes.layouts and width == CHANNELS:
             raise CaseError(
-                f"a width of {CHANNELS} in channels_first cannot be told from {CHANNELS} channels that come last"
+                f"invalid width {CHANNELS} for channels_first: it cannot be told from {CHANNELS} trailing channels"
             )
 
 
 def chosen_names(what: str, globs: Sequence[str], names: Sequence[str]) -> list[str]:
-    """The names that any of the globs matches, in their own order; all where there is no glob.
+    """Return the names that any of the globs matches, in the order of `names`; no globs match all.
 
     Raises
     ------
     CaseError
-        For a glob that matches nothing.
+        If a glob matches nothing.
     """
     if not globs:
         return list(names)

@@ -1,1 +1,1 @@
-"""What can be measured: find it, load it, describe it."""
+"""Find, load and describe runtimes, recipes and variants."""

@@ -1,4 +1,4 @@
-"""Import a user's file in a process of its own and return what it defines."""
+"""Import a user's file in a separate process and return the recipes and variants that it defines."""
 
 from __future__ import annotations
 
@@ -21,23 +21,26 @@ from copycost.catalog.loading import is_builtin, load
 from copycost.model.naming import RegistrationError
 from copycost.registry import Recipe, Variant, recipes, variants
 
-#: How long a user's file may take to import in the process that only looks what is in it, in seconds.
+#: Seconds that a user's file may take to import in the process that only inspects it.
 _IMPORT_TIMEOUT = 120
 
 
 def describe(source: str, place: ImportContext | None = None) -> tuple[list[Recipe], list[Variant]]:
-    """What a user's file or module defines, learned in a process of its own: what importing it does stays there.
+    """Return the recipes and variants of a user's file or module, which is imported in a separate process.
+
+    Side effects of the import stay in that process.
 
     Parameters
     ----------
     source : str
     place : ImportContext, optional
-        Where it is imported from.
+        Where to import the source from.
 
     Raises
     ------
     RegistrationError
-        If it does not import, with the line that its traceback ends in, or what it imports is not of the place.
+        If the source does not import (the message has the last line of its traceback), or if a module that it imports
+        does not come from `place`.
     """
     with tempfile.TemporaryFile() as file:
         given = json.dumps([source, place and asdict(place)])
@@ -68,7 +71,7 @@ def describe(source: str, place: ImportContext | None = None) -> tuple[list[Reci
             answer = None
         finally:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # and what the file has started
+                os.killpg(process.pid, signal.SIGKILL)  # includes processes that the file started
             process.wait()
     if answer is None:
         raise RegistrationError(f"{source} ended the process that imported it (status {status})")
@@ -93,13 +96,13 @@ def _answer(source: str, place: dict[str, Any] | None) -> dict[str, Any]:
         answer["variants"] = [_plain(v, "prepare") for key, v in variants.items() if key not in shipped[1]]
     except RegistrationError as error:
         answer["error"] = f"{source}: {error}" if source not in str(error) else str(error)
-    except BaseException as error:  # a file may raise anything, SystemExit too
+    except BaseException as error:  # a file may raise anything, including SystemExit
         answer["error"] = f"{source} does not import: {_raised_at(source, error)}"
     return answer
 
 
 def _raised_at(source: str, error: BaseException) -> str:
-    """`error` in one line: its type, its message and the last line of `source` that led to it."""
+    """Return an error as one line: its type, its message and the last line of `source` in its traceback."""
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == source]
     if isinstance(error, SyntaxError) and error.filename == source:
         lines.append(error.lineno)
@@ -114,4 +117,4 @@ def _plain(entry: Recipe | Variant, function: str) -> dict[str, Any]:
 if __name__ == "__main__":
     with open(int(sys.argv[2]), "w") as answers:
         answers.write(json.dumps(_answer(*json.loads(sys.argv[1]))))
-    os._exit(0)  # whatever threads the file has started, or has left for the end
+    os._exit(0)  # skip threads and exit handlers that the file may have left

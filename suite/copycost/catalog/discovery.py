@@ -1,4 +1,4 @@
-"""Find the runtimes, recipes and variants that ship or that installed packages add."""
+"""Find the runtimes, recipes and variants that ship with copycost or come with installed packages."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
 
 
 def shipped_runtimes() -> tuple[str, ...]:
-    """The names of the runtimes there are files for."""
+    """Return the names of the runtimes that ship with copycost."""
     import copycost.runtimes
 
     return tuple(module.name for module in pkgutil.iter_modules(copycost.runtimes.__path__))
 
 
 def runtimes() -> tuple[str, ...]:
-    """The names of all runtimes: those that ship, and the entry points ``copycost.runtimes`` of installed packages."""
+    """Return the names of all runtimes: shipped ones, and ``copycost.runtimes`` entry points of installed packages."""
     return shipped_runtimes() + tuple(point.name for point in entry_points(group="copycost.runtimes"))
 
 
 def runtime(name: str) -> Runtime:
-    """The runtime of that name.
+    """Return the runtime of this name.
 
     Raises
     ------
     RegistrationError
-        If there is none.
+        If no runtime has this name.
     """
     if name in shipped_runtimes():
         return importlib.import_module(f"copycost.runtimes.{name}").RUNTIME
@@ -43,7 +43,7 @@ def runtime(name: str) -> Runtime:
 
 
 def not_installed(runtime: Runtime) -> str | None:
-    """What a runtime needs that is not installed, and how to get it; or None."""
+    """Return which package of a runtime is not installed and how to install it, or None."""
     for package in runtime.packages:
         root = package.partition(".")[0]
         if importlib.util.find_spec(root) is None:
@@ -52,7 +52,7 @@ def not_installed(runtime: Runtime) -> str | None:
 
 
 def load_shipped() -> None:
-    """Register the recipes and variants that ship."""
+    """Register the recipes and variants that ship with copycost."""
     load("copycost.recipes")
     for name in shipped_runtimes():
         load(f"copycost.variants.{name}")
@@ -60,5 +60,5 @@ def load_shipped() -> None:
 
 
 def plugins() -> tuple[str, ...]:
-    """The modules that installed packages name as having variants: their entry points ``copycost.variants``."""
+    """Return the modules named by the ``copycost.variants`` entry points of installed packages."""
     return tuple(dict.fromkeys(point.module for point in entry_points(group="copycost.variants")))

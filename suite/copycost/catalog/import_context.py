@@ -1,4 +1,4 @@
-"""Import the code of a commit instead of what is installed."""
+"""Import the code of a commit instead of the installed packages."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from copycost.registry import recipes, variants
 
 @dataclass(frozen=True)
 class ImportContext:
-    """Where a commit's code is imported from.
+    """Folder, path and interpreter that a commit's code is imported with.
 
     Attributes
     ----------
     folder : str
-        That of the commit's files, in which its code runs.
+        Folder of the commit's files, and working directory of its code.
     path : tuple of str
-        What comes before all else on ``sys.path``.
+        Entries that precede all others on ``sys.path``.
     names : tuple of str
-        The modules and packages that the commit has.
+        Modules and packages that the commit contains.
     python : str
-        The interpreter, whose environment has what the commit needs.
+        Interpreter whose environment has the dependencies of the commit.
     engine : str or None
-        Where that interpreter finds this package; None where it is the one that runs now.
+        Folder from which that interpreter imports copycost. None if it is the running interpreter.
     shipped : str or None
-        The folder of this package in a commit of its own repository. Its recipes and variants take the place of those
-        that ship here; the engine stays.
+        Folder of copycost in a commit of copycost's own repository. Its recipes and variants replace the shipped ones,
+        while the engine stays the same.
     """
 
     folder: str
@@ -43,19 +43,19 @@ class ImportContext:
     shipped: str | None = None
 
 
-#: The modules that register what ships, and those that only they import.
+#: Modules that register the shipped recipes and variants, and modules that only those import.
 SHIPPED = ("copycost.recipes", "copycost.catalog.formula", "copycost.runtimes", "copycost.variants")
 
 
 def load_at(place: ImportContext, source: str) -> None:
-    """Import `source` in this process, which is from now on one of that commit."""
+    """Import `source` in this process, which belongs to the commit from then on."""
     enter(place)
     if not is_builtin(source):
         load(source)
 
 
 def enter(place: ImportContext) -> None:
-    """Make this process one of a commit: its folder, its path and what it ships."""
+    """Switch this process to a commit: to its folder, path, and shipped recipes and variants."""
     os.chdir(place.folder)
     sys.path[:0] = place.path
     if place.shipped:
@@ -63,7 +63,7 @@ def enter(place: ImportContext) -> None:
 
 
 def _replace_shipped(folder: Path) -> None:
-    """Register what another commit of this package ships, in place of what ships here."""
+    """Replace the shipped recipes and variants by those of another commit of this package."""
     for name in [name for name in sys.modules if _is_shipped(name)]:
         del sys.modules[name]
     recipes.clear()
@@ -73,7 +73,7 @@ def _replace_shipped(folder: Path) -> None:
 
 
 class _Shipped:
-    """Finds the modules of `SHIPPED` in a folder, and no other."""
+    """A module finder that finds the modules of `SHIPPED`, and no others, in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -90,23 +90,23 @@ def _is_shipped(module: str) -> bool:
 
 
 def check_origin(place: ImportContext) -> None:
-    """Look whether what is imported by the names that a commit has comes from the commit.
+    """Check that imported modules whose names the commit contains come from the commit.
 
     Raises
     ------
     RegistrationError
-        For one that comes from elsewhere: an installation in place, a copy among the installed packages.
+        If a module comes from elsewhere, such as an editable install or a copy among the installed packages.
     """
     for name in place.names:
         file = getattr(sys.modules.get(name), "__file__", None)
         if file and not any(Path(file).is_relative_to(part) for part in (place.folder, *place.path)):
             raise RegistrationError(
                 f"{name} was imported from {Path(file).parent}, and not from the commit: pip uninstall it there, "
-                "or move it to where a commit is searched, its root and src/"
+                "or move it to the root or src/ of the repository, where a commit's modules are searched"
             )
 
 
 def child_environment(place: ImportContext | None = None) -> dict[str, str]:
-    """The environment of a process that is to import this very package, wherever it runs from."""
+    """Return environment variables that make a child process import this very copy of copycost."""
     here = (place and place.engine) or str(Path(__file__).parent.parent.parent)
     return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))}

@@ -13,12 +13,12 @@ from copycost.registry import registering
 
 
 def load(source: str) -> None:
-    """Import the module or the ``.py`` file `source`, so that what it defines is registered.
+    """Import the module or the ``.py`` file `source` to register its recipes and variants.
 
     Raises
     ------
     RegistrationError
-        If it is a file that is not there.
+        If the file does not exist.
     """
     if is_builtin(source):
         importlib.import_module(source)
@@ -33,19 +33,19 @@ def load(source: str) -> None:
 def _load_file(source: str) -> None:
     path = Path(source)
     if not path.is_file():
-        raise RegistrationError(f"no file {source}")
+        raise RegistrationError(f"file not found: {source}")
     name = f"copycost_with_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None  # a path that ends in .py always has one, and a loader
+    assert spec is not None  # a path that ends in .py always has a spec and a loader
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    sys.path.insert(0, str(path.parent))  # so that it can import what lies beside it, as a script can
-    # And a project from its root; after all else, so that nothing there is taken for what is installed.
+    sys.path.insert(0, str(path.parent))  # so that the file can import modules beside it, as a script can
+    # The file may also import a project from its root. The root comes last so that it cannot shadow installed packages.
     sys.path.append(os.getcwd())
     spec.loader.exec_module(module)
 
 
 def is_builtin(source: str) -> bool:
-    """Whether a module is one of copycost's own."""
+    """Return whether a module is part of copycost."""
     return not source.endswith(".py") and source.partition(".")[0] == "copycost"

@@ -1,1 +1,1 @@
-"""The command `copycost`: one module for each of its commands."""
+"""The `copycost` command line: one module per command."""

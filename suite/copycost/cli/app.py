@@ -1,4 +1,4 @@
-"""The command `copycost`."""
+"""The `copycost` command group and its entry point."""
 
 from __future__ import annotations
 
@@ -35,29 +35,29 @@ _FAULT = 70  # EX_SOFTWARE of sysexits.h
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="copycost")
 def cli() -> None:
-    """Measure what it costs to preprocess images, and whether the result is the one you think."""
+    """Measure the time and memory of image preprocessing, and check that the result is right."""
     discovery.load_shipped()
 
 
 def main() -> None:
-    """Run the command."""
+    """Run the command line and exit with its status."""
     warnings.showwarning = lambda message, *_, **__: print(
         f"Warning: {one_line_message(str(message))}", file=sys.stderr
     )
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without µ or ± still gets its table
+            stream.reconfigure(errors="replace")  # print the table even if the encoding lacks µ or ±
     try:
         status = cli(prog_name="copycost", standalone_mode=False)
     except click.ClickException as error:
         print(
             f"Error: {one_line_message(error.format_message())}", file=sys.stderr
-        )  # one line, and not the usage before it
+        )  # one line, without the usage that click prints before it
         status = error.exit_code
-    except (click.Abort, KeyboardInterrupt):  # before anything is measured, or after
+    except (click.Abort, KeyboardInterrupt):  # before or after measuring
         print("Interrupted.", file=sys.stderr)
         status = INTERRUPTED
-    except Exception:  # a fault of ours: 1 would say that something is worse
+    except Exception:  # a bug in copycost: exit status 1 would mean that a result is worse
         traceback.print_exc()
         status = _FAULT
     sys.exit(status if isinstance(status, int) else 0)

@@ -1,4 +1,4 @@
-"""`copycost claims`: what is said, and what is so."""
+"""`copycost claims`: test common claims by measuring them."""
 
 from __future__ import annotations
 
@@ -31,18 +31,22 @@ _STYLES = {"holds": "green", "refuted": "red", "depends": "yellow", None: "dim"}
 
 @click.command("claims")
 @click.argument("ids", nargs=-1, metavar="[ID…]")
-@click.option("--list", "only_list", is_flag=True, help="List them, and look into none.")
+@click.option("--list", "only_list", is_flag=True, help="List the claims without checking them.")
 @click.option(
-    "--json", "json_file", type=FilePath(), metavar="FILE", help="Also write one JSON document; - for standard output."
+    "--json",
+    "json_file",
+    type=FilePath(),
+    metavar="FILE",
+    help="Also write the results as JSON; - writes to standard output.",
 )
 @errors
 def claims(ids: tuple[str, ...], only_list: bool, json_file: str | None) -> None:
-    """Look into what is said of preprocess_input, NumPy's out= and TensorFlow, and judge it by what is measured.
+    """Test common claims about preprocess_input, NumPy's out= and TensorFlow by measuring them.
 
-    ID chooses by name or glob. Every claim holds, is refuted, or depends; what cannot be looked into here gets no
-    verdict, and the reason.
+    ID selects claims by name or glob. The verdict of a claim is holds, refuted or depends. A claim that cannot be
+    checked on this machine gets no verdict, and the reason is shown.
 
-    Exit status: 0 finished, whatever the verdicts; 1 looking into one failed; 2 usage.
+    Exit status: 0 finished, whatever the verdicts; 1 the check of a claim failed; 2 usage error.
     """
     every = load()
     chosen = [every[name] for name in chosen_names("claim", ids, list(every))]
@@ -82,17 +86,17 @@ def claims(ids: tuple[str, ...], only_list: bool, json_file: str | None) -> None
 
 
 def document(taken_in: dict[str, Any], found: list[Judged]) -> dict[str, Any]:
-    """``{"schema": 1, "environment": {…}, "claims": [{…}]}``."""
+    """Return the JSON document ``{"schema": 1, "environment": {…}, "claims": [{…}]}``."""
     return {"schema": SCHEMA, "environment": taken_in, "claims": [one.to_dict() for one in found]}
 
 
 def claims_of(path: Path) -> dict[str, Any] | None:
-    """Return the document that a file of ``--json`` holds; None for a file that is something else.
+    """Return the document in a file written by ``copycost claims --json``, or None for any other file.
 
     Raises
     ------
     RunError
-        If it holds claims that lack something, or something of another type.
+        If the file holds claims with a missing field or a field of the wrong type.
     """
     try:
         found = documents.read(path)
@@ -103,13 +107,13 @@ def claims_of(path: Path) -> dict[str, Any] | None:
     if type(found.get("schema")) is not int or found["schema"] != SCHEMA:
         raise RunError(f"{path} has schema {documents.short(found.get('schema'))}; this version reads {SCHEMA}")
     if not _is_document(found):
-        raise RunError(f"{path} holds no whole claims")
+        raise RunError(f"{path} holds incomplete claims: write it again with copycost claims --json")
     return found
 
 
 _TEXT = {"type": "string"}
 
-#: What a document of claims must have for a page to be made of it.
+#: The fields of a claims document that the folklore page needs.
 _is_document = documents.checker(
     {
         "type": "object",
@@ -144,7 +148,7 @@ _is_document = documents.checker(
 
 
 def show(console: Console, one: Judged) -> None:
-    """Print a claim, its verdict, the evidence, and how to see it oneself."""
+    """Print a claim, its verdict, the evidence, and code that reproduces it."""
     console.print(Text.assemble((one.verdict or "no verdict", f"bold {_STYLES[one.verdict]}"), "  ", one.claim.claim))
     console.print(Padding(Text(one.because), (0, 0, 0, 2)))
     console.print(Padding(Text(f"{one.claim.id}, {one.claim.document}", "dim"), (0, 0, 0, 2)))

@@ -1,4 +1,4 @@
-"""`copycost compare`: two runs, or two commits of asv's results."""
+"""`copycost compare`: compare two runs, or two commits in asv's results."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WORSE, UNSURE = 1, 3
 
 
 class Percent(click.ParamType):
-    """A change in percent, given as a number; a fraction afterwards."""
+    """A click type for a change in percent, converted to a fraction."""
 
     name = "percent"
 
@@ -32,22 +32,22 @@ class Percent(click.ParamType):
         try:
             percent = float(str(value).removesuffix("%"))
         except ValueError:
-            self.fail(f"'{value}' is not a number of percent")
+            self.fail(f"'{value}' is not a percentage: expected a number, e.g. 3")
         if not 0 < percent <= 100:
-            self.fail(f"{value} percent: more than 0, and at most 100")
+            self.fail(f"{value} percent is out of range: expected more than 0 and at most 100")
         return percent / 100
 
 
 def verdict_options(function: Any) -> Any:
-    """Add what `compare` and `gate` have in common."""
+    """Add the options that `compare` and `gate` share."""
     for option in (
         click.option("--markdown", "markdown_file", type=FilePath(), metavar="FILE",
-                     help="Also write it as Markdown, for a pull request; - for standard output."),
+                     help="Also write the comparison as Markdown, for a pull request; - writes to standard output."),
         click.option("--json", "json_file", type=FilePath(), metavar="FILE",
-                     help="Also write it as JSON; - for standard output."),
-        click.option("--strict", is_flag=True, help="Exit with 3 where something could not be told."),
+                     help="Also write the comparison as JSON; - writes to standard output."),
+        click.option("--strict", is_flag=True, help="Exit with status 3 if a case is unsure."),
         click.option("--tolerance", type=Percent(), metavar="PERCENT", default=str(100 * TOLERANCE), show_default=True,
-                     help="A change of time that does not count."),
+                     help="Ignore changes in time up to this percentage."),
     ):  # fmt: skip
         function = option(function)
     return function
@@ -59,20 +59,20 @@ def verdict_options(function: Any) -> Any:
 @verdict_options
 @errors
 def compare(base: str, head: str, **options: Any) -> None:
-    """Compare two runs, case by case: what became worse, what is the same, what cannot be told.
+    """Compare two runs case by case, and report which cases are worse, the same or unsure.
 
-    BASE and HEAD are folders of `copycost run --out` or files of --json; or asv's results of a commit, as
-    .asv/results@COMMIT. Runs of different times differ by more than their own intervals: `copycost gate` measures two
-    commits side by side.
+    BASE and HEAD are folders written by `copycost run --out`, files written by --json, or asv's results of a commit,
+    given as .asv/results@COMMIT. Runs taken at different times differ by more than their own intervals. To compare two
+    commits, prefer `copycost gate`, which measures them side by side.
 
-    Exit status: 0 no worse; 1 something is worse; 3 something could not be told, with --strict; 2 usage.
+    Exit status: 0 no case is worse; 1 a case is worse; 2 usage error; 3 a case is unsure, with --strict.
     """
     check_outputs(options)
     sides = [_sides(name) for name in (base, head)]
     shared = [label for label in sides[0] if label in sides[1]]
     if not shared:
         one, other = (" and ".join(filter(None, its)) or "a run" for its in sides)
-        raise store.RunError(f"base is {one}, head is {other}: no machine and environment has both")
+        raise store.RunError(f"base is {one}, head is {other}: no machine and environment has results of both")
     pairs = [(label if len(shared) > 1 else "", sides[0][label], sides[1][label]) for label in shared]
     comparison = joined(pairs, tolerance=options["tolerance"])
     if not comparison.rows:
@@ -83,7 +83,7 @@ def compare(base: str, head: str, **options: Any) -> None:
 
 
 def check_outputs(options: dict[str, Any]) -> None:
-    """Raise RunError for a file that could not be written to, before anything is done."""
+    """Raise RunError if an output file cannot be written, before any work starts."""
     for name in ("json_file", "markdown_file"):
         check_writable(options[name])
     if options["json_file"] == options["markdown_file"] == "-":
@@ -93,7 +93,7 @@ def check_outputs(options: dict[str, Any]) -> None:
 def print_verdict_and_exit(
     comparison: Comparison, options: dict[str, Any], measured: Any, head_lines: list[str], more: dict[str, Any]
 ) -> None:
-    """Show and write a comparison, and end with its exit status."""
+    """Print and write a comparison, and exit with its status."""
     to_stderr = "-" in (options["json_file"], options["markdown_file"])
     console = Console(stderr=to_stderr, highlight=False)
     for line in head_lines:
@@ -112,33 +112,36 @@ def print_verdict_and_exit(
 
 
 def _sides(name: str) -> dict[str, Side]:
-    """A run, by no name; or asv's results of a commit, by machine and environment."""
+    """Return the sides that an argument names: a run under an empty label, or asv's results of a commit.
+
+    asv's results are labelled with their machine and environment.
+    """
     path, _, commit = name.rpartition("@")
     if Path(name).exists() or not path or not history.holds(Path(path)):
         loaded = load.load_all(Path(name))
         if len(loaded) > 1:
-            raise store.RunError(f"{name} holds several results of asv's: name a commit, as {name}@main")
+            raise store.RunError(f"{name} holds several results of asv: name a commit, e.g. {name}@main")
         return {_label(environment): Side(environment, measurements) for _, environment, measurements in loaded}
     full = _resolved(commit)
     if len(full) < 4:
-        raise store.RunError(f"'{commit}' names no commit, of which four letters are the least")
+        raise store.RunError(f"'{commit}' is not a commit: expected a git revision or at least 4 digits of a hash")
     found = [one for one in load.load_all(Path(path)) if one[1]["commit"].startswith(full)]
     if not found:
         raise store.RunError(f"{path} has no result of commit {commit}")
     if len({environment["commit"] for _, environment, _ in found}) > 1:
-        raise store.RunError(f"{path} has results of several commits that begin with {commit}")
+        raise store.RunError(f"{path} has results of several commits that begin with {commit}: give more digits")
     return {_label(environment): Side(environment, measurements) for _, environment, measurements in found}
 
 
 def _label(environment: Mapping[str, Any]) -> str:
-    """Machine and environment of a result of asv's; a run has neither name."""
+    """Return the machine and environment of a result of asv, or an empty string for a run, which names neither."""
     return ", ".join(environment[name] for name in ("machine", "environment") if name in environment)
 
 
 def _resolved(commit: str) -> str:
-    """The hash of a commit by any name that git knows here, else the word itself."""
+    """Return the hash of a git revision, or the argument itself if git does not know it."""
     try:
         done = subprocess.run(["git", "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}"], capture_output=True)
-    except (OSError, ValueError):  # no git, or no name that it could be asked for
+    except (OSError, ValueError):  # git is not installed, or the name is not a valid argument
         return commit
     return done.stdout.decode().strip() or commit

@@ -13,10 +13,10 @@ from copycost.machine import doctor
 
 @click.command("doctor")
 def doctor_() -> None:
-    """Tell what of this machine makes timings unsteady."""
+    """Check this machine for settings that make timings noisy."""
     console = Console()
     shown = Table(box=box.SIMPLE_HEAD)
-    for name in ("", "what", "found", "what to do"):
+    for name in ("", "check", "value", "advice"):
         shown.add_column(name, overflow="fold")
     findings = doctor.examine()
     for f in findings:
@@ -24,4 +24,4 @@ def doctor_() -> None:
         shown.add_row(Text(mark, style), f.what, Text(f.value), Text(f.advice if f.good is False else ""))
     console.print(shown)
     unsteady = sum(f.good is False for f in findings)
-    console.print("Nothing found that makes timings unsteady." if not unsteady else f"{unsteady} to look at.")
+    console.print("No potential problems found." if not unsteady else f"{unsteady} potential problems found.")

@@ -1,4 +1,4 @@
-"""`copycost gate`: is what is checked out worse than another commit?"""
+"""`copycost gate`: check that the working tree is not worse than a base commit."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ from copycost.report.comparison import SCHEMA
 from copycost.results import store
 from copycost.tracking import project
 
-#: More blocks than there is ever time for: the answer or the budget ends them.
+#: More blocks than any budget allows, so that only a decided comparison or the budget ends measuring.
 _BLOCKS = 10_000
 
 
 @click.command()
-@click.option("--base", required=True, metavar="REF", help="The commit to compare with, as main or HEAD~1.")
+@click.option("--base", required=True, metavar="REF", help="Commit to compare with, e.g. main or HEAD~1.")
 @selection_options
 @click.option(
     "--budget",
@@ -55,23 +55,27 @@ _BLOCKS = 10_000
     default=120.0,
     show_default=True,
     metavar="SECONDS",
-    help="For measuring; less is used where the answer is clear before.",
+    help="Time budget. Measuring stops early once every case is decided.",
 )
-@click.option("--exact", is_flag=True, help="Decide only what needs no clock: results, inputs, allocations.")
-@click.option("--image", type=FilePath(), metavar="PATH", help="Your own image, or a folder of them.")
-@click.option("--threads", type=click.IntRange(1, 4096), metavar="N", help="For every runtime.  [default: all CPUs]")
-@click.option("--out", type=FilePath(), metavar="DIR", help="Where to keep both runs.  [default: reports/<time>-gate]")
+@click.option("--exact", is_flag=True, help="Compare only results, input changes and allocations, and time nothing.")
+@click.option("--image", type=FilePath(), metavar="PATH", help="Image, or folder of images, to measure with.")
+@click.option(
+    "--threads", type=click.IntRange(1, 4096), metavar="N", help="Threads for every runtime.  [default: all CPUs]"
+)
+@click.option(
+    "--out", type=FilePath(), metavar="DIR", help="Folder to keep both runs in.  [default: reports/<time>-gate]"
+)
 @verdict_options
 @errors
 def gate(**options: Any) -> None:
-    """Measure what is checked out and another commit side by side, and give one verdict.
+    """Measure the working tree (head) and another commit (base) side by side, and give one verdict.
 
-    Variants are defined in the files of --with, or else in those of benchmarks/, each as either commit has it; in
-    copycost's own repository they are those that ship. What is exact is decided first: a result that is wrong, an
-    input that is changed, more allocations. If nothing is worse, samples of both sides are taken in turn until every
-    case is clear, or the budget is spent.
+    Variants come from the files given by --with, or else from benchmarks/. Each side uses its own version of these
+    files. In copycost's own repository, the variants that ship are compared. Exact figures are compared first: wrong
+    results, changed inputs, more allocations. If none is worse, interleaved samples of both sides are timed until every
+    case is decided or the budget is spent.
 
-    Exit status: 0 no worse; 1 something is worse; 3 something could not be told, with --strict; 2 usage.
+    Exit status: 0 no case is worse; 1 a case is worse; 2 usage error; 3 a case is unsure, with --strict.
     """  # fmt: skip
     check_outputs(options)
     top = commits.root(Path())
@@ -81,15 +85,15 @@ def gate(**options: Any) -> None:
     files = _files(top, options["with_files"])
     unknown = commits.untracked(top, files)
     left_out = (
-        f"not part of head, as git does not know them: {', '.join(unknown[:5])}{' …' * (len(unknown) > 5)}"
+        f"not part of head, because git does not track them: {', '.join(unknown[:5])}{' …' * (len(unknown) > 5)}"
         if unknown
         else None
     )
     same = None
     if commits.same_tree(top, options["base"]) and not unknown:
-        same = f"no worse: what is checked out is {options['base']}, file by file"
+        same = f"no worse: the working tree is identical to {options['base']}"
     elif not files and commits.same_shipped(top, options["base"]):
-        same = f"no worse: recipes and variants are those of {options['base']}, file by file"
+        same = f"no worse: recipes and variants are identical to those of {options['base']}"
     if same:
         for line in filter(None, (left_out, same)):
             print(one_line_message(line), file=sys.stderr)
@@ -109,7 +113,7 @@ def gate(**options: Any) -> None:
         bar = progress.add_task("checking out", total=1.0)
         with commits.checked_out(top, options["base"]) as (base, head):
             given = _placed(top, files, base, head)
-            progress.update(bar, description="reading what there is to measure")
+            progress.update(bar, description="reading variants")
             chosen = measuring.choose(
                 base, head, given, axes,
                 recipes=options["recipe"], variants=options["variant"], devices=options["device"],
@@ -138,7 +142,7 @@ def gate(**options: Any) -> None:
     comparison = measuring.with_unmatched(comparison, chosen)
     lines = [f"base {base.title}", f"head {head.title}{' and uncommitted changes' if head.changed else ''}"]
     if own:
-        lines.append(f"base has an interpreter of its own, since it needs other libraries: {_differing(*sides)}")
+        lines.append(f"base uses a separate interpreter because it requires other libraries: {_differing(*sides)}")
     lines += [left_out] if left_out else []
     lines.append(f"{time.monotonic() - begun:.0f} s, {_WHY[measured.stopped_by]}; kept in {printable(kept.folder)}")
     more = {
@@ -156,23 +160,23 @@ def gate(**options: Any) -> None:
 
 
 def _differing(base: Side, head: Side) -> str:
-    """The libraries of base's interpreter that head's has in other versions."""
+    """Return the libraries whose versions differ between base's and head's interpreters."""
     one, other = (side.environment["libraries"] for side in (base, head))
     names = [name for name in one if one[name] != other.get(name)]
-    return ", ".join(f"{name} {one[name]} and {other.get(name, 'none')}" for name in names) or "none differs"
+    return ", ".join(f"{name} {one[name]} and {other.get(name, 'none')}" for name in names) or "no version differs"
 
 
 _WHY = {
-    "exact": "not timed, as what is exact is worse",
-    "clear": "stopped as every case was decided",
+    "exact": "not timed, because an exact figure is worse",
+    "clear": "stopped because every case was decided",
     "budget": "stopped by the budget",
-    "interrupted": "stopped by you",
+    "interrupted": "stopped by the user",
     "untimed": "not timed",
 }
 
 
 def _files(top: Path, given: tuple[str, ...]) -> list[Path]:
-    """Absolute paths of the files that define what is measured; none where it is what copycost ships."""
+    """Return the absolute paths of the files that define the variants; empty for the variants that copycost ships."""
     if given:
         for name in given:
             if not name.endswith(".py"):
@@ -184,17 +188,20 @@ def _files(top: Path, given: tuple[str, ...]) -> list[Path]:
     found = [path for path in sorted(folder.rglob("*.py")) if _DEFINES.search(path.read_text("utf-8", "replace"))]
     if not found and not commits.ships_variants(top):
         raise measuring.NothingToMeasure(
-            f"no file in {folder.name}/ defines a variant: --with names one that does, and copycost init writes one"
+            f"no file in {folder.name}/ defines a variant: name one by --with, or write one with copycost init"
         )
     return found
 
 
-#: What a file has that registers a variant.
+#: A decorator that registers a variant.
 _DEFINES = re.compile(r"^\s*@(\w+\.)?(variant\(|formula\b)", re.MULTILINE)
 
 
 def _placed(top: Path, files: list[Path], base: Commit, head: Commit) -> dict[str, bool]:
-    """The names of files in the folders of both commits, and whether base, which lacked one, was given head's."""
+    """Copy missing files into the folders of both commits.
+
+    Return the name of each file within the folders, and whether base lacked it and received head's version.
+    """
     names: dict[str, bool] = {}
     for number, path in enumerate(files):
         name = str(path.relative_to(top)) if path.is_relative_to(top) else f"copycost-with/{number}/{path.name}"
@@ -208,7 +215,7 @@ def _placed(top: Path, files: list[Path], base: Commit, head: Commit) -> dict[st
 
 
 class _Kept:
-    """Where both runs are kept: made before anything is measured, and removed where nothing came to be.
+    """The folder that keeps both runs, created before measuring and removed if no run was written.
 
     Parameters
     ----------
@@ -218,7 +225,7 @@ class _Kept:
     Raises
     ------
     RunError
-        If it cannot be written to, or holds runs. Nothing is created before it is entered.
+        If the folder cannot be written, or already holds runs. Nothing is created until the context is entered.
     """
 
     def __init__(self, options: dict[str, Any]) -> None:
@@ -228,7 +235,7 @@ class _Kept:
         for run in self._runs.values():
             check_writable(str(run.folder), folder=True)
             if (run.folder / store.ENVIRONMENT).exists():
-                raise store.RunError(f"{run.folder} holds a run: --out names another folder")
+                raise store.RunError(f"{run.folder} holds a run: choose another folder with --out")
 
     def __enter__(self) -> _Kept:
         folders = [*(run.folder for run in self._runs.values()), self.folder, *self.folder.parents]
@@ -246,7 +253,7 @@ class _Kept:
         for folder in self._made:
             if folder.parent == self.folder:
                 shutil.rmtree(folder, ignore_errors=True)
-            with contextlib.suppress(OSError):  # it is gone, or something else has been put there
+            with contextlib.suppress(OSError):  # the folder no longer exists, or is not empty
                 folder.rmdir()
 
     def write(self, base: Side, head: Side) -> None:

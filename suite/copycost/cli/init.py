@@ -1,4 +1,4 @@
-"""`copycost init`: put a function of a project under asv."""
+"""`copycost init`: add an asv benchmark of a project's function."""
 
 from __future__ import annotations
 
@@ -18,16 +18,24 @@ from copycost.tracking import project
 
 @click.command()
 @click.argument("function", metavar="PACKAGE.MODULE:FUNCTION")
-@click.option("--recipe", metavar="NAME", help="What it computes: a recipe that ships.")
-@click.option("--formula", metavar="EXPRESSION", help="Or your own: NumPy of x, as 'x / 127.5 - 1'.")
-@click.option("--runtime", default="numpy", show_default=True, metavar="NAME", help="Whose arrays it is given.")
+@click.option("--recipe", metavar="NAME", help="Recipe that the function computes, one of those that ship.")
+@click.option(
+    "--formula", metavar="EXPRESSION", help="NumPy expression that the function computes, e.g. 'x / 127.5 - 1'."
+)
+@click.option(
+    "--runtime",
+    default="numpy",
+    show_default=True,
+    metavar="NAME",
+    help="Library whose arrays are passed to the function.",
+)
 @click.option(
     "--writes",
     type=Word("writes", registry.WRITES),
     default="new",
     show_default=True,
     metavar="WHERE",
-    help="Where its result goes: new; out, given as its second argument; input, over its first.",
+    help="Where the result goes: new (a new array), out (the second argument) or input (over the first argument).",
 )
 @click.option(
     "--dtype",
@@ -35,18 +43,18 @@ from copycost.tracking import project
     multiple=True,
     type=Word("dtype", registry.DTYPES),
     metavar="NAME",
-    help="Input dtypes that it is for.  [default: those of the profile]",
+    help="Input dtype that the function accepts. Can be repeated.  [default: the profile's dtypes]",
 )
 @errors
 def init(
     function: str, recipe: str | None, formula: str | None, runtime: str, writes: str, dtypes: tuple[str, ...]
 ) -> None:
-    """Have asv measure a function of the project here, at every commit.
+    """Set up asv to measure a function of the project in this folder at every commit.
 
-    Writes asv.conf.json and a file in benchmarks/ into the git repository. Nothing that is there is changed.
+    Writes asv.conf.json and a file in benchmarks/ into the git repository. Existing files are not changed.
     """  # fmt: skip
     if (recipe is None) == (formula is None):
-        raise click.UsageError("either --recipe or --formula: what must the function compute?")
+        raise click.UsageError("expected either --recipe or --formula to define what the function computes")
     if recipe is not None:
         naming.check_name("recipe", recipe, registry.recipes)
     naming.check_name("runtime", runtime, discovery.runtimes())
@@ -55,7 +63,7 @@ def init(
     print(f"Wrote {', '.join(written)}.")
     needed = project.requirement()
     if "asv.conf.json" not in written:
-        print(f"asv.conf.json was there already: its install_command has to install '{needed}' too.")
+        print(f"asv.conf.json already exists: make its install_command install '{needed}' too.")
     elif "file:" in needed:
-        print(f"It installs '{needed}', a place on this machine: others need another in asv.conf.json.")
-    print("Commit them, and have git ignore .asv/ and reports/. Then: copycost track ALL, or a range of commits.")
+        print(f"asv.conf.json installs '{needed}', a path on this machine: change it for use on other machines.")
+    print("Commit the files and add .asv/ and reports/ to .gitignore. Then run: copycost track ALL, or a commit range")

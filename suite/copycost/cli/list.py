@@ -1,4 +1,4 @@
-"""`copycost list`: list what can be measured."""
+"""`copycost list`: list recipes, variants, devices or cases."""
 
 from __future__ import annotations
 
@@ -30,16 +30,14 @@ from copycost.report.console import print_line
 @selection_options
 @errors
 def list_(what: str, **options: Any) -> None:
-    """List recipes, variants, devices or cases; the same options as `run` choose."""
+    """List recipes, variants, devices or cases, selected by the same options as in `run`."""
     console = Console()
     if what == "devices":
         found, none = devices.gpus()
-        rows: list[tuple[str, ...]] = [
-            ("cpu", f"{environment.processor() or 'not told'}, {devices.cpus()} CPUs to use")
-        ]
+        rows: list[tuple[str, ...]] = [("cpu", f"{environment.processor() or 'unknown'}, {devices.cpus()} usable CPUs")]
         rows += [(f"gpu:{k}", f"{gpu.name}, driver {gpu.driver}") for k, gpu in enumerate(found)]
         rows += [("gpu", none)] if none else []
-        _print_columns(console, ("device", "what it is"), rows, wraps="what it is")
+        _print_columns(console, ("device", "description"), rows, wraps="description")
         return
     chosen = choose(options | ({} if what == "cases" or options["recipe"] else {"recipe": ("*",)}))
     if what == "recipes":
@@ -73,9 +71,12 @@ def _print_columns(
     wraps: str,
     optional: Sequence[str] = (),
 ) -> None:
-    """Print a table without a broken word: the column `wraps` takes several lines, of `optional` the last go first."""
+    """Print a table without breaking words.
+
+    The column `wraps` may take several lines. If the table is too wide, `optional` columns are dropped, the last first.
+    """
     columns = {name: [name, *(row[k] for row in rows)] for k, name in enumerate(headings)}
-    # Of each column the widest part that cannot be broken, two spaces beside it, and the line between two columns.
+    # The width of each column: its widest unbreakable part, two spaces of padding, and the separator.
     needed = {
         name: 3 + max(cell_len(part) for cell in cells for part in (cell.split() if name == wraps else [cell]))
         for name, cells in columns.items()

@@ -15,10 +15,12 @@ from copycost.tracking import machine
 
 
 @click.command("machine")
-@click.option("--name", metavar="NAME", help="What to call it.  [default: the record that asv would take]")
+@click.option(
+    "--name", metavar="NAME", help="Name of the machine in asv's results.  [default: the record that asv would use]"
+)
 @errors
 def machine_(name: str | None) -> None:
-    """Tell asv what this machine is: the GPU, its driver, CUDA and the CPU's features too."""
+    """Record this machine for asv, including the GPU, its driver, CUDA and the CPU's features."""
     shown = Table(box=box.SIMPLE_HEAD, show_header=False)
     for key, value in machine.record(name).items():
         shown.add_row(key, Text(str(value)))

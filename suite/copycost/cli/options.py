@@ -1,4 +1,4 @@
-"""What the commands share: types of options, the options that choose cases, what goes wrong before work starts."""
+"""Shared parts of the commands: option types, the options that select cases, and the handling of user errors."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from copycost.model.errors import one_line
 from copycost.results import store
 from copycost.tracking import project
 
-#: What goes wrong before work starts: a line, and exit status 2.
+#: Exceptions for user errors: they end a command with one line and exit status 2.
 _USAGE = (
     naming.RegistrationError, case.CaseError, images.ImageError, store.RunError, project.ProjectError,
     commits.RepositoryError, measure.NothingToMeasure,
 )  # fmt: skip
 
 
-#: The exit status of what was interrupted: 128 + SIGINT, as shells have it.
+#: Exit status after an interrupt: 128 + SIGINT, as in shells.
 INTERRUPTED = 130
 
 
 def install_interrupt_handlers() -> None:
-    """Have Ctrl-C and SIGTERM raise KeyboardInterrupt, once: ending in order takes a moment."""
+    """Make the first Ctrl-C or SIGTERM raise KeyboardInterrupt, and ignore later ones while cleanup takes a moment."""
 
     def interrupt(*_: object) -> None:
         for number in numbers:
@@ -51,7 +51,7 @@ def install_interrupt_handlers() -> None:
 
 
 class Seconds(click.ParamType):
-    """More than none, and not years."""
+    """A click type for a positive number of seconds, at most 10,000,000."""
 
     name = "seconds"
 
@@ -59,23 +59,23 @@ class Seconds(click.ParamType):
         try:
             seconds = float(value)
         except ValueError:
-            self.fail(f"'{value}' is not a number of seconds")
+            self.fail(f"'{value}' is not a number of seconds: expected e.g. 60")
         if not 0 < seconds <= 1e7:
-            self.fail(f"{value} seconds: more than 0, and at most 10,000,000")
+            self.fail(f"{value} seconds is out of range: expected more than 0 and at most 10,000,000")
         return seconds
 
 
-#: Characters of a message, at most.
+#: Maximum number of characters of a message.
 _LONGEST = 500
 
 
 def one_line_message(message: str) -> str:
     """Return a message as one line of at most 500 printable characters.
 
-    What cannot be printed is escaped. Of a longer message the beginning, which names what is wrong, and the end, which
-    names what would be right, are kept.
+    Characters that are not printable are escaped. A longer message keeps its beginning, which names the problem, and
+    its end, which names the solution.
     """
-    return _ends(one_line(_ends(message, 2000)), _LONGEST)  # one_line looks at no more than 2,000 characters
+    return _ends(one_line(_ends(message, 2000)), _LONGEST)  # one_line reads at most 2,000 characters
 
 
 def _ends(text: str, most: int) -> str:
@@ -84,12 +84,12 @@ def _ends(text: str, most: int) -> str:
 
 
 def printable(path: str | os.PathLike[str]) -> str:
-    """Return a path as a terminal can show it, with the rest escaped."""
+    """Return a path with every character that is not printable escaped."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(path))
 
 
 def errors(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn what is wrong with the input, and a file that the system refuses, into one line and exit status 2."""
+    """Turn user errors, and OSErrors that name a file, into a one-line message and exit status 2."""
 
     @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> Any:
@@ -106,53 +106,55 @@ def errors(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class FilePath(click.ParamType):
-    """The path of a file or a folder, there or not; refuses what no file can be called, or what must not be read."""
+    """A click type for a path, which need not exist; rejects invalid names and paths that may not be read."""
 
     name = "path"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: D102
         if value == "":
             name = param.opts[0] if isinstance(param, click.Option) else param and param.human_readable_name
-            raise click.UsageError(f"{name} is empty: it names a file or a folder", ctx)
+            raise click.UsageError(f"{name} is empty: expected the name of a file or a folder", ctx)
         try:
             os.stat(value)
         except (FileNotFoundError, NotADirectoryError):
             pass
         except ValueError:
-            self.fail(f"'{value}' is no path: it has a null character")
+            self.fail(f"'{value}' is not a valid path: it contains a null character")
         except OSError as error:
-            self.fail(f"'{value}' is no path that can be used: {error.strerror}")
+            self.fail(f"'{value}' is not a usable path: {error.strerror}")
         return str(value)
 
 
 class Size(click.ParamType):
-    """Height and width."""
+    """A click type for a height and a width."""
 
     name = "HxW"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:  # noqa: D102
         found = re.fullmatch(r"(\d{1,9})[x×](\d{1,9})", str(value))
         if not found:
-            self.fail(f"'{value}' is not a size: write height and width, as in 224x224")
+            self.fail(f"'{value}' is not a size: expected HEIGHTxWIDTH, e.g. 224x224")
         return int(found[1]), int(found[2])
 
 
 class Batch(click.ParamType):
-    """A number of images; ``none`` for one without a batch axis."""
+    """A click type for the number of images in a batch; ``none`` is one image without a batch axis."""
 
     name = "N"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:  # noqa: D102
         if value == "none":
-            return value  # click takes None for an option that was not given
+            return value  # click treats None as an option that is not given
         try:
             return int(value)
         except ValueError:
-            self.fail(f"'{value}' is not a number of images, nor none")
+            self.fail(
+                f"'{value}' is not a batch: expected a number of images, or none for one image without a batch axis"
+            )
 
 
 class Device(click.ParamType):
-    """A kind of device, or one of several GPUs, by its number: this process then sees no other."""
+    """A click type for a kind of device, or for one GPU by its number, which hides the other GPUs from the process."""
 
     name = "GLOB"
 
@@ -167,7 +169,7 @@ class Device(click.ParamType):
 
 
 class Word(click.ParamType):
-    """One of a few words; another is told which is nearest."""
+    """A choice that suggests the nearest valid value."""
 
     def __init__(self, name: str, allowed: Sequence[str]) -> None:
         self.name, self.allowed = name, allowed
@@ -182,32 +184,35 @@ class Word(click.ParamType):
 
 SELECTION = [
     click.option("--profile", type=Word("profile", list(PROFILES)), default="quick", show_default=True,
-                 help="Which cases: quick, standard or full."),
-    click.option("--recipe", "recipe", multiple=True, metavar="GLOB", help="Only these recipes."),
-    click.option("--variant", "variant", multiple=True, metavar="GLOB", help="Only these variants."),
+                 help="Set of cases to select: quick, standard or full."),
+    click.option("--recipe", "recipe", multiple=True, metavar="GLOB",
+                 help="Select only matching recipes. Can be repeated."),
+    click.option("--variant", "variant", multiple=True, metavar="GLOB",
+                 help="Select only matching variants. Can be repeated."),
     click.option("--device", "device", multiple=True, type=Device(), metavar="GLOB",
-                 help="Only these devices: cpu, gpu, gpu:1."),
+                 help="Select only these devices: cpu, gpu, or one GPU, e.g. gpu:1."),
     click.option("--batch", "batch", multiple=True, type=Batch(), metavar="N",
-                 help="Images in a batch; none: one image without a batch axis."),
-    click.option("--size", "size", multiple=True, type=Size(), metavar="HxW", help="Height and width."),
+                 help="Number of images in a batch, or none for one image without a batch axis."),
+    click.option("--size", "size", multiple=True, type=Size(), metavar="HxW",
+                 help="Height and width of the images, e.g. 224x224."),
     click.option("--dtype", "dtype", multiple=True, type=Word("dtype", registry.DTYPES), metavar="NAME",
                  help="Input dtype: uint8, float16, float32, float64."),
     click.option("--layout", "layout", multiple=True, type=Word("layout", selection.LAYOUTS), metavar="NAME",
-                 help="channels_last or channels_first."),
+                 help="Layout of the images: channels_last or channels_first."),
     click.option("--with", "with_files", multiple=True, type=FilePath(), metavar="FILE",
-                 help="A Python file with variants and recipes of your own."),
+                 help="Python file that defines your own variants and recipes. Can be repeated."),
 ]  # fmt: skip
 
 
 def selection_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that choose cases."""
+    """Add the options that select cases."""
     for option in reversed(SELECTION):
         function = option(function)
     return function
 
 
 def choose(options: dict[str, Any]) -> list[Case]:
-    """The cases that the options select."""
+    """Return the cases that the options select."""
     return selection.select(
         options["profile"],
         recipes=options["recipe"],
@@ -219,7 +224,7 @@ def choose(options: dict[str, Any]) -> list[Case]:
 
 
 def axes_of(options: dict[str, Any]) -> Axes:
-    """The axes that the options give."""
+    """Return the axes of the profile, replaced by those that the options give."""
     return selection.axes_of(options["profile"], **_axes(options))
 
 
@@ -233,33 +238,33 @@ def _axes(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def new_folder(suffix: str = "") -> Path:
-    """A folder in reports/ that is not there yet, named for the time."""
+    """Return a path in reports/ that does not exist yet, named after the current time."""
     name = datetime.now(UTC).strftime("%Y%m%d-%H%M%S") + suffix
     folders = (Path("reports") / f"{name}{more}" for more in ("", *(f"-{n}" for n in range(2, 1000))))
     return next(folder for folder in folders if not folder.exists())
 
 
 def check_writable(name: str | None, *, folder: bool = False) -> None:
-    """Raise RunError if a file could not be written; nothing is created or changed.
+    """Raise RunError if a file or folder cannot be written, without creating or changing anything.
 
     Parameters
     ----------
     name : str or None
         None, and ``-`` for standard output, can always be written.
     folder : bool
-        Whether it is a folder, which is made with all that it is in.
+        Whether `name` is a folder, which would be created with its parents.
     """
     if name is None or (name == "-" and not folder):
         return
-    path = Path(os.path.realpath(name))  # a link to what is not there yet is followed when it is written
+    path = Path(os.path.realpath(name))  # writing follows a link even if its target does not exist
     place = path
     if not path.exists():
         place = next(parent for parent in path.parents if parent.exists()) if folder else path.parent
     why = None
     if place == path and path.is_dir() != folder:
-        why = "it is no folder" if folder else "it is a folder"
+        why = "it is not a folder" if folder else "it is a folder"
     elif place != path and not place.is_dir():
-        why = f"{place} is no folder"
+        why = f"{place} is not a folder"
     elif not os.access(place, os.W_OK | (os.X_OK if place.is_dir() else 0)):
         why = "permission denied"
     if why:
@@ -272,12 +277,12 @@ def write_json(name: str, document: dict[str, Any]) -> None:
 
 
 def write_text(name: str, text: str) -> None:
-    """Write to a file, or to standard output for ``-``."""
+    """Write text to a file, or to standard output for ``-``."""
     if name == "-":
         sys.stdout.write(text)
         sys.stdout.flush()
     else:
-        # Into what is there: a link, a pipe or a device stays one.
+        # Open the existing file rather than replace it, so that a link, a pipe or a device stays one.
         try:
             with open(name, "w", encoding="utf-8", errors="replace", opener=_opener) as file:
                 file.write(text)
@@ -286,7 +291,7 @@ def write_text(name: str, text: str) -> None:
 
 
 def _opener(name: str, flags: int) -> int:
-    # A named pipe that nobody reads from would otherwise be waited for.
+    # Without O_NONBLOCK, opening a named pipe that has no reader would block.
     fd = os.open(name, flags | os.O_NONBLOCK, 0o666)
     os.set_blocking(fd, True)
     return fd

@@ -1,4 +1,4 @@
-"""`copycost pipelines`: images a second, from files to batches."""
+"""`copycost pipelines`: measure the images per second of input pipelines, from files to batches."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from copycost.studies.pipelines.ways import WAYS
 
 SCHEMA = 1
 
-#: Name, the width of terminal from which it is shown, the cell.
+#: Heading, minimum terminal width that shows the column, and cell.
 _COLUMNS = (
     ("images/s", 0, lambda p: numbers.count(p.images_per_second)),
     ("±95 %", 62, lambda p: _spread(p.images_per_second, p.images_per_second_low, p.images_per_second_high)),
     (f"× {BASELINE}", 0, lambda p: "–" if p.ratio is None else f"{numbers.three(p.ratio)}"),
     ("95 %", 98, lambda p: "" if p.ratio is None else f"{numbers.three(p.ratio_low)} … {numbers.three(p.ratio_high)}"),
     ("first batch", 82, lambda p: numbers.seconds(p.seconds_first)),
-    ("allocations a batch", 150, lambda p: numbers.count(p.allocations)),
-    ("allocated a batch", 130, lambda p: numbers.size(None if p.allocated_bytes is None else int(p.allocated_bytes))),
+    ("allocations/batch", 150, lambda p: numbers.count(p.allocations)),
+    ("allocated/batch", 130, lambda p: numbers.size(None if p.allocated_bytes is None else int(p.allocated_bytes))),
     ("peak", 162, lambda p: numbers.size(p.peak_bytes)),
     ("off by", 112, lambda p: "–" if p.levels is None else f"{p.levels:.1f} levels"),
     ("resized", 174, lambda p: p.resize),
@@ -47,10 +47,15 @@ _COLUMNS = (
     default=256,
     show_default=True,
     metavar="N",
-    help="JPEG files to write and read.",
+    help="Number of JPEG files to write and read.",
 )
 @click.option(
-    "--batch", type=click.IntRange(1, 4096), default=32, show_default=True, metavar="N", help="Images in a batch."
+    "--batch",
+    type=click.IntRange(1, 4096),
+    default=32,
+    show_default=True,
+    metavar="N",
+    help="Number of images in a batch.",
 )
 @click.option(
     "--blocks",
@@ -58,12 +63,18 @@ _COLUMNS = (
     default=5,
     show_default=True,
     metavar="N",
-    help="Fresh processes of each way.",
+    help="Number of fresh processes in which each pipeline is timed.",
 )
-@click.option("--threads", type=click.IntRange(1, 4096), metavar="N", help="For TensorFlow.  [default: all CPUs]")
-@click.option("--image", type=FilePath(), metavar="PATH", help="Your own image, or a folder of them.")
 @click.option(
-    "--json", "json_file", type=FilePath(), metavar="FILE", help="Also write one JSON document; - for standard output."
+    "--threads", type=click.IntRange(1, 4096), metavar="N", help="Threads for TensorFlow.  [default: all CPUs]"
+)
+@click.option("--image", type=FilePath(), metavar="PATH", help="Image, or folder of images, to measure with.")
+@click.option(
+    "--json",
+    "json_file",
+    type=FilePath(),
+    metavar="FILE",
+    help="Also write the results as JSON; - writes to standard output.",
 )
 @errors
 def pipelines_(
@@ -75,14 +86,14 @@ def pipelines_(
     image: str | None,
     json_file: str | None,
 ) -> None:
-    """Measure ways from JPEG files to batches: a loop, tf.data, Python functions in it, Keras' layers.
+    """Measure input pipelines from JPEG files to batches: a loop, tf.data, Python functions in tf.data, Keras layers.
 
-    NAME chooses among the ways, by name or glob; the loop is always among them. The files are crops of a photograph,
-    and are in the system's cache of files when they are read.
+    NAME selects pipelines by name or glob. The loop is always measured, because it is the baseline. The files are crops
+    of a photograph, and are in the page cache when they are read.
 
-    Exit status: 0 finished; 1 a way failed or was wrong; 2 usage.
+    Exit status: 0 finished; 1 a pipeline failed or gave a wrong result; 2 usage error.
     """  # fmt: skip
-    chosen = [BASELINE, *chosen_names("way", names, list(WAYS))]
+    chosen = [BASELINE, *chosen_names("pipeline", names, list(WAYS))]
     ways = [WAYS[name] for name in dict.fromkeys(chosen)]
     photographs = images.read(Path(image) if image else None)
     check_writable(json_file)
@@ -112,14 +123,14 @@ def pipelines_(
 
 
 def show(console: Console, found: list[Pipeline]) -> None:
-    """Print a table, the fastest first, and what could not be measured."""
+    """Print a table of the pipelines, fastest first, and the reasons for those that were not measured."""
     measured = sorted((p for p in found if p.images_per_second is not None), key=lambda p: -(p.images_per_second or 0))
     columns = [column for column in _COLUMNS if console.width >= column[1]]
     if measured:
         one = measured[0]
         title = Text(f"{one.images} JPEG files to 224×224×3 float32, in batches of {one.batch}", "bold")
         table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-        table.add_column("way", no_wrap=True)
+        table.add_column("pipeline", no_wrap=True)
         for name, *_ in columns:
             table.add_column(name, justify="right", no_wrap=True)
         for p in measured:

@@ -1,4 +1,4 @@
-"""`copycost profile`: look into one case."""
+"""`copycost profile`: profile one call of one case."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ from copycost.model.measurement import Measurement
 from copycost.report.trace import trace
 from copycost.results import load, store
 
-#: The folder of a run in which its traces are.
+#: The folder of a run that holds its traces.
 TRACES = "profiles"
 
-#: Of a case, where its name does not say it.
+#: The batch, size and dtype of a case whose name omits them.
 _BATCH, _SIZE, _DTYPE = 32, (224, 224), "float32"
 
 _SHAPE = re.compile(r"(?:(\d{1,9})[x×])?(\d{1,9})[x×](\d{1,9})[x×]3")
@@ -54,23 +54,25 @@ _SHAPE = re.compile(r"(?:(\d{1,9})[x×])?(\d{1,9})[x×](\d{1,9})[x×]3")
     multiple=True,
     type=FilePath(),
     metavar="FILE",
-    help="A Python file with variants of your own.",
+    help="Python file that defines your own variants. Can be repeated.",
 )
-@click.option("--image", type=FilePath(), metavar="PATH", help="Your own image, or a folder of them.")
-@click.option("--threads", type=click.IntRange(1, 4096), metavar="N", help="For every runtime.  [default: all CPUs]")
+@click.option("--image", type=FilePath(), metavar="PATH", help="Image, or folder of images, to measure with.")
+@click.option(
+    "--threads", type=click.IntRange(1, 4096), metavar="N", help="Threads for every runtime.  [default: all CPUs]"
+)
 @click.option(
     "--trace",
     "trace_file",
     type=FilePath(),
     metavar="FILE",
-    help="Write the trace there, to be opened in ui.perfetto.dev.",
+    help="Write a trace to this file, for ui.perfetto.dev or chrome://tracing.",
 )
 @click.option(
     "--run",
     "run",
     type=FilePath(),
     metavar="RUN",
-    help="Keep it in the folder of a run, whose report then leads to it.",
+    help="Folder of a run to write the trace to. The run's report then links to the trace.",
 )
 @errors
 def profile(
@@ -81,12 +83,12 @@ def profile(
     trace_file: str | None,
     run: str | None,
 ) -> None:
-    """Look into one call: time, allocations and bytes by operation, and a trace.
+    """Profile one call: time, allocations and bytes by operation, and optionally a trace.
 
-    CASE is named as `copycost list cases` names it: recipe and variant, and where it is not 32×224×224×3 float32 on the
-    CPU its shape, dtype, layout or device: copycost profile tf tf-eager 8×224×224×3
+    CASE is a recipe and a variant, optionally followed by shape, dtype, layout and device, as printed by `copycost list
+    cases`. The default is 32×224×224×3 float32 on the CPU. Example: copycost profile tf tf-eager 8×224×224×3
 
-    Exit status: 0 finished; 1 the case is skipped, fails or is wrong; 2 usage.
+    Exit status: 0 finished; 1 the case is skipped, fails or is wrong; 2 usage error.
     """
     chosen = named(" ".join(case).split(), with_files)
     photographs = images.read(Path(image) if image else None)
@@ -113,18 +115,18 @@ def profile(
             store.replace(target, json.dumps(document) + "\n")
         except OSError as error:
             raise store.RunError(f"{target} cannot be written to: {error.strerror}") from None
-        print(f"The trace is in {printable(target)}: open it in https://ui.perfetto.dev or chrome://tracing")
+        print(f"Wrote the trace to {printable(target)}: open it in https://ui.perfetto.dev or chrome://tracing")
 
 
 def named(words: Sequence[str], files: Sequence[str] = ()) -> Case:
-    """The one case that the words name.
+    """Return the case that the words name.
 
     Raises
     ------
     CaseError
-        Where they name none, or several.
+        If the words name no case, or several.
     RegistrationError
-        For a file that does not import, or that defines what is there already.
+        If a file cannot be imported, or defines a name that already exists.
     """
     known = selection.known_with(files)
     axes = Axes((), (_BATCH,), (_SIZE,), (_DTYPE,), ("channels_last",))
@@ -137,7 +139,9 @@ def named(words: Sequence[str], files: Sequence[str] = ()) -> Case:
                 axes, batches=(int(shape[1]) if shape[1] else None,), sizes=((int(shape[2]), int(shape[3])),)
             )
         elif re.fullmatch(r"\d+([x×]\d+)+", word):
-            raise case.CaseError(f"'{word}' is no shape of images: that is 8×224×224×3, or of one image 224×224×3")
+            raise case.CaseError(
+                f"'{word}' is not a shape of images: expected e.g. 8×224×224×3, or 224×224×3 for one image"
+            )
         elif word in registry.DTYPES:
             axes = replace(axes, dtypes=(word,))
         elif word in selection.LAYOUTS:
@@ -152,7 +156,7 @@ def named(words: Sequence[str], files: Sequence[str] = ()) -> Case:
                 naming.check_name("variant", word, dict.fromkeys([*names, *(name for _, name in known.variants)]))
             variants.append(word)
     if len(recipes) != 1 or len(variants) != 1:
-        raise case.CaseError("a case has one recipe and one variant, as in: tf tf-eager 8×224×224×3 float32")
+        raise case.CaseError("a case has one recipe and one variant, e.g. tf tf-eager 8×224×224×3 float32")
     if (recipes[0], variants[0]) not in known.variants:
         raise case.CaseError(f"recipe '{recipes[0]}' has no variant '{variants[0]}'")
     (found,) = selection.expand(
@@ -165,7 +169,7 @@ def named(words: Sequence[str], files: Sequence[str] = ()) -> Case:
 
 
 def show(console: Console, measurement: Measurement, profile: CallProfile) -> None:
-    """Print a profile by operation."""
+    """Print a profile as a table of operations."""
     found = operations(profile)
     console.print(Text(f"{measurement.variant}, {measurement.group_title()}", "bold"))
     several = len({one.where for one in found}) > 1
@@ -178,18 +182,18 @@ def show(console: Console, measurement: Measurement, profile: CallProfile) -> No
         table.add_row(Text(one.name), *(cell(one, profile) for *_, cell in columns))
     console.print(table)
     if len(found) > _MOST:
-        console.print(Text(f"and {len(found) - _MOST} operations more", "dim"))
+        console.print(Text(f"and {len(found) - _MOST} more operations", "dim"))
     console.print(
         Text(
-            f"One call, {numbers.seconds(profile.seconds)} while it was watched by {profile.instrument}: what watching "
-            "adds is in it, and `copycost run` measures without. Allocations of 4 KiB and more."
-            + (f" –: not known; {profile.missing}." if profile.missing else ""),
+            f"One call took {numbers.seconds(profile.seconds)} under {profile.instrument}. Times include the overhead "
+            "of profiling; `copycost run` measures without it. Allocations of 4 KiB or more are counted."
+            + (f" –: unknown; {profile.missing}." if profile.missing else ""),
             "dim",
         )
     )
 
 
-#: Heading, the width of terminal from which it is shown, the cell.
+#: Heading, minimum terminal width that shows the column, and cell.
 _COLUMNS: tuple[tuple[str, int, Callable[[Operation, CallProfile], str]], ...] = (
     ("where", 100, lambda one, _: one.where),
     ("calls", 90, lambda one, _: numbers.count(one.calls)),
@@ -203,5 +207,5 @@ _COLUMNS: tuple[tuple[str, int, Callable[[Operation, CallProfile], str]], ...] =
     ("allocated", 0, lambda one, _: numbers.size(one.allocated_bytes)),
 )
 
-#: Operations that are shown.
+#: Maximum number of operations shown.
 _MOST = 40

@@ -1,4 +1,4 @@
-"""`copycost report`: write pages and tables."""
+"""`copycost report`: write HTML reports and Markdown tables."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ from copycost.results import load, store
     "html",
     type=FilePath(),
     metavar="DIR",
-    help="Write index.html there, its pictures, and the table as files.",
+    help="Write index.html, its figures and the table of cases to this folder.",
 )
 @click.option(
     "--markdown",
     "markdown_file",
     type=FilePath(),
     metavar="FILE",
-    help="Write a short table: which to take; of two runs, what became of the first. - for standard output.",
+    help="Write a short table: recommendations for one run, a comparison for two; - writes to standard output.",
 )
 @click.option(
-    "--baseline", default=PLAIN, show_default=True, metavar="VARIANT", help="What the page compares times with."
+    "--baseline", default=PLAIN, show_default=True, metavar="VARIANT", help="Baseline variant for relative times."
 )
 @errors
 def report(runs: tuple[str, ...], html: str | None, markdown_file: str | None, baseline: str) -> None:
-    """Write pages of runs and claims, or a table for a pull request.
+    """Write an HTML report of runs and claims, or a Markdown table for a pull request.
 
-    RUN is a folder of `copycost run --out`, a file of `--json`, a folder of asv's results, or a file of
-    `copycost claims --json`, of which the page of folklore is made.
+    RUN is a folder written by `copycost run --out`, a file written by `--json`, a folder of asv's results, or a file
+    written by `copycost claims --json`, which becomes the folklore page.
     """
     if html is None and markdown_file is None:
         raise click.UsageError("nothing to write: --html DIR, --markdown FILE, or both")
@@ -59,7 +59,7 @@ def report(runs: tuple[str, ...], html: str | None, markdown_file: str | None, b
     check_writable(html, folder=True)
     claimed = {name: document for name in runs if (document := claims_of(Path(name)))}
     if len(claimed) > 1:
-        raise store.RunError(f"{' and '.join(claimed)} are claims: one page shows one time that they were looked into")
+        raise store.RunError(f"{' and '.join(claimed)} all hold claims: expected at most one file of claims per report")
     loaded = [one for name in runs if name not in claimed for one in load.load_all(Path(name))]
     if baseline != PLAIN and not any(m.variant == baseline for *_, its in loaded for m in its):
         naming.check_name("variant", baseline, {m.variant for *_, its in loaded for m in its})
@@ -82,15 +82,15 @@ def report(runs: tuple[str, ...], html: str | None, markdown_file: str | None, b
     except OSError as error:
         raise store.RunError(f"{html} cannot be written to: {error.strerror}") from None
     console = Console(stderr=markdown_file == "-")
-    console.print(Text(f"The report is {' and '.join(map(printable, written))}"), soft_wrap=True)
+    console.print(Text(f"Wrote {' and '.join(map(printable, written))}"), soft_wrap=True)
 
 
 def _markdown(loaded: Sequence[store.Loaded]) -> str:
-    """Of one run which way to take; of two, what became of the first."""
+    """Return the recommendations of one run, or the comparison of two, as Markdown."""
     if len(loaded) == 1:
         ((name, _, measurements),) = loaded
         return markdown(overview(measurements), name)
     if len(loaded) != 2:
-        raise store.RunError(f"a table for a pull request is of one run, or of two: there are {len(loaded)}")
+        raise store.RunError(f"--markdown needs one run, or two to compare: got {len(loaded)}")
     base, head = (Side(environment, measurements) for _, environment, measurements in loaded)
     return comparison_markdown(comparison.compare(base, head), f"{loaded[0][0]} → {loaded[1][0]}")

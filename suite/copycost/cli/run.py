@@ -1,4 +1,4 @@
-"""`copycost run`: measure cases."""
+"""`copycost run`: measure cases and write a run."""
 
 from __future__ import annotations
 
@@ -47,51 +47,57 @@ from copycost.stats.intervals import ROUNDS
 
 @click.command()
 @selection_options
-@click.option("--image", type=FilePath(), metavar="PATH", help="Your own image, or a folder of them.")
-@click.option("--threads", type=click.IntRange(1, 4096), metavar="N", help="For every runtime.  [default: all CPUs]")
+@click.option("--image", type=FilePath(), metavar="PATH", help="Image, or folder of images, to measure with.")
+@click.option(
+    "--threads", type=click.IntRange(1, 4096), metavar="N", help="Threads for every runtime.  [default: all CPUs]"
+)
 @click.option(
     "--blocks",
     type=click.IntRange(0, 100),
     metavar="N",
-    help="Fresh processes that each case is timed in, however long it takes; 0: nothing is timed.  "
-    "[default: the profile's, in its budget]",
+    help="Time every case in exactly N fresh processes, ignoring the budget. 0 disables timing.  "
+    "[default: the profile's, within its budget]",
 )
 @click.option(
     "--budget",
     type=Seconds(),
     metavar="SECONDS",
-    help="Time for timing the whole run.  [default: the profile's]",
+    help="Time budget for timing all cases.  [default: the profile's]",
 )
 @click.option(
     "--timeout",
     type=Seconds(),
     metavar="SECONDS",
-    help="Time that one case may take.  [default: 60, and more for large batches]",
+    help="Time limit for one case.  [default: 60, or more for large batches]",
 )
-@click.option("--resume", is_flag=True, help="Complete the run in --out.")
-@click.option("--out", type=FilePath(), metavar="DIR", help="Where to write the run.  [default: reports/<time>]")
+@click.option("--resume", is_flag=True, help="Complete the unfinished run in --out.")
+@click.option("--out", type=FilePath(), metavar="DIR", help="Folder to write the run to.  [default: reports/<time>]")
 @click.option(
-    "--json", "json_file", type=FilePath(), metavar="FILE", help="Also write one JSON document; - for standard output."
+    "--json",
+    "json_file",
+    type=FilePath(),
+    metavar="FILE",
+    help="Also write the run as JSON; - writes to standard output.",
 )
 @click.pass_context
 @errors
 def run(ctx: click.Context, **options: Any) -> None:
-    """Measure: truth, allocations and time of every case. Ends with the answer; `copycost show` has every case.
+    """Measure the correctness, allocations and time of every case, and print a summary.
 
-    --recipe, --variant and --device choose by name or glob; --batch, --size, --dtype and --layout give that axis the
-    values named in place of the profile's. All can be repeated.
+    --recipe, --variant and --device select by name or glob. --batch, --size, --dtype and --layout replace the profile's
+    values for that axis. All of them can be repeated. `copycost show` prints every case of a run.
 
-    Exit status: 0 finished; 1 a case failed, crashed, timed out or was wrong without being known for it; 2 usage.
+    Exit status: 0 finished; 1 a case failed, crashed, timed out or was wrong, and is not a known issue; 2 usage error.
     """  # fmt: skip
     folder = _folder(options["out"], options["resume"])
     check_writable(str(folder), folder=True)
-    # All that can be wrong is found before anything is written.
+    # Check everything before writing anything.
     if options["resume"]:
         begun_in, settings = store.begun(folder)
         prepared = _prepare(_resumed(ctx, folder, settings, options))
         changed = environment.difference(begun_in, prepared.taken_in)
         if changed:
-            raise store.RunError(f"{folder} cannot be completed here: {changed}")
+            raise store.RunError(f"{folder} cannot be completed in this environment: {changed}")
     else:
         prepared = _prepare(options)
     with store.Run(folder, options["resume"]) as writing:
@@ -110,7 +116,7 @@ def run(ctx: click.Context, **options: Any) -> None:
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A run that can begin."""
+    """A run whose options are checked and that can start."""
 
     chosen: list[Case]
     plan: Plan
@@ -119,17 +125,17 @@ class _Prepared:
     settings: dict[str, Any]
 
     def lacks_device(self, of: Case | Measurement) -> bool:
-        """Whether a case is for a kind of device that this machine does not have."""
+        """Return whether a case needs a kind of device that this machine lacks."""
         return of.device == "gpu" and self.plan.no_gpu is not None
 
     @property
     def total(self) -> int:
-        """The number of cases of the devices that are here."""
+        """Number of cases for the devices of this machine."""
         return sum(not self.lacks_device(case) for case in self.chosen)
 
 
 def _prepare(options: dict[str, Any]) -> _Prepared:
-    """Look at everything that was asked for; raises what `errors` turns into a line."""
+    """Check all options and return the run that they describe; raise the exceptions that `errors` handles."""
     photographs = images.read(Path(options["image"]) if options["image"] else None)
     chosen = choose(options)
     check_writable(options["json_file"])
@@ -140,63 +146,61 @@ def _prepare(options: dict[str, Any]) -> _Prepared:
     budget = options["budget"] or (profile.budget if options["blocks"] is None else math.inf)
     plan = Plan(threads, blocks, budget, options["timeout"], taken_in["no_gpu"])
     settings = {name: value for name, value in options.items() if name not in _NOT_SETTINGS}
-    # What is written in a run names files, and no folder of the machine that it was taken on.
+    # A run records the names of files, but not the folders of the machine that measured it.
     settings["image"] = photographs.name if options["image"] else None
     settings["with_files"] = _digests(options["with_files"])
     return _Prepared(chosen, plan, photographs, taken_in, settings)
 
 
 def _digests(files: Sequence[str]) -> dict[str, str]:
-    """Name → SHA-256 of each file."""
+    """Return the SHA-256 of each file by its name."""
     return {Path(file).name: hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files}
 
 
-#: Options that say where a run goes, and not what it is.
+#: Options that decide where a run is written, but not its content.
 _NOT_SETTINGS = ("resume", "out", "json_file")
 
 
 def _folder(out: str | None, resume: bool) -> Path:
     if out is None:
         if resume:
-            raise store.RunError("--resume needs --out: which run?")
+            raise store.RunError("--resume needs --out to name the run")
         return new_folder()
     return Path(out)
 
 
 def _resumed(ctx: click.Context, folder: Path, settings: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
-    """The options of the run that is resumed; one that is given again must be the same."""
+    """Return the options of the run to resume; raise RunError for an option given with another value."""
     resumed = dict(options)
     for name, held in settings.items():
         if name == "with_files":
-            # Only names and digests are kept, so a run with files of the user's has to be given them again.
+            # A run keeps only names and digests, so the user must pass the same files again.
             if _digests([f for f in options[name] if Path(f).is_file()]) != held:
                 raise store.RunError(
-                    f"{folder} was begun with --with {' '.join(held) or 'nothing'}: give the same, unchanged"
+                    f"{folder} was started with --with {' '.join(held) or 'nothing'}: pass the same unchanged files"
                 )
         elif name == "image":
             if (Path(options[name]).name if options[name] else None) != held:
-                raise store.RunError(f"{folder} was begun with --image {held or 'not given'}: give the same")
+                raise store.RunError(f"{folder} was started with --image {held or 'not given'}: pass the same image")
         elif name in options:
             now = _plain(options[name])
             if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE and now != held:
-                raise store.RunError(
-                    f"{folder} was begun with {name} {held}: --resume completes it as it was, not with {now}"
-                )
+                raise store.RunError(f"{folder} was started with {name} {held}: it cannot be resumed with {now}")
             resumed[name] = [tuple(v) if isinstance(v, list) else v for v in held] if isinstance(held, list) else held
     return resumed
 
 
 def _plain(value: Any) -> Any:
-    """As JSON gives it back."""
+    """Return a value as a round trip through JSON returns it."""
     return json.loads(json.dumps(value))
 
 
 def _measure(writing: store.Run, left: Sequence[Case], prepared: _Prepared) -> bool:
-    """Measure what is left, a progress bar on standard error; whether it was interrupted."""
+    """Measure the remaining cases with a progress bar on standard error, and return whether it was interrupted."""
     plan, total = prepared.plan, prepared.total
     console = Console(stderr=True)
     steps_of_case = 2 + plan.blocks * ROUNDS
-    # Every case from the start: other threads count them. Those that no device is here for are not counted.
+    # Enter every case before measuring, because other threads count them. Cases without a device are not counted.
     steps = {case.key: 0 for case in left if not prepared.lacks_device(case)}
     before = total - len(steps)
     begun = time.monotonic()
@@ -231,7 +235,7 @@ def _measure(writing: store.Run, left: Sequence[Case], prepared: _Prepared) -> b
                     steps[store.key(measurement)] = steps_of_case
                     moved(None, "measured")
                     if not console.is_terminal and title != measurement.group_title():
-                        # No bar moves in a log: a line as each group gives its first measurement.
+                        # A log shows no progress bar: print a line for the first measurement of each group.
                         title = measurement.group_title()
                         at = f"{_counted(writing, prepared):4} of {total} cases, {time.monotonic() - begun:4.0f} s"
                         print(f"{at}: {title}", file=sys.stderr, flush=True)
@@ -243,12 +247,12 @@ def _measure(writing: store.Run, left: Sequence[Case], prepared: _Prepared) -> b
 
 
 def _counted(writing: store.Run, prepared: _Prepared) -> int:
-    """How many cases have their measurement, without those that no device is here for."""
+    """Return the number of measured cases, except those whose device this machine lacks."""
     return sum(not prepared.lacks_device(m) for m in writing.measurements)
 
 
 def _conclude(console: Console, writing: store.Run, prepared: _Prepared, folder: Path) -> None:
-    """Print where the time went, what was skipped, the answer, and how to see every case."""
+    """Print how the time was spent, what was skipped, the summary, and the command that shows every case."""
     measured = writing.measurements
     spent = writing.environment["spent_seconds"]
     wall = sum(spent.values())
@@ -259,7 +263,7 @@ def _conclude(console: Console, writing: store.Run, prepared: _Prepared, folder:
         overhead = (wall - spent["timed calls"]) / ran
         console.print(
             Text(
-                f"{overhead:.2f} s of everything but timed calls for each of {ran} measured cases.",
+                f"Overhead per case: {overhead:.2f} s outside timed calls, over {ran} measured cases.",
                 style="dim",
             )
         )
@@ -271,11 +275,11 @@ def _conclude(console: Console, writing: store.Run, prepared: _Prepared, folder:
     if len(measured) < len(prepared.chosen):
         console.print(
             Text(f"Stopped with {counted} of {prepared.total} cases measured. ")
-            + Text(f"Go on: copycost run --resume --out {folder}")
+            + Text(f"To continue: copycost run --resume --out {folder}")
         )
-    # To be copied: in a line of its own where the terminal is too narrow, and never broken.
+    # Never break the command, so that it can be copied: on a narrow terminal, it gets its own line.
     command = f"copycost show {shlex.quote(printable(folder))}"
-    line = f"Every case: {command}"
+    line = f"All cases: {command}"
     console.print(line if len(line) <= console.width else command, soft_wrap=True, highlight=False, markup=False)
 
 
@@ -290,7 +294,7 @@ def parsed(words: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises
     ------
     ValueError
-        For an option that does not exist, or a value that it does not take.
+        If an option does not exist, or does not accept its value.
     """
     try:
         context = run.make_context("run", list(words))

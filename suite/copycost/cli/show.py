@@ -20,7 +20,7 @@ from copycost.results import load
 @click.argument("run", type=FilePath(), metavar="RUN")
 @errors
 def show_(run: str) -> None:
-    """Show a run as a tree: by recipe and batch, each variant with its time and what it allocates."""
+    """Show a run as a tree: the time and allocations of each variant, by recipe and batch."""
     console = Console()
     for name, _, measurements in (loaded := load.load_all(Path(run))):
         if len(loaded) > 1:

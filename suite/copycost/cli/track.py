@@ -34,24 +34,25 @@ from copycost.tracking import track
     show_default=True,
     type=FilePath(),
     metavar="DIR",
-    help="Where to publish.",
+    help="Folder to publish the pages in.",
 )
 @errors
 def track_(revisions: str, asv_options: tuple[str, ...], html: str) -> None:
-    """Measure commits with asv, and publish its pages and the report together.
+    """Measure commits with asv, and publish asv's pages together with the report.
 
-    REVISIONS is what `asv run` takes: a range as HEAD~3..HEAD, ALL, NEW. The default, now, is this interpreter and the
-    commit that is checked out. What follows -- goes to `asv run`: copycost track NEW -- --steps 5
+    REVISIONS is passed to `asv run`: a range such as HEAD~3..HEAD, ALL or NEW. The default, now, measures the current
+    commit with this interpreter. Arguments after -- are passed to `asv run`: copycost track NEW -- --steps 5
 
-    Exit status: 0 finished; 1 nothing was measured; 2 a case failed, or was wrong without being known for it; or usage.
+    Exit status: 0 finished; 1 nothing was measured; 2 a case failed or was wrong and is not a known issue, or usage
+    error.
     """
     check_writable(html, folder=True)
-    if revisions.startswith("-"):  # of asv's options, and no revisions before them
+    if revisions.startswith("-"):  # an option of asv, without revisions before it
         revisions, asv_options = "now", (revisions, *asv_options)
     console, log = Console(stderr=True), Path(".asv", "track.log")
     install_interrupt_handlers()
     if revisions == "now" and track.changed():
-        warnings.warn("the working tree is not the commit that its figures will be noted for", stacklevel=1)
+        warnings.warn("The working tree has uncommitted changes; results will be recorded for HEAD.", stacklevel=1)
     with Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -68,7 +69,7 @@ def track_(revisions: str, asv_options: tuple[str, ...], html: str) -> None:
             said = f"{int(done)} of {sessions} sessions" if sessions else ""
             shown = doing[: max(10, console.width - 48)]
             progress.update(bar, completed=done, total=sessions or None, description=shown, sessions=said)
-            # No bar moves in a log: a line when it is something else that is done, and not for every case.
+            # A log shows no progress bar: print a line when the activity changes, not for every case.
             if not console.is_terminal and doing.lstrip("0123456789") != told:
                 told = doing.lstrip("0123456789")
                 print(f"{said}: {doing}".lstrip(": "), file=sys.stderr, flush=True)
@@ -76,11 +77,11 @@ def track_(revisions: str, asv_options: tuple[str, ...], html: str) -> None:
         begun = time.time()
         status = track.run(revisions, asv_options, log, moved)
     if status not in (0, 2):
-        raise store.RunError(f"asv ended with {status}: {track.last_words(log)}; all it said is in {log}")
+        raise store.RunError(f"asv exited with status {status}: {track.last_words(log)}; its full output is in {log}")
     try:
         loaded = load.load_all(track.results_folder())
     except store.RunError as error:
-        raise store.RunError(f"{error}; what asv said is in {log}") from None
+        raise store.RunError(f"{error}; asv's output is in {log}") from None
     folder = Path(html)
     track.publish(folder, log)
     from copycost.report import write_html  # matplotlib takes a second to import
@@ -96,8 +97,8 @@ def track_(revisions: str, asv_options: tuple[str, ...], html: str) -> None:
             console.print(Text(f"  {what}: and {len(why) - 8} more reasons, in {log}"))
     Console().print(
         Text(
-            f"The report is {printable(path)}\n"
-            f"asv's pages need a server: asv preview --html-dir {printable(folder / 'asv')}"
+            f"Wrote {printable(path)}\n"
+            f"To view asv's pages: asv preview --html-dir {printable(folder / 'asv')}"
         ),
         soft_wrap=True,
     )  # fmt: skip

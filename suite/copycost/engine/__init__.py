@@ -1,1 +1,1 @@
-"""The engine: it measures a call, and knows nothing of asv, of HTML, or of which variants exist."""
+"""The engine measures calls, independently of asv, HTML and the existing variants."""

@@ -1,4 +1,4 @@
-"""From what blocks gave to the fields of a measurement."""
+"""Convert the results of blocks to the fields of a measurement."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from copycost.stats.intervals import estimate
 
 _ON_CPU = "the case is on the CPU"
 
-#: What is told of the pool of a device.
+#: Fields about the memory pool of a device.
 _POOL = ("device_rounded_bytes", "driver_allocations", "driver_bytes")
 
-#: All that is told of the memory of a call.
+#: All fields about the memory of a call.
 ALLOCATIONS = (
     *(f"{space}{name}" for space in ("", "host_", "device_") for name in AllocationSummary.__dataclass_fields__),
     *_POOL,
@@ -24,7 +24,7 @@ ALLOCATIONS = (
 
 
 def of_audit(audit: Audit) -> dict[str, Any]:
-    """What an audit saw."""
+    """Return the fields that come from an audit."""
     return {
         "input_changed": audit.input_changed,
         "result_shares": audit.result_shares,
@@ -33,13 +33,13 @@ def of_audit(audit: Audit) -> dict[str, Any]:
         "max_abs_error": audit.max_abs_error,
         "max_ulp": audit.max_ulp,
         "code": audit.code,
-        "missing": {} if audit.code else {"code": "it cannot be told from the files"},
+        "missing": {} if audit.code else {"code": "the source code cannot be extracted"},
         "instruments": ("audit",),
     }
 
 
 def of_allocations(traced: AllocationTrace) -> dict[str, Any]:
-    """What a call allocates, by memory space and in all."""
+    """Return the fields about the allocations of a call, by memory space and in total."""
     fields: dict[str, Any] = {"instruments": ("audit", *traced.instruments)}
     missing: dict[str, str] = {}
     spaces = {"host": traced.host, "device": traced.device}
@@ -57,7 +57,7 @@ def of_allocations(traced: AllocationTrace) -> dict[str, Any]:
         missing |= dict.fromkeys(_POOL, _ON_CPU)
     else:
         fields |= {name: getattr(traced.pool, name.removeprefix("device_")) for name in _POOL}
-        missing |= dict.fromkeys(_POOL, "the instrument does not tell")
+        missing |= dict.fromkeys(_POOL, "the instrument does not report it")
     fields["timeline"] = [{"bytes": e.bytes, "space": e.space, "op": e.op} for e in traced.timeline]
     if traced.host is None and traced.device is None:
         fields["timeline"], missing["timeline"] = None, traced.missing or "not watched"
@@ -71,7 +71,7 @@ def of_allocations(traced: AllocationTrace) -> dict[str, Any]:
 
 
 def with_ranges(fields: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
-    """The counts of one process, each with the range that it and another's span."""
+    """Return the fields of one process, with a range for each count that differs in another process."""
     ranges = dict(fields["ranges"])
     for space in ("", "host_", "device_"):
         for name in AllocationSummary.__dataclass_fields__:
@@ -92,20 +92,20 @@ def of_time(
     bytes_moved: int,
     copy_speed: float | None,
 ) -> dict[str, Any]:
-    """What the blocks say.
+    """Return the fields that come from timing.
 
     Parameters
     ----------
     records : sequence of BlockRecord
     first : float
-        Seconds of the first call.
+        Duration of the first call in seconds.
     stopped_by : str
     images : int
-        In a batch.
+        Number of images in a batch.
     bytes_moved : int
-        Input and result.
+        Bytes of input and result.
     copy_speed : float or None
-        Bytes per second, read and written.
+        Copy speed in bytes per second, counting bytes read and bytes written.
     """
     samples = [record.seconds for record in records]
     conditions = [record.condition for record in records if record.condition is not None]
@@ -114,10 +114,10 @@ def of_time(
     if copy_speed is None:
         missing["copy_fraction"] = "the copy speed was not measured"
     if found.low is None:
-        missing |= dict.fromkeys(("seconds_low", "seconds_high", "least_change"), "one block has no interval")
+        missing |= dict.fromkeys(("seconds_low", "seconds_high", "least_change"), "an interval needs two blocks")
     on_device = _of_device([record.device for record in records])
     missing |= on_device.pop("missing")
-    # A device's copy speed is by its own clock.
+    # A device's copy speed is measured by its own clock.
     busy = on_device.get("device_seconds") or found.value
     if not conditions:
         missing |= dict.fromkeys(_CONDITION, _ON_CPU)
@@ -144,7 +144,7 @@ def of_time(
     }
 
 
-#: Figure → what of a `DeviceSample` it is estimated from.
+#: Figure → attribute of `DeviceSample` from which it is estimated.
 _ON_DEVICE = {
     "launch_seconds": "launch",
     "device_seconds": "device",
@@ -154,7 +154,7 @@ _ON_DEVICE = {
 
 
 def _of_device(samples: Sequence[Sequence[DeviceSample]]) -> dict[str, Any]:
-    """What only a device of its own has: each figure with its interval."""
+    """Return the fields that only an asynchronous device has: each figure with its interval."""
     fields: dict[str, Any] = {}
     missing: dict[str, str] = {}
     for name, of in _ON_DEVICE.items():
@@ -163,24 +163,26 @@ def _of_device(samples: Sequence[Sequence[DeviceSample]]) -> dict[str, Any]:
         names = (name, f"{name}_low", f"{name}_high")
         if not whole:
             told = any(blocks)
-            missing |= dict.fromkeys(names, "the runtime does not tell" if told else "it has no device of its own")
+            missing |= dict.fromkeys(
+                names, "the runtime does not report it" if told else "not on an asynchronous device"
+            )
             continue
         if min(value for block in whole for value in block) <= 0:
-            missing |= dict.fromkeys(names, "shorter than the device's clock can tell")
+            missing |= dict.fromkeys(names, "shorter than the resolution of the device's clock")
             continue
         found = estimate(whole)
         fields |= dict(zip(names, (found.value, found.low, found.high), strict=True))
         if found.low is None:
-            missing |= dict.fromkeys(names[1:], "one block has no interval")
+            missing |= dict.fromkeys(names[1:], "an interval needs two blocks")
     return fields | {"missing": missing}
 
 
 def untimed() -> dict[str, Any]:
-    """Of a case that was not to be timed."""
+    """Return the fields of a case that is not timed."""
     return {"missing": dict.fromkeys(_TIMES, "not timed")}
 
 
-#: How the GPU was, by block.
+#: Fields about the condition of the GPU, by block.
 _CONDITION = ("clocks_mhz", "temperatures_c", "slowed")
 
 #: The figures that come from timing.
@@ -195,17 +197,17 @@ _TIMES = (
 def measurement(
     row: Mapping[str, Any], threads: int, status: str, reason: str | None, *parts: Mapping[str, Any]
 ) -> Measurement:
-    """The measurement of a case that is complete, each figure that it lacks with a reason.
+    """Return the measurement of a complete case, with a reason for each missing figure.
 
     Parameters
     ----------
     row : mapping
-        The case's own fields.
+        Fields of the case itself.
     threads : int
     status : str
     reason : str or None
     *parts : mapping
-        Figures; ``missing`` in them says why one is not there. Others are missing for the status.
+        Figures; their ``missing`` entry gives the reasons of missing ones. The default reason is the status.
     """
     fields: dict[str, Any] = {}
     why: dict[str, str] = {}

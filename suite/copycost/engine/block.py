@@ -1,4 +1,4 @@
-"""One case in one fresh process: prepared once, then audited, traced or timed as the session asks."""
+"""Block: a case in a fresh process, prepared once, then audited, traced or timed on the session's request."""
 
 from __future__ import annotations
 
@@ -41,93 +41,93 @@ from copycost.model.errors import describe
 from copycost.model.runtime import ConsumedArrayError, Runtime, RuntimeUnavailable
 from copycost.stats.intervals import ROUNDS
 
-#: Name, array and addresses of what a call is given.
+#: Name, array and address range of each argument of a call.
 _Places = list[tuple[str, Any, tuple[int, int] | None]]
 
 
-#: Calls in an audit, over the inputs of the case in turn.
+#: Calls in an audit. They cycle through the inputs of the case.
 AUDIT_CALLS = 20
 
 
-#: The part of the free memory that the calls of a block may leave behind, where each leaves some.
+#: Fraction of the free memory that the calls of a block may leak in total.
 _GROWTH = 0.1
 
 
-#: What a block allocates before all else, in multiples of 16 bytes and at most: where its arrays come to lie in the
-#: heap depends on what was allocated before, and would be the same in every block of one commit, and another in the
-#: other's.
+#: Upper limit of the random allocation that each block makes first, in multiples of 16 bytes. The heap addresses of a
+#: block's arrays depend on earlier allocations. Without a random one they would be the same in all blocks of one
+#: commit, and differ from those of the other commit.
 _DISPLACEMENTS = 4096
 
 
 _displaced: bytearray | None = None
 
 
-#: Requests and releases of one call that are told one by one, at most.
+#: Maximum number of allocation events in the timeline of a call.
 _LONGEST_TIMELINE = 400
 
 
-#: Of a recipe's own tolerance, |result − reference| ≤ _FACTOR · eps(result dtype) · magnitude.
+#: Factor of a recipe's own tolerance: |result − reference| ≤ _FACTOR · eps(result dtype) · magnitude.
 _FACTOR = 8
 
 
-#: Calls before the one that is looked into.
+#: Calls before the profiled one.
 _WARM = 3
 
 
-#: Copies that a device's copy speed is told from at a time, and the size of each in multiples of the device's cache.
+#: Copies per measurement of a device's copy speed, and the size of each in multiples of the device's cache.
 _COPIES, _COPIED = 5, 8
 
 
-#: What is written to flush the cache, in multiples of it: of one as large, some of what was there before may stay.
+#: Bytes written to flush the cache, in multiples of its size. A write of just its size may leave older contents in it.
 _FLUSHED = 2
 
 
-#: Calls in a sample of a device's own times at most, and about so many seconds of them.
+#: Maximum number of calls in a sample of device times, and the approximate duration of such a sample in seconds.
 _DEVICE_CALLS, _DEVICE_SECONDS = 20, 0.02
 
 
-#: Nanoseconds of CPU time that other threads have in a call that is not of one thread. A part of the call's time would
-#: say nothing: on a busy machine a thread that waits for another one spins for long.
+#: CPU time of other threads, in nanoseconds, from which a call counts as multithreaded. A fraction of the call's
+#: duration would not be meaningful: on a busy machine a thread that waits for another thread spins for a long time.
 _ELSEWHERE_NS = 10_000
 
 
-#: Seconds in which other threads come to rest: those of GNU's OpenMP spin for 16 ms after their work. What a thread has
-#: used is told to others as it goes to sleep, or by the kernel's next tick.
+#: Seconds for other threads to become idle: those of GNU's OpenMP spin for 16 ms after their work. A thread's CPU time
+#: becomes visible to other threads when it goes to sleep, or at the kernel's next tick.
 _TO_REST = 0.03
 
 
-#: Calls on new values, and as many on values that were seen before: so many, and so many more where the first ones
-#: differ. Calls that take less than so many seconds are not compared.
+#: Rounds of a call on new values and a call on known values: initial rounds, and additional rounds if the initial ones
+#: differ. Calls that take less than `_SHORTEST_NEW` seconds are not compared.
 _NEW_ROUNDS, _MORE_ROUNDS, _SHORTEST_NEW = 3, 12, 20e-6
 
 
-#: How many times as long a call on new values may take, and the part of all pairs of a new and a seen call in which the
-#: new one takes longer where results are remembered. Of 15 calls each, so many pairs are in order by chance once in
-#: 800,000 times (Mann and Whitney's U of 214 or more).
+#: Results count as remembered if calls on new values take at least `_SEEN_BEFORE` times as long as calls on known
+#: values, and longer in at least a fraction `_IN_ORDER` of all pairs. With 15 calls each, that many pairs are in this
+#: order by chance once in 800,000 times (Mann–Whitney U of 214 or more).
 _SEEN_BEFORE, _IN_ORDER = 2.0, 0.95
 
 
 @dataclass(frozen=True)
 class BlockJob:
-    """Everything a block needs to know.
+    """Parameters of a block.
 
     Attributes
     ----------
     source, recipe, variant, runtime, writes, device : str
     threads : int
     inputs : tuple of tuple of str
-        ``.npy`` files with the inputs, in the case's dtype and layout; a recipe of two has two each time. The second
-        is the twin of the first.
+        ``.npy`` files with the inputs, in the case's dtype and layout: one file per array of an input. The second
+        input is the twin of the first.
     twins : tuple of str
-        ``.npy`` files with the places where the first two inputs differ.
+        ``.npy`` files with the indices at which the first two inputs differ.
     references : tuple of str
-        Where the reference of each is: see `save_references`.
+        Path of each input's reference: see `save_references`.
     dtype : str
-        What a floating result's must be.
+        Required dtype of a floating-point result.
     place : ImportContext or None
-        Where the source is to be imported from; None where this process has it already.
+        Import context of the source. None if this process has imported the source already.
     cpu : int or None
-        The one that the block is to stay on, of a case that uses no more than one.
+        CPU that the block is pinned to. None unless the case uses a single CPU.
     """
 
     source: str
@@ -147,7 +147,7 @@ class BlockJob:
     def start(self) -> Block:
         """Choose the device and prepare the call."""
         if self.cpu is not None:
-            # Before there is an array: its memory is to be near.
+            # Pin before any array exists, so that its memory is local to the CPU.
             os.sched_setaffinity(0, {self.cpu})
         global _displaced
         _displaced = bytearray(16 * random.SystemRandom().randrange(_DISPLACEMENTS))
@@ -169,27 +169,27 @@ class BlockJob:
             twins=tuple(np.load(name) for name in self.twins),
         )
         if self.place is not None:
-            import_context.check_origin(self.place)  # now that all is imported that is imported as a call is prepared
+            import_context.check_origin(self.place)  # after preparing, which may import more modules
         return block
 
 
 @dataclass(frozen=True)
 class ExpectedResults:
-    """What results must be.
+    """Expected results of a case.
 
     Attributes
     ----------
     references : list of list of Reference
-        Of each input, one for each array of a result.
+        For each input, one reference per array of a result.
     dtype : dtype
-        Of a floating result.
+        Required dtype of a floating-point result.
     """
 
     references: list[list[Reference]]
     dtype: np.dtype
 
     def judge(self, k: int, result: Sequence[np.ndarray], ulp: bool = True) -> Verdict:
-        """Compare the arrays of a result with the references of input `k`: the first that is wrong, or the worst."""
+        """Compare a result with the references of input `k`; return the first error, or the largest deviations."""
         worst = Verdict(None, 0.0, 0.0)
         for i, (array, reference) in enumerate(zip(result, self.references[k], strict=True)):
             found = judge(array, reference, self._dtype(reference), ulp)
@@ -202,8 +202,8 @@ class ExpectedResults:
         return worst
 
     def nothing(self) -> tuple[np.ndarray, ...]:
-        """What an `out` holds before a call: no element of it is right, so that one that is not written to is seen."""
-        # Where it can be, in no memory of its own.
+        """Return the contents of `out` before a call: every element is wrong, so that unwritten ones are detected."""
+        # A broadcast NaN takes no memory of its own.
         return tuple(
             np.broadcast_to(np.array(np.nan, self.dtype), one.values.shape)
             if one.values.dtype.kind == "f"
@@ -217,9 +217,9 @@ class ExpectedResults:
 
 @dataclass(frozen=True)
 class Audit:
-    """What the audit found; ``reason`` is None if every result was right.
+    """Findings of an audit.
 
-    ``code`` is what defines the call.
+    ``reason`` is None if every result is right. ``code`` is the source code that defines the call.
     """
 
     status: str
@@ -235,11 +235,11 @@ class Audit:
 
 @dataclass(frozen=True)
 class AllocationTrace:
-    """What a call allocates, by memory space; None for a space that was not watched.
+    """Allocations of a call by memory space; None for a space that was not traced.
 
-    ``ranges`` holds what the windows did not agree on; ``leaked_bytes`` is what each call leaves behind after its
-    result was released; ``pool`` is that of the device, None on the CPU; ``timeline`` has what is counted of the last
-    window, one instrument's after the other's.
+    ``ranges`` holds the figures that differ between the traced calls. ``leaked_bytes`` is the memory that each call
+    leaves behind after its result is released. ``pool`` is the device's pool, None on the CPU. ``timeline`` lists the
+    counted events of the last call, grouped by instrument.
     """
 
     host: AllocationSummary | None
@@ -254,7 +254,7 @@ class AllocationTrace:
 
 @dataclass(frozen=True)
 class Calibration:
-    """A block that has made its first calls: seconds of the first, and calls in a sample."""
+    """Result of a block's first calls: seconds of the very first one, and the number of calls in a sample."""
 
     seconds_first: float
     calls: int
@@ -262,7 +262,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Sample:
-    """Seconds per call in one sample, the calls it took, seconds spent on restoring inputs, what disturbed it."""
+    """Seconds per call in one sample, its number of calls, seconds spent on restoring inputs, its disturbance mark."""
 
     seconds: float
     calls: int
@@ -272,18 +272,18 @@ class Sample:
 
 @dataclass(frozen=True)
 class DeviceSample:
-    """Seconds per call where a device works on its own; None for what its runtime cannot tell.
+    """Seconds per call on an asynchronous device; None for times that its runtime cannot measure.
 
     Attributes
     ----------
     launch : float
-        Of the host, until it has queued a call.
+        On the host, until it has queued a call.
     device : float or None
-        Of the device, by its own clock.
+        On the device, by its own clock.
     cold : float
-        Of the host, until the fence, each call with nothing in the device's cache.
+        On the host, until the fence, with the device's cache flushed before each call.
     cold_device : float or None
-        Of the device, with nothing in its cache.
+        On the device, with its cache flushed before each call.
     """
 
     launch: float
@@ -294,16 +294,16 @@ class DeviceSample:
 
 @dataclass(frozen=True)
 class BlockRecord:
-    """What a block gave that is whole: every sample was taken, and the results that were looked at were right.
+    """Result of a complete block: every sample was taken, and every checked result was right.
 
     Attributes
     ----------
     samples : tuple of Sample
-        One a round.
+        One per round.
     device : tuple of DeviceSample
-        One a round, where the case is on a device of its own; else empty.
+        One per round if the case runs on an asynchronous device; else empty.
     condition : Condition or None
-        Of the GPU at the end; None on the CPU.
+        Condition of the GPU at the end of the block; None on the CPU.
     """
 
     samples: tuple[Sample, ...]
@@ -312,20 +312,20 @@ class BlockRecord:
 
     @property
     def seconds(self) -> list[float]:
-        """Per call, of each sample."""
+        """Seconds per call of each sample."""
         return [sample.seconds for sample in self.samples]
 
     @property
     def marks(self) -> list[str]:
-        """What disturbed each sample."""
+        """Disturbance mark of each sample."""
         if self.condition is not None and self.condition.slowed:
-            # The GPU tells of now and not of then: all that was sampled just before is marked.
+            # The GPU reports only its current state, so all samples taken just before are marked.
             return ["throttled"] * len(self.samples)
         return [sample.mark for sample in self.samples]
 
 
 class WrongResult(Exception):
-    """A timed call's result, or what it did to its input, is not what the audit saw."""
+    """Raised if a timed call's result, or its effect on its input, differs from the audit."""
 
 
 class Block:
@@ -335,19 +335,19 @@ class Block:
     ----------
     runtime : Runtime
     prepare : callable
-        Given an input, returns the call.
+        ``prepare(x)`` returns the call.
     writes, device : str
     pixels : list of tuple of ndarray
-        The values of each input: one array, or two.
+        Values of each input: one or two arrays.
     truth : ExpectedResults or None
-        None where there is no reference.
+        None if there is no reference.
     nothing : tuple of ndarray or None
-        What each `out` holds before a call; None where the call is given none.
+        Contents of each `out` before a call. None if the call takes no `out`.
     mutable : bool, optional
-        Whether the first input is of the kind that can be written to; the default is where `writes` says so.
+        Whether the first array of an input is writable. By default it is if `writes` is ``"input"``.
     twins : tuple of ndarray, optional
-        Of each array of an input, the places where the first two inputs differ: the one is then made of the other where
-        it lies. The default is that they may differ everywhere.
+        For each array of an input, the indices at which the first two inputs differ. The block then turns one into
+        the other in place. By default they may differ everywhere.
     """
 
     def __init__(
@@ -366,7 +366,7 @@ class Block:
         self.mutable = writes == "input" if mutable is None else mutable
         self.pixels, self.truth, self.nothing, self.twins = pixels, truth, nothing, twins
         self.x: tuple[Any, ...] = ()
-        self.k = 0  # the input that `x` holds
+        self.k = 0  # index of the input that `x` holds
         self.cleared: tuple[Any, ...] = ()
         self.out = tuple(runtime.array(one, True) for one in nothing) if nothing is not None else None
         example = self._input(0)
@@ -378,18 +378,18 @@ class Block:
             raise TypeError(f"prepare returned {type(call).__name__}, not a function")
         wait = runtime.wait
         self.call: Callable[..., Any] = call if wait is None else lambda *args: wait(call(*args))
-        self.inputs: list[tuple[Any, ...]] = []  # of the timed calls, in turn
-        self.holding: list[int] = []  # which input each of them holds
+        self.inputs: list[tuple[Any, ...]] = []  # those of the timed calls, used cyclically
+        self.holding: list[int] = []  # index of the input that each of them holds
         self.turns = itertools.count(random.SystemRandom().randrange(len(pixels)))
         self.last: Any = None  # the last timed call's result
-        self.last_k = 0  # the input that it is of
+        self.last_k = 0  # index of its input
         self.changes = False
-        self.calls_left = math.inf  # of what leaves memory behind
+        self.calls_left = math.inf  # finite if each call leaks memory
         self.samples = 2 * ROUNDS
         self._flush: Callable[[], None] | None = None
 
     def try_out(self) -> tuple[bool, float]:
-        """Call once: whether it returned anything, and the seconds it took."""
+        """Call once; return whether the call returned a value, and its duration in seconds."""
         self.x = self._input(0)
         start = perf_counter_ns()
         returned = self.call(*self._args())
@@ -397,7 +397,7 @@ class Block:
         return returned is not None, (perf_counter_ns() - start) * 1e-9
 
     def audit(self, calls: int = AUDIT_CALLS) -> Audit:
-        """Call on every input in turn, in new arrays and again in the same one, and compare all there is to compare."""
+        """Audit calls on all inputs, first in new arrays and then in a reused one, and check every result."""
         right: dict[int, list[np.ndarray]] = {}
         held: Any = None
         found = Audit("ok", None, max_abs_error=0.0, max_ulp=0.0)
@@ -407,29 +407,29 @@ class Block:
             k = i % len(self.pixels)
             at = f" (call {i + 1})"
             try:
-                # First in an array of its own. Then in the same array with other pixels: what remembers an answer by
-                # the array gives the old one.
+                # Pass each input in a new array first, then reuse one array for other pixels: a variant that remembers
+                # results by array returns the old one.
                 self.x = self._input(k) if i < len(self.pixels) else self._with(self.x, self.k, k)
                 self.k = k
                 self._clear_out()
                 self.runtime.fence()
             except KeyboardInterrupt:
                 raise
-            except BaseException as exception:  # a call may have made its array read-only, or another shape
-                return replace(found, status="failed", reason=f"{describe(exception)} as its array was restored" + at)
+            except BaseException as exception:  # a call may have made its array read-only or changed its shape
+                return replace(found, status="failed", reason=f"{describe(exception)} while restoring its input" + at)
             places = self._places()
             try:
                 result = self._result(self.call(*self._args()))
-            except KeyboardInterrupt:  # of a user, where this is the user's process
+            except KeyboardInterrupt:  # from the user, if this is the user's own process
                 raise
             except BaseException as exception:  # a variant may raise anything
                 return replace(_unjudged(found), status="failed", reason=describe(exception) + at)
             try:
-                # At once: an answer that is computed later is no answer.
+                # Read the values immediately: a result that is computed later counts as wrong.
                 values = self._values(result)
                 again = k in right and all(map(same, values, right[k]))
                 snapshot = right[k] if again else [np.array(one, order="C") for one in values]
-                del values  # it may be the result's memory
+                del values  # may share the result's memory
                 for one in snapshot:
                     if one.dtype.kind not in "biufc":
                         raise TypeError(f"returned an array of {one.dtype}, not of numbers")
@@ -459,19 +459,19 @@ class Block:
                 return replace(found, status="wrong", reason=reason + at)
         try:
             reason = self._remembers()
-        except Exception as exception:  # as any of the calls before might have
+        except Exception as exception:  # any call may raise
             return replace(found, status="failed", reason=describe(exception))
         if reason:
             return replace(found, status="wrong", reason=reason)
         return replace(found, code=code(*self.prepared))
 
     def _remembers(self) -> str | None:
-        """Why the results seem to be remembered by the values of the input, or None.
+        """Return why results seem to be remembered by the values of the input, or None.
 
-        Calls on values that were never seen before are timed, and as many on values that were, in random order: where
-        nothing is remembered, whatever disturbs them disturbs both alike.
+        The method times calls on new values and as many calls on known values, in random order. If nothing is
+        remembered, disturbances affect both alike.
         """
-        took: dict[bool, list[float]] = {True: [], False: []}  # by whether the values are new
+        took: dict[bool, list[float]] = {True: [], False: []}  # key: whether the values are new
         values = [array.copy() for array in self.pixels[0]]
         last = len(self.pixels) - 1
         x, between = self._input(0), self._input(last)
@@ -482,7 +482,7 @@ class Block:
                     x = self._changed_to(x, values if new else self.pixels[0], places)
                     if self.changes:
                         between = self._with(between, last, last)
-                    # A call on another input first: each then finds the threads and the caches alike.
+                    # Call on another input first, so that threads and caches are in the same state for both.
                     for given in (between, x):
                         self._clear_out()
                         seconds = self._timed(given)
@@ -497,12 +497,12 @@ class Block:
         if longer < _IN_ORDER * len(took[True]) ** 2:
             return None
         return (
-            f"a call on new values takes {first * 1e6:,.0f} µs, and on values that it was given before "
+            f"a call on new values takes {first * 1e6:,.0f} µs, but a call on known values takes "
             f"{later * 1e6:,.0f} µs: it remembers results"
         )
 
     def _timed(self, x: tuple[Any, ...]) -> float:
-        """Seconds of one call."""
+        """Return the duration of one call in seconds."""
         args = self._args(x)
         self.runtime.fence()
         start = perf_counter_ns()
@@ -511,7 +511,7 @@ class Block:
         return (perf_counter_ns() - start) * 1e-9
 
     def _look(self, found: Audit, result: Any, k: int, places: _Places) -> Audit:
-        """What a result is and what became of the input, added to what was found before."""
+        """Add the properties of a result, and any change of the input, to earlier findings."""
         shares = self._shares(result, places)
         return replace(
             found,
@@ -523,14 +523,14 @@ class Block:
         )
 
     def _changed(self, x: tuple[Any, ...], k: int) -> bool:
-        """Whether an input is no longer what it was."""
+        """Return whether an input differs from its original values."""
         try:
             return not all(map(same, map(self.runtime.to_numpy, x), self.pixels[k]))
         except ConsumedArrayError:
             return True
 
     def _spoil(self, result: Any, places: _Places) -> None:
-        """Write over a result that belongs to the caller: what gives it again, as an answer it remembers, is found."""
+        """Overwrite a caller-owned result to detect variants that return a cached result."""
         if self.writes != "new" or self._shares(result, places) != "nothing":
             return
         for part in self._parts(result):
@@ -542,7 +542,7 @@ class Block:
                 values[...] = np.nan if values.dtype.kind in "fc" else np.invert(values)
 
     def _misplaced(self, result: Any, k: int, snapshot: list[np.ndarray], places: _Places) -> str | None:
-        """Why the place that the variant writes to does not hold the result, or None."""
+        """Return why the array that the variant must write to does not hold the result, or None."""
         if self.writes == "new" or self._shares(result, places) == self.writes:
             return None
         try:
@@ -554,14 +554,14 @@ class Block:
             right = False
         if right:
             return None
-        return "the result is not in the " + ("buffer that it was given" if self.writes == "out" else "input")
+        return "the result is not in the " + ("buffer passed as out" if self.writes == "out" else "input")
 
     def one_thread(self) -> bool:
-        """Whether a call, once the first are over, leaves the work to the thread that makes it."""
+        """Return whether a warmed-up call does all its work in the calling thread."""
         call = self._fenced_call(0)
         sleep(_TO_REST)
-        # The thread's from before the process's until after it: what comes between two readings, as an interrupt does,
-        # is then never taken for another thread's.
+        # The thread's interval encloses the process's. Time between two readings, such as an interrupt, is then never
+        # attributed to another thread.
         thread, process = thread_time_ns(), process_time_ns()
         call()
         sleep(_TO_REST)
@@ -569,30 +569,31 @@ class Block:
         return process - (thread_time_ns() - thread) < _ELSEWHERE_NS
 
     def allocations(self) -> AllocationTrace:
-        """Trace a few steady calls, each on an input of its own, with every instrument in turn."""
+        """Trace a few warmed-up calls, each on its own input, under one instrument after the other."""
         traced, agree = self._allocations()
-        # A pool may have grown in between; what is still unequal is so.
+        # A pool may have grown between the calls. Differences that persist in a second trace are real.
         return traced if agree else self._allocations()[0]
 
     def first(self, changes: bool, leaked_bytes: int, calls: int | None, rounds: int = ROUNDS) -> Calibration:
-        """Time the first call, warm up, and find how many calls make a sample.
+        """Time the first call, warm up, and find the number of calls in a sample.
 
         Parameters
         ----------
         changes : bool
-            Whether the audit saw the input change: it is then restored before every call.
+            Whether the audit saw the input change. The input is then restored before every call.
         leaked_bytes : int
-            What a call leaves behind for ever.
+            Bytes that each call leaks.
         calls : int or None
-            How many make a sample, where an earlier block has found it.
+            Calls in a sample, as found by an earlier block. None finds it here.
         rounds : int, optional
-            Samples that there will be.
+            Number of samples that follow.
         """
         self.changes = changes
         self.holding = list(range(len(self.pixels)))
-        # A variable is never shared; of what is restored before every call, one is enough.
+        # Each input has its own arrays: a variable is never shared. An input that is restored before every call needs
+        # only one copy.
         self.inputs = [self._input(k) for k in (self.holding[:1] if changes else self.holding)]
-        self.samples = 2 * rounds  # and as many for finding n and warming up
+        self.samples = 2 * rounds  # as many again for finding `n` and warming up
         if leaked_bytes > 0:
             self.calls_left = max(self.samples, _GROWTH * free_memory() / leaked_bytes)
         first = self._sample(1).seconds
@@ -604,16 +605,18 @@ class Block:
             took = self._sample(n)
             if took.seconds * n * 1e9 >= clock.SAMPLE_NS or 2 * n > self._most_per_sample():
                 return Calibration(first, n)
-            # At most ten times as many: the first calls are the slow ones.
+            # Grow at most tenfold: the first calls are slow.
             n = int(min(10 * n, self._most_per_sample(), max(2 * n, clock.SAMPLE_NS * 1.2e-9 / took.seconds)))
 
     def sample(self, n: int) -> Sample:
-        """Time `n` calls, after one that is not timed where they are short: others have used the caches since.
+        """Take a sample of `n` timed calls.
+
+        An untimed call precedes short calls, because other cases have used the caches since the last sample.
 
         Raises
         ------
         WrongResult
-            If the last result is. It is looked at in about one sample of a block, at random.
+            If the last result is wrong. It is checked in about one sample of a block, chosen at random.
         """
         if n > 1 and self.calls_left == math.inf:
             self._sample(1)
@@ -623,12 +626,12 @@ class Block:
         return taken
 
     def device_sample(self, seconds: float) -> DeviceSample:
-        """Time a few calls, apart: until each is queued, by the device's clock, and with its cache flushed.
+        """Time a few separate calls: until each is queued, by the device's clock, and with its cache flushed.
 
         Parameters
         ----------
         seconds : float
-            That a call is known to take.
+            Known duration of a call.
         """
         gpu, fence = self.runtime.gpu, self.runtime.fence
         assert gpu is not None
@@ -639,7 +642,7 @@ class Block:
         flush, i = self._flush, next(self.turns) % len(self.holding)
 
         def warm() -> tuple[Any, ...]:
-            # The same input every time: it is in the device's cache, as far as that holds it.
+            # Use the same input every time, so that it is in the device's cache as far as it fits.
             return self._timed_args(i)
 
         def cold() -> tuple[Any, ...]:
@@ -649,7 +652,7 @@ class Block:
 
         self.last = None
         launch, result = clock.queued(self.call, warm, n, fence)
-        # The warm ones first: after a flush the next call is cold.
+        # Time the warm calls first: the call after a flush is cold.
         device = gpu.seconds(self.call, warm, n) if gpu.seconds is not None else None
         cold_device = gpu.seconds(self.call, cold, n) if gpu.seconds is not None else None
         ns, _, result = clock.one_by_one(self.call, cold, n, fence)
@@ -657,7 +660,7 @@ class Block:
         return DeviceSample(launch / n * 1e-9, device, ns / n * 1e-9, cold_device)
 
     def check(self) -> None:
-        """Compare the last timed call's result, and the inputs, with what they should be.
+        """Compare the last timed call's result and the inputs with their expected values.
 
         Raises
         ------
@@ -665,10 +668,10 @@ class Block:
         """
         self._check_last()
         if not self.changes and any(map(self._changed, self.inputs, self.holding)):
-            raise WrongResult("the input was changed by the timed calls, and not by the first ones")
+            raise WrongResult("the timed calls changed the input, but the audited calls did not")
 
     def last_bytes(self) -> int:
-        """Of all arrays of the last timed call's result."""
+        """Return the total size of the arrays of the last timed call's result, in bytes."""
         return sum(one.nbytes for one in self._values(self.last))
 
     def _check_last(self) -> None:
@@ -685,21 +688,21 @@ class Block:
             raise WrongResult(f"{reason} (in a timed call)")
 
     def _arrays(self, k: int, mutable: bool) -> tuple[Any, ...]:
-        """Input `k` in new arrays; of two, what is written over is the first."""
+        """Return input `k` in new arrays, of which only the first can be writable."""
         return tuple(self.runtime.array(one, mutable and i == 0) for i, one in enumerate(self.pixels[k]))
 
     def _input(self, k: int) -> tuple[Any, ...]:
         return self._arrays(k, self.mutable)
 
     def _with(self, x: tuple[Any, ...], k: int, to: int) -> tuple[Any, ...]:
-        """The arrays `x`, which hold input `k` or what a call made of it, with input `to`: the same if possible."""
+        """Return input `to`, reusing the arrays `x` if possible: they hold input `k`, which a call may have changed."""
         if {k, to} == {0, 1} and self.twins is not None and not self.changes and self._lies_in_host_memory(x, k):
             return self._changed_to(x, self.pixels[to], self.twins)
         return tuple(map(self.runtime.restore, x, self._pristine(to)))
 
     def _pristine(self, k: int) -> tuple[Any, ...]:
-        """Input `k` as arrays of the runtime that are only read."""
-        # Memory that is new to a process is slow to write to: where they are of use as they are, the values themselves.
+        """Return input `k` as arrays of the runtime that are never written to."""
+        # A runtime that takes NumPy arrays can use the values themselves: memory new to a process is slow to write to.
         if self.plain:
             return self.pixels[k]
         if k not in self.pristine:
@@ -707,7 +710,7 @@ class Block:
         return self.pristine[k]
 
     def _lies_in_host_memory(self, x: tuple[Any, ...], k: int) -> bool:
-        """Whether the values of an input are where the host can write them, one after the other, and unchanged."""
+        """Return whether the values of an input are unchanged, contiguous and writable by the host."""
         if self.device != "cpu" or self.mutable:
             return False
         try:
@@ -718,7 +721,7 @@ class Block:
         return all(place and place[1] - place[0] == size for place, size in zip(places, sizes, strict=True))
 
     def _changed_to(self, x: tuple[Any, ...], values: Sequence[np.ndarray], places: Sequence[np.ndarray]) -> Any:
-        """The arrays `x` with other values in some places: written where they are, or else in arrays of their own."""
+        """Return the arrays `x` with other values in some places: modified in place if possible, else new arrays."""
         if self.changes or not self._lies_in_host_memory(x, 0):
             return tuple(self.runtime.array(one, self.mutable and i == 0) for i, one in enumerate(values))
         for array, one, where in zip(x, values, places, strict=True):
@@ -728,14 +731,14 @@ class Block:
         return x
 
     def _turn(self) -> None:
-        """Give the inputs of the timed calls other values: what remembers a result by the array gives a wrong one."""
+        """Swap the twins among the timed inputs: a variant that remembers results by array then returns a wrong one."""
         for i, k in enumerate(self.holding):
             if k in (0, 1) and len(self.pixels) > 1 and not self.changes:
                 self.inputs[i] = self._with(self.inputs[i], k, 1 - k)
                 self.holding[i] = 1 - k
 
     def _clear_out(self) -> None:
-        """Take from the buffers what an earlier call has written."""
+        """Reset the output buffers, to erase the results of earlier calls."""
         if self.out is None or self.nothing is None:
             return
         if not self.plain and not self.cleared:
@@ -750,7 +753,7 @@ class Block:
         return self._timed_args(next(self.turns) % len(self.holding))
 
     def _timed_args(self, i: int) -> tuple[Any, ...]:
-        """The arguments of a timed call: one of the inputs, as it was."""
+        """Return the arguments of a timed call: one of the inputs with its original values."""
         if self.changes:
             self.k = i
             self.inputs[0] = self._with(self.inputs[0], i, i)
@@ -764,11 +767,11 @@ class Block:
         return self.x[0] if self.out is None else _given(self.out)
 
     def _result(self, returned: Any) -> Any:
-        """What a call gave: what it returned or, where that is nothing, what it was to write to."""
+        """Return the result of a call: its return value or, if that is None, the array that it must write to."""
         return self._target() if returned is None and self.writes != "new" else returned
 
     def _parts(self, result: Any) -> tuple[Any, ...]:
-        """The arrays of a result: several where the reference gives several, or where there is none."""
+        """Return the arrays of a result, which can be several if the reference has several or if there is none."""
         several = isinstance(result, tuple | list)
         if self.truth is None:
             return tuple(result) if several and all(hasattr(one, "dtype") for one in result) else (result,)
@@ -779,11 +782,11 @@ class Block:
         return tuple(result) if n > 1 else (result,)
 
     def _values(self, result: Any) -> list[np.ndarray]:
-        """The arrays of a result at this moment; each may share the result's memory."""
+        """Return the current values of a result's arrays; each may share the result's memory."""
         return [self.runtime.to_numpy(part) for part in self._parts(result)]
 
     def _places(self) -> _Places:
-        """Where the arrays of a call lie before it: afterwards one of them may be gone."""
+        """Return the address ranges of a call's arrays before the call, which may consume one of them."""
         named = [("input", array) for array in self.x] + [("out", array) for array in self.out or ()]
         return [(name, array, self.runtime.extent(array)) for name, array in named]
 
@@ -820,12 +823,12 @@ class Block:
         return Sample(timed / n * 1e-9, n, reset * 1e-9, mark)
 
     def _most_per_sample(self) -> int:
-        # One by one each call brings its own fence, and a tenth of a second of them is enough.
+        # Calls that are timed one by one each include a fence, and a tenth of a second of them is enough.
         most = 100 if self.changes else clock.MOST_CALLS
         return max(1, int(min(most, self.calls_left / self.samples)))
 
     def _allocations(self) -> tuple[AllocationTrace, bool]:
-        """What the windows gave, and whether they agreed."""
+        """Return the allocations of the traced calls, and whether these calls agree."""
         counted = count(self._fenced_call, self.runtime, on_host=self.device == "cpu", size=self._owned)
         host, traces, leaked = counted.library, counted.runtime, counted.leaked_bytes
         on_host = counted.host()
@@ -844,7 +847,7 @@ class Block:
             )
             agree = agree and not unequal.keys() - ({"peak_bytes"} if min(peaks) else set())
             if min(peaks):
-                # Two instruments, two calls: how their peaks fall together is not known.
+                # Two instruments watch two calls, so how their peaks coincide is not known.
                 unequal["peak_bytes"] = [max(peaks), sum(peaks)]
             ranges |= {f"host_{name}": both for name, both in unequal.items()}
         seen = [*(host[-1] if host is not None else ()), *traces[-1]]
@@ -856,11 +859,11 @@ class Block:
         return AllocationTrace(total, device, ranges, leaked, instruments, missing, pools, timeline), agree
 
     def _owned(self, result: Any) -> int:
-        """Bytes of a result that are in no array of the caller's."""
+        """Return the bytes of a result that lie outside the caller's arrays."""
         return sum(map(_nbytes, self._parts(result))) if self.writes == "new" else 0
 
     def profile(self) -> CallProfile:
-        """Look into one call in the steady state."""
+        """Profile one warmed-up call."""
         for i in range(_WARM):
             self._fenced_call(i)()
         counted = count(self._fenced_call, self.runtime, windows=1, on_host=self.device == "cpu")
@@ -872,7 +875,7 @@ class Block:
         call = self._fenced_call(0)
         begun = perf_counter()
         first = mark() if mark is not None else None
-        # A fence that has nothing to wait for is not worth a line.
+        # Leave the fence out of the profile if it has nothing to wait for.
         _, spans, marked = lines(call, mark, self.runtime.fence if gpu is None else None)
         seconds = perf_counter() - begun
         if gpu is not None and gpu.between is not None:
@@ -885,7 +888,7 @@ class Block:
         return CallProfile(tuple(spans), tuple(placed(large, spans)), seconds, instrument, counted.missing)
 
     def _fenced_call(self, i: int) -> Callable[[], Any]:
-        """A call on a fresh input, made now and not when it is called."""
+        """Return a function that calls on a fresh input, which is created now and not during the call."""
         x, wait = self._input(i % len(self.pixels)), self.runtime.wait
         args = self._args(x if wait is None else tuple(map(wait, x)))
         call, fence = self.call, self.runtime.fence
@@ -899,15 +902,15 @@ class Block:
 
 
 def _given(x: tuple[Any, ...]) -> Any:
-    """What a call is given: the one input, or the pair."""
+    """Return the argument of a call: a single array or the pair."""
     return x[0] if len(x) == 1 else x
 
 
 @dataclass(frozen=True)
 class ReferenceJob:
-    """Compute a recipe's reference of each input, and save it.
+    """Parameters for computing and saving a recipe's reference of each input.
 
-    A reference is given channels-last images; its result is transposed to the layout of the case.
+    The reference receives channels-last images. Its result is transposed to the layout of the case.
 
     Attributes
     ----------
@@ -915,9 +918,9 @@ class ReferenceJob:
     inputs : tuple of tuple of str
         ``.npy`` files.
     references : tuple of str
-        Where each is saved: see `save_references`.
+        Path of each saved reference: see `save_references`.
     dtype : str
-        The float dtype that variants compute in.
+        Floating-point dtype that variants compute in.
     place : ImportContext or None
     """
 
@@ -930,12 +933,12 @@ class ReferenceJob:
     place: import_context.ImportContext | None = None
 
     def start(self) -> None:
-        """Compute and save.
+        """Compute and save the references.
 
         Raises
         ------
         ValueError
-            Where the reference does not return finite numbers.
+            If the reference does not return finite numbers.
         """
         if self.place is not None:
             import_context.load_at(self.place, self.source)
@@ -949,14 +952,14 @@ class ReferenceJob:
 
 
 def save_references(path: str, references: Sequence[Reference]) -> None:
-    """Save the arrays of a result's reference as ``PATH-i-values.npy`` and ``PATH-i-bound.npy``."""
+    """Save the reference of each array of a result as ``PATH-i-values.npy`` and ``PATH-i-bound.npy``."""
     for i, one in enumerate(references):
         np.save(f"{path}-{i}-values.npy", one.values)
         np.save(f"{path}-{i}-bound.npy", one.bound)
 
 
 def load_references(path: str) -> list[Reference]:
-    """What was saved there, mapped into memory."""
+    """Load references saved by `save_references`, mapped into memory."""
     found: list[Reference] = []
     while os.path.exists(f"{path}-{len(found)}-bound.npy"):
         names = (f"{path}-{len(found)}-{what}.npy" for what in ("values", "bound"))
@@ -971,23 +974,23 @@ def refer(
     dtype: np.dtype,
     magnitude: float | None = None,
 ) -> list[Reference]:
-    """The reference of an input, in its layout, one for each array of a result.
+    """Return the reference of an input in its layout, one for each array of a result.
 
     Parameters
     ----------
     reference : callable
     pixels : sequence of ndarray
-        One array, or two.
+        One or two arrays.
     layout : {"channels_last", "channels_first"}
     dtype : dtype
-        The float dtype that variants compute in.
+        Floating-point dtype that variants compute in.
     magnitude : float or None
-        As of a `Recipe`.
+        See `Recipe`.
 
     Raises
     ------
     ValueError
-        Where the reference does not return finite numbers.
+        If the reference does not return finite numbers.
     """
     x = [one.astype(np.float64) for one in pixels]
     if layout == "channels_first":
@@ -1006,18 +1009,18 @@ def refer(
 
 @dataclass(frozen=True)
 class CopyJob:
-    """Copy `nbytes` from one buffer to another on `threads` threads: the machine's own copy speed."""
+    """Parameters for measuring the machine's copy speed: `nbytes` between two buffers, on `threads` threads."""
 
     nbytes: int
     threads: int
 
     def start(self) -> Copy:
-        """Make the two buffers."""
+        """Allocate the two buffers."""
         return Copy(self)
 
 
 class Copy:
-    """Two buffers far larger than any cache, and the threads that copy one to the other."""
+    """Two buffers far larger than any cache, and a pool of threads that copies one to the other."""
 
     def __init__(self, job: CopyJob) -> None:
         from concurrent.futures import ThreadPoolExecutor
@@ -1030,7 +1033,7 @@ class Copy:
         self.sample()
 
     def sample(self) -> float:
-        """Bytes per second, read and written, of one copy."""
+        """Return the speed of one copy in bytes per second, counting bytes read and bytes written."""
         start = perf_counter_ns()
         list(self.pool.map(lambda pair: np.copyto(*pair), self.parts))
         return self.bytes_moved / (perf_counter_ns() - start) * 1e9
@@ -1038,18 +1041,18 @@ class Copy:
 
 @dataclass(frozen=True)
 class DeviceCopyJob:
-    """Copy from one buffer to another within the memory of the runtime's device: the device's own copy speed."""
+    """Parameters for measuring the copy speed within the memory of a runtime's device."""
 
     runtime: str
     threads: int
 
     def start(self) -> DeviceCopy:
-        """Make the two buffers."""
+        """Allocate the two buffers."""
         return DeviceCopy(self)
 
 
 class DeviceCopy:
-    """Two buffers of a device, far larger than its cache."""
+    """Two buffers on a device, far larger than its cache."""
 
     def __init__(self, job: DeviceCopyJob) -> None:
         runtime = discovery.runtime(job.runtime)
@@ -1062,7 +1065,10 @@ class DeviceCopy:
         self.sample()
 
     def sample(self) -> float:
-        """Bytes per second, read and written, over a few copies: by the device's clock, or else by the host's."""
+        """Return the speed of a few copies in bytes per second, counting bytes read and bytes written.
+
+        The device's clock times the copies if the runtime has access to it, else the host's clock does.
+        """
         if self.seconds is not None:
             return self.bytes_moved / self.seconds(self.copy, tuple, _COPIES)
         self.fence()
@@ -1074,9 +1080,9 @@ class DeviceCopy:
 
 
 def serve(connection: Any) -> None:
-    """Answer the session's requests until it hangs up.
+    """Answer the session's requests until it closes the connection.
 
-    A request is ``("open", job)`` or a method's name with its arguments; the answer ``("ok", value, seconds)``,
+    A request is ``("open", job)`` or a method's name with its arguments. The answer is ``("ok", value, seconds)`` or
     ``("skipped" | "wrong" | "failed", reason, seconds)``.
     """
     server: Any = None
@@ -1100,22 +1106,22 @@ def serve(connection: Any) -> None:
         except BaseException as exception:  # a variant may raise anything
             answer = ("failed", describe(exception))
         if os.getpid() != process:
-            os._exit(0)  # a variant has forked: the copy has nothing to say
+            os._exit(0)  # a variant has forked, and the copy must not answer
         connection.send((*answer, perf_counter() - start))
 
 
 def _unjudged(found: Audit) -> Audit:
-    """What was found by calls that all gave a result; after the first call, nothing yet."""
+    """Return the findings, without deviations if no call has returned a result yet."""
     return found if found.result_dtype else replace(found, max_abs_error=None, max_ulp=None)
 
 
 def _larger(one: float | None, other: float | None) -> float | None:
-    """The larger of two errors; None, where there is none, beats every number."""
+    """Return the larger of two errors, or None if either is None."""
     return None if one is None or other is None else max(one, other)
 
 
 def _nbytes(result: Any) -> int:
-    """The memory of a result, in bytes."""
+    """Return the size of a result in bytes."""
     nbytes = getattr(result, "nbytes", None)
     if nbytes is not None:
         return int(nbytes)

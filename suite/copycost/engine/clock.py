@@ -1,4 +1,4 @@
-"""Timing: the loops that the clock runs around, and nothing else inside."""
+"""Timing loops, which contain nothing but the timed calls."""
 
 from __future__ import annotations
 
@@ -7,40 +7,40 @@ from itertools import cycle, islice
 from time import perf_counter_ns
 from typing import Any
 
-#: A sample of batched calls takes at least this long, in nanoseconds: tens of thousands of times the clock's own cost.
+#: Minimum duration of a sample of batched calls, in nanoseconds: tens of thousands of times the clock's own cost.
 SAMPLE_NS = 3_000_000
 
-#: Calls in a sample at most.
+#: Maximum number of calls in a sample.
 MOST_CALLS = 1_000_000
 
 
 def batched(
     call: Callable[..., Any], inputs: Sequence[Any], out: tuple[Any, ...], n: int, fence: Callable[[], None]
 ) -> tuple[int, Any]:
-    """Time `n` calls on the inputs in turn, each result dropped before the next call.
+    """Time `n` calls that cycle through the inputs, dropping each result before the next call.
 
     Parameters
     ----------
     call : callable
-        ``call(x)``, or ``call(x, out)``.
+        ``call(x)`` or ``call(x, out)``.
     inputs : sequence
-        What `x` is, in turn, the first one first.
+        Values of `x`, used cyclically from the first one on.
     out : tuple
-        Empty, or the one buffer that every call is given.
+        Empty, or the buffer that every call receives.
     n : int
     fence : callable
 
     Returns
     -------
     ns : int
-        For all calls, until the fence.
+        Duration of all calls, until the fence.
     result
-        The last call's.
+        Result of the last call.
     """
     last = inputs[(n - 1) % len(inputs)]
     before = islice(cycle(inputs), n - 1)
     fence()
-    if not out:  # `call(*args)` would cost more than the loop does
+    if not out:  # two loops, because `call(*args)` would cost more than the loop itself
         start = perf_counter_ns()
         for x in before:
             call(x)
@@ -61,16 +61,16 @@ def one_by_one(
     n: int,
     fence: Callable[[], None],
 ) -> tuple[int, int, Any]:
-    """Time `n` calls each on arguments that `prepare` makes before it, outside the clock.
+    """Time `n` calls one by one, each on arguments that `prepare` makes before it, untimed.
 
     Returns
     -------
     ns : int
-        For all calls, each until its fence.
+        Duration of all calls, each until its fence.
     reset_ns : int
-        Spent in `prepare` and the fence after it.
+        Duration of `prepare` and the fence after it.
     result
-        The last call's.
+        Result of the last call.
     """
     timed = reset = 0
     result = None
@@ -94,13 +94,13 @@ def queued(
     n: int,
     fence: Callable[[], None],
 ) -> tuple[int, Any]:
-    """Time `n` calls until each has returned, with nothing else queued: what the host does of a device's work.
+    """Time `n` calls until each has returned, with nothing else queued: the host's part of a device's work.
 
     Returns
     -------
     ns : int
     result
-        The last call's.
+        Result of the last call.
     """
     timed = 0
     result = None
@@ -123,5 +123,5 @@ _OWN = _pieces()
 
 
 def replaced() -> str | None:
-    """Why what is timed here is not to be believed, or None: the clock, or what runs around it, was exchanged."""
+    """Return why the times cannot be trusted, or None: a variant may replace the clock or a timing loop."""
     return None if _pieces() == _OWN else "the clock was replaced"

@@ -1,4 +1,4 @@
-"""Whether a result is right, whose memory it has, and whether the input is still what it was."""
+"""Compare a result with its reference, arrays with each other, and the memory that they occupy."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import numpy as np
 
 from copycost.engine.rounding import Reference
 
-#: Half the time of NumPy's comparison, which writes an array of its own.
+#: `memcmp` takes half the time of NumPy's comparison, which writes a temporary array.
 _memcmp = ctypes.CDLL(None).memcmp
 _memcmp.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 
-#: Elements compared at a time: little memory, and all of it in cache.
+#: Number of elements compared at a time. Temporary arrays of this size need little memory and stay in cache.
 _CHUNK = 1 << 15
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a result stands against its reference.
+    """Outcome of comparing a result with its reference.
 
-    ``reason`` is None if it is right. ``max_ulp`` is the largest distance in units in the last place of the reference
-    rounded to the result's dtype: large near zero, and no ground for a judgement.
+    ``reason`` is None if the result is right. ``max_ulp`` is the largest distance in units in the last place of the
+    reference rounded to the result's dtype. It is large near zero, and therefore not a criterion.
     """
 
     reason: str | None
@@ -38,9 +38,9 @@ def judge(result: np.ndarray, reference: Reference, dtype: np.dtype, ulp: bool =
     result : ndarray
     reference : Reference
     dtype : dtype
-        What the result's must be.
+        Required dtype of the result.
     ulp : bool
-        Whether to find ``max_ulp``, which takes longer than all the rest.
+        Whether to compute ``max_ulp``, which takes longer than the rest of the comparison.
     """
     if result.dtype != dtype:
         return Verdict(f"returned {result.dtype}, not {dtype}")
@@ -73,7 +73,7 @@ def judge(result: np.ndarray, reference: Reference, dtype: np.dtype, ulp: bool =
             np.spacing(spacing, out=spacing)
             with np.errstate(over="ignore"):
                 np.divide(off, spacing, out=off)
-            # In float64 the distance from 0, in units of 5e-324, can pass what float64 holds.
+            # In float64, the distance from 0 in units of 5e-324 can exceed the range of float64.
             worst_ulp = max(worst_ulp, min(float(off.max()), float(np.finfo(np.float64).max)))
     if wrong:
         reason = f"off by up to {off_by:.3g}, where {allowed:.3g} is allowed, in {wrong:,} of {result.size:,} values"
@@ -82,7 +82,7 @@ def judge(result: np.ndarray, reference: Reference, dtype: np.dtype, ulp: bool =
 
 
 def same(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two arrays have equal bits."""
+    """Return whether two arrays have the same dtype, shape and bits."""
     if one.dtype != other.dtype or one.shape != other.shape:
         return False
     if not (one.flags.c_contiguous and other.flags.c_contiguous):
@@ -94,7 +94,7 @@ def same(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 def overlap(one: tuple[int, int] | None, other: tuple[int, int] | None) -> bool:
-    """Whether two ranges of addresses have one in common."""
+    """Return whether two ranges of addresses overlap."""
     return one is not None and other is not None and one[0] < other[1] and other[0] < one[1]
 
 

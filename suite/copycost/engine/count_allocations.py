@@ -1,8 +1,8 @@
-"""Count what calls allocate, with every instrument that sees the memory of their runtime.
+"""Count the allocations of calls, with every instrument that sees the memory of their runtime.
 
-No instrument alone is enough. TensorFlow's CPU allocator keeps freed memory where oneDNN is on: its profiler then sees
-the requests, and memray does not. Where oneDNN is off, which is the default on a CPU without AVX-512 VNNI or AVX-VNNI,
-the C library serves the same requests: memray sees them, and the profiler does not.
+No instrument alone is enough. If oneDNN is on, TensorFlow's CPU allocator keeps freed memory: TensorFlow's profiler
+sees the requests, and memray does not. If oneDNN is off, the C library serves the same requests: memray sees them, and
+the profiler does not. It is off by default on a CPU without AVX-512 VNNI or AVX-VNNI.
 """
 
 from __future__ import annotations
@@ -18,29 +18,32 @@ from copycost.engine.host_allocations import WINDOWS, trace_host
 from copycost.model.allocation import AllocationEvent, AllocationSummary, combine, summarize
 from copycost.model.runtime import Runtime
 
-#: Shape of the float32 array that shows whether the instruments see a runtime's memory. It takes more than 256 KB:
-#: TensorFlow's allocator passes smaller requests on to the C library.
+#: Shape of the float32 array that tests whether the instruments see a runtime's memory. It must be larger than 256 KB,
+#: because TensorFlow's allocator passes smaller requests on to the C library.
 _KNOWN = (1, 100, 1000, 3)
 
-#: How often it is made under each instrument.
+#: Bytes that an allocator may request beyond the size of an array, for alignment or to fill a page.
+_ROUNDED = 8192
+
+#: Number of such arrays that are made under each instrument.
 _PROBES = 3
 
 
 @dataclass(frozen=True)
 class Counted:
-    """The events of some calls.
+    """Allocation events of some calls.
 
     Attributes
     ----------
     library : list of list of AllocationEvent, or None
-        Requests to the C library, one list a call. None where the host's memory was not seen.
+        Requests to the C library, one list per call. None if the instruments do not see the host's memory.
     runtime : list of list of AllocationEvent
-        Requests to the runtime's own allocator, one list a call; empty lists where it has none.
+        Requests to the runtime's own allocator, one list per call. The lists are empty if it has no allocator.
     leaked_bytes : int
-        Bytes that the last call left behind, by all instruments.
+        Bytes that the last call leaked, according to all instruments.
     instruments : tuple of str
     missing : str or None
-        Why the host's memory was not seen.
+        Why the instruments do not see the host's memory.
     """
 
     library: list[list[AllocationEvent]] | None
@@ -50,7 +53,7 @@ class Counted:
     missing: str | None = None
 
     def host(self) -> list[AllocationSummary] | None:
-        """Return what each call allocated in the host's memory, over all instruments; None where it was not seen."""
+        """Return the allocations of each call in the host's memory over all instruments, or None if not seen."""
         if self.library is None:
             return None
         pairs = zip(self.library, self.runtime, strict=True)
@@ -65,28 +68,27 @@ def count(
     on_host: bool = True,
     size: Callable[[Any], int] = lambda result: 0,
 ) -> Counted:
-    """Make the same calls under each instrument, after one call that is not counted.
+    """Count the allocations of the same calls under each instrument, after one call that is not counted.
 
-    Every instrument also watches the making of an array of known size. If together they do not see its bytes once, they
-    do not see the runtime's memory, or two of them see the same memory: the counts are then missing.
+    Every instrument also watches the creation of a test array of known size. If the instruments together do not see its
+    bytes exactly once, they miss the runtime's memory, or two of them see the same memory. The counts are then missing.
 
     Parameters
     ----------
     prepare : callable
-        ``prepare(i)`` returns the call of window `i`, 0 to `windows`. What it allocates is not counted.
+        ``prepare(i)`` returns the call of window `i`, 0 to `windows`. Allocations of `prepare` are not counted.
     runtime : Runtime
     windows : int, optional
-        Calls that are counted.
+        Number of calls that are counted.
     on_host : bool, optional
-        Whether the runtime's arrays are in the host's memory. The known array shows nothing of the host's instruments
-        if it is not.
+        Whether the runtime's arrays are in the host's memory. If not, a test array cannot test the host's instruments.
     size : callable, optional
-        ``size(result)``: bytes of a result that the caller owns, and that are no leak.
+        ``size(result)`` returns the bytes of a result that the caller owns, which are not a leak.
 
     Raises
     ------
     InstrumentBusyError
-        If an instrument is at work for somebody else in this process.
+        If other code in this process already uses an instrument.
     """
     known = np.zeros(_KNOWN, np.float32)
     held = []
@@ -120,20 +122,23 @@ def count(
             traces.append(events)
             owned = size(result)
             result = None
-        # What the pool keeps for later is no leak.
+        # Memory that the pool keeps for later is not a leak.
         last = summarize(event for event in traces[-1] if event.space != "driver")
         leaked += max(0, last.retained_bytes - owned)
         traces = [*traces[1:], *(runtime.trace(make)[1] for _ in probes)]
         instruments = (*instruments, runtime.instrument)
     if library is not None and probes:
-        both = zip(library[windows:], traces[windows:], strict=True)
-        # The middle one: another thread may have released in one what was requested in another.
-        seen = sorted(summarize([*one, *other]).retained_bytes for one, other in both)[len(probes) // 2]
+        # Only requests of the test array's size, rounded up: a thread may release other memory meanwhile. The median,
+        # since it may even be memory of that size.
+        sizes = range(known.nbytes, known.nbytes + _ROUNDED)
+        both = ([*one, *other] for one, other in zip(library[windows:], traces[windows:], strict=True))
+        kept = [summarize(e for e in events if abs(e.bytes) in sizes).retained_bytes for events in both]
+        seen = sorted(kept)[len(probes) // 2]
         library = library[:windows]
         if not known.nbytes <= seen < 2 * known.nbytes:
             library = None
             missing = (
-                f"allocations of {runtime.name} cannot be counted here: of an array of {known.nbytes:,} bytes that "
-                f"was made to see whether they can, {' and '.join(instruments)} saw {seen:,} bytes"
+                f"allocations of {runtime.name} cannot be counted here: of a test array of {known.nbytes:,} bytes, "
+                f"{' and '.join(instruments)} saw {seen:,} bytes"
             )
     return Counted(library, traces[:windows], leaked, instruments, missing)

@@ -1,9 +1,9 @@
-"""Where blocks come from: a process that has imported a runtime, touched no device, and forks.
+"""Fork server: a process that has imported a runtime, touched no device, and forks a worker for each block.
 
-Importing TensorFlow takes seconds and forking a process that has done so a few milliseconds. Nothing is initialised
-before the fork: a device's context, or a pool of threads, would not work on its other side. A user's file may do such a
-thing as it is imported. That shows in the number of threads; every block is then given a process of its own, which
-imports all again and serves it itself.
+Importing TensorFlow takes seconds. Forking a process that has imported it takes a few milliseconds. The fork server
+initialises nothing before the fork: a device's context or a pool of threads would not work in the worker. Importing a
+user's file may initialise such things. In this case the number of threads has changed. Every block then gets a separate
+process, which repeats the imports and serves the block itself.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def main(control_fd: int, runtime: str, source: str) -> None:
-    """Import `runtime` and `source`, then answer ``"fork"`` and ``("reap", pid)`` until the session hangs up."""
+    """Import `runtime` and `source`, then serve ``"fork"`` and ``("reap", pid)`` until the connection is closed."""
     control = socket.socket(fileno=control_fd)
     messages = Connection(os.dup(control_fd))
     try:
-        # pandas, which Keras imports where it is there, tries it; and it starts threads as it is imported.
+        # Keras imports pandas if it is installed, and pandas tries pyarrow, which starts threads when imported.
         sys.modules["pyarrow"] = None  # type: ignore[assignment]
         discovery.load_shipped()
         for package in discovery.runtime(runtime).packages:
@@ -40,14 +40,14 @@ def main(control_fd: int, runtime: str, source: str) -> None:
             importlib.import_module("memray")
         del sys.modules["pyarrow"]
         threads = _threads()
-        if not loading.is_builtin(source):  # else it is registered already
+        if not loading.is_builtin(source):  # built-in sources are already registered
             loading.load(source)
     except BaseException as exception:  # a user's file may raise anything
         messages.send(("failed", f"importing for {runtime}: {describe(exception)}"))
         return
     forkable = _threads() == threads
     gc.collect()
-    gc.freeze()  # so that a child's collector does not write to the pages it shares with us
+    gc.freeze()  # so that a worker's collector does not write to the pages that it shares with this process
     messages.send(("ok", forkable))
     while True:
         try:
@@ -77,8 +77,8 @@ def main(control_fd: int, runtime: str, source: str) -> None:
 
 
 def _become_block(connection_fd: int, stderr_fd: int) -> None:
-    """Serve one block in this process, in a process group of its own, and die with the parent."""
-    with contextlib.suppress(OSError):  # a group leader already: one that was not forked
+    """Serve one block in this process, in a separate process group, and die with the parent."""
+    with contextlib.suppress(OSError):  # a process that was not forked already is a group leader
         os.setpgid(0, 0)
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

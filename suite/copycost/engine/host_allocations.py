@@ -1,6 +1,6 @@
-"""What one call allocates: a list of events, from whichever instrument, and what is derived from it.
+"""Trace the requests of calls to the C library, as a list of allocation events.
 
-Every instrument gives a list of `AllocationEvent`; `copycost.model.allocation` derives all figures from it.
+Every instrument returns a list of `AllocationEvent`, from which `copycost.model.allocation` derives all figures.
 """
 
 from __future__ import annotations
@@ -15,47 +15,47 @@ from typing import Any
 
 from copycost.model.allocation import THRESHOLD, AllocationEvent, InstrumentBusyError
 
-#: Calls looked at, after one that is not: what it frees may be older than the trace, and then has no size.
+#: Traced calls that are counted, after one that is not: it may free memory older than the trace, of unknown size.
 WINDOWS = 3
 
 
-#: CPython takes memory for its small objects with mmap, an arena of this size at a time (ARENA_BITS of
-#: Objects/obmalloc.c, 3.10 and later). When it does has nothing to do with the call that happens to run.
+#: Size of the arenas that CPython allocates for small objects with mmap (ARENA_BITS of Objects/obmalloc.c, 3.10 and
+#: later). Their allocation is unrelated to the call that happens to run at that time.
 _ARENA = 1 << 20
 
 
-#: The marks of a window are `bytes` objects of this size and the next ones. Any size that nothing else asks for would
-#: do.
+#: The marks of a window are `bytes` objects of this size and the next larger ones. Any size works that nothing else
+#: requests.
 _MARK = 7_340_033
 
 
 def trace_host(prepares: Sequence[Callable[[], Callable[[], Any]]]) -> tuple[list[list[AllocationEvent]], list[int]]:
-    """Make calls and return the requests of each to the C library, and how many bytes each left behind.
+    """Make calls and return the requests of each to the C library, and the bytes that each leaked.
 
-    One memray tracker spans them all, since starting one where TensorFlow is loaded takes 0.3 s. A request of an odd
-    size marks each window's begin and end; a result is released after the end. All inputs are made inside the tracker,
-    since memray knows the size of a release only if it has seen the request. They are made before the first call and
-    released after the last: a library's other threads may release what making an input took some time later.
+    One memray tracker spans all calls, since starting one takes 0.3 s if TensorFlow is loaded. A request of an unusual
+    size marks the begin and the end of each window. A result is released after the end. All inputs are made inside the
+    tracker, since memray knows the size of a release only if it has seen the request. They are made before the first
+    call and released after the last one: other threads of a library may release temporary memory of an input later.
 
     Parameters
     ----------
     prepares : sequence of callable
-        Each makes its input and returns the call; at least two. The first call is not counted.
+        At least two functions, each of which makes its input and returns the call. The first call is not counted.
 
     Returns
     -------
     events : list of list of AllocationEvent
-        One list a call, without the first.
+        One list per call, without the first.
     leaked_bytes : list of int
-        Bytes that each call requested and that were alive after its result and all inputs were released, less what it
-        freed of earlier calls' requests.
+        Bytes that each call requested and that were alive after its result and all inputs were released, minus the
+        bytes of earlier calls' requests that it freed.
 
     Raises
     ------
     ImportError
-        Where memray is not installed.
+        If memray is not installed.
     InstrumentBusyError
-        If another tracker is at work.
+        If another tracker is active.
     """
     from memray import AllocatorType, FileDestination, FileReader, Tracker
 
@@ -63,7 +63,7 @@ def trace_host(prepares: Sequence[Callable[[], Callable[[], Any]]]) -> tuple[lis
     handle, name = tempfile.mkstemp(prefix="copycost-", suffix=".memray")
     os.close(handle)
     collects = gc.isenabled()
-    gc.disable()  # when it runs has nothing to do with the call that happens to run
+    gc.disable()  # a collection is unrelated to the call that happens to run at that time
     try:
         with _started(Tracker, FileDestination(name, overwrite=True, compress_on_exit=False)):
             calls = [prepare() for prepare in prepares]
@@ -84,13 +84,13 @@ def trace_host(prepares: Sequence[Callable[[], Callable[[], Any]]]) -> tuple[lis
         if collects:
             gc.enable()
 
-    first = _MARK + bytes.__basicsize__  # what a `bytes` object of _MARK bytes asks for
+    first = _MARK + bytes.__basicsize__  # the request of a `bytes` object of _MARK bytes
     marks = set(range(first, first + 3 * len(prepares)))
     window, step = -1, 2
     windows: list[list[AllocationEvent]] = [[] for _ in prepares]
     left = [0] * len(prepares)
     live: dict[int, int] = {}
-    # The call that has requested the memory at an address; None for what belongs to an input.
+    # Address of memory → the call that has requested it; None for memory of an input.
     owners: dict[int, int | None] = {}
     ops: dict[int, str] = {}
     marked: set[int] = set()
@@ -98,7 +98,7 @@ def trace_host(prepares: Sequence[Callable[[], Callable[[], Any]]]) -> tuple[lis
         if size in marks:
             window, step = divmod(size - first, 3)
             marked.add(address)
-            marks.discard(size)  # a mark is made once; what comes later of its size is not one
+            marks.discard(size)  # each mark is made once: later requests of the same size are not marks
             continue
         if address in marked:  # the release of a mark
             marked.discard(address)
@@ -127,19 +127,19 @@ def trace_host(prepares: Sequence[Callable[[], Callable[[], Any]]]) -> tuple[lis
 
 
 def _where(record: Any) -> str:
-    """The line of Python that asked for memory."""
+    """Return the line of Python that requested the memory."""
     return next((named(file, line) for _, file, line in record.stack_trace(max_stacks=1)), "")
 
 
 def named(file: str, line: int) -> str:
-    """A line of Python: what it says, and where it stands."""
+    """Return a label for a line of Python: its text, file and number."""
     said = linecache.getline(file, line).strip()
     return f"{said or '…'}  ({os.path.basename(file)}:{line})"
 
 
 @contextmanager
 def _started(tracker: Any, destination: Any) -> Iterator[None]:
-    """A tracker at work, or `InstrumentBusyError`."""
+    """Run a tracker for the duration of the body, or raise `InstrumentBusyError`."""
     try:
         running = tracker(destination=destination)
         running.__enter__()

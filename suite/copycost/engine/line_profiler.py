@@ -1,7 +1,7 @@
-"""What happens within one call: which operation takes how long, and what it allocates.
+"""Profile one call: the duration and the allocations of each of its operations.
 
-A runtime with a profiler of its own is asked for its operations. Of every other the lines of Python are watched, each
-from its beginning to the beginning of the next; on a device, by the device's clock as well.
+A runtime with its own profiler reports its operations. For other runtimes, this module times the lines of Python, each
+from its beginning to the beginning of the next line. On a device, it also times them by the device's clock.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ from copycost.engine.host_allocations import named
 from copycost.model.allocation import THRESHOLD, AllocationEvent
 from copycost.model.call_profile import MOST, CallProfile, MemoryChange, Span, nested
 
-#: The operation of a request that memray has seen: it knows the line of Python, and that is within the library.
+#: Operation of a request that memray has seen. memray knows only its line of Python, which is within the library.
 UNKNOWN = "(operation unknown; seen by memray)"
 
 
-#: What calls, and is no part of the call.
+#: Folder of the engine, whose functions make the call but are not part of it.
 _ENGINE = os.path.dirname(__file__)
 
 
 def lines(
     function: Callable[[], Any], mark: Callable[[], Any] | None = None, beside: Callable[..., Any] | None = None
 ) -> tuple[Any, list[Span], list[tuple[Any, Any, str]]]:
-    """Call, and watch each line of Python that is executed, those of the libraries that are called as well.
+    """Call a function and time each executed line of Python, including those of the libraries that it calls.
 
     Parameters
     ----------
     function : callable
     mark : callable, optional
-        Queues a mark on a device as each of the function's own lines begins.
+        Queues a mark on a device at the beginning of each of the function's own lines.
     beside : callable, optional
-        What is called as well and is no part of the call.
+        A function that is called too, but is not part of the profiled call.
 
     Returns
     -------
     result
     spans : list of Span
-        Of the host.
+        Spans on the host.
     marked : list of (mark, mark, str)
-        The marks at a line's beginning and end, and its name.
+        Marks at the beginning and at the end of a line, and the name of the line.
     """
     spans: list[Span] = []
     marked: list[tuple[Any, Any, str]] = []
@@ -85,7 +85,7 @@ def lines(
 
 
 def placed(events: Sequence[AllocationEvent], spans: Sequence[Span]) -> list[MemoryChange]:
-    """Events of which only the order is known, each at the end of the line that asked; a release where the last was."""
+    """Assign times to ordered events: a request gets the end of its line, a release the time of the last request."""
     ends: dict[str, list[float]] = {}
     for span in spans:
         ends.setdefault(span.name, []).append(span.start + span.seconds)
@@ -99,17 +99,17 @@ def placed(events: Sequence[AllocationEvent], spans: Sequence[Span]) -> list[Mem
 
 
 def completed(profile: CallProfile, library: Sequence[AllocationEvent], missing: str | None) -> CallProfile:
-    """Add the requests to the C library, whose operations are not known, to a profile by operation.
+    """Add the requests to the C library, whose operations are unknown, to a runtime's own profile.
 
     Parameters
     ----------
     profile : CallProfile
-        By the runtime's own profiler, which knows the operations of the requests that it sees.
+        Profile of the runtime's own profiler, which knows the operations of the requests that it sees.
     library : sequence of AllocationEvent
     missing : str or None
-        Why the requests to the C library were not seen.
+        Why the instruments do not see the requests to the C library.
     """
     seen = tuple(MemoryChange(e.bytes, e.space, UNKNOWN, None) for e in library if abs(e.bytes) >= THRESHOLD)
     if any(change.bytes > 0 for change in seen):
-        missing = "memray saw requests to the C library, and does not know the operations that made them"
+        missing = "memray saw requests to the C library, but does not know the operations that made them"
     return replace(profile, changes=(*profile.changes, *seen), missing=missing)

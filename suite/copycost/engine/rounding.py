@@ -1,9 +1,10 @@
-"""How far from its float64 reference a right result may be, element by element.
+"""Bound the error of a right result relative to its float64 reference, element by element.
 
-A running error analysis: the reference is evaluated on arrays that carry, beside each value, a bound on the error that
-the same formula has when it is evaluated in the result's dtype. The model is that of the textbooks, ``fl(a ∘ b) =
+This is a running error analysis. The reference is evaluated on arrays that carry an error bound beside each value. The
+bound holds for the same formula evaluated in the result's dtype. The analysis uses the standard model ``fl(a ∘ b) =
 (a ∘ b)(1 + δ)`` with ``|δ| ≤ u``, to first order (N. J. Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd
-ed., sections 2.2 and 3.3). Beyond the formula's own roundings the bound allows for what honest implementations do:
+ed., sections 2.2 and 3.3). In addition to the formula's own roundings, the bound allows for variations in legitimate
+implementations:
 
 * a constant is rounded to the result's dtype;
 * a division may be a multiplication by the rounded reciprocal;
@@ -12,8 +13,8 @@ ed., sections 2.2 and 3.3). Beyond the formula's own roundings the bound allows 
 * a sum of n terms may be taken in any order: ``√n · u`` of the terms' magnitudes (N. J. Higham and T. Mary, *A new
   approach to probabilistic rounding error analysis*, SIAM J. Sci. Comput. 41, 2019).
 
-A formula that leaves NumPy's array functions cannot be followed. Its bound is estimated from how much its result moves
-when its input, and all its arithmetic, are rounded.
+The analysis cannot follow a formula that uses anything but NumPy's array functions. The bound is then estimated from
+the changes of the result when the input and all arithmetic are rounded.
 """
 
 from __future__ import annotations
@@ -28,20 +29,20 @@ import numpy as np
 
 from copycost.engine.tracked import Arithmetic, Tracked
 
-#: Of a formula that cannot be followed: input perturbations tried, and the factor on the largest change seen.
+#: For a formula that cannot be followed: number of input perturbations, and factor on the largest observed change.
 _TRIALS, _SAFETY = 3, 4
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What a result must be.
+    """Expected values of a result, and their error bounds.
 
     Attributes
     ----------
     values : ndarray
-        float64, or the integers or booleans that the result must be.
+        Values in float64, or the exact integers or booleans.
     bound : ndarray of float32 or float64, same shape
-        How far each element may be off.
+        Maximum absolute error of each element.
     """
 
     values: np.ndarray
@@ -49,34 +50,34 @@ class Reference:
 
 
 def bounded(reference: Callable[..., Any], x: Any, dtype: np.dtype, exact: bool) -> list[Reference]:
-    """Evaluate a reference, with the bound of each element of each of its results.
+    """Evaluate a reference and the error bound of each element of its results.
 
     Parameters
     ----------
     reference : callable
-        Given a float64 array, or a tuple of them, returns one array of numbers, or a tuple of them.
+        Takes a float64 array or a tuple of them, and returns one array of numbers or a tuple of them.
     x : ndarray of float64, or tuple of them
     dtype : dtype
-        The float dtype that a variant evaluates the formula in.
+        Floating-point dtype in which a variant evaluates the formula.
     exact : bool
-        Whether that dtype holds every value of the input.
+        Whether this dtype represents every value of the input exactly.
 
     Returns
     -------
     list of Reference
-        One for each array that the reference returned.
+        One for each array that the reference returns.
 
     Raises
     ------
     ValueError
-        Where the reference does not return finite numbers.
+        If the reference does not return finite numbers.
     """
     arithmetic = Arithmetic.of(dtype)
     values = [_checked(part) for part in _parts(_call(reference, x, np.array))]
     images = _images(x, values)
     found = None
     if images > 1:
-        # Image by image, in memory that stays in the cache, as long as that gives the values of the whole batch.
+        # Proceed image by image, in memory that stays in cache, while this yields the values of the whole batch.
         each = []
         for i in range(images):
             its = _followed(reference, _map(operator.itemgetter(slice(i, i + 1)), x), arithmetic, exact)
@@ -95,7 +96,7 @@ def bounded(reference: Callable[..., Any], x: Any, dtype: np.dtype, exact: bool)
 
 
 def _call(reference: Callable[..., Any], x: Any, change: Callable[[np.ndarray], Any]) -> Any:
-    """The reference of an input that is changed, or at least copied: it may write to what it is given."""
+    """Evaluate the reference on a changed or at least copied input, because it may write to its argument."""
     with np.errstate(all="ignore"):
         return reference(_map(change, x))
 
@@ -109,7 +110,7 @@ def _parts(returned: Any) -> Sequence[Any]:
 
 
 def _images(x: Any, values: Sequence[np.ndarray]) -> int:
-    """The images of a batch, where input and results all have as many; else 0."""
+    """Return the number of images in a batch if inputs and results all have the same number, else 0."""
     arrays = [*(x if isinstance(x, tuple) else (x,)), *values]
     numbers = {len(array) if array.ndim >= 3 else 0 for array in arrays}
     return numbers.pop() if len(numbers) == 1 and arrays[0].ndim == 4 else 0
@@ -120,7 +121,7 @@ def _equal(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 def _followed(reference: Callable[..., Any], x: Any, arithmetic: Arithmetic, exact: bool) -> list[Reference] | None:
-    """What the analysis gives, or None where it cannot follow the formula."""
+    """Return the result of the error analysis, or None if it cannot follow the formula."""
 
     def tracked(array: np.ndarray) -> Tracked:
         return Tracked(array.copy(), 0.0 if exact else arithmetic.rounding(array), arithmetic)
@@ -129,7 +130,7 @@ def _followed(reference: Callable[..., Any], x: Any, arithmetic: Arithmetic, exa
         parts = _parts(_call(reference, x, tracked))
         if not all(isinstance(part, Tracked) for part in parts):
             return None
-    except Exception:  # whatever the formula does with an array that is not NumPy's
+    except Exception:  # a formula may raise anything when its argument is not a NumPy array
         return None
     found = []
     for part in parts:
@@ -140,30 +141,30 @@ def _followed(reference: Callable[..., Any], x: Any, arithmetic: Arithmetic, exa
 
 
 def _checked(returned: Any) -> np.ndarray:
-    """What a reference returned, as real numbers in float64, integers or booleans; or ValueError."""
+    """Convert a reference's result to float64, or keep integers and booleans; raise ValueError if it is invalid."""
     y = np.asarray(returned)
     if y.dtype.kind not in "fiub" or not y.size:
         what = "an empty array" if not y.size else y.dtype if y.dtype.kind != "O" else type(returned).__name__
-        raise ValueError(f"it returned {what}, not real numbers")
+        raise ValueError(f"returned {what}, not real numbers")
     if y.dtype.kind == "f":
         y = y.astype(np.float64, copy=False)
         if not np.isfinite(y).all():
-            raise ValueError("it is not finite everywhere")
+            raise ValueError("returned values that are not finite")
     return y
 
 
 def _rounded_up(bound: np.ndarray, arithmetic: Arithmetic) -> np.ndarray:
-    """The bound with what its own computation rounds off, and no more than what is not finite can be."""
+    """Return the bound plus the rounding of its own computation, with non-finite values replaced by finite ones."""
     return np.nan_to_num(bound * arithmetic.errors(1 + 1e-5), nan=0.0, posinf=float(np.finfo(arithmetic.errors).max))
 
 
 def _estimated(
     reference: Callable[..., Any], x: Any, values: Sequence[np.ndarray], arithmetic: Arithmetic
 ) -> list[Reference]:
-    """The bound of a formula that cannot be followed.
+    """Estimate the error bounds of a formula that the analysis cannot follow.
 
-    The formula is evaluated in the result's dtype, and in float64 on inputs whose every value is moved by a rounding,
-    up or down at random. What is allowed is a multiple of the largest change of an element, and of its own rounding.
+    The formula is evaluated in the result's dtype, and in float64 on inputs whose values are all moved by one rounding,
+    up or down at random. The bound of an element is a multiple of its largest change or its own rounding.
     """
     random = np.random.default_rng(0)
 
@@ -171,7 +172,7 @@ def _estimated(
         return array * (1 + 2 * arithmetic.unit * random.choice((-1.0, 1.0), array.shape))
 
     others = [_parts(_call(reference, x, moved)) for _ in range(_TRIALS)]
-    with contextlib.suppress(Exception):  # it may need float64
+    with contextlib.suppress(Exception):  # the formula may require float64
         others.append(_parts(_call(reference, x, lambda array: array.astype(arithmetic.dtype))))
     found = []
     for i, value in enumerate(values):

@@ -1,7 +1,7 @@
-"""One session: cases in, measurements out, group by group.
+"""Session: measure cases, group by group.
 
-A group is what can be compared: the same recipe, shape, dtype and device. Its cases are first audited and traced, up to
-four at a time, and then timed, one at a time and in turn.
+A group contains comparable cases: they have the same recipe, shape, dtype and device. The session first audits and
+traces the cases of a group, up to four at a time. Then it times them one at a time, with interleaved samples.
 """
 
 from __future__ import annotations
@@ -58,19 +58,19 @@ from copycost.model.call_profile import CallProfile
 from copycost.model.measurement import Measurement
 from copycost.stats.intervals import CLEAR_BLOCKS, FEWEST_BLOCKS, PRECISION, ROUNDS, estimate
 
-#: Bytes of each buffer that the machine's copy speed is measured with: several times a large cache.
+#: Size in bytes of each buffer for measuring the machine's copy speed: several times a large cache.
 COPY_BYTES = 128 * 2**20
 
-#: Of the crops, and of the order of samples.
+#: Random seed for the crops and for the order of samples.
 _SEED = 0
 
-#: Seconds that a case may take where nothing else is said: so many, and so many for each 2²⁰ numbers in its input.
+#: Default timeout of a case: a fixed number of seconds, plus seconds for each 2²⁰ numbers in its input.
 _TIMEOUT = (60.0, 5.0)
 
-#: Processes side by side at most, while nothing is timed.
+#: Maximum number of parallel processes while nothing is timed.
 _WORKERS = 4
 
-#: The part of the free memory that the processes of one group may take.
+#: Fraction of the free memory that the processes of a group may use.
 _MEMORY_SHARE = 0.8
 
 _THREAD_VARIABLES = (
@@ -80,16 +80,16 @@ _THREAD_VARIABLES = (
     "NUMEXPR_NUM_THREADS",
     "NUMEXPR_MAX_THREADS",
     "NUMBA_NUM_THREADS",
-    "NPROC",  # JAX: the threads of XLA on the CPU
+    "NPROC",  # JAX: number of XLA's threads on the CPU
     "TF_NUM_INTRAOP_THREADS",
     "TF_NUM_INTEROP_THREADS",
 )
 
-#: Names of the files with the inputs, one or two each time; with the places where the first two differ; and of the
-#: references.
+#: Names of the files with the inputs (one or two arrays each), with the indices at which the first two inputs differ,
+#: and with the references.
 _Files = tuple[tuple[tuple[str, ...], ...], tuple[str, ...], tuple[str, ...]]
 
-#: Where a session's time can go, as the report at its end names it.
+#: Categories of a session's time, as named in its final report.
 SPENDING = (
     "import", "inputs and references", "compile and start", "audit", "allocations", "reset", "timed calls",
     "warm-up", "copy speed", "check", "other",
@@ -98,20 +98,20 @@ SPENDING = (
 
 @dataclass(frozen=True)
 class Plan:
-    """How to measure.
+    """Settings of a session.
 
     Attributes
     ----------
     threads : int
-        For every runtime.
+        Number of threads of every runtime.
     blocks : int
-        A case is given at most. 0: nothing is timed.
+        Maximum number of blocks per case. 0 disables timing.
     budget : float
-        Seconds for the timing of all cases. Infinity: every case gets all its blocks.
+        Seconds for timing all cases. With infinity, every case gets all its blocks.
     timeout : float or None
-        Seconds that one case may take, all its processes together. None: a minute, and more for large inputs.
+        Seconds that one case may take in all its processes together. None allows a minute, and more for large inputs.
     no_gpu : str or None
-        Why there is no CUDA device.
+        Why there is no CUDA device. None if there is one.
     """
 
     threads: int
@@ -123,20 +123,20 @@ class Plan:
 
 @dataclass
 class TimeAccount:
-    """Wall seconds by what they were spent on. Several processes at once share the wall time that they took."""
+    """Wall time in seconds by category. Parallel processes share the wall time that they take together."""
 
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SPENDING, 0.0))
     _busy: dict[str, float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def busy(self, what: str, seconds: float) -> None:
-        """A process was busy for so long."""
+        """Record the seconds that a process was busy with a category of work."""
         with self._lock:
             self._busy[what] = self._busy.get(what, 0.0) + seconds
 
     @contextmanager
     def wall(self, only: str | None = None) -> Iterator[None]:
-        """Divide the wall time of the body among what processes were busy with; all of it to `only`, if given."""
+        """Divide the wall time of the body among the recorded categories, or charge all of it to `only`."""
         start = monotonic()
         try:
             yield
@@ -155,10 +155,10 @@ class TimeAccount:
 
 @dataclass
 class Progress:
-    """What is known of a case so far."""
+    """Measurement of a case in progress."""
 
     case: Case
-    left: float  # of its timeout, in seconds
+    left: float  # remaining seconds of its timeout
     limit: float
     fields: dict[str, Any] = field(default_factory=dict)
     leaked_bytes: int = 0
@@ -171,23 +171,23 @@ class Progress:
 
     @property
     def blocks(self) -> list[list[float]]:
-        """Seconds per call, by block."""
+        """Seconds per call of each sample, by block."""
         return [record.seconds for record in self.records]
 
 
 @dataclass
 class Group:
-    """Cases with the same inputs: the files that their processes share.
+    """Files that the processes of a group of cases share.
 
     Attributes
     ----------
     folder : Path
-        Of the files.
+        Folder of the files.
     files
     result_bytes : int
-        Of all arrays of a result.
+        Total size of all arrays of a result.
     size : int
-        Processes at once that there is memory for.
+        Number of parallel processes that fit in memory.
     """
 
     folder: Path
@@ -201,17 +201,17 @@ class Group:
 
 
 class Session:
-    """The processes and files of one run. A context manager: leaving it ends every process.
+    """Processes and files of a run, as a context manager that ends every process on exit.
 
     Parameters
     ----------
     plan : Plan
     photographs : Photographs
     on_case : callable, optional
-        ``on_case(case, doing)``, as a case is taken up, from any thread.
+        Progress callback ``on_case(case, doing)``. It can be called from any thread.
     places : mapping of str to ImportContext, optional
-        Where files of a user's are imported from; the default is here. A block imports such a file itself, after the
-        fork, so that the blocks of two commits come from the same process.
+        Import contexts of user files. By default, files are imported in the context of this process. A block imports
+        such a file itself, after the fork, so that the blocks of two commits come from the same fork server.
     """
 
     def __init__(
@@ -228,26 +228,26 @@ class Session:
         self._fork_servers: dict[tuple[str, str, str], ForkServer] = {}
         self._children: set[Worker] = set()
         self._environment = import_context.child_environment() | dict.fromkeys(_THREAD_VARIABLES, str(plan.threads))
-        # What TensorFlow says at its start is nobody's answer.
+        # TensorFlow's startup messages must not be reported as the error of a case.
         self._environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        # What a child that is killed leaves of temporary files goes with the session.
+        # The session's own folder removes the temporary files that killed workers leave behind.
         self._scratch = _new_folder(tempfile.gettempdir())
         self._environment["TMPDIR"] = str(self._scratch)
         self._cpus = sorted(os.sched_getaffinity(0))
         self._workers = max(1, min(_WORKERS, len(self._cpus)))
-        self._copies: dict[str, Worker] = {}  # by what copies: "cpu", or a runtime with a GPU
-        # One pool for the session: a process that a thread has started may die with that thread.
+        self._copies: dict[str, Worker] = {}  # key: "cpu", or a runtime with a GPU
+        # Use one pool for the whole session: a process may die with the thread that has started it.
         self._pool = ThreadPoolExecutor(self._workers)
         self._asked: list[Future[Any]] = []
-        self._spent = 0.0  # of the budget
-        self._lock = threading.Lock()  # of the fork_servers: threads ask for them
+        self._spent = 0.0  # seconds of the budget
+        self._lock = threading.Lock()  # guards the fork servers, which threads request
         self._closed = False
 
     def __enter__(self) -> Session:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # Kill first: a thread that waits for an answer then gets none, and comes to its end.
+        # Kill first: a thread that waits for an answer then fails and ends.
         with self._lock:
             self._closed = True
         for fork_server in self._fork_servers.values():
@@ -262,7 +262,7 @@ class Session:
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     def measure(self, cases: Sequence[Case]) -> Iterator[Measurement]:
-        """Measure, and give each case's measurement as soon as it is complete."""
+        """Measure cases, and yield each measurement as soon as it is complete."""
         groups = [list(group) for _, group in groupby(cases, key=lambda case: case.group)]
         free = free_memory()
         runnable = {case.key for case in cases if not skip_reason(case, self.plan.no_gpu, free)}
@@ -273,7 +273,7 @@ class Session:
             yield from self._measure_group(group, share)
 
     def start(self, cases: Iterable[Case]) -> None:
-        """Import what will be needed, all at once; whatever fails will fail again for its cases."""
+        """Import the runtimes and sources of all cases in parallel; a failed import fails again for its cases."""
         with self.time_account.wall("import"):
             for case in cases:
                 self._fork_server("numpy", "copycost.recipes")
@@ -286,7 +286,7 @@ class Session:
 
     def _fork_server(self, runtime: str, source: str) -> ForkServer:
         place = self.places.get(source)
-        # What ships is one: every module of it is imported at once.
+        # All built-in sources of a runtime share one fork server, which imports all their modules at once.
         key = (
             runtime,
             "copycost" if place or loading.is_builtin(source) else source,
@@ -296,9 +296,9 @@ class Session:
             if self._closed:
                 raise CaseFailure("failed", "the session has ended")
             if key in self._fork_servers and self._fork_servers[key].killed:
-                self._fork_servers.pop(key).close()  # by a variant: what comes after it has a new one
+                self._fork_servers.pop(key).close()  # a variant has killed it: start a new one
             if key not in self._fork_servers:
-                # Where places are given, this folder is nobody's.
+                # With import contexts, the current folder belongs to none of them: run in the scratch folder.
                 folder = str(self._scratch) if self.places else None
                 environment = self._environment
                 if place and place.engine:
@@ -340,14 +340,14 @@ class Session:
         Parameters
         ----------
         cases : sequence of Case
-            The first one's reference is that of all.
+            All cases use the reference of the first one.
 
         Returns
         -------
         group : Group or None
-            None where nothing is left to be timed.
+            None if no case is left to time.
         states : list of Progress
-            One for each case. What cannot be timed has its measurement.
+            One for each case. Cases that cannot be timed already have a measurement.
         """
         states = [self._progress(case) for case in cases]
 
@@ -375,7 +375,7 @@ class Session:
                 for state in left():
                     self._end(state, why.status, f"the reference: {why.reason}")
                 return None, states
-            # Only now is it known how large a result is, and where it fits.
+            # Only the references show how large a result is, and thus where it fits.
             results = [one.values for one in load_references(files[2][0])]
             size = sum(one.size for one in results)
             its = [(one.shape, _result_dtype(one, first)) for one in results]
@@ -405,7 +405,7 @@ class Session:
         return Progress(case, limit, limit)
 
     def _each(self, function: Callable[[Any], Any], things: Sequence[Any], at_once: int) -> list[Any]:
-        """Map, so many side by side, and never more than there are cores."""
+        """Map a function over things, at most `at_once` in parallel and never more than there are cores."""
         if min(at_once, self._workers) == 1:
             return [function(thing) for thing in things]
         turn = threading.Semaphore(at_once)
@@ -462,7 +462,7 @@ class Session:
         return child
 
     def _ask(self, state: Progress, child: Worker, what: str, *request: Any) -> Any:
-        """Ask, charge the case's timeout and the ledger; a child that fails is closed."""
+        """Send a request to a worker, charge the case's timeout and the time account, and close a failed worker."""
         start = monotonic()
         try:
             value, seconds = child.ask(*request, timeout=state.left)
@@ -483,7 +483,7 @@ class Session:
         return value
 
     def _examine(self, state: Progress, files: _Files) -> None:
-        """Audit and trace a case in one process."""
+        """Audit and trace a case in one worker."""
         case = state.case
         child = None
         try:
@@ -508,7 +508,7 @@ class Session:
                 self._close(child)
 
     def profile(self, case: Case) -> tuple[Measurement, CallProfile | None]:
-        """Look into a call, after it was found to be right: what is known of the case, and what happens within."""
+        """Audit and trace a case, then profile a call of it if its results are right."""
         group, (state,) = self.examine([case])
         if group is None:
             assert state.measurement is not None
@@ -527,9 +527,9 @@ class Session:
             group.close()
 
     def _time(self, states: Sequence[Progress], group: Group, deadline: float) -> list[Measurement]:
-        """Time cases in turn, block after block, until they have their blocks or the time is up."""
+        """Time interleaved cases, block after block, until they have all their blocks or the deadline passes."""
         copies: list[float] = []
-        longest = 0.0  # of a case's part of a block
+        longest = 0.0  # longest share of a case in the seconds of a block
         while running := self._due(states):
             start = monotonic()
             enough = all(len(state.records) >= FEWEST_BLOCKS for state in running)
@@ -542,9 +542,9 @@ class Session:
         return [self.complete(state, group, copies) for state in states]
 
     def _due(self, states: Sequence[Progress]) -> list[Progress]:
-        """The cases that are to have the next block: all until they have a few, and then those of the wider intervals.
+        """Return the cases that get the next block: all until each has a few blocks, then those with wider intervals.
 
-        Where there is time for all blocks, however long they take, none has fewer than another.
+        With an infinite budget, all cases get the same number of blocks.
         """
         left = [state for state in states if not state.measurement and state.ended is None]
         widths = {id(state): estimate(state.blocks).width if state.records else math.inf for state in left}
@@ -562,36 +562,37 @@ class Session:
         return [state for state in left if widths[id(state)] >= middle]
 
     def block(self, running: Sequence[Progress], group: Group, rounds: int, copies: list[float] | None = None) -> None:
-        """One more block of every case: fresh processes, so many rounds of samples in random order, a check.
+        """Run one more block of every case: start fresh workers, sample them in random order, check the results.
 
-        Only what is whole is recorded: a case whose block does not come to its end, and any other side of the same
-        case, have no record of it.
+        Only complete blocks are recorded. If the block of a case fails, neither that case nor the other side of it
+        (base or head) records the block.
 
-        Cases that use one CPU all stay on the same one: two CPUs of a machine that others use too can be of different
-        speed for seconds.
+        All cases that use a single CPU are pinned to the same one. On a shared machine, two CPUs can differ in speed
+        for seconds.
 
         Parameters
         ----------
         running : sequence of Progress
-            All of them for the first time, or none. What comes to another end has its measurement afterwards.
+            This must be the first block of either all of them or none. A case that fails has a measurement afterwards.
         group : Group
         rounds : int
+            Number of samples per case.
         copies : list of float, optional
-            Is given the machine's copy speed in each round.
+            The machine's copy speed in each round is appended to it.
         """
         children: dict[int, Worker] = {}
         samples: dict[int, list[Sample]] = {id(state): [] for state in running}
         device: dict[int, list[DeviceSample]] = {id(state): [] for state in running}
         first = not running[0].records
-        # Two sides of a case are placed alike, or their difference would be that of their places.
+        # Pin both sides of a case or neither, so that placement does not cause a difference between them.
         moving = {state.case.key for state in running if not state.one_thread}
         interrupted = False
-        # Who starts first finds the memory that was left by the block before.
+        # Shuffle, because the worker that starts first gets the memory that the block before has released.
         running = self._random.sample(list(running), len(running))
         cpu = self._random.choice(self._cpus)
 
         def over(state: Progress, why: CaseFailure) -> None:
-            if interrupted:  # it is we who have ended its process
+            if interrupted:  # the session itself has killed the worker
                 return
             children.pop(id(state), None)
             if why.status == "timeout" and len(state.records) >= min(FEWEST_BLOCKS, self.plan.blocks):
@@ -645,10 +646,10 @@ class Session:
         try:
             with self.time_account.wall():
                 self._each(attempt(start), running, len(running))
-                # The first call of the first block is reported, so nothing else may run beside it.
+                # The first call of the first block is reported, so nothing else may run in parallel.
                 self._each(attempt(begin), alive(), 1 if first else len(running))
             if first:
-                # The first calls of a sample are the slow ones: two sides of a case make as many calls.
+                # The first calls of a sample are slow, so both sides of a case must make the same number of calls.
                 for state in alive():
                     sides = [other for other in alive() if other.case.key == state.case.key]
                     leak = any(side.leaked_bytes for side in sides)
@@ -683,12 +684,12 @@ class Session:
         finally:
             with self.time_account.wall("other"):
                 for child in list(children.values()):
-                    child.kill()  # all at once: giving back the memory of a process takes the kernel a while
+                    child.kill()  # kill all before closing any: the kernel takes a while to free a process's memory
                 for child in list(children.values()):
                     self._close(child)
 
     def _copy_speed(self, case: Case) -> list[float]:
-        """Bytes per second of one copy where the case is, in a list that is empty where there is no memory for it."""
+        """Return the copy speed on the case's device in a list of one, or an empty list if it cannot be measured."""
         by = "cpu" if case.device == "cpu" else case.variant.runtime
         if by != "cpu" and not _own_clock(case):
             return []
@@ -710,7 +711,7 @@ class Session:
         return [speed]
 
     def trace_again(self, state: Progress, group: Group) -> None:
-        """Trace a case in another process: counts that are others there become ranges."""
+        """Trace a case in another process, and turn counts that differ into ranges."""
         again = self._progress(state.case)
         self._examine(again, group.files)
         if again.measurement:
@@ -719,11 +720,11 @@ class Session:
             state.fields = assemble.with_ranges(state.fields, again.fields)
 
     def so_far(self, state: Progress) -> Measurement:
-        """The measurement of a case, without time where it has not come to an end."""
+        """Return the measurement of a case, without times if the case is not complete."""
         return state.measurement or self._measurement(state, "ok", None, assemble.untimed())
 
     def complete(self, state: Progress, group: Group | None, copies: Sequence[float] = ()) -> Measurement:
-        """The measurement of a case to which nothing more will be done."""
+        """Complete a case and return its measurement."""
         if state.measurement or not state.records or group is None:
             state.measurement = self.so_far(state)
             return state.measurement
@@ -747,22 +748,22 @@ class Session:
 
 
 def _result_dtype(reference: np.ndarray, case: Case) -> np.dtype:
-    """What a result must be: floats as the case has them, integers and booleans as the reference."""
+    """Return the required dtype of a result: the case's for floats, else the reference's."""
     return case.computed_dtype if reference.dtype.kind == "f" else reference.dtype
 
 
 def _own_clock(case: Case) -> bool:
-    """Whether a case is on a device that works while the host goes on."""
+    """Return whether a case runs on an asynchronous device, which has its own clock."""
     return case.device != "cpu" and discovery.runtime(case.variant.runtime).gpu is not None
 
 
 def _weight(case: Case) -> float:
-    """The part of the budget that a case deserves: starting its processes, and moving its bytes."""
+    """Return a case's weight in the budget, for starting its processes and for moving its bytes."""
     return 2.0 + case.elements / 2e6
 
 
 def _that_fit(case: Case, result_elements: int, on_device: int | None) -> int:
-    """How many processes of a case's group fit in memory, and in what is free on its device, at once; at least one."""
+    """Return how many processes of a case's group fit in free memory, including the device's; at least one."""
     fit = free_memory() // child_bytes(case, result_elements)
     if on_device is not None:
         fit = min(fit, on_device // device_bytes(case, result_elements))
@@ -770,7 +771,7 @@ def _that_fit(case: Case, result_elements: int, on_device: int | None) -> int:
 
 
 def _folder(nbytes: int) -> Path | str:
-    """A new folder for files that processes share, in memory or else on disk; or why neither has room for it."""
+    """Create a folder for shared files in memory, or else on disk; or return why neither has enough space."""
     disk = tempfile.gettempdir()
     for parent, spare in (("/dev/shm", 2.0), (disk, 1.1)):
         usable = os.path.isdir(parent) and os.access(parent, os.W_OK)
@@ -781,7 +782,7 @@ def _folder(nbytes: int) -> Path | str:
 
 
 def _new_folder(parent: str) -> Path:
-    """A folder for this process's files; those of processes that were killed are cleared away."""
+    """Create a folder for this process's files, and remove the folders of killed processes."""
     for left in Path(parent).glob("copycost-session-*"):
         if not Path("/proc", left.name.split("-")[2]).exists():
             shutil.rmtree(left, ignore_errors=True)

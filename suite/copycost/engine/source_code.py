@@ -1,7 +1,7 @@
-"""The code of a prepared call, as one can copy it: its function, and whatever it takes from around itself.
+"""Extract the source code of a prepared call as a self-contained text: its function and all names that it uses.
 
-It is the very code that was measured, and not a text about it: found in the file that the function is from, with the
-values that its names had. Where a value is too long to be written down, it is the code that prepares the call.
+This is the code that was measured: it comes from the function's own file, with the current values of its names. If a
+value is too long to write as an expression, the text contains the code that prepares the call instead.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from typing import Any
 
 import numpy as np
 
-#: Elements of an array, a list or a dict that is written down, at most.
+#: Maximum number of elements of an array, list or dict that is written as an expression.
 _LONGEST = 64
 
-#: Elements of a longer array that are looked at, at most, for whether they repeat a few. A call may keep gigabytes.
+#: Maximum number of elements of a longer array that is inspected for a repeating pattern: calls may keep gigabytes.
 _LOOKED_AT = 2**22
 
 
 class _Opaque(Exception):
-    """Something that cannot be written down."""
+    """Raised for a value or a function that cannot be written as source code."""
 
 
 def code(call: Callable[..., Any], prepare: Callable[[Any], Callable[..., Any]] | None = None) -> str | None:
-    """What defines ``call``, as a text of Python; else what defines ``prepare``; None where neither can be told.
+    """Return Python code that defines ``call``, else code that defines ``prepare``, or None if neither is possible.
 
     Parameters
     ----------
     call : callable
         ``call(x)`` or ``call(x, out)``.
     prepare : callable, optional
-        ``prepare(x)`` gave it.
+        The function whose result ``prepare(x)`` is ``call``.
     """
     for name, function in (("call", call), ("prepare", prepare)):
         if function is None:
@@ -54,7 +54,7 @@ def code(call: Callable[..., Any], prepare: Callable[[Any], Callable[..., Any]] 
 
 
 class _Writer:
-    """Imports, constants and functions in the order in which they are needed."""
+    """Collection of imports, constants and functions in the order in which they are needed."""
 
     def __init__(self) -> None:
         self.imports: dict[str, str] = {}
@@ -63,9 +63,9 @@ class _Writer:
         self._of: dict[str, Any] = {}
 
     def text(self) -> str:
-        """All of it."""
+        """Return the collected source code."""
         parts = ["\n".join(self.imports.values()), *self.definitions.values()]
-        # What is made of functions stands after them.
+        # Constants that use functions follow these functions.
         made = [name for name, value in self.constants.items() if any(its in value for its in self.definitions)]
         parts.insert(1, "\n".join(f"{name} = {self.constants[name]}" for name in self.constants if name not in made))
         if made:
@@ -75,10 +75,10 @@ class _Writer:
         return (parts[0] + between if parts[0] else "") + below + "\n"
 
     def name(self, name: str, value: Any, used: Callable[[], set[str]] = set) -> None:
-        """Write down what a name stands for; `used` gives the attributes of it that are."""
+        """Define a name as a value; for a namespace, `used` returns the attributes that must be defined."""
         if name in self._of:
             if self._of[name] is not value and not isinstance(value, types.SimpleNamespace):
-                raise _Opaque  # two things of the same name
+                raise _Opaque  # two objects with the same name
             return
         self._of[name] = value
         if isinstance(value, types.ModuleType):
@@ -99,7 +99,7 @@ class _Writer:
             self.constants[name] = self.value(value)
 
     def value(self, value: Any) -> str:
-        """A value as an expression."""
+        """Return a value as an expression."""
         if value is None or value is Ellipsis or isinstance(value, bool | int | float | str):
             return "..." if value is Ellipsis else repr(value)
         if isinstance(value, slice):
@@ -137,7 +137,7 @@ class _Writer:
         raise _Opaque
 
     def function(self, name: str, value: Any) -> None:
-        """Write down a function, what wraps it, and what it takes from around itself."""
+        """Define a function with its decorator and all names that it uses."""
         function, wrapped_in = self._unwrapped(value)
         lines, node = _node(function)
         for its, what in _around(function):
@@ -151,7 +151,7 @@ class _Writer:
             text = textwrap.dedent(" " * node.col_offset + segment)
             text = text.replace(f"def {node.name}(", f"def {name}(", 1)
             if node.name != name and any(its == node.name for its, _ in _around(function)):
-                raise _Opaque  # it calls itself by another name
+                raise _Opaque  # a recursive function, renamed
         if _annotated(node):
             self._no_annotations()
         self.definitions[name] = wrapped_in + text
@@ -169,7 +169,7 @@ class _Writer:
         self.definitions[name] = textwrap.dedent(_segment(lines, found[0]))
 
     def _no_annotations(self) -> None:
-        """Annotations are read by nobody here; what they name would have to be imported otherwise."""
+        """Disable the evaluation of annotations, so that their names need no imports."""
         self.imports = {"annotations": "from __future__ import annotations\n", **self.imports}
 
     def _array(self, array: np.ndarray) -> str:
@@ -181,7 +181,7 @@ class _Writer:
         if period is None and flat.size > _LONGEST:
             raise _Opaque
         part = array if period is None else flat[:period]
-        # As texts they have no more digits than their dtype.
+        # Convert by way of strings, which have no more digits than the dtype.
         numbers = (part.astype(str).astype(float) if array.dtype.kind == "f" else part.astype(int)).tolist()
         written = f"np.array({numbers}, np.{array.dtype.name})"
         return written if period is None else f"np.resize({written}, {array.shape if array.ndim > 1 else array.size})"
@@ -190,7 +190,7 @@ class _Writer:
         self.name(module, sys.modules[module])
 
     def _referred(self, function: Any) -> str:
-        """The name of a function that is written down beside."""
+        """Define a function under its own name and return the name."""
         name: str = getattr(function, "__name__", "")
         if not name.isidentifier():
             raise _Opaque
@@ -198,7 +198,7 @@ class _Writer:
         return name
 
     def _unwrapped(self, value: Any) -> tuple[types.FunctionType, str]:
-        """The function within what a library made of it, and the line of the decorator that makes it so."""
+        """Return the Python function wrapped by a library, and the decorator line that wraps it."""
         library = type(value).__module__.partition(".")[0]
         if library == "tensorflow" and hasattr(value, "python_function"):
             self.name("tf", sys.modules["tensorflow"])
@@ -216,14 +216,14 @@ class _Writer:
 
 
 def _plain(value: Any) -> types.FunctionType:
-    # A wrapper, as of a decorator, is not what it wraps.
+    # The source of a wrapper, such as a decorator's, is not the source of the wrapped function.
     if not isinstance(value, types.FunctionType) or hasattr(value, "__wrapped__"):
         raise _Opaque
     return value
 
 
 def _around(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
-    """What a function, and the functions within it, take from around it: each name and what it stands for."""
+    """Yield the name and value of each free or global variable of a function and its nested functions."""
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         yield name, cell.cell_contents
     for name in dict.fromkeys(_global_names(function.__code__)):
@@ -243,7 +243,7 @@ def _global_names(code: types.CodeType) -> Iterator[str]:
 
 
 def _import(name: str, value: Any) -> str | None:
-    """How a function or a class of a library is imported; None for what is not of a library."""
+    """Return the import statement of a library's function or class, or None for any other value."""
     module = getattr(value, "__module__", None)
     if not (isinstance(value, type) or callable(value)) or not isinstance(module, str) or module == "__main__":
         return None
@@ -251,7 +251,7 @@ def _import(name: str, value: Any) -> str | None:
     its = getattr(value, "__name__", "")
     if root == "copycost" or not _is_library(sys.modules.get(module)):
         return None
-    # The public place of it, where there is one.
+    # Prefer its public module, if there is one.
     places = [place for place in list(sys.modules) if place == root or place.startswith(root + ".")]
     places = [place for place in places if vars(sys.modules[place]).get(its) is value]
     if not places:
@@ -285,7 +285,7 @@ def _parsed(file: str) -> tuple[list[bytes], ast.Module]:
 
 
 def _segment(lines: list[bytes], node: ast.expr | ast.stmt) -> str:
-    """The text of a part of a file: places in a tree count bytes."""
+    """Return the source text of a node, whose column offsets count bytes."""
     its = lines[node.lineno - 1 : node.end_lineno]
     its[-1] = its[-1][: node.end_col_offset]
     its[0] = its[0][node.col_offset :]
@@ -293,7 +293,7 @@ def _segment(lines: list[bytes], node: ast.expr | ast.stmt) -> str:
 
 
 def _node(function: types.FunctionType) -> tuple[list[bytes], ast.Lambda | ast.FunctionDef]:
-    """The lines of the file that a function is from, and where it is in it."""
+    """Return the lines of a function's file, and the function's node in its syntax tree."""
     made = function.__code__
     lines, tree = _parsed(made.co_filename)
     wanted = ast.Lambda if made.co_name == "<lambda>" else ast.FunctionDef
@@ -303,12 +303,12 @@ def _node(function: types.FunctionType) -> tuple[list[bytes], ast.Lambda | ast.F
         for node in ast.walk(tree)
         if isinstance(node, wanted)
         and min([node.lineno, *(one.lineno for one in getattr(node, "decorator_list", ()))]) == made.co_firstlineno
-        # There may be several lambdas in a line.
+        # A line may contain several lambdas.
         and (wanted is not ast.Lambda or all(_start(node) <= place <= _end(node) for place in places))
     ]
     if not found:
         raise _Opaque
-    # Of lambdas within one another the innermost.
+    # Choose the innermost of nested lambdas.
     return lines, max(found, key=_start)
 
 

@@ -1,4 +1,4 @@
-"""Arrays that carry a bound on the error of each element through NumPy's functions: see `rounding`."""
+"""Arrays that carry an error bound for each element through NumPy's functions: see `rounding`."""
 
 # ruff: noqa: D102 - the methods are those of numpy.ndarray.
 from __future__ import annotations
@@ -11,27 +11,27 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-#: Roundings that an elementary function is allowed: vectorised float32 implementations are off by up to 2 ulp.
+#: Number of roundings allowed for an elementary function: vectorised float32 implementations are off by up to 2 ulp.
 _ELEMENTARY = 4
 
 
 class CannotFollow(TypeError):
-    """The formula does something that the analysis has no rule for."""
+    """Raised if a formula uses an operation for which the analysis has no rule."""
 
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """The roundings of a dtype.
+    """Rounding properties of a dtype.
 
     Attributes
     ----------
     unit : float
-        The unit roundoff u of the dtype plus that of the reference, which is rounded too.
+        Unit roundoff u of the dtype plus that of the reference, which is rounded too.
     floor : float
-        Half the smallest subnormal: the rounding error of a value near 0.
+        Half the smallest subnormal number, which is the rounding error of a value near 0.
     dtype : dtype
     errors : dtype
-        What errors are kept in.
+        Dtype in which error bounds are stored.
     """
 
     unit: float
@@ -46,7 +46,7 @@ class Arithmetic:
         return cls(unit, float(info.smallest_subnormal) / 2, dtype, np.float64 if dtype == np.float64 else np.float32)
 
     def rounding(self, value: np.ndarray) -> np.ndarray:
-        """The error of rounding `value` once."""
+        """Return the error of rounding `value` once."""
         error = np.abs(value, dtype=self.errors, casting="same_kind")
         error *= self.unit
         error += self.floor
@@ -54,15 +54,15 @@ class Arithmetic:
 
 
 class Tracked(NDArrayOperatorsMixin):
-    """An array, and a bound on the error of each element.
+    """An array with an error bound for each element.
 
     Attributes
     ----------
     value : ndarray
     error : ndarray or float
-        Broadcasts to the value's shape. 0.0: exact.
+        Error bound, which broadcasts to the value's shape. 0.0 means that the value is exact.
     terms : tuple of ndarray or None
-        The two operands, where the array is their sum or difference and nothing has been done to it since.
+        The two operands if the array is their unmodified sum or difference.
     """
 
     __array_priority__ = 1000.0
@@ -85,10 +85,10 @@ class Tracked(NDArrayOperatorsMixin):
         return bool(self.value)
 
     def __array__(self, *_: Any, **__: Any) -> np.ndarray:
-        raise CannotFollow("the formula asks for a NumPy array")
+        raise CannotFollow("the formula requires a NumPy array")
 
     def __float__(self) -> float:
-        raise CannotFollow("the formula asks for a number")
+        raise CannotFollow("the formula requires a Python number")
 
     __int__ = __index__ = __complex__ = __float__
 
@@ -113,13 +113,13 @@ class Tracked(NDArrayOperatorsMixin):
         return np.broadcast_to(np.asarray(self.error, self.arithmetic.errors), self.value.shape)
 
     def exactly(self) -> np.ndarray:
-        """The value, where it has no error; an index or a condition."""
+        """Return the value of an index or a condition, which must have no error."""
         if np.any(self.error):
             raise CannotFollow("an index depends on rounding")
         return self.value
 
     def _track(self, given: Any) -> Tracked:
-        """An operand: a constant is rounded to the dtype where the dtype does not hold it."""
+        """Return an operand as a tracked array; a constant that the dtype cannot hold gets a rounding error."""
         if isinstance(given, Tracked):
             return given
         value = np.asarray(given)
@@ -146,7 +146,7 @@ class Tracked(NDArrayOperatorsMixin):
         if out is not None:
             (target,) = out
             if not isinstance(target, Tracked):
-                raise CannotFollow("a result is written to an array from elsewhere")
+                raise CannotFollow("a result is written to an array that is not tracked")
             target[...] = found
             return target
         return found
@@ -163,7 +163,7 @@ class Tracked(NDArrayOperatorsMixin):
         raise CannotFollow(f"np.{name}")
 
     def _structural(self, function: Any, args: Any, kwargs: Any) -> Any:
-        """Apply what only moves elements to the values, and to their errors."""
+        """Apply a function that only moves elements to the values and to their errors."""
 
         def part(of: Callable[[Tracked], np.ndarray]) -> Any:
             def one(given: Any) -> Any:
@@ -211,7 +211,7 @@ class Tracked(NDArrayOperatorsMixin):
         return self._stepped(lambda v: np.trunc(v), to)
 
     def _stepped(self, step: Callable[[np.ndarray], np.ndarray], to: Any = np.float64) -> Tracked:
-        """A step function: near a step, the value of either side."""
+        """Apply a step function, whose error bound near a step allows the value of either side."""
         value = step(self.value)
         errors = self._errors().astype(np.float64)
         error = np.maximum(step(self.value + errors) - value, value - step(self.value - errors))
@@ -278,7 +278,7 @@ def _add(ufunc: np.ufunc) -> Callable[[Tracked, Tracked], Tracked]:
 
 
 def _distributed(a: Tracked, by: np.ndarray) -> Any:
-    """What ``s + t`` is off by where each was multiplied by `by` before they were added, beyond what the sum is."""
+    """Return the additional error of a sum ``s + t`` if both terms are multiplied by `by` before the addition."""
     if a.terms is None:
         return 0.0
     of = a.arithmetic
@@ -291,7 +291,7 @@ def _float(array: np.ndarray) -> np.ndarray:
 
 
 def _whole(*operands: Tracked) -> bool:
-    """Whether all are exact integers or booleans, whose arithmetic is exact."""
+    """Return whether all operands are exact integers or booleans, whose arithmetic is exact."""
     return all(one.value.dtype.kind in "iub" and not np.any(one.error) for one in operands)
 
 
@@ -312,7 +312,7 @@ def _divide(a: Tracked, b: Tracked) -> Tracked:
     value = np.divide(a.value, b.value)
     of = a.arithmetic
     size = np.abs(value).astype(of.errors)
-    error = 2 * (size * of.errors(of.unit) + of.errors(of.floor))  # the reciprocal's rounding, and the product's
+    error = 2 * (size * of.errors(of.unit) + of.errors(of.floor))  # roundings of the reciprocal and of the product
     inverse: np.ndarray = np.abs(1 / b.value).astype(of.errors)
     if np.any(a.error):
         error = error + a.error * inverse
@@ -324,7 +324,7 @@ def _divide(a: Tracked, b: Tracked) -> Tracked:
 
 
 def _smooth(ufunc: np.ufunc, slope: Callable[[np.ndarray], np.ndarray], roundings: int = _ELEMENTARY) -> Any:
-    """An elementary function, with its derivative."""
+    """Return the rule of an elementary function, given its derivative."""
 
     def rule(a: Tracked) -> Tracked:
         value = ufunc(_float(a.value))
@@ -338,7 +338,7 @@ def _smooth(ufunc: np.ufunc, slope: Callable[[np.ndarray], np.ndarray], rounding
 
 def _power(a: Tracked, b: Tracked) -> Tracked:
     if np.any(b.error) or b.value.ndim:
-        raise CannotFollow("a power that is not one exact number")
+        raise CannotFollow("an exponent that is not a single exact number")
     value = np.power(_float(a.value), b.value)
     error = _ELEMENTARY * a.arithmetic.rounding(value)
     if np.any(a.error):
@@ -357,7 +357,7 @@ def _choose(ufunc: np.ufunc) -> Callable[[Tracked, Tracked], Tracked]:
 
 
 def _compare(ufunc: np.ufunc) -> Callable[[Tracked, Tracked], Tracked]:
-    """True or false; either where the difference is within the errors."""
+    """Return the rule of a comparison, which allows both results if the difference is within the errors."""
 
     def rule(a: Tracked, b: Tracked) -> Tracked:
         value = ufunc(a.value, b.value)
@@ -393,7 +393,7 @@ def _square(a: Tracked) -> Tracked:
 
 
 def _matmul(function: Any, a: Any, b: Any, *args: Any, **kwargs: Any) -> Tracked:
-    """A sum of products; the terms of each are counted from the sizes."""
+    """Apply a sum of products; the number of terms of each sum follows from the sizes."""
     of = a if isinstance(a, Tracked) else b
     a, b = of._track(a), of._track(b)
     value = function(a.value, b.value, *args, **kwargs)
@@ -406,7 +406,7 @@ def _matmul(function: Any, a: Any, b: Any, *args: Any, **kwargs: Any) -> Tracked
 
 def _where(of: Tracked, condition: Any, *both: Any) -> Tracked:
     if len(both) != 2:
-        raise CannotFollow("np.where of one argument")
+        raise CannotFollow("np.where with one argument")
     chosen, a, b = of._track(condition), of._track(both[0]), of._track(both[1])
     value = np.where(chosen.value, a.value, b.value)
     error = np.where(chosen.value, a.error, b.error)
@@ -475,7 +475,7 @@ _SAME = {
     "diagonal", "tril", "triu",
 }  # fmt: skip
 
-#: Functions that are a method of the array.
+#: Functions that are implemented by a method of the array.
 _METHODS = {
     "sum": "sum", "mean": "mean", "min": "min", "max": "max", "amin": "min", "amax": "max", "std": "std", "var": "var",
     "ptp": "ptp", "clip": "clip", "round": "round", "around": "round", "any": "any", "all": "all", "copy": "copy",

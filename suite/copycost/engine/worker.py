@@ -1,4 +1,4 @@
-"""The session's side of its processes: fork_servers, and the children they fork."""
+"""The session's side of its processes: fork servers and the workers that they fork."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from typing import Any
 
 from copycost.model.errors import one_line
 
-#: How long a runtime and a user's file may take to import, in seconds.
+#: Timeout for importing a runtime and a user's file, in seconds.
 _IMPORT_TIMEOUT = 300
 
-#: Bytes of an answer at most; a longer one is no answer.
+#: Maximum length of an answer in bytes. A longer one is not accepted.
 _LONGEST_ANSWER = 1 << 20
 
 
 class CaseFailure(Exception):
-    """A child did not give what it was asked for; `status` and `reason` are those of its case."""
+    """Raised if a worker fails to answer a request; `status` and `reason` are those of its case."""
 
     def __init__(self, status: str, reason: str) -> None:
         super().__init__(reason)
@@ -35,17 +35,17 @@ class CaseFailure(Exception):
 
 
 class ForkServer:
-    """A process that has imported a runtime (and a user's file), and forks a child for every block.
+    """A process that has imported a runtime (and a user's file), and forks a worker for every block.
 
     Parameters
     ----------
     runtime, source : str
     environment : dict
-        Of the process.
+        Environment variables of the process.
     python : str, optional
-        Its interpreter; the default is this one.
+        Path of its interpreter. The default is the current interpreter.
     folder : str, optional
-        In which it runs; the default is this one.
+        Its working directory. The default is the current one.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class ForkServer:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C at the terminal is for the session, which then ends its children
+            start_new_session=True,  # Ctrl-C must reach only the session, which then ends its workers
             env=self.environment,
             cwd=self.folder,
         )
@@ -81,7 +81,7 @@ class ForkServer:
         self._failure: CaseFailure | None = None
 
     def ready(self) -> None:
-        """Wait until all is imported.
+        """Wait until the process has imported everything.
 
         Raises
         ------
@@ -111,14 +111,14 @@ class ForkServer:
         self.forkable, self.imported = value, True
 
     def child(self) -> Worker:
-        """Start a child.
+        """Start a worker.
 
         Raises
         ------
         CaseFailure
         """
         if not self.forkable:
-            # It can serve one block, itself.
+            # A process that cannot fork serves a single block itself, so start another one.
             alone = ForkServer(self.runtime, self.source, self.environment, self.python, self.folder)
             alone.ready()
             return alone._child()
@@ -128,7 +128,7 @@ class ForkServer:
 
     def _child(self) -> Worker:
         ours, theirs = socket.socketpair()
-        # Half an answer is none: what has begun to arrive arrives at once.
+        # The rest of an answer follows its beginning at once: a read that stalls for 10 s is an error.
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 10, 0))
         stderr_read, stderr_write = os.pipe()
         try:
@@ -145,7 +145,7 @@ class ForkServer:
         return Worker(self, pid, Connection(ours.detach()), stderr_read)
 
     def reap(self, pid: int) -> int:
-        """Wait for a child that has ended or was killed; its exit status as `subprocess` gives it."""
+        """Wait for a worker that has ended or was killed, and return its exit status as `subprocess` defines it."""
         if not self.forkable:
             return self.process.wait()
         with self._lock:
@@ -157,11 +157,11 @@ class ForkServer:
 
     @property
     def killed(self) -> bool:
-        """Whether the process has ended after it had imported all: a child of its has killed it."""
+        """Whether a worker has killed the process: it has ended after importing everything."""
         return self.imported and self.forkable and self.process.poll() is not None
 
     def close(self) -> None:
-        """End the process and all it has forked."""
+        """End the process and all workers that it has forked."""
         self._messages.close()
         self._control.close()
         self.process.kill()
@@ -169,7 +169,7 @@ class ForkServer:
 
 
 class Worker:
-    """A process that serves one block, and what it wrote to stderr last."""
+    """A process that serves one block, and the end of its stderr output."""
 
     def __init__(self, fork_server: ForkServer, pid: int, connection: Connection, stderr: int) -> None:
         self.fork_server, self.pid, self.connection, self._stderr_fd = fork_server, pid, connection, stderr
@@ -178,18 +178,18 @@ class Worker:
         self._selector.register(connection, selectors.EVENT_READ)
         self._selector.register(stderr, selectors.EVENT_READ)
         self._pidfd: int | None = None
-        with contextlib.suppress(OSError):  # it tells of an end that a grandchild, which holds the socket, hides
+        with contextlib.suppress(OSError):  # detects an exit even if a grandchild keeps the socket open
             self._pidfd = os.pidfd_open(pid)
             self._selector.register(self._pidfd, selectors.EVENT_READ)
         self._open = True
 
     def ask(self, *request: Any, timeout: float) -> tuple[Any, float]:
-        """The answer to a request, and the seconds that the child spent on it.
+        """Send a request; return the answer and the seconds that the worker spent on it.
 
         Raises
         ------
         CaseFailure
-            If it raised, died, or had not answered after `timeout` seconds. The child has then ended.
+            If the worker raised, died, or did not answer within `timeout` seconds. The worker has then ended.
         """
         deadline = monotonic() + timeout
         try:
@@ -212,7 +212,7 @@ class Worker:
             raise CaseFailure("crashed", _ending(code) + (f": {last}" if last else "")) from None
         except CaseFailure:
             raise
-        except Exception:  # not a message: something else wrote to the connection
+        except Exception:  # not a pickled answer: something else wrote to the connection
             self.close()
             raise CaseFailure("crashed", "its answer could not be read") from None
         if status != "ok":
@@ -221,14 +221,14 @@ class Worker:
         return value, seconds
 
     def kill(self) -> None:
-        """Begin to end the process and all it has started."""
+        """Kill the process and everything that it has started, without waiting."""
         if self._open:
             for kill in (os.killpg, os.kill):
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     kill(self.pid, signal.SIGKILL)
 
     def close(self) -> int | None:
-        """End the process and all it has started; its exit status, None if it was closed before."""
+        """End the process and everything that it has started; return its exit status, or None if already closed."""
         if not self._open:
             return None
         self.kill()

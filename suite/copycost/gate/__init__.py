@@ -1,1 +1,1 @@
-"""Two commits of a repository, measured side by side."""
+"""Measurement of two commits of a repository side by side."""

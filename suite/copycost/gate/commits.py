@@ -1,4 +1,4 @@
-"""Two commits of a git repository, each in a folder of its own, with what it needs to be imported."""
+"""Check out two commits of a git repository into separate folders and prepare them for import."""
 
 from __future__ import annotations
 
@@ -26,33 +26,33 @@ from copycost.catalog import import_context
 from copycost.catalog.import_context import ImportContext
 from copycost.machine.cache import cache
 
-#: Sources that are of no use before they are compiled.
+#: Suffixes of source files that must be compiled before use.
 _COMPILED = {".c", ".cc", ".cpp", ".cxx", ".cu", ".pyx", ".pxd", ".f", ".f90", ".rs", ".go"}
 
-#: Builds that are kept, the newest ones.
+#: Number of builds to keep in the cache, newest first.
 _BUILDS = 50
 
-#: What a process of the engine imports, beside the runtime that it measures.
+#: Packages that the engine's worker processes import in addition to the measured runtime.
 _ENGINE_NEEDS = ("numpy", "memray")
 
 
 class RepositoryError(ValueError):
-    """A repository of which two commits cannot be measured; the message is one line."""
+    """Error raised if two commits of a repository cannot be measured; the message is one line."""
 
 
 @dataclass(frozen=True)
 class Commit:
-    """A commit that is checked out.
+    """A checked-out commit.
 
     Attributes
     ----------
     name : {"base", "head"}
     commit : str
-        Its hash; of head with uncommitted changes, that of the commit they are made to.
+        Full hash. If head has uncommitted changes, the hash of the commit that they modify.
     title : str
         Short hash and subject.
     changed : bool
-        Whether uncommitted changes are part of it.
+        Whether the checked-out files include uncommitted changes.
     place : ImportContext
     """
 
@@ -64,28 +64,28 @@ class Commit:
 
 
 def root(folder: Path) -> Path:
-    """The repository that a folder is in.
+    """Return the root of the repository that contains a folder.
 
     Raises
     ------
     RepositoryError
     """
-    return Path(_git(folder, "rev-parse", "--show-toplevel", failure=f"{folder.absolute()} is no git repository"))
+    return Path(_git(folder, "rev-parse", "--show-toplevel", failure=f"{folder.absolute()} is not a git repository"))
 
 
 def same_tree(repository: Path, ref: str) -> bool:
-    """Whether head, uncommitted changes included, holds the very files of a commit."""
+    """Return whether head, including uncommitted changes, has exactly the files of a commit."""
     head, _ = _head(repository)
     return _tree(repository, _resolve(repository, ref)) == _tree(repository, head)
 
 
 def ships_variants(folder: Path) -> bool:
-    """Whether a folder is the root of copycost's own repository, whose variants are a part of the package."""
+    """Return whether a folder is the root of copycost's own repository, whose package contains the variants."""
     return _table(folder, "project").get("name") == "copycost" and (folder / _PACKAGE_FOLDER / "variants").is_dir()
 
 
 def same_shipped(repository: Path, ref: str) -> bool:
-    """Whether head, uncommitted changes included, ships the very recipes and variants of a commit."""
+    """Return whether head, including uncommitted changes, ships exactly the recipes and variants of a commit."""
     names = [name.partition(".")[2].replace(".", "/") for name in import_context.SHIPPED]
     paths = [f"{_PACKAGE_FOLDER}/{name}{end}" for name in names for end in ("", ".py")]
     head, _ = _head(repository)
@@ -93,31 +93,32 @@ def same_shipped(repository: Path, ref: str) -> bool:
 
 
 def untracked(repository: Path, but: Sequence[Path]) -> list[str]:
-    """Python files that git does not know, and that are therefore part of no commit, but for those that are given."""
+    """Return the untracked Python files, which belong to no commit, except the files in `but`."""
     names = _git(repository, "ls-files", "--others", "--exclude-standard", "-z", "--", "*.py").split("\0")
     return [name for name in names if name and (repository / name).resolve() not in but]
 
 
 @contextmanager
 def checked_out(repository: Path, ref: str) -> Iterator[tuple[Commit, Commit]]:
-    """Base and head of a repository as work trees that last as long as the body.
+    """Create work trees of base and head that are removed when the context exits.
 
-    Head is what is checked out, with the changes to files that git knows.
+    Head is the current checkout, including uncommitted changes to tracked files.
 
     Raises
     ------
     RepositoryError
-        If there is no such commit, or what a commit needs cannot be built or installed, or only head is of copycost.
+        If the commit does not exist, if a commit's packages or dependencies cannot be built or installed, or if head
+        ships copycost's variants and base does not.
     """
     base = _resolve(repository, ref)
     head, changed = _head(repository)
     _clear(repository)
-    # Names of one length: what depends on the length of a path is the same on both sides.
+    # The names "base" and "head" are equally long, so that effects of path length are the same on both sides.
     folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-")).resolve()
     trees = {"base": base, "head": head}
     try:
         for name, commit in trees.items():
-            # Hooks are for what the user checks out.
+            # Disable hooks: they are meant for the user's own checkouts.
             quiet = ("-c", "core.hooksPath=/dev/null")
             _git(repository, *quiet, "worktree", "add", "--detach", "--force", str(folder / name), commit)
             if (folder / name / ".gitmodules").exists():
@@ -129,7 +130,7 @@ def checked_out(repository: Path, ref: str) -> Iterator[tuple[Commit, Commit]]:
         with ThreadPoolExecutor(2) as pool:
             paths = dict(zip(trees, pool.map(lambda name: _path(folder / name), trees), strict=True))
         engine = None
-        if python != sys.executable:  # it is to have this package, and not what lies beside it
+        if python != sys.executable:  # base's interpreter must find this package, but not the packages next to it
             engine = str(folder / "engine")
             shutil.copytree(Path(__file__).parent.parent, folder / "engine" / _PACKAGE)
         names = {name: _names(folder / name) for name in trees}
@@ -147,15 +148,15 @@ def checked_out(repository: Path, ref: str) -> Iterator[tuple[Commit, Commit]]:
 
 
 def _remove(repository: Path, folder: Path) -> None:
-    """Remove both work trees, and what git has noted of them; locked ones too, as they are while git makes them."""
+    """Remove both work trees and git's records of them, even if locked (git locks a work tree during creation)."""
     for name in ("base", "head"):
-        with contextlib.suppress(RepositoryError):  # it was not made
+        with contextlib.suppress(RepositoryError):  # the work tree was not created
             _git(repository, "worktree", "remove", "--force", "--force", str(folder / name))
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def _clear(repository: Path) -> None:
-    """Remove what gates have left of this repository that were killed."""
+    """Remove this repository's work trees that killed gate processes left behind."""
     for line in _git(repository, "worktree", "list", "--porcelain").splitlines():
         folder = Path(line.removeprefix("worktree ")).parent
         process = folder.name.removeprefix(_FOLDER).partition("-")[0]
@@ -163,25 +164,25 @@ def _clear(repository: Path) -> None:
             _remove(repository, folder)
 
 
-#: Where a repository keeps packages that are not its own, or not to be imported.
+#: Folders of packages that are third-party or not meant for import.
 _ASIDE = {
     "tests", "test", "testing", "docs", "doc", "examples", "vendor", "_vendor", "third_party", "external", "extern",
 }  # fmt: skip
 
-#: What the folder of a gate is called, before the number of its process.
+#: Prefix of a gate's temporary folder; the process id follows.
 _FOLDER = "copycost-gate-"
 
-#: This package, and its folder in its own repository.
+#: Name of this package, and its folder in its own repository.
 _PACKAGE, _PACKAGE_FOLDER = "copycost", "suite/copycost"
 
 
 def _names(folder: Path) -> tuple[str, ...]:
-    """The packages of a commit, wherever they are, and the modules in its root and in src/."""
+    """Return the names of a commit's packages in any folder, and of the modules in its root and in src/."""
     files = [Path(name) for name in _git(folder, "ls-files", "-z", "--", "*.py").split("\0") if name]
     packages = {path.parent for path in files if path.name == "__init__.py" and not _ASIDE & set(path.parts)}
     found = {path.name for path in packages if path.parent not in packages and path != Path()}
     found |= {path.stem for path in files if path.parent in (Path(), Path("src"))} - {"__init__"}
-    # Both sides are measured by the engine that runs, and not by their own.
+    # The running engine measures both sides, not the engine of either commit.
     return tuple(sorted(found - {_PACKAGE} if ships_variants(folder) else found))
 
 
@@ -194,7 +195,7 @@ def _resolve(repository: Path, ref: str) -> str:
 
 
 def _head(repository: Path) -> tuple[str, bool]:
-    """A commit of what is checked out, and whether there were changes to make it of; no branch is touched."""
+    """Return a commit of the current checkout and whether it has uncommitted changes, without touching a branch."""
     identity = ("-c", "user.name=copycost", "-c", "user.email=copycost@localhost")
     stash = _git(repository, *identity, "stash", "create")
     return stash or _resolve(repository, "HEAD"), bool(stash)
@@ -208,22 +209,22 @@ def _title(repository: Path, commit: str) -> str:
     return _git(repository, "log", "-1", "--format=%h %s", commit)
 
 
-#: What git tells its hooks of the repository that they run for, which need not be the one in question.
+#: Variables that git sets for its hooks. They name the hook's repository, which may differ from the one to measure.
 _OF_A_HOOK = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR")
 
 
 def _git(folder: Path, *arguments: str, failure: str | None = None) -> str:
-    """What git prints; RepositoryError where it fails, with its last line, after `failure`."""
+    """Run git and return its output, or raise RepositoryError with `failure` followed by git's error output."""
     environment = {name: value for name, value in os.environ.items() if name not in _OF_A_HOOK}
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), *arguments],
-            # A name of a file need not be UTF-8.
+            # File names may not be valid UTF-8.
             capture_output=True, text=True, errors="surrogateescape", env=environment, stdin=subprocess.DEVNULL,
         )  # fmt: skip
     except FileNotFoundError:
         raise RepositoryError("git is not installed") from None
-    except (OSError, ValueError) as error:  # an argument that is too long, or has a null character
+    except (OSError, ValueError) as error:  # an argument is too long or contains a null character
         raise RepositoryError(f"{failure or 'git'}: {error}") from None
     if done.returncode:
         said = done.stderr.strip().splitlines()
@@ -234,7 +235,7 @@ def _git(folder: Path, *arguments: str, failure: str | None = None) -> str:
 
 
 def _path(folder: Path) -> tuple[str, ...]:
-    """What to put on ``sys.path`` so that a commit's packages are imported: its own folders, or what is built of it."""
+    """Return the ``sys.path`` entries that import a commit's packages: its source folders, or its build."""
     if not _needs_building(folder):
         return tuple(str(part) for part in (folder / "src", folder) if part.is_dir())
     tree = _git(folder, "rev-parse", "HEAD^{tree}")
@@ -243,8 +244,8 @@ def _path(folder: Path) -> tuple[str, ...]:
         built.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(dir=built.parent))
         try:
-            _pip(sys.executable, f"building {folder.name}", folder, "--no-deps", "--target", str(part), str(folder))
-            with contextlib.suppress(OSError):  # another gate has been faster
+            _pip(sys.executable, f"cannot build {folder.name}", folder, "--no-deps", "--target", str(part), str(folder))
+            with contextlib.suppress(OSError):  # another gate finished the same build first
                 part.rename(built)
         finally:
             shutil.rmtree(part, ignore_errors=True)
@@ -254,7 +255,7 @@ def _path(folder: Path) -> tuple[str, ...]:
 
 
 def _needs_building(folder: Path) -> bool:
-    """Whether a project's packages are there only after a build: compiled sources, or a version made by it."""
+    """Return whether a project must be built before import: it has compiled sources or a dynamic version."""
     if ships_variants(folder):
         return False
     if not any((folder / name).is_file() for name in ("pyproject.toml", "setup.py")):
@@ -265,13 +266,13 @@ def _needs_building(folder: Path) -> bool:
 
 
 def _interpreter(base: Path, head: Path) -> str:
-    """The interpreter for base: this one where it needs what head needs, else that of an environment of its own."""
+    """Return base's interpreter: this one if base and head have equal dependencies, else one of a new environment."""
     needs = _dependencies(base)
     if needs == _dependencies(head):
         return sys.executable
     try:
         wanted = [need for need in metadata.requires("copycost") or () if need.startswith(_ENGINE_NEEDS)]
-    except metadata.PackageNotFoundError:  # it runs from where it is written
+    except metadata.PackageNotFoundError:  # copycost runs from its source tree
         wanted = list(_ENGINE_NEEDS)
     told = json.dumps([needs, sorted(wanted), platform.python_version(), sys.prefix], sort_keys=True)
     made = cache() / "environments" / hashlib.sha256(told.encode()).hexdigest()[:16]
@@ -281,16 +282,16 @@ def _interpreter(base: Path, head: Path) -> str:
         made.parent.mkdir(parents=True, exist_ok=True)
         done = subprocess.run([sys.executable, "-m", "venv", str(made)], capture_output=True, text=True)
         if done.returncode:
-            raise RepositoryError(f"an environment for base: {_last(done)}")
+            raise RepositoryError(f"cannot create an environment for base: {_last(done)}")
         files = ["-r", _REQUIREMENTS] if (base / _REQUIREMENTS).is_file() else []
         project = [str(base)] if any((base / name).is_file() for name in ("pyproject.toml", "setup.py")) else []
-        _pip(str(python), "an environment for base", base, *project, *files, *wanted)
+        _pip(str(python), "cannot install the dependencies of base", base, *project, *files, *wanted)
         (made / "complete").touch()
     return str(python)
 
 
 def _dependencies(folder: Path) -> dict[str, Any]:
-    """What says what a project needs to run, as pip and most projects have it; what is for developers does not."""
+    """Return a project's runtime dependencies by file name, as pip reads them, without development dependencies."""
     found: dict[str, Any] = {"pyproject.toml": _table(folder, "project").get("dependencies")}
     setup = configparser.ConfigParser(interpolation=None)
     with contextlib.suppress(configparser.Error, OSError, UnicodeDecodeError):
@@ -305,12 +306,12 @@ def _dependencies(folder: Path) -> dict[str, Any]:
     return found
 
 
-#: Beside pyproject.toml, setup.cfg and setup.py, the one file of which it is agreed what it is for.
+#: The only dependency file with an agreed meaning besides pyproject.toml, setup.cfg and setup.py.
 _REQUIREMENTS = "requirements.txt"
 
 
 def libraries(commit: Commit) -> dict[str, str]:
-    """The libraries of a commit's interpreter."""
+    """Return the library versions of a commit's interpreter."""
     done = subprocess.run(
         [commit.place.python, "-c", "import json, copycost.machine.environment as e; print(json.dumps(e.versions()))"],
         capture_output=True, text=True, env=import_context.child_environment(commit.place), cwd=commit.place.folder,
@@ -319,7 +320,7 @@ def libraries(commit: Commit) -> dict[str, str]:
 
 
 def _table(folder: Path, name: str) -> Mapping[str, Any]:
-    """A table of pyproject.toml, empty where there is none."""
+    """Return a table of pyproject.toml, or an empty mapping if it is missing."""
     try:
         return tomllib.loads((folder / "pyproject.toml").read_text()).get(name, {})
     except (OSError, ValueError):
@@ -336,7 +337,7 @@ def _pip(python: str, what: str, folder: Path, *arguments: str) -> None:
 
 
 def _last(done: subprocess.CompletedProcess[str]) -> str:
-    """The line that says what went wrong."""
+    """Return the first line of the error output that starts with "error", or else its first line."""
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     errors = [line for line in lines if line.lower().startswith("error")]
     return (errors or lines or ["failed"])[0].strip()

@@ -1,4 +1,4 @@
-"""Base and head side by side: first what is exact, then time, until the answer is clear or there is no time left."""
+"""Measure base and head side by side: exact metrics first, then time until the answer is clear or time runs out."""
 
 from __future__ import annotations
 
@@ -23,25 +23,26 @@ from copycost.model import naming
 from copycost.model.measurement import Measurement
 from copycost.stats import ratios
 
-#: Pairs of samples in a block, one of each side, next to each other.
+#: Pairs of adjacent samples in a block, one sample per side.
 PAIRS = 12
 
-#: Numbers of blocks after which it is asked whether the answer is clear. Each question may be answered wrongly, so that
-#: half of all false alarms are theirs, in equal parts, and the other half is the last one's (Haybittle and Peto). With
-#: fewer blocks than these, to stop where the interval is narrow makes it hold less often than it says.
+#: Numbers of blocks after which the gate checks whether the answer is clear. Each check can raise a false alarm. Half
+#: of the allowed false alarm rate is split evenly among these checks; the final comparison gets the other half
+#: (Haybittle and Peto). With fewer blocks, stopping at a narrow interval would reduce its coverage below the stated
+#: level.
 LOOKS = (7, 9, 12, 16, 21, 28, 37, 49, 65, 86, 114)
 
-#: Of the order of cases, and of nothing else.
+#: Seed of the order of cases only.
 _SEED = 0
 
 
 class NothingToMeasure(ValueError):
-    """No case that base or head has; the message is one line."""
+    """Error raised if there is no case to measure; the message is one line."""
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """The cases of both sides, and where their files are imported from."""
+    """Cases of both sides, and the import contexts of their source files."""
 
     base: list[Case]
     head: list[Case]
@@ -50,7 +51,10 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Measured:
-    """Both sides, and why it stopped: ``exact``, ``clear``, ``budget``, ``untimed`` or ``interrupted``."""
+    """Measurements of both sides, and why measuring stopped.
+
+    `stopped_by` is ``exact``, ``clear``, ``budget``, ``untimed`` or ``interrupted``.
+    """
 
     base: list[Measurement]
     head: list[Measurement]
@@ -67,17 +71,17 @@ def choose(
     variants: Sequence[str] = (),
     devices: Sequence[str] = (),
 ) -> Chosen:
-    """What files define in either commit.
+    """Select the cases that files define in either commit.
 
     Parameters
     ----------
     base, head : Commit
     files : mapping of str to bool
-        Names, relative to the folder of a commit, and whether base was given head's. Where there are none, both are
-        commits of copycost itself, and what they ship is measured.
+        File name, relative to a commit's folder → whether base lacked the file and uses head's copy. If empty, both are
+        commits of copycost itself, and the variants that they ship are measured.
     axes : Axes
     recipes, variants, devices : sequence of str
-        Globs.
+        Glob patterns.
 
     Raises
     ------
@@ -101,14 +105,14 @@ def choose(
     described: dict[str, dict[str, tuple[list[Any], list[Any]]]] = {"base": {}, "head": {}}
     for (commit, name), answer in zip(asked, answers, strict=True):
         if isinstance(answer, naming.RegistrationError):
-            if commit is base and files[name]:  # which may well lack what it imports
+            if commit is base and files[name]:  # base may lack modules that head's copy of the file imports
                 continue
             raise answer
         described[commit.name][sources[commit.name][name]] = answer
     found = [case for its in described.values() for case in selection.defined_by(its, axes)]
     if not found:
         raise NothingToMeasure(f"no variant is defined in {', '.join(files)}")
-    # A name that only one commit has is a name.
+    # A name that exists in only one of the commits is valid.
     kept = selection.matching(found, recipes=recipes, variants=variants, devices=devices)
     places = {path: commit.place for commit in (base, head) for path in sources[commit.name].values()}
     before, after = ([case for case in kept if places[case.variant.source] == one.place] for one in (base, head))
@@ -118,7 +122,7 @@ def choose(
 def _shipped(
     base: Commit, head: Commit, axes: Axes, *, recipes: Sequence[str], variants: Sequence[str], devices: Sequence[str]
 ) -> Chosen:
-    """What two commits of copycost ship, of the recipes of a profile or of those that are named."""
+    """Select the cases that two commits of copycost ship, for the profile's recipes or the named recipes."""
     axes = replace(axes, recipes=("*",)) if recipes else axes
     found: list[Case] = []
     places: dict[str, import_context.ImportContext] = {}
@@ -127,7 +131,7 @@ def _shipped(
             its, ways = description.describe(_SHIPPED, commit.place)
         except naming.RegistrationError as error:
             raise naming.RegistrationError(f"{commit.name}: {error}") from None
-        # Both sides have the same modules, so a source also names its side.
+        # Both sides have modules of the same names, so append the side to each source.
         references = {one.name: replace(one, source=f"{one.source}@{commit.name}") for one in its}
         ways = [replace(one, source=f"{one.source}@{commit.name}") for one in ways]
         found += selection.expand(axes, ways, references)
@@ -138,7 +142,7 @@ def _shipped(
     return Chosen(before, after, places)
 
 
-#: The module that has every variant that ships.
+#: The module that imports every shipped variant.
 _SHIPPED = "copycost.variants"
 
 
@@ -152,11 +156,11 @@ class _Pair:
 
     @property
     def ended(self) -> bool:
-        """Whether it gets no more blocks."""
+        """Whether the pair needs no more blocks."""
         return any(state.ended or state.measurement for state in (self.base, self.head))
 
     def decided(self, tolerance: float, false_alarms: float) -> bool:
-        """Whether the answer is clear."""
+        """Return whether the answer is clear."""
         difference = ratios.paired(self.base.blocks, self.head.blocks)
         return difference is not None and difference.ratio(false_alarms).verdict(tolerance) != "unsure"
 
@@ -168,21 +172,21 @@ def measure(
     tolerance: float,
     on_case: Callable[[str, float], None] = lambda doing, done: None,
 ) -> Measured:
-    """Measure both sides of every case that both have.
+    """Measure both sides of every case that base and head share.
 
-    What is exact comes first. Where it is worse, or `plan` has no blocks, nothing is timed. Else every case that is not
-    yet decided gets a block on either side, again and again.
+    Exact metrics are measured first. If any of them is worse, or `plan` has no blocks, nothing is timed. Otherwise,
+    every undecided case gets one block after another on both sides.
 
     Parameters
     ----------
     chosen : Chosen
     plan : Plan
-        Its budget, in seconds, is for all of this.
+        Its budget, in seconds, covers the whole measurement.
     photographs : Photographs
     tolerance : float
-        A change of time, as a fraction, that does not count.
+        Relative change of time below which a difference is ignored.
     on_case : callable, optional
-        ``on_case(doing, done)``: in a few words, and the part of it that is done.
+        ``on_case(doing, done)``: the current step in a few words, and the fraction done.
     """
     deadline = monotonic() + plan.budget
     before = {case.key: case for case in chosen.base}
@@ -197,12 +201,12 @@ def measure(
             session.start([*chosen.base, *chosen.head])
             for number, heads in enumerate(shared.values()):
                 on_case(f"examining {heads[0].label()}", number / len(shared))
-                # Head first: what is right is for head to say.
+                # Head comes first, so that head's reference decides which results are right.
                 group, found = session.examine([*heads, *(before[case.key] for case in heads)])
                 states += [(group, *both) for both in zip(found[len(heads) :], found[: len(heads)], strict=True)]
             for group, one, other in states:
                 if group and any(row.is_worse and row.metric in COUNTS for row in _exact(session, one, other)):
-                    # Counts that differ from process to process are not those of a commit.
+                    # Trace again: counts that differ between processes do not characterize a commit.
                     session.trace_again(one, group)
                     session.trace_again(other, group)
             worse = any(row.is_worse for _, one, other in states for row in _exact(session, one, other))
@@ -235,7 +239,7 @@ def _time(
     tolerance: float,
     on_case: Callable[[str, float], None],
 ) -> str:
-    """Time pairs, block after block, those that are not decided; why it stopped."""
+    """Time the undecided pairs block after block, and return why timing stopped."""
     order = random.Random(_SEED)
     begun = monotonic()
     longest: dict[int, float] = {}
@@ -250,12 +254,12 @@ def _time(
                 pair.base.ended = pair.head.ended = "budget"
                 continue
             for state in (pair.base, pair.head):
-                state.left = state.limit  # which is for a block, since a case has as many as there is time for
+                state.left = state.limit  # the limit applies per block, because the number of blocks is open
             undecided = f"{len(left)} of {len(pairs)} cases not yet clear"
             on_case(f"block {block}, {undecided}", (start - begun) / (deadline - begun))
             try:
                 session.block([pair.base, pair.head], pair.group, PAIRS)
-            except KeyboardInterrupt:  # what there is is told
+            except KeyboardInterrupt:  # report the results so far
                 for one in pairs:
                     if not one.ended:
                         one.base.ended = one.head.ended = "budget"
@@ -265,11 +269,11 @@ def _time(
             for pair in left:
                 if pair.decided(tolerance, FALSE_ALARMS / 2 / len(LOOKS) / len(pairs)):
                     pair.base.ended = pair.head.ended = "clear"
-    raise AssertionError  # blocks do not end
+    raise AssertionError  # unreachable: itertools.count does not end
 
 
 def why_nothing(chosen: Chosen, measured: Measured) -> str:
-    """Why there is no case that was measured on both sides, in a line."""
+    """Return, in one line, why no case was measured on both sides."""
     if not measured.head:
         return "base and head have no case in common"
     for side, its in (("head", measured.head), ("base", measured.base)):
@@ -280,7 +284,7 @@ def why_nothing(chosen: Chosen, measured: Measured) -> str:
 
 
 def with_unmatched(comparison: Comparison, chosen: Chosen) -> Comparison:
-    """A comparison of both sides, with the cases that only one of them has."""
+    """Return a comparison with the cases that exist on only one side added."""
     keys = [{case.key for case in side} for side in (chosen.base, chosen.head)]
     alone = [
         [_unmeasured(case) for case in side if case.key not in other]

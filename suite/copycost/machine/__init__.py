@@ -1,1 +1,1 @@
-"""This machine: its processors, memory, settings and state."""
+"""Inspect this machine: its processors, memory, settings and state."""

@@ -1,4 +1,4 @@
-"""Where copycost keeps what it has built and can build again."""
+"""Locate the cache of files that copycost has built and can rebuild."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from pathlib import Path
 
 
 def cache() -> Path:
-    """The folder ``copycost`` in the user's cache."""
+    """Return the folder ``copycost`` in the user's cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "copycost"

@@ -1,4 +1,4 @@
-"""What hardware is here, found without initialising CUDA: the driver's own files, or its `nvidia-smi`."""
+"""Find CPUs and CUDA devices without initialising CUDA, through the driver's `nvidia-smi`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Gpu:
-    """A CUDA device: its name, memory in bytes (None where not known), driver, compute capability and number."""
+    """A CUDA device: its name, memory in bytes (None if unknown), driver version, compute capability and index."""
 
     name: str
     memory_bytes: int | None
@@ -21,15 +21,15 @@ class Gpu:
 
 
 def cpus() -> int:
-    """The CPUs that this process may use."""
+    """Return the number of CPUs that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def gpus() -> tuple[list[Gpu], str | None]:
-    """The CUDA devices that a process started here would see, and why there are none.
+    """Return the CUDA devices visible to a process started here, and a reason if there are none.
 
-    ``CUDA_VISIBLE_DEVICES`` is obeyed as the CUDA runtime does: empty or -1 hides all. A device in parts (MIG) is its
-    parts, of which a process sees one.
+    ``CUDA_VISIBLE_DEVICES`` has the same effect as in the CUDA runtime: empty or -1 hides all devices. A device in MIG
+    mode counts as its partitions, of which a process sees one.
     """
     rows = _visible()
     if isinstance(rows, str):
@@ -38,35 +38,35 @@ def gpus() -> tuple[list[Gpu], str | None]:
 
 
 def choose(which: int) -> None:
-    """Let this process, and all that it starts, see only that one of the devices.
+    """Make only one of the devices visible to this process and its children.
 
     Raises
     ------
     LookupError
-        Where there is no such; the message says which there are.
+        If the device does not exist. The message lists the devices.
     """
     rows = _visible()
     if isinstance(rows, str):
         raise LookupError(rows)
     if not 0 <= which < len(rows):
         there = ", ".join(f"gpu:{k} ({gpu.name})" for k, (_, gpu) in enumerate(rows))
-        raise LookupError(f"there is no gpu:{which}; there is {there}")
+        raise LookupError(f"unknown device gpu:{which}: expected one of {there}")
     os.environ["CUDA_VISIBLE_DEVICES"] = rows[which][0]
 
 
 @dataclass(frozen=True)
 class Condition:
-    """How the device that is measured is at one moment; None for what the driver does not tell.
+    """The state of the measured device at one moment; None for values that the driver does not report.
 
     Attributes
     ----------
     clock_mhz : int or None
-        Of its processors.
+        Clock of the processors.
     temperature_c : int or None
     slowed : tuple of str
-        Why its clocks are lower than they could be.
+        Why the clocks are lower than they could be.
     free_bytes : int or None
-        Of its memory.
+        Free device memory.
     """
 
     clock_mhz: int | None = None
@@ -75,8 +75,8 @@ class Condition:
     free_bytes: int | None = None
 
 
-#: Reasons for which a GPU's clocks are lower than they could be (nvml.h, nvmlClocksThrottleReason…). That it is idle,
-#: or set so, is none.
+#: Reasons why a GPU's clocks are lower than they could be (nvml.h, nvmlClocksThrottleReason…). Being idle, or being set
+#: to lower clocks, does not count as a reason.
 _SLOWED = {
     0x4: "power cap", 0x8: "hardware slowdown", 0x20: "heat, by software", 0x40: "heat, by hardware",
     0x80: "power brake",
@@ -84,9 +84,9 @@ _SLOWED = {
 
 
 def condition() -> Condition:
-    """How the first of the visible devices is now. Read, and never set."""
+    """Return the current state of the first visible device, without changing any setting."""
     fields = ("clocks.sm", "temperature.gpu", "memory.free")
-    # The last is what newer drivers call it.
+    # Newer drivers use the second name.
     for reasons in ("clocks_throttle_reasons.active", "clocks_event_reasons.active"):
         rows = _query(*fields, reasons)
         if not isinstance(rows, str):
@@ -116,7 +116,7 @@ def _number(text: str) -> int | None:
 
 
 def _query(*fields: str) -> list[tuple[str, ...]] | str:
-    """What `nvidia-smi` says of every device: index, UUID and the fields; or why it says nothing."""
+    """Return index, UUID and the given fields of every device from `nvidia-smi`, or why it reports nothing."""
     said = _smi(f"--query-gpu=index,uuid,{','.join(fields)}", "--format=csv,noheader,nounits")
     if said is None:
         return "nvidia-smi not found"
@@ -124,25 +124,25 @@ def _query(*fields: str) -> list[tuple[str, ...]] | str:
     if status:
         return text
     rows = [tuple(part.strip() for part in line.split(",")) for line in text.splitlines()]
-    return [row for row in rows if len(row) == len(fields) + 2]  # another line is none of a device
+    return [row for row in rows if len(row) == len(fields) + 2]  # other lines do not describe a device
 
 
 def _smi(*arguments: str) -> tuple[int, str] | None:
-    """What `nvidia-smi` ends with and says, or why it gives no answer; None where it is not there."""
+    """Return exit status and output of `nvidia-smi`, or a status and why there is no output; None if not installed."""
     smi = shutil.which("nvidia-smi")
     if smi is None:
         return None
     try:
         done = subprocess.run([smi, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return 1, f"nvidia-smi gave no answer ({type(error).__name__})"
+        return 1, f"nvidia-smi did not answer ({type(error).__name__})"
     if done.returncode:
-        return done.returncode, f"nvidia-smi says '{' '.join((done.stdout + done.stderr).split())[:200]}'"
+        return done.returncode, f"nvidia-smi failed: '{' '.join((done.stdout + done.stderr).split())[:200]}'"
     return 0, done.stdout
 
 
 def _visible() -> list[tuple[str, Gpu]] | str:
-    """The devices that ``CUDA_VISIBLE_DEVICES`` leaves, in its order, by their UUIDs; or why there is none."""
+    """Return UUID and device for each device in ``CUDA_VISIBLE_DEVICES``, in its order, or why there are none."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None and visible.strip() in ("", "-1"):
         return f"CUDA_VISIBLE_DEVICES={visible!r} hides every CUDA device"
@@ -160,25 +160,25 @@ def _visible() -> list[tuple[str, Gpu]] | str:
         if uuid not in parts:
             there.append((index, uuid, gpu))
         for part, its_uuid in parts.get(uuid, ()):
-            # How much memory a part has is in no query.
+            # No query returns the memory of a MIG partition.
             there.append(("", its_uuid, replace(gpu, name=f"{name} {part}", memory_bytes=None)))
             in_parts = True
     if visible is None:
-        # Of parts a process sees one, and no device beside it.
+        # With MIG, a process sees one partition and no other device.
         chosen = [(uuid, gpu) for _, uuid, gpu in there]
         return chosen[:1] if in_parts else chosen
-    # The list ends at the first entry that names no device, as it does for the CUDA runtime.
+    # Like the CUDA runtime, end the list at the first entry that does not match a device.
     chosen = []
     for word in map(str.strip, visible.split(",")):
         found = next(((u, gpu) for index, u, gpu in there if word and (word == index or u.startswith(word))), None)
         if found is None:
             break
         chosen.append(found)
-    return chosen or f"CUDA_VISIBLE_DEVICES={visible!r} names no device that is here"
+    return chosen or f"CUDA_VISIBLE_DEVICES={visible!r} matches no device of this machine"
 
 
 def _parts() -> dict[str, list[tuple[str, str]]]:
-    """UUID → name and UUID of each part, for a device that is in parts (MIG), as `nvidia-smi -L` lists them."""
+    """Return UUID → name and UUID of each partition, for the MIG devices that `nvidia-smi -L` lists."""
     said = _smi("-L")
     parts: dict[str, list[tuple[str, str]]] = {}
     whole = ""
@@ -191,7 +191,7 @@ def _parts() -> dict[str, list[tuple[str, str]]]:
 
 
 def cuda() -> str | None:
-    """The newest version of CUDA that the driver knows, as `nvidia-smi` heads its table with; None if it does not."""
+    """Return the newest CUDA version that the driver supports, from the header of `nvidia-smi`, or None if absent."""
     said = _smi()
     found = re.search(r"CUDA(?: UMD)? Version\s*:\s*(\d+(?:\.\d+)*)", said[1]) if said and not said[0] else None
     return found[1] if found else None

@@ -1,6 +1,6 @@
-"""What the system tells of a sample that was disturbed.
+"""Detect disturbed samples from counters of the system.
 
-A disturbed sample is marked and kept: what is left out because it is slow makes every interval too narrow.
+Disturbed samples are marked and kept, since dropping samples because they are slow makes every interval too narrow.
 """
 
 from __future__ import annotations
@@ -8,11 +8,12 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass
 
-#: Marks of a sample: it waited for a CPU that others had, the hypervisor gave the CPU to another machine, the CPU (or
-#: the GPU, of a whole block) was slowed down for its heat or its power, the thread moved from one CPU to another.
+#: Marks of a sample. ``waited``: the thread waited for a CPU that another thread used. ``stolen``: the hypervisor gave
+#: the CPU to another machine. ``throttled``: heat or power slowed down the CPU (or the GPU, for a whole block).
+#: ``moved``: the thread moved to another CPU.
 MARKS = ("waited", "stolen", "throttled", "moved")
 
-#: The part of a sample that may be spent waiting for a CPU: less is a timer's interrupt.
+#: Fraction of a sample that may be spent waiting for a CPU. Shorter waits are timer interrupts.
 _WAITED = 0.01
 
 _LIBC = ctypes.CDLL(None)
@@ -20,17 +21,18 @@ _LIBC = ctypes.CDLL(None)
 
 @dataclass(frozen=True)
 class State:
-    """Counters at one moment; None for one that the system does not have.
+    """Counters at one moment; None for a counter that the system does not have.
 
     Attributes
     ----------
     waited_ns : int or None
-        That this thread was ready to run and another did.
+        Nanoseconds that this thread was ready to run while another thread ran.
     stolen_ticks : int or None
-        Of all CPUs.
+        Ticks that the hypervisor took from all CPUs.
     throttled : int
-        Of the CPU.
+        Throttle count of the current CPU.
     cpu : int or None
+        Index of the current CPU.
     """
 
     waited_ns: int | None
@@ -40,7 +42,7 @@ class State:
 
 
 def state() -> State:
-    """The counters now. Some 50 µs."""
+    """Read the current counters, which takes about 50 µs."""
     cpu = _LIBC.sched_getcpu() if hasattr(_LIBC, "sched_getcpu") else None
     throttled = _words(f"/sys/devices/system/cpu/cpu{cpu}/thermal_throttle/core_throttle_count")
     return State(
@@ -52,17 +54,23 @@ def state() -> State:
 
 
 def waited_ns(schedstat: list[str]) -> int | None:
-    """Of on a CPU, waiting for one, number of turns (Documentation/scheduler/sched-stats.rst)."""
+    """Return the waiting time from the fields of a schedstat file (Documentation/scheduler/sched-stats.rst).
+
+    The fields are the time on a CPU, the time waiting for one, and the number of time slices.
+    """
     return int(schedstat[1]) if len(schedstat) > 1 else None
 
 
 def stolen_ticks(stat: list[str]) -> int | None:
-    """Of "cpu" user nice system idle iowait irq softirq steal guest … (proc_stat(5))."""
+    """Return the stolen ticks from the first line of ``/proc/stat``.
+
+    The fields are "cpu" user nice system idle iowait irq softirq steal guest … (proc_stat(5)).
+    """
     return int(stat[8]) if len(stat) > 8 else None
 
 
 def mark(before: State, after: State, ns: int) -> str:
-    """The mark of a sample of so many nanoseconds; empty where nothing is known to have disturbed it."""
+    """Return the mark of a sample that took `ns` nanoseconds, or an empty string if no disturbance is known."""
     if before.cpu == after.cpu and after.throttled > before.throttled:
         return "throttled"
     if _grown(before.stolen_ticks, after.stolen_ticks) > 0:
@@ -77,7 +85,7 @@ def _grown(before: int | None, after: int | None) -> int:
 
 
 def _words(path: str) -> list[str]:
-    """The words in the first line of a file of the kernel's, none without the file."""
+    """Return the words in the first line of a kernel file, or an empty list if it cannot be read."""
     try:
         with open(path) as file:
             return file.readline().split()

@@ -1,4 +1,4 @@
-"""What of this machine makes timings unsteady, or leaves a figure missing."""
+"""Check this machine for settings that make timings noisy or figures unavailable."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from dataclasses import dataclass
 from copycost.machine import devices, environment
 from copycost.machine.memory import free_memory
 
-#: Extensions of an x86 CPU for which TensorFlow turns oneDNN on (DefaultOneDnnPolicy of tensorflow/core/util/util.cc).
+#: x86 CPU extensions with which TensorFlow enables oneDNN by default (DefaultOneDnnPolicy in
+#: tensorflow/core/util/util.cc).
 _ONEDNN_BY_DEFAULT = "avx512_vnni avx512_bf16 avx_vnni amx_tile amx_int8 amx_bf16"
 
-#: Values of a variable that TensorFlow reads as false (ReadBoolFromEnvVar of tensorflow/core/util/env_var.cc).
+#: Values of a variable that TensorFlow reads as false (ReadBoolFromEnvVar in tensorflow/core/util/env_var.cc).
 _OFF = ("0", "false")
 
-#: InstrumentBusyError or stolen time, as a part of all CPUs' time, above which timings suffer.
+#: Busy or stolen time, as a fraction of all CPUs' time, above which timings suffer.
 _MUCH = 0.05
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at: what it is, whether it is as it should be (None: not known here), what to do."""
+    """The result of one check: its subject, whether it is good (None if unknown), its value and advice."""
 
     what: str
     good: bool | None
@@ -32,7 +33,7 @@ class Finding:
 
 
 def examine(seconds: float = 1.0) -> list[Finding]:
-    """Look at everything; for `seconds`, at what else the machine is doing."""
+    """Run all checks, observing the load of the machine for `seconds`."""
     return [
         *_processors(seconds),
         _governor(),
@@ -55,26 +56,26 @@ def _processors(seconds: float) -> list[Finding]:
     return [
         Finding(
             "CPUs to use", cpus > 1, str(cpus),
-            "the measuring process, the system and the call share one core: close all else",
+            "the measuring process, the system and the call share one core: close all other programs",
         ),
         Finding(
             "load", load < 0.2 * cpus, f"{load:.2f} over the last minute",
-            "something else runs: wait, or stop it",
+            "other processes are running: wait for them, or stop them",
         ),
         Finding(
             "busy now", busy < _MUCH, f"{100 * busy:.0f} % of all CPUs",
-            "something else runs: wait, or stop it",
+            "other processes are running: wait for them, or stop them",
         ),
         Finding(
             "stolen by the host", stolen < _MUCH, f"{100 * stolen:.1f} %",
-            "other guests of the virtual machine's host run: measure at another time or place",
+            "other guests use the host of this virtual machine: measure at another time or on another machine",
         ),
         _quota(cpus),
     ]  # fmt: skip
 
 
 def _others(seconds: float) -> tuple[float, float]:
-    """The parts of all CPUs' time that were busy and stolen while this process slept."""
+    """Return the fractions of all CPUs' time that were busy and stolen while this process slept."""
     before = _stat()
     time.sleep(seconds)
     spent = [b - a for a, b in zip(before, _stat(), strict=True)]
@@ -96,7 +97,7 @@ def _quota(cpus: int) -> Finding:
     share = int(quota) / int(period[0])
     return Finding(
         "CPU quota", share >= cpus, f"{share:.3g} of {cpus} CPUs",
-        "the container is stopped when its share is used up: raise the quota, or lower --threads",
+        "the container is paused when it has used up its quota: raise the quota, or lower --threads",
     )  # fmt: skip
 
 
@@ -104,7 +105,7 @@ def _governor() -> Finding:
     governor = environment.read_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
     return Finding(
         "frequency governor", None if governor is None else governor == "performance",
-        governor or "not told (a virtual machine?)", "cpupower frequency-set -g performance",
+        governor or "not reported (a virtual machine?)", "cpupower frequency-set -g performance",
     )  # fmt: skip
 
 
@@ -112,13 +113,13 @@ def _turbo() -> Finding:
     boost = environment.read_line("/sys/devices/system/cpu/cpufreq/boost")
     no_turbo = environment.read_line("/sys/devices/system/cpu/intel_pstate/no_turbo")
     if boost is None and no_turbo is None:
-        return Finding("turbo", None, "not told")
+        return Finding("turbo", None, "not reported")
     on = boost == "1" or no_turbo == "0"
     return Finding(
         "turbo",
         not on,
         "on" if on else "off",
-        "the clock falls as the chip warms: turn it off to compare runs",
+        "the clock slows down as the chip warms up: turn turbo off to compare runs",
     )
 
 
@@ -126,7 +127,7 @@ def _clock() -> Finding:
     source = environment.read_line("/sys/devices/system/clocksource/clocksource0/current_clocksource")
     return Finding(
         "clock", None if source is None else source in ("tsc", "kvm-clock", "arch_sys_counter"),
-        source or "not told", "reading this clock is a system call of a microsecond: short calls look longer",
+        source or "not reported", "reading this clock takes a system call of a microsecond: short calls look longer",
     )  # fmt: skip
 
 
@@ -134,7 +135,7 @@ def _memory() -> Finding:
     free = free_memory()
     return Finding(
         "free memory", free > 4 * 2**30, f"{free / 2**30:.1f} GiB",
-        "large batches are skipped, and few processes run side by side",
+        "large batches are skipped, and fewer processes run in parallel: free memory",
     )  # fmt: skip
 
 
@@ -143,15 +144,15 @@ def _swap() -> Finding:
         kib = {line.split(":")[0]: int(line.split()[1]) for line in file}
     used = (kib.get("SwapTotal", 0) - kib.get("SwapFree", 0)) * 1024
     return Finding(
-        "swap in use", used < 2**26, f"{used / 2**20:.0f} MiB", "memory is short: pages may be read from disk"
+        "swap in use", used < 2**26, f"{used / 2**20:.0f} MiB", "memory is scarce: pages may be read from disk"
     )
 
 
 def _huge_pages() -> Finding:
     chosen = environment.huge_pages()
     return Finding(
-        "transparent huge pages", None if chosen is None else chosen != "always", chosen or "not told",
-        "whether an array gets them depends on where it lies: 'madvise' is steadier than 'always'",
+        "transparent huge pages", None if chosen is None else chosen != "always", chosen or "not reported",
+        "whether an array gets them depends on its address: 'madvise' gives steadier timings than 'always'",
     )  # fmt: skip
 
 
@@ -161,10 +162,10 @@ def _gpu() -> list[Finding]:
         return [Finding("GPU", None, none)]
     growth = os.environ.get("TF_FORCE_GPU_ALLOW_GROWTH")
     return [
-        *(Finding("GPU", True, f"{gpu.name}, driver {gpu.driver or 'not told'}") for gpu in found),
+        *(Finding("GPU", True, f"{gpu.name}, driver {gpu.driver or 'not reported'}") for gpu in found),
         Finding(
-            "GPU memory growth", growth != "false", growth or "on, by copycost",
-            "TensorFlow would take the whole device: unset TF_FORCE_GPU_ALLOW_GROWTH",
+            "GPU memory growth", growth != "false", growth or "on, set by copycost",
+            "TensorFlow reserves the memory of the whole device: unset TF_FORCE_GPU_ALLOW_GROWTH",
         ),
     ]  # fmt: skip
 
@@ -174,7 +175,7 @@ def _tensorflow() -> list[Finding]:
         return [Finding("TensorFlow", None, "not installed", "pip install 'copycost[tensorflow]'")]
     setting = os.environ.get("TF_ENABLE_ONEDNN_OPTS")
     if not setting and platform.machine() != "x86_64":
-        return [Finding("TensorFlow's oneDNN", None, "TF_ENABLE_ONEDNN_OPTS is not set, and this CPU is not an x86")]
+        return [Finding("TensorFlow's oneDNN", None, "TF_ENABLE_ONEDNN_OPTS is not set, and this is not an x86 CPU")]
     on = setting not in _OFF if setting else bool(environment.cpu_flags(_ONEDNN_BY_DEFAULT))
     return [
         Finding(
@@ -190,7 +191,7 @@ def _variables() -> Finding:
         "allocator settings",
         not found,
         ", ".join(found) or "none",
-        "another allocator: allocations cost otherwise",
+        "these change the cost of allocations: unset them",
     )
 
 

@@ -1,4 +1,4 @@
-"""What a run was taken in: machine, library versions, allocator and thread settings, GPU, driver."""
+"""Capture the environment of a run: machine, library versions, allocator and thread settings, GPU, driver."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from copycost._version import __version__
 from copycost.machine import devices
 
-#: The version of the way of measuring. It changes where the figures of two versions must not be compared.
+#: Version of the measuring method. It changes when the figures of two versions must not be compared.
 METHOD_VERSION = 3
 
 _LIBRARIES = (
@@ -21,19 +21,19 @@ _LIBRARIES = (
     "memray", "pandas", "pillow",
 )  # fmt: skip
 
-#: Variables that change what is measured. Terraform's begin with TF_ as well, and may hold what is secret.
+#: Variables that change what is measured. Terraform's variables also begin with TF_ and may hold secrets.
 _VARIABLES = re.compile(
     r"^(TF_(?!VAR_|CLI_|TOKEN_|LOG|DATA_DIR|WORKSPACE|INPUT|REGISTRY_|PLUGIN_|IN_AUTOMATION|REATTACH_)"
     r"|XLA_|CUDA_|CUPY_|KERAS_BACKEND|OMP_|OPENBLAS_|MKL_|MALLOC_|LD_PRELOAD|GLIBC_TUNABLES|PYTHONMALLOC|NUMPY_"
     r"|JAX_|NUMBA_|NUMEXPR_|TORCH(?!INDUCTOR_CACHE_DIR))"
 )
 
-#: What two parts of one run must have in common.
+#: Keys that must be equal in all parts of one run.
 _SAME = ("engine", "python", "libraries", "variables", "cpu", "cpus", "threads", "image_sha256", "gpus")
 
 
 def capture(threads: int, image_name: str, image_sha256: str) -> dict[str, Any]:
-    """Everything that may explain a figure; None for what this machine does not tell."""
+    """Return everything that may explain a figure, with None for values that this machine does not report."""
     found, no_gpu = devices.gpus()
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -54,7 +54,7 @@ def capture(threads: int, image_name: str, image_sha256: str) -> dict[str, Any]:
         "governor": read_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "huge_pages": huge_pages(),
         "load": round(os.getloadavg()[0], 2),
-        # Which one of several alike it was changes no figure.
+        # The index of one of several identical GPUs does not affect any figure.
         "gpus": [{name: value for name, value in vars(gpu).items() if name != "index"} for gpu in found],
         "no_gpu": no_gpu,
         "threads": threads,
@@ -64,19 +64,19 @@ def capture(threads: int, image_name: str, image_sha256: str) -> dict[str, Any]:
 
 
 def processor() -> str | None:
-    """The model of the CPU."""
+    """Return the model of the CPU, or None if it is unknown."""
     return _from_file("/proc/cpuinfo", r"^model name\s*:\s*(.+)$")
 
 
 def cpu_flags(
     wanted: str = "avx avx2 fma avx512f avx512bw avx512_vnni avx512_bf16 amx_tile hypervisor",
 ) -> list[str]:
-    """Which of the vector extensions that the libraries look for this CPU has."""
+    """Return the vector extensions of this CPU, among those that the libraries check for."""
     return sorted(set((_from_file("/proc/cpuinfo", r"^flags\s*:\s*(.+)$") or "").split()) & set(wanted.split()))
 
 
 def versions() -> dict[str, str]:
-    """The libraries that are installed, without importing one."""
+    """Return the versions of the installed libraries without importing them."""
     found = {}
     for name in _LIBRARIES:
         try:
@@ -87,7 +87,7 @@ def versions() -> dict[str, str]:
 
 
 def difference(one: dict[str, Any], other: dict[str, Any]) -> str | None:
-    """The first thing in which two environments differ that must not, in words, or None."""
+    """Return a description of the first difference between two environments that must agree, or None."""
     for name in _SAME:
         if one.get(name) != other.get(name):
             return f"{name} was {one.get(name)!r} and is {other.get(name)!r}"
@@ -95,7 +95,7 @@ def difference(one: dict[str, Any], other: dict[str, Any]) -> str | None:
 
 
 def read_line(path: str) -> str | None:
-    """The first line of a file of the kernel's, None where it is not to be read."""
+    """Return the first line of a kernel file, or None if it cannot be read."""
     try:
         return Path(path).read_text().splitlines()[0].strip()
     except (OSError, IndexError):
@@ -123,7 +123,7 @@ def _os_name() -> str:
 
 
 def _caches() -> dict[str, str]:
-    """Level and kind of each cache of the first CPU → its size."""
+    """Return a mapping from level and kind of each cache of the first CPU to its size."""
     caches = {}
     for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
         level, kind, size = (read_line(str(index / name)) for name in ("level", "type", "size"))
@@ -133,7 +133,7 @@ def _caches() -> dict[str, str]:
 
 
 def huge_pages() -> str | None:
-    """When memory is given as transparent huge pages: always, madvise or never."""
+    """Return the setting of transparent huge pages: always, madvise or never."""
     line = read_line("/sys/kernel/mm/transparent_hugepage/enabled")  # always [madvise] never
     found = re.search(r"\[(\w+)\]", line or "")
     return found[1] if found else line

@@ -1,4 +1,4 @@
-"""Free memory of this machine."""
+"""Determine the free memory of this machine."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from pathlib import Path
 
 
 def free_memory() -> int:
-    """Bytes of memory that can be had without swapping: what the kernel says, or what the control group leaves."""
+    """Return the bytes available without swapping: the kernel's estimate, or the rest of the cgroup's limit if less."""
     with open("/proc/meminfo") as file:
         free = next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
     try:
         group = Path("/sys/fs/cgroup")
         most, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
         counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        free = min(free, most - used + int(counts.get("inactive_file", 0)))  # files in memory give way
-    except (OSError, ValueError):  # no control group, or one without a limit: "max"
+        free = min(free, most - used + int(counts.get("inactive_file", 0)))  # cached files can be evicted
+    except (OSError, ValueError):  # no cgroup, or one without a limit: "max"
         pass
     return max(0, free)

@@ -1,1 +1,1 @@
-"""What travels between the parts: values without behaviour."""
+"""Data types shared by all parts: values without behaviour."""

@@ -1,16 +1,16 @@
-"""Events of memory allocation, and what is derived from them."""
+"""Allocation events, and the figures derived from them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-#: Requests of at least this many bytes are counted; below it lie Python's objects and a runtime's book-keeping.
+#: Requests of at least this many bytes are counted. Smaller ones are Python's objects and a runtime's book-keeping.
 THRESHOLD = 4096
 
 
 class InstrumentBusyError(Exception):
-    """An instrument that is at work for somebody else in this process."""
+    """Raised when other code in this process is already using an instrument."""
 
 
 @dataclass(frozen=True)
@@ -20,14 +20,14 @@ class AllocationEvent:
     Attributes
     ----------
     bytes : int
-        As requested; negative for a release.
+        Requested bytes; negative for a release.
     space : {"host", "device", "driver"}
-        The last is what the pool of a device had to ask the driver for.
+        ``"driver"`` is memory that the pool of a device had to request from the driver.
     instrument : str
     op : str
-        What asked, as far as the instrument knows.
+        Operation that made the request, as far as the instrument knows.
     rounded : int or None
-        The bytes that the pool set aside for it; None where the instrument does not tell.
+        Bytes that the pool reserved for the request. None where the instrument does not report them.
     """
 
     bytes: int
@@ -39,10 +39,10 @@ class AllocationEvent:
 
 @dataclass(frozen=True)
 class AllocationSummary:
-    """What one call allocated, in requests and bytes.
+    """Number and bytes of the allocations of one call.
 
-    ``peak_bytes`` is the most that was alive at once, above the start; ``retained_bytes`` what was alive at the end,
-    the result included, less what the call freed of older memory.
+    ``peak_bytes`` is the maximum number of bytes alive at once, above the start. ``retained_bytes`` are the bytes alive
+    at the end, including the result, less the older memory that the call freed.
     """
 
     allocations: int = 0
@@ -54,7 +54,7 @@ class AllocationSummary:
 
 
 def summarize(events: Iterable[AllocationEvent]) -> AllocationSummary:
-    """Derive a `AllocationSummary` from the events of one call, in order."""
+    """Derive an `AllocationSummary` from the events of one call, in order."""
     count = total = peak = alive = small = small_total = 0
     for event in events:
         if abs(event.bytes) < THRESHOLD:
@@ -71,14 +71,14 @@ def summarize(events: Iterable[AllocationEvent]) -> AllocationSummary:
 
 @dataclass(frozen=True)
 class Pool:
-    """What the pool of a device made of one call's requests; None for what its instrument does not tell.
+    """Memory that the pool of a device used for one call; None for figures that its instrument does not report.
 
     Attributes
     ----------
     rounded_bytes : int or None
-        Set aside for what is counted in `AllocationSummary.allocated_bytes`.
+        Bytes that the pool reserved for the requests counted in `AllocationSummary.allocated_bytes`.
     driver_allocations, driver_bytes : int or None
-        Asked of the driver, since nothing was left in the pool.
+        Number and bytes of the pool's requests to the driver, made when the pool had no memory left.
     """
 
     rounded_bytes: int | None
@@ -87,7 +87,7 @@ class Pool:
 
 
 def pool(events: Sequence[AllocationEvent], sees_driver: bool) -> Pool:
-    """What the pool did for the events of one call."""
+    """Derive a `Pool` from the events of one call."""
     rounded = [e.rounded for e in events if e.space == "device" and e.bytes >= THRESHOLD]
     asked = [e.bytes for e in events if e.space == "driver" and e.bytes > 0]
     return Pool(
@@ -98,16 +98,16 @@ def pool(events: Sequence[AllocationEvent], sees_driver: bool) -> Pool:
 
 
 def combine(one: AllocationSummary, other: AllocationSummary) -> AllocationSummary:
-    """The sum of what two instruments saw that watch different allocators."""
+    """Return the sum of the summaries of two instruments that watch different allocators."""
     return AllocationSummary(
         *(getattr(one, name) + getattr(other, name) for name in AllocationSummary.__dataclass_fields__)
     )
 
 
 def median_summary(tallies: Sequence[AllocationSummary]) -> tuple[AllocationSummary, dict[str, list[int]]]:
-    """The median of each figure over the windows, and the range of each that differs between them.
+    """Return the median of each figure over the traced calls, and the range of each figure that varies.
 
-    Small requests are the interpreter's as often as the call's, and are not expected to agree.
+    Small requests are excluded from the ranges, since they come from the interpreter as often as from the call.
     """
     values: dict[str, int] = {}
     ranges: dict[str, list[int]] = {}

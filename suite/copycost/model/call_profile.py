@@ -1,28 +1,28 @@
-"""One profiled call: its lines or operations, and what they allocate."""
+"""Data types of one profiled call: its lines or operations, and their allocations."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-#: Lines and operations of one call at most; what comes later is not told.
+#: Maximum number of lines and operations recorded for one call. Later ones are dropped.
 MOST = 4_000
 
 
 @dataclass(frozen=True)
 class Span:
-    """Something that was done.
+    """An operation, or a line of Python, in a profile.
 
     Attributes
     ----------
     name : str
-        Of an operation; or a line of Python, what it says and where it stands.
+        Name of the operation, or text and location of the line.
     where : str
-        The thread, or the device's queue.
+        Thread, or queue of the device.
     start, seconds : float
-        From the beginning of the call, and how long.
+        Start, from the beginning of the call, and duration.
     own_seconds : float
-        Without the spans within it.
+        Duration without the nested spans.
     """
 
     name: str
@@ -34,9 +34,9 @@ class Span:
 
 @dataclass(frozen=True)
 class MemoryChange:
-    """Memory that was requested (or, negative, released), `at` so many seconds from the beginning.
+    """A request for memory or, if negative, a release, `at` seconds after the beginning of the call.
 
-    `at` is None where the instrument knows the order of the requests only.
+    `at` is None where the instrument knows only the order of the requests.
     """
 
     bytes: int
@@ -47,18 +47,18 @@ class MemoryChange:
 
 @dataclass(frozen=True)
 class CallProfile:
-    """One call.
+    """The profile of one call.
 
     Attributes
     ----------
     spans : tuple of Span
     changes : tuple of MemoryChange
     seconds : float
-        From the beginning until the fence, with all that watching adds.
+        Time from the beginning of the call to the fence, including the overhead of profiling.
     instrument : str
-        What told of the spans.
+        Profiler that recorded the spans.
     missing : str or None
-        Why the allocations of a span that no change names are not known; None where it has none.
+        Why the allocations of a span without any `MemoryChange` are unknown. None if such a span has no allocations.
     """
 
     spans: tuple[Span, ...]
@@ -69,7 +69,7 @@ class CallProfile:
 
 
 def nested(spans: Sequence[Span]) -> list[Span]:
-    """Spans of which only start and length are known, each with its own time: without those that lie within it."""
+    """Return the spans with `own_seconds` computed from their starts and durations: without the nested spans."""
     own: dict[int, float] = {}
     by_place: dict[str, list[int]] = {}
     for k, span in enumerate(spans):

@@ -1,10 +1,10 @@
-"""Exceptions as one printable line."""
+"""Format exceptions as one printable line."""
 
 from __future__ import annotations
 
 
 def describe(exception: BaseException) -> str:
-    """An exception in one line of at most 300 characters."""
+    """Return an exception as one line of at most 300 characters."""
     try:
         text = one_line(str(exception))
     except Exception:  # its own __str__ may raise
@@ -14,6 +14,6 @@ def describe(exception: BaseException) -> str:
 
 
 def one_line(text: str) -> str:
-    """Text that a terminal, a file and JSON can all hold: one line, and nothing that cannot be printed."""
+    """Return text as one line of printable characters, which a terminal, a file and JSON can all hold."""
     text = " ".join(text[:2000].split())
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

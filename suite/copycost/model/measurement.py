@@ -1,4 +1,4 @@
-"""What one case gave: the row that everything after the engine sees."""
+"""The measurement of one case: the row that all code after the engine works with."""
 
 from __future__ import annotations
 
@@ -13,77 +13,80 @@ from copycost.model import numbers
 
 @dataclass(frozen=True, repr=False, slots=True)
 class Measurement:
-    """One case, measured. A figure that could not be had is None, and `missing` says why.
+    """The measurement of one case.
 
-    Prints as one line: time, allocations in multiples of the input, what became of the input.
+    Figures that are unavailable are None, and `missing` gives the reasons.
+    ``str()`` returns one line: time, allocations in multiples of the input, and effect on the input.
 
     Attributes
     ----------
     recipe, variant, device, dtype, layout : str
     runtime, writes : str or None
-        None where a history names a variant that there is no more.
+        None where a history names a variant that no longer exists.
     batch : int or None
-        None: one image without a batch axis.
+        Number of images; None for one image without a batch axis.
     height, width, channels : int
     threads : int or None
-        None where a history does not tell.
+        None where a history does not record them.
     status : {"ok", "wrong", "skipped", "failed", "crashed", "timeout", "unchecked"}
     reason : str or None
-        What explains the status.
+        Explanation of the status.
     known : str or None
-        Evidence that a library's path is known to be wrong, or to raise, here.
+        Evidence that a library's path is known to be wrong, or to raise, in this case.
     includes_transfers : bool
-        Whether a call on a device begins and ends with arrays of the host.
+        Whether a call on a device takes and returns host arrays.
     missing : mapping of str to str
         Field → why it is None.
     ranges : mapping of str to [int, int]
-        Field → smallest and largest, where the traced calls did not agree or two instruments overlap.
+        Field → smallest and largest value, where the traced calls differ or two instruments overlap.
     seconds, seconds_low, seconds_high : float
-        Per call: median over the medians of blocks, and its 95 % interval.
+        Seconds per call: the median over the medians of blocks, and its 95 % interval.
     least_change : float
-        The smallest slowdown, as a fraction, that another run of as many blocks would show four times in five, if the
-        machine were then as it is now.
+        Minimum detectable effect: the smallest slowdown, as a fraction, that another run would show four times in five.
+        This assumes as many blocks and a machine in the same condition.
     launch_seconds, device_seconds, cold_seconds, cold_device_seconds : float
-        Per call on a device of its own, each with ``…_low`` and ``…_high``: of the host, until it has queued a call; of
-        the device, by its own clock; and, with nothing in the device's cache, of the host until the fence and of the
-        device.
+        Seconds per call on a separate device such as a GPU, each with ``…_low`` and ``…_high``. ``launch_seconds`` is
+        the host's time to queue a call. ``device_seconds`` is the device's time by its own clock. The ``cold_…`` times
+        are the host's time until the fence, and the device's time, with an empty device cache.
     seconds_first : float
-        The first call after preparing: it traces and compiles.
+        Seconds of the first call after preparing, which traces and compiles.
     calls, blocks : int
-        Timed calls in all; blocks, each a fresh process.
+        Total number of timed calls, and number of blocks, each a fresh process.
     stopped_by : {"blocks", "clear", "budget", "timeout"}
-        All blocks that were asked for; the answer was clear; no time was left; the case took too long.
+        Why timing stopped: all requested blocks were done, the answer was clear, the budget was spent, or the case took
+        too long.
     samples : list of list of float
         Seconds per call, by block.
     marks : list of list of str
-        What disturbed each sample, where the system tells: ``waited``, ``stolen``, ``throttled``, ``moved``; or empty.
+        Disturbance of each sample, where the system reports one: ``waited``, ``stolen``, ``throttled``, ``moved``;
+        otherwise empty.
     clocks_mhz, temperatures_c, slowed : list
-        Of the GPU at the end of each block: the clock of its processors, its temperature, and why its clocks were lower
-        than they could be.
+        State of the GPU at the end of each block: the clock of its processors, its temperature, and why its clocks were
+        lower than they could be.
     images_per_second, bytes_per_second : float
     bytes_moved : int
-        Input and result, once each.
+        Bytes of input and result, counted once each.
     copy_fraction : float
-        ``bytes_per_second`` over the speed, read and written bytes alike, at which all cores copied a large buffer in
-        the same blocks. On a GPU: ``bytes_moved`` over ``device_seconds`` (``seconds``, where there is no such), over
+        ``bytes_per_second`` over the speed at which all cores copied a large buffer in the same blocks, where both read
+        and written bytes count. On a GPU: ``bytes_moved`` over ``device_seconds`` (else ``seconds``), over
         the speed at which the device copied a large buffer within its memory.
     allocations, allocated_bytes, peak_bytes, retained_bytes, small_allocations, small_bytes : int
-        Of one steady call, over all memory spaces; ``host_…`` and ``device_…`` for each.
+        Allocations of one steady call over all memory spaces; ``host_…`` and ``device_…`` are those of one space.
     device_rounded_bytes : int
-        That the pool of the device set aside for ``device_allocated_bytes``.
+        Bytes that the pool of the device reserved for ``device_allocated_bytes``.
     driver_allocations, driver_bytes : int
-        That the pool asked the driver for, since it had nothing left.
+        Number and bytes of the pool's requests to the driver, made when the pool had no memory left.
     input_changed : bool
     result_shares : {"nothing", "input", "out"}
     result_dtype : str
     result_contiguous : bool
     max_abs_error, max_ulp : float
-        Against the float64 reference.
+        Largest error against the float64 reference.
     code : str
-        What defines the call that was measured, as it can be copied.
+        Source code that defines the measured call, ready to copy.
     timeline : list of mapping
-        The requests and releases of one call in order, as ``bytes`` (negative for a release), ``space`` (host or
-        device) and ``op``, what asked; those of 4,096 bytes and more, one instrument's after the other's.
+        Requests and releases of one call in order, with ``bytes`` (negative for a release), ``space`` (host or device)
+        and ``op``, the operation that made the request. Only those of 4,096 bytes and more, grouped by instrument.
     instruments : tuple of str
     """
 
@@ -198,36 +201,36 @@ class Measurement:
         return (self.batch or 1) * self.height * self.width * self.channels * np.dtype(self.dtype).itemsize
 
     def to_dict(self) -> dict[str, Any]:
-        """The flat object of the JSON contract."""
+        """Return the measurement as the flat object of the JSON contract."""
         return {name: getattr(self, name) for name in FIELDS} | {"instruments": list(self.instruments)}
 
     @property
     def unexpected(self) -> bool:
-        """Whether this is a fault: wrong, failed, crashed or timed out without being known for it."""
+        """Whether the status is an error (wrong, failed, crashed, timeout) that `known` does not explain."""
         return self.status in ("wrong", "failed", "crashed", "timeout") and not self.known
 
     def spread(self) -> str:
-        """The 95 % interval as percent of the median, the wider side: ``±4 %``."""
+        """Return the wider side of the 95 % interval in percent of the median: ``±4 %``."""
         if self.seconds is None or self.seconds_low is None or self.seconds_high is None:
             return ""
         half = max(self.seconds_high / self.seconds - 1, 1 - self.seconds_low / self.seconds)
         return f"±{100 * half:.{0 if half >= 0.0095 else 1}f} %"
 
     def group_title(self) -> str:
-        """What the cases of a group have in common."""
+        """Return a title with the properties that all cases of a group share."""
         shape = "×".join(str(n) for n in (self.batch, self.height, self.width, self.channels) if n is not None)
         layout = "" if self.layout == "channels_last" else f", {self.layout}"
         return f"{self.recipe}, {shape} {self.dtype}{layout}, {self.device}"
 
     def remarks(self) -> str:
-        """What one should know of a result before using it."""
+        """Return remarks that users should know before they use the result."""
         if self.status != "ok":
             known = f" (known: {self.known})" if self.known else ""
             return f"{self.status}: {self.reason}{known}" if self.reason else self.status
         return self._seen()
 
     def _seen(self) -> str:
-        """What a call does that is no fault, and that one should know of."""
+        """Return side effects that are not errors but that users should know."""
         found = []
         if self.includes_transfers:
             found.append("from the host and back")
@@ -245,21 +248,21 @@ class Measurement:
 #: All fields, in their order.
 FIELDS = tuple(f.name for f in fields(Measurement))
 
-#: The fields that a measurement may lack.
+#: Fields that may be missing from a measurement.
 FIGURES = tuple(f.name for f in fields(Measurement) if f.default is None and f.name not in ("reason", "known"))
 
 
 def from_dict(row: Mapping[str, Any]) -> Measurement:
-    """The measurement of a JSON object; fields that this version does not know are left out.
+    """Create a measurement from a JSON object, ignoring fields that this version does not know.
 
     Raises
     ------
     TypeError
-        If it lacks what every measurement has.
+        If a required field is missing.
     """
     if not row.keys() >= REQUIRED:
-        raise TypeError(f"no {', '.join(sorted(REQUIRED - row.keys()))}")
-    # As its constructor does, which takes ten times as long for as many fields: a report may read 100,000.
+        raise TypeError(f"missing {', '.join(sorted(REQUIRED - row.keys()))}")
+    # Does the same as the constructor, which takes ten times as long for so many fields: a report may read 100,000.
     row = {"missing": {}, "ranges": {}, **row, "instruments": tuple(row.get("instruments", ()))}
     found = object.__new__(Measurement)
     for name, default, put in _SLOTS:
@@ -267,10 +270,10 @@ def from_dict(row: Mapping[str, Any]) -> Measurement:
     return found
 
 
-#: The fields that every measurement has, some of which may be None.
+#: Fields that every measurement has, some of which may be None.
 REQUIRED = frozenset(f.name for f in fields(Measurement) if f.default is MISSING and f.default_factory is MISSING)
 
-#: Each field, what it is where nothing is said, and what sets it.
+#: Name, default and setter of each field.
 _SLOTS = tuple(
     (f.name, None if f.default is MISSING else f.default, vars(Measurement)[f.name].__set__)
     for f in fields(Measurement)

@@ -1,4 +1,4 @@
-"""Numbers for people: with a unit, and no more digits than mean something."""
+"""Format numbers for people: with a unit and only significant digits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 
 def seconds(value: float | None) -> str:
-    """A time with three significant digits: ``1.29 ms``."""
+    """Format a time with three significant digits: ``1.29 ms``."""
     if value is None:
         return "–"
     for factor, unit in ((1.0, "s"), (1e3, "ms"), (1e6, "µs")):
@@ -16,7 +16,7 @@ def seconds(value: float | None) -> str:
 
 
 def count(value: float | None) -> str:
-    """Thousands apart; a whole number is exact, another has three significant digits: ``24,800``."""
+    """Format a number with thousands separators: integers exactly, floats to three significant digits: ``24,800``."""
     if value is None:
         return "–"
     if isinstance(value, int):
@@ -25,7 +25,7 @@ def count(value: float | None) -> str:
 
 
 def size(value: int | None) -> str:
-    """Bytes in binary multiples, three significant digits; 0 is exact."""
+    """Format bytes in binary multiples with three significant digits; below 1 KiB they are exact."""
     if value is None:
         return "–"
     if value < 0:
@@ -41,7 +41,7 @@ def size(value: int | None) -> str:
 
 
 def three(value: float) -> str:
-    """Three significant digits, without an exponent."""
+    """Format a number with three significant digits and no exponent."""
     if value <= 0:
         return "0" if value == 0 else "−" + three(-value)
     rounded = float(f"{value:.3g}")
@@ -50,13 +50,13 @@ def three(value: float) -> str:
 
 
 def percent(value: float | None) -> str:
-    """A fraction in whole percent, or tenths below one."""
+    """Format a fraction in whole percent, or in tenths of a percent below 1 %."""
     if value is None:
         return "–"
     return f"{100 * value:.0f} %" if value >= 0.01 else f"{100 * value:.1f} %"
 
 
 def markdown(text: str) -> str:
-    """A text that is nothing but itself, and short, in a table of Markdown."""
+    """Escape and truncate text for a Markdown table cell."""
     short = text if len(text) <= 200 else text[:199] + "…"
     return re.sub(r"([\\`*_{}\[\]<>|#~])", r"\\\1", " ".join(short.split()))

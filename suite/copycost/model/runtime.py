@@ -1,4 +1,4 @@
-"""What the engine needs to know of a runtime. One of these stands at the top of each file in `variants/`."""
+"""The interface of a runtime to the engine. Every file in `runtimes/` defines a `Runtime`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from copycost.model.call_profile import CallProfile
 
 
 class RuntimeUnavailable(Exception):
-    """Raised by a runtime's `start` where it cannot run here; the message is the reason for the skip."""
+    """Raised by a runtime's `start` if it cannot run on this machine. The message is the reason for the skip."""
 
 
 class ConsumedArrayError(Exception):
@@ -22,28 +22,28 @@ class ConsumedArrayError(Exception):
 
 @dataclass(frozen=True)
 class Device:
-    """What a runtime tells of a device that works on its own while the host goes on: a GPU.
+    """A runtime's functions for a device that works asynchronously to the host: a GPU.
 
     Attributes
     ----------
     seconds : callable or None
-        ``seconds(call, prepare, n)``: how long the device works for one of `n` calls, by its own clock. ``prepare()``
-        gives the arguments of each; what it queues is not counted, and neither is the time in which the device waits
-        for the host to queue the next piece of a call.
+        ``seconds(call, prepare, n)`` returns the device's time for one of `n` calls, in seconds of its own clock.
+        ``prepare()`` returns the arguments of each call. The time excludes work that ``prepare()`` queues, and time in
+        which the device waits for the host to queue the next part of a call.
     cache_bytes : callable
-        ``cache_bytes()``: what the device's last cache holds, or more than any has.
+        ``cache_bytes()`` returns the size of the device's last-level cache in bytes, or an upper bound for any device.
     write : callable
-        ``write(nbytes)`` returns a function that queues the writing of a buffer of so many bytes.
+        ``write(nbytes)`` returns a function that queues the writing of a buffer of `nbytes` bytes.
     copy : callable
-        ``copy(nbytes)`` returns a function that queues the copying of so many bytes within the device's memory.
+        ``copy(nbytes)`` returns a function that queues the copying of `nbytes` bytes within the device's memory.
     instrument : str
-        The name of the clock.
+        Name of the clock.
     sees_driver : bool
-        Whether the runtime's `trace` tells what the pool asks the driver for.
+        Whether the runtime's `trace` reports the pool's requests to the driver.
     mark : callable or None
-        ``mark()`` queues a mark, and gives it.
+        ``mark()`` queues a mark and returns it.
     between : callable or None
-        ``between(one, other)``: seconds of the device from one mark to the other, once both are behind it.
+        ``between(one, other)`` returns the device's seconds between two marks, once the device has passed both.
     """
 
     seconds: Callable[[Callable[..., Any], Callable[[], tuple[Any, ...]], int], float] | None
@@ -58,52 +58,52 @@ class Device:
 
 @dataclass(frozen=True)
 class Runtime:
-    """A library whose arrays a variant is given.
+    """A library whose arrays variants receive.
 
     Attributes
     ----------
     name : str
     packages : tuple of str
-        Modules that it needs. They are imported once, in a process that is then forked for every block,
-        so importing them must touch no device.
+        Required modules. They are imported once, in the fork server, which is then forked for every block. So importing
+        them must not initialise any device.
     install : str
-        How to get them, for the reason of a skip.
+        How to install the packages, for the reason of a skip.
     devices : tuple of {"cpu", "gpu"}
     start : callable
-        ``start(device, threads)``: choose the device and the number of threads, before first use. Raises
-        `RuntimeUnavailable` if it sees no such device.
+        ``start(device, threads)`` chooses the device and the number of threads, before first use. It raises
+        `RuntimeUnavailable` if the device is not available.
     array : callable
-        ``array(pixels, mutable)``: a fresh array of the runtime that shares nothing with `pixels`; of the
-        kind that a variant can write to, if `mutable`.
+        ``array(pixels, mutable)`` returns a new array of the runtime that shares no memory with `pixels`. If `mutable`,
+        variants can write to it.
     restore : callable
-        ``restore(array, pristine)``: `array` with the content of `pristine` (an array of the runtime) again;
-        a new one if it cannot be written to. Nobody else holds the memory that it then has.
+        ``restore(array, pristine)`` returns `array` with the content of `pristine` (an array of the runtime) restored,
+        or a new array if `array` is read-only. Nothing else may refer to the memory of the returned array.
     to_numpy : callable
-        ``to_numpy(result)``: the values at this moment as a NumPy array, which may share the result's memory.
-        Raises TypeError, naming what it was given, for what is not an array, and `ConsumedArrayError` for an array
-        that a call has consumed.
+        ``to_numpy(result)`` returns the current values as a NumPy array, which may share the result's memory. It raises
+        TypeError, naming its argument, if that is not an array, and `ConsumedArrayError` for an array that a call has
+        consumed.
     extent : callable
-        ``extent(array)``: first and last address + 1 of its memory, None if that cannot be known.
+        ``extent(array)`` returns the first and the last address + 1 of its memory, or None if they are unknown.
     contiguous : callable
-        ``contiguous(array)``: whether its elements lie in memory in C order without gaps.
+        ``contiguous(array)`` returns whether the array is C-contiguous.
     fence : callable
         ``fence()`` returns when all work queued so far is done.
     wait : callable or None
-        ``wait(result)`` returns a call's result once it is there: for a library that has no fence for all it has
-        queued. It is then a part of every call.
+        ``wait(result)`` returns a call's result when it is ready, for a library without a fence for all queued work.
+        It is then part of every call.
     trace : callable or None
-        ``trace(function)``: run `function` and return its result and the `AllocationEvent`s of the runtime's own
-        allocator, in order. None where all its memory comes from the C library, which the engine watches itself.
+        ``trace(function)`` runs `function` and returns its result and the `AllocationEvent`s of the runtime's own
+        allocator, in order. None if all memory comes from the C library, which the engine watches itself.
     instrument : str
-        The name of what `trace` watches with.
+        Name of the instrument of `trace`.
     profile : callable or None
-        ``profile(function)`` calls it, with the library's own profiler at work, and gives what that tells of its
-        operations. None where there is no such: the lines of Python are then watched.
+        ``profile(function)`` calls `function` under the library's own profiler and returns a profile of its operations.
+        None if the library has no profiler: lines of Python are then profiled instead.
     gpu : Device or None
-        None where it has none, or works on it without letting the host go on.
+        None if the runtime has no GPU, or works on it synchronously to the host.
     spoil : callable or None
-        ``spoil(result)`` writes over every element of a result, where it lies. None where what `to_numpy` gives shares
-        the result's memory, or where nothing can write to it.
+        ``spoil(result)`` overwrites every element of a result in place. None if the array of `to_numpy` shares the
+        result's memory, or if results are read-only.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""A comparison for people, at a terminal and in Markdown, and for programs, as JSON."""
+"""Output of a comparison: text for a terminal, Markdown, and JSON."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ SCHEMA = 1
 
 _COLOURS = {"worse": "red", "slower": "red", "better": "green", "faster": "green", "unsure": "yellow", "changed": ""}
 
-#: Rows of cases that are the same, beyond which only their number is shown at a terminal.
+#: Maximum number of unchanged rows shown at a terminal; only the number of the rest is shown.
 _MOST_SAME = 40
 
 
 def terminal(console: Console, comparison: Comparison) -> None:
-    """Print what differs, every time, and the verdict."""
+    """Print the exact figures that differ, the times, and the verdict."""
     for row in _notable(comparison):
         print_line(console, Text.assemble((f"{row.verdict:8}", _COLOURS[row.verdict]), f"{name(row)}: {change(row)}"))
     print_line(console, Text(_exact_summary(comparison), "dim"))
@@ -37,20 +37,20 @@ def terminal(console: Console, comparison: Comparison) -> None:
         table = Table(title=Text(common, "bold"), title_justify="left", box=box.SIMPLE_HEAD)
         table.add_column("case", overflow="fold")
         wide = console.width >= 100
-        columns = ["change", "95 %", "verdict", "sees"] if console.width >= 76 else ["change", "verdict"]
+        columns = ["change", "95 %", "verdict", "MDE"] if console.width >= 76 else ["change", "verdict"]
         for title in (*(("base", "head") if wide else ()), *columns):
             table.add_column(title, justify="left" if title == "verdict" else "right", no_wrap=True)
         shown = [row for row in timed if row.verdict != "same"]
         same = [row for row in timed if row.verdict == "same"]
         for row in shown + same[: max(0, _MOST_SAME - len(shown))]:
             times = [numbers.seconds(row.base), numbers.seconds(row.head)] if wide else []
-            cells = dict(zip(("change", "95 %", "verdict", "sees"), _cells(row, comparison.tolerance), strict=True))
+            cells = dict(zip(("change", "95 %", "verdict", "MDE"), _cells(row, comparison.tolerance), strict=True))
             shades = _COLOURS.get(row.verdict)
             table.add_row(Text(labels[id(row)]), *times, *(cells[title] for title in columns), style=shades)
         console.print(table)
         hidden = len(shown) + len(same) - table.row_count
         if hidden:
-            console.print(Text(f"and {hidden} cases more that are the same", "dim"))
+            console.print(Text(f"and {hidden} more cases that are the same", "dim"))
     for line in notes(comparison):
         print_line(console, Text(line, "dim"))
     colour = {"worse": "red", "unsure": "yellow"}.get(comparison.verdict, "green")
@@ -58,7 +58,7 @@ def terminal(console: Console, comparison: Comparison) -> None:
 
 
 def markdown(comparison: Comparison, title: str) -> str:
-    """The same as a piece of Markdown, for a pull request or the summary of a CI job."""
+    """Return the comparison as Markdown, for a pull request or the summary of a CI job."""
     lines = [f"### {numbers.markdown(title)}", "", f"**{sentence(comparison)}**", ""]
     notable = _notable(comparison)
     if notable:
@@ -77,7 +77,7 @@ def markdown(comparison: Comparison, title: str) -> str:
         same = [row for row in timed if row.verdict == "same"]
         lines += _table(told, labels, comparison.tolerance) if told else []
         if same:
-            lines += [f"<details><summary>{_number(len(same), 'case')} of the same time</summary>", ""]
+            lines += [f"<details><summary>{_number(len(same), 'case')} with the same time</summary>", ""]
             lines += [*_table(same, labels, comparison.tolerance), "</details>", ""]
     for note in (_exact_summary(comparison), *notes(comparison)):
         lines += [note, ""]
@@ -85,7 +85,7 @@ def markdown(comparison: Comparison, title: str) -> str:
 
 
 def _table(rows: list[Row], labels: dict[int, str], tolerance: float) -> list[str]:
-    lines = ["| case | base | head | change | 95 % | | sees |", "| --- | ---: | ---: | ---: | ---: | --- | ---: |"]
+    lines = ["| case | base | head | change | 95 % | | MDE |", "| --- | ---: | ---: | ---: | ---: | --- | ---: |"]
     for row in rows:
         ratio, interval, told, sees = _cells(row, tolerance)
         times = f"{numbers.seconds(row.base)} | {numbers.seconds(row.head)}"
@@ -95,7 +95,7 @@ def _table(rows: list[Row], labels: dict[int, str], tolerance: float) -> list[st
 
 
 def document(comparison: Comparison, **more: Any) -> dict[str, Any]:
-    """Everything, as one JSON object."""
+    """Return the comparison as one JSON object."""
     return {
         "schema": SCHEMA,
         "verdict": comparison.verdict,
@@ -123,7 +123,7 @@ def document(comparison: Comparison, **more: Any) -> dict[str, Any]:
 
 
 def sentence(comparison: Comparison) -> str:
-    """The verdict in one line."""
+    """Return the verdict in one line."""
     timed = Counter(row.verdict for row in _timed(comparison))
     exact = Counter(row.verdict for row in comparison.rows if row.metric != "seconds")
     parts = []
@@ -143,18 +143,19 @@ def sentence(comparison: Comparison) -> str:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """What a reader has to know to take it for what it is."""
+    """Return the notes that a reader needs to interpret the comparison."""
     found = []
     if comparison.refused:
         found.append(f"Times are not compared: {comparison.refused}.")
     timed = [max(row.ratio.least, comparison.tolerance) for row in _timed(comparison) if row.ratio]
     if timed:
         least, most = map(_least, (min(timed), max(timed)))
-        how = "measured in turn" if comparison.paired else "of runs at different times"
+        how = "measured in interleaved samples" if comparison.paired else "measured at different times"
         found.append(
-            f"Sides {how}. Of {round(1 / comparison.false_alarms)} such comparisons at most one says slower or faster "
-            "of any case that is not. sees: the least slowdown that would have been found four times in five, here "
-            f"{least if least == most else f'{least} to {most}'}; less than the tolerance is the same."
+            f"The sides were {how}. At most one of {round(1 / comparison.false_alarms)} such comparisons reports an "
+            "unchanged case as slower or faster. MDE: minimum detectable effect, the smallest slowdown found with a "
+            f"probability of 80 %, here {least if least == most else f'{least} to {most}'}. Changes below the "
+            "tolerance count as the same."
         )
     skipped = Counter(
         row.reason for row in comparison.rows if row.metric == "status" and row.base == row.head == "skipped"
@@ -169,30 +170,30 @@ def notes(comparison: Comparison) -> list[str]:
 
 
 def disturbed(measurements: Iterable[Measurement]) -> str | None:
-    """What disturbed how many of the samples, in a sentence; None where nothing is known to have."""
+    """Return a sentence on how many samples were disturbed and by what, or None if no disturbance was observed."""
     marks = Counter(mark for m in measurements for block in m.marks or () for mark in block)
     total = sum(marks.values())
     words = {
-        "waited": "waited for a CPU that something else had",
-        "stolen": "lost the CPU to another machine of the host",
-        "throttled": "had a CPU or GPU that was slowed down for its heat or power",
-        "moved": "moved from one CPU to another",
+        "waited": "waited for a CPU used by something else",
+        "stolen": "lost the CPU to another virtual machine on the host",
+        "throttled": "ran on a CPU or GPU throttled for its temperature or power",
+        "moved": "moved to another CPU",
     }
     told = [f"{marks[mark]:,} {does}" for mark, does in words.items() if marks[mark]]
     return f"Of {total:,} samples {', '.join(told)}." if told else None
 
 
 def name(row: Row) -> str:
-    """The case of a row in a few words."""
+    """Return a short name of a row's case."""
     return " ".join(filter(None, _parts(row)))
 
 
 def _labels(rows: list[Row]) -> tuple[str, dict[int, str]]:
-    """What all cases have in common, and by the identity of each row what is left to tell it by."""
+    """Return the part of the names that all cases share, and the distinguishing rest by the id of each row."""
     parts = {id(row): _parts(row) for row in rows}
     first = next(iter(parts.values()))
     if len({its[:2] for its in parts.values()}) == len({its[_VARIANT] for its in parts.values()}) > 1:
-        # Where the variant says which recipe it is, that need not be said again.
+        # If the variant alone identifies the recipe, omit the recipe.
         parts = {row: ("", *its[1:]) for row, its in parts.items()}
         first = ("", *first[1:])
     common = [
@@ -204,7 +205,7 @@ def _labels(rows: list[Row]) -> tuple[str, dict[int, str]]:
     return " ".join(first[i] for i in common if first[i]), labels
 
 
-#: Where the name of the variant stands among the parts of a case's name.
+#: Position of the variant among the parts of a case's name.
 _VARIANT = 1
 
 
@@ -224,7 +225,7 @@ def _parts(row: Row) -> tuple[str, ...]:
 
 
 def change(row: Row) -> str:
-    """What became of a figure."""
+    """Return the change of a figure from base to head as text."""
     if row.metric == "status" and row.base == row.head:
         return f"{row.base} on both sides: {row.reason}"
     told = f"{row.metric} {value(row.metric, row.base)} → {value(row.metric, row.head)}"
@@ -232,26 +233,26 @@ def change(row: Row) -> str:
 
 
 def value(metric: str, given: Any) -> str:
-    """A figure with its unit."""
+    """Return a figure with its unit."""
     if isinstance(given, bool):
         return "yes" if given else "no"
     if given is None:
         return "–"
     if metric.endswith("_bytes"):
-        # What differs must look different.
+        # Add the exact number, so that values that differ also look different.
         return f"{numbers.size(given)} ({given:,} B)" if given >= 1024 else numbers.size(given)
     return f"{given:.3g}" if isinstance(given, float) else str(given)
 
 
 def _timed(comparison: Comparison) -> list[Row]:
-    """The rows of time, the worst first."""
+    """Return the rows of times, worst first."""
     order = ("slower", "unsure", "faster", "same")
     rows = [row for row in comparison.rows if row.metric == "seconds"]
     return sorted(rows, key=lambda row: (order.index(row.verdict), -row.ratio.value if row.ratio else 0.0))
 
 
 def _notable(comparison: Comparison) -> list[Row]:
-    """What is exact and differs, the worst first; an error that changed within what is right is not among it."""
+    """Return the exact figures that differ, worst first, except for errors that changed within their tolerance."""
     order = ("worse", "unsure", "changed", "better")
     rows = [
         row
@@ -266,7 +267,7 @@ def _exact_summary(comparison: Comparison) -> str:
     same = sum(row.verdict == "same" for row in rows)
     cases = len({(row.label, *key(row.case)) for row in rows})
     errors = sum(row.metric == "max_abs_error" and row.verdict == "changed" for row in rows)
-    rounding = f"; {errors} largest errors differ, all within the tolerance of what is right" if errors else ""
+    rounding = f"; {errors} largest errors differ, all within the allowed rounding error" if errors else ""
     return f"Exact figures of {_number(cases, 'case')}: {same} of {len(rows)} the same{rounding}."
 
 
@@ -279,12 +280,12 @@ def _cells(row: Row, tolerance: float) -> tuple[str, str, str, str]:
 
 
 def _least(change: float) -> str:
-    """The least change that would have been found, a fraction."""
-    return f"{float(f'{100 * change:.2g}'):g} %" if change < 10 else "nothing"
+    """Return the minimum detectable effect, a fraction, as text."""
+    return f"{float(f'{100 * change:.2g}'):g} %" if change < 10 else "> 1000 %"
 
 
 def signed(ratio: float) -> str:
-    """A ratio as a change in percent, without the unit."""
+    """Return a ratio as a change in percent, without the unit."""
     percent = 100 * (ratio - 1)
     if percent >= 1000:
         return "> +1000"

@@ -1,4 +1,4 @@
-"""Lines at a terminal."""
+"""Printing of single lines at a terminal."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from rich.text import Text
 
 
 def print_line(console: Console, text: Text) -> None:
-    """Print a line, whole in a file or a pipe, and broken between words at a terminal that is too narrow."""
+    """Print a line, wrapped between words only at a terminal that is too narrow, never in a file or a pipe."""
     console.print(text, soft_wrap=not console.is_terminal)

@@ -1,4 +1,4 @@
-"""What a page shows, as files for other programs."""
+"""Files that a report offers for download: the table of cases and the traces."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from copycost.results.table import NOT_CELLS
 
 
 def downloads(frame: pd.DataFrame, folder: Path) -> Mapping[str, str]:
-    """Write the table as CSV, as JSON (a list of objects), and where pyarrow is installed as Parquet.
+    """Write the table as CSV, as JSON (a list of objects) and, if pyarrow is installed, as Parquet.
 
     Parameters
     ----------
     frame : DataFrame
-        As `copycost.load` gives it.
+        As returned by `copycost.load`.
     folder : Path
 
     Returns
     -------
     mapping
-        Kind of file → its name.
+        Kind of file → file name.
     """
     folder.mkdir(parents=True, exist_ok=True)
     plain = frame.drop(columns=list(NOT_CELLS))
     plain["instruments"] = [" ".join(its) for its in plain["instruments"]]
-    # A column of which nothing was measured has no type of its own.
+    # Drop empty columns, because a column without values has no type.
     empty = [name for name in plain if plain[name].isna().all()]
     plain = plain.drop(columns=empty)
     files = {"CSV": "measurements.csv", "JSON": "measurements.json"}
@@ -46,7 +46,10 @@ def downloads(frame: pd.DataFrame, folder: Path) -> Mapping[str, str]:
 
 
 def profiles(traces: Iterable[Path], folder: Path) -> dict[tuple[Any, ...], str]:
-    """Copy traces to ``profiles/`` in `folder`: key of the case → address. What is no trace is named in a warning."""
+    """Copy traces to ``profiles/`` in `folder`, and return their addresses by the key of the case.
+
+    Files that are not valid traces are skipped with a warning.
+    """
     found: dict[tuple[Any, ...], str] = {}
     for number, path in enumerate(traces):
         try:
@@ -54,7 +57,7 @@ def profiles(traces: Iterable[Path], folder: Path) -> dict[tuple[Any, ...], str]
             key = tuple(case[name] for name in KEY)
             hash(key)
         except (OSError, ValueError, KeyError, TypeError):
-            warnings.warn(f"{path} is no trace of copycost's, and is left out", stacklevel=2)
+            warnings.warn(f"skipping {path}: it is not a trace written by copycost profile", stacklevel=2)
             continue
         (folder / "profiles").mkdir(parents=True, exist_ok=True)
         address = f"profiles/{number}.json"

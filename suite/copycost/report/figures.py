@@ -1,8 +1,8 @@
-"""Each figure of a report, on axes that the caller may pass.
+"""The figures of a report, drawn on axes that the caller may pass.
 
-A figure is given a DataFrame of measurements, as `copycost.load` gives it, and draws the rows of it that it can. Shape,
-filling or a name tells variants apart beside the colour; the colours are Okabe and Ito's, two of them darker, so that
-all can be told from a light ground and from a dark one.
+A figure takes a DataFrame of measurements as returned by `copycost.load`, and draws the rows that it can. Variants
+differ in shape, filling or name as well as in colour. The colours are those of Okabe and Ito, two of them darker, so
+that all are visible on light and dark backgrounds.
 """
 
 from __future__ import annotations
@@ -24,26 +24,27 @@ from copycost.results.table import origins, records
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#A87900", "#2F8FC4")
 MARKERS = "os^DvPX<p>"
 
-#: Of what is not picked out.
+#: Colour of elements that are not highlighted.
 SOFT = "#7d8790"
 
-#: What cases have in common that are measured in turn.
+#: Columns that interleaved cases, which form a group, have in common.
 GROUP = ["recipe", "device", "dtype", "layout", "height", "width", "batch"]
 
-#: Lines of a figure that are picked out, rows that one has at most, and variants whose memory is drawn through a call.
+#: Maximum numbers of highlighted lines in a figure, of rows in a figure, and of variants in `timeline`.
 PICKED, ROWS, _TIMELINES = 6, 40, 8
 
 
 def relative(frame: pd.DataFrame, axis: Axes | None = None, *, baseline: str = "numpy-new") -> Axes:
-    """Time of each variant over the baseline's: a row a variant, a column a group; in the margin the geometric mean.
+    """Draw the time of each variant relative to the baseline: a row per variant, a column per group, and the mean.
 
-    A ratio whose interval holds 1 is in brackets: no difference can be told. Each machine, commit, engine and session
-    has columns of its own, in which times are over those of its own baseline.
+    The last column is the geometric mean. A ratio is in brackets if the intervals of the two times overlap: the
+    difference is not significant. Each machine, commit, engine and session has its own columns, relative to its own
+    baseline.
 
     Parameters
     ----------
     frame : DataFrame
-        Of one recipe.
+        Measurements of one recipe.
     axis : Axes, optional
     baseline : str, optional
         A variant. Groups in which it was not timed are left out.
@@ -51,12 +52,12 @@ def relative(frame: pd.DataFrame, axis: Axes | None = None, *, baseline: str = "
     Returns
     -------
     Axes
-        Its first collection has log2 of the ratios, row by row from above, the last column being that of the means.
+        The first collection holds log2 of the ratios, row by row from the top. Its last column holds the means.
 
     Raises
     ------
     ValueError
-        If the baseline was timed nowhere.
+        If the baseline was not timed in any group.
     """
     axis = axis if axis is not None else plt.subplots()[1]
     ratios, told = relative_times(frame, baseline)
@@ -84,31 +85,31 @@ def relative(frame: pd.DataFrame, axis: Axes | None = None, *, baseline: str = "
 
 
 def _two_decimals(value: float) -> str:
-    """A ratio: ``0.07``, ``1.50``, ``12.3``."""
+    """Return a ratio as text: ``0.07``, ``1.50``, ``12.3``."""
     return f"{value:.2f}" if 0.0095 <= value < 9.995 else numbers.three(value)
 
 
 def relative_times(frame: pd.DataFrame, baseline: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Ratios of times to the baseline's, measured together with them, and whether a difference can be told.
+    """Return times relative to a baseline measured together with them, and whether the differences are significant.
 
     Returns
     -------
     ratios : DataFrame
-        A row a variant, fastest first; a column a group, and ``mean``, the geometric one.
+        A row per variant, fastest first. A column per group, and ``mean``, the geometric mean.
     told : DataFrame
-        The same without the means: whether the intervals of the two lie apart.
+        The same shape without the means: whether the intervals of the two times do not overlap.
 
     Raises
     ------
     ValueError
-        If the baseline was timed nowhere.
+        If the baseline was not timed in any group.
     """
     places, names = origins(frame)
     timed = frame.assign(origin=[names[place] for place in places])[frame["seconds"].notna()]
     group = [*GROUP, "origin"]
     base = timed[timed["variant"] == baseline].drop_duplicates(group)
     if base.empty:
-        raise ValueError(f"'{baseline}' was timed nowhere")
+        raise ValueError(f"'{baseline}' was not timed in any group")
     columns = ["seconds", "seconds_low", "seconds_high"]
     joined = timed.merge(base[[*group, *columns]], on=group, suffixes=("", "_base"))
     joined = joined.sort_values(
@@ -131,15 +132,15 @@ def relative_times(frame: pd.DataFrame, baseline: str) -> tuple[pd.DataFrame, pd
 
 
 def throughput(frame: pd.DataFrame, axis: Axes | None = None, *, picked: Sequence[str] = ()) -> Axes:
-    """Images per second over the batch, a line a variant; what the machine's copy speed allows is the ceiling.
+    """Draw images per second by batch size, a line per variant, and the limit set by the machine's copy speed.
 
     Parameters
     ----------
     frame : DataFrame
-        Of one recipe, dtype, layout, size and device, measured together.
+        Measurements of one recipe, dtype, layout, size and device, measured together.
     axis : Axes, optional
     picked : sequence of str, optional
-        Variants that have a colour and a name, else the fastest; the others are thin lines.
+        Variants that have a colour and a name. The default is the fastest. The others are thin lines.
 
     Raises
     ------
@@ -169,7 +170,7 @@ def throughput(frame: pd.DataFrame, axis: Axes | None = None, *, picked: Sequenc
     ceiling = copy_ceiling(timed)
     if ceiling is not None:
         axis.axhline(ceiling, color=SOFT, linestyle="--", linewidth=1, label="copy speed")
-    axis.set(xscale="log", yscale="log", xlabel="images in a batch", ylabel="images/s")
+    axis.set(xscale="log", yscale="log", xlabel="batch size", ylabel="images/s")
     axis.set_xticks(batches, [str(n) for n in batches])
     axis.xaxis.set_minor_locator(NullLocator())
     axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
@@ -179,16 +180,16 @@ def throughput(frame: pd.DataFrame, axis: Axes | None = None, *, picked: Sequenc
 
 
 def copy_ceiling(frame: pd.DataFrame) -> float | None:
-    """Images per second at which input and result would be copied; None where the copy speed was not measured."""
+    """Return the images per second if input and result were copied at the copy speed; None if that is not measured."""
     known = frame[frame["copy_fraction"].notna()]
     if known.empty:
         return None
-    # The copy speed is the same for all; small batches stay in the cache, and are faster than memory.
+    # The copy speed is the same for all batches. Small batches stay in the cache, and are faster than memory.
     return float(np.median((known["images_per_second"] / known["copy_fraction"]).astype(float)))
 
 
 def samples(frame: pd.DataFrame, axis: Axes | None = None) -> Axes:
-    """Every sample, a row a variant and within it a line a block; the median and its interval over them.
+    """Draw all samples, a row per variant and within it a line per block, with the median and its interval.
 
     The frame holds one group: recipe, shape, dtype and device.
     """
@@ -220,10 +221,10 @@ def samples(frame: pd.DataFrame, axis: Axes | None = None) -> Axes:
 
 
 def memory(frame: pd.DataFrame, axes: Sequence[Axes] | None = None) -> list[Axes]:
-    """What a call allocates, its peak and what is kept, in multiples of the input; beside it, the time it takes.
+    """Draw the allocated, peak and retained bytes of a call in multiples of the input, and beside them its time.
 
-    The frame holds one group. A row a variant, those that allocate least first; the number of allocations is in its
-    name.
+    The frame holds one group. There is a row per variant, sorted by allocated bytes. Its label includes the number of
+    allocations.
     """
     if axes is None:
         axes = list(plt.subplots(1, 2, sharey=True)[1])
@@ -237,7 +238,7 @@ def memory(frame: pd.DataFrame, axes: Sequence[Axes] | None = None) -> list[Axes
     )
     left.barh(rows, allocated, 0.5, label="allocated", color=COLOURS[0], alpha=0.45, linewidth=0)
     left.plot(peak, rows, "d", label="peak", color=COLOURS[1], fillstyle="none", linestyle="none", markersize=7)
-    left.plot(kept, rows, "o", label="kept", color=COLOURS[2], linestyle="none", markersize=3.5)
+    left.plot(kept, rows, "o", label="retained", color=COLOURS[2], linestyle="none", markersize=3.5)
     for number, its in enumerate(drawn):
         if not its["allocated_bytes"]:
             left.annotate("0", (0, number), xytext=(8, 0), textcoords="offset points", va="center", fontsize=8)
@@ -249,15 +250,15 @@ def memory(frame: pd.DataFrame, axes: Sequence[Axes] | None = None) -> list[Axes
     _spans(right, known[timed], rows[timed])
     right.set_ylim(len(rows) - 0.5, -0.5)
     right.set_xscale("log")
-    _seconds_axis(right, "x", (1.0, 3.0))  # it is narrow
+    _seconds_axis(right, "x", (1.0, 3.0))  # fewer ticks, because the axes are narrow
     right.set_xlabel("time per call, 95 % interval")
     return [left, right]
 
 
 def pareto(frame: pd.DataFrame, axis: Axes | None = None) -> Axes:
-    """Time against allocated bytes; what none beats in both is filled, named, and joined by a line.
+    """Draw time against allocated bytes, with the variants that no other beats in both filled, bold and joined.
 
-    The frame holds one group. A name that another would lie over is left out.
+    The frame holds one group. Names that would overlap are left out.
 
     Raises
     ------
@@ -282,7 +283,7 @@ def pareto(frame: pd.DataFrame, axis: Axes | None = None) -> Axes:
     )  # fmt: skip
     axis.set_yscale("log")
     _seconds_axis(axis, "y")
-    axis.set(xlabel="allocated in a call, multiples of the input", ylabel="time per call")
+    axis.set(xlabel="allocated per call, multiples of the input", ylabel="time per call")
     axis.margins(x=0.05, y=0.08)
     most = max((row["allocated_bytes"] / _input_bytes(row) for row in drawn), default=0)
     axis.set_xlim(-0.04 * max(most, 1), 1.25 * max(most, 1))  # room for the last name
@@ -300,7 +301,7 @@ def pareto(frame: pd.DataFrame, axis: Axes | None = None) -> Axes:
 
 
 def front(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return those of one group, measured together, that no other beats in time and in bytes, by allocated bytes."""
+    """Return the rows of one group that no other beats in both time and allocated bytes, sorted by bytes."""
     kept, fastest = [], math.inf
     for row in records(frame.sort_values(["allocated_bytes", "seconds"])):
         if row["seconds"] < fastest:
@@ -310,23 +311,23 @@ def front(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def timelines(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows that `timeline` draws: what allocates anything, the highest peaks first, and no more than a few."""
+    """Return the rows that `timeline` draws: a few of those that allocate, highest peak first."""
     known = frame[[isinstance(one, list) and len(one) > 0 for one in frame["timeline"]]]
     return known.sort_values(["peak_bytes", "seconds"], ascending=[False, True]).head(_TIMELINES)
 
 
 def timeline(frame: pd.DataFrame, axes: Sequence[Axes] | None = None) -> list[Axes]:
-    """Live bytes through one call, variant under variant, each large rise named by what allocated it.
+    """Draw live bytes during one call, one plot per variant, with each large rise labelled by its operation.
 
-    The frame holds one group; of it are drawn those that `timelines` gives. Above a line stands the height in multiples
-    of the input. Between two events no time is measured: they are equally far apart.
+    The frame holds one group, of which the rows of `timelines` are drawn. Heights are in multiples of the input. The
+    time between allocation events is not measured, so they are equally spaced.
     """
     drawn = records(timelines(frame))
     if axes is None:
         axes = list(plt.subplots(max(1, len(drawn)), 1, squeeze=False)[1][:, 0])
     for axis, row in zip(axes, drawn, strict=False):
         one = _input_bytes(row)
-        # What is small has no step of its own, and is counted in the next.
+        # Small events have no step; the next step includes them.
         live, names, total = [0.0], [""], 0
         for event in row["timeline"]:
             total += event["bytes"]
@@ -339,7 +340,7 @@ def timeline(frame: pd.DataFrame, axes: Sequence[Axes] | None = None) -> list[Ax
         axis.fill_between(steps, heights, step="post", alpha=0.2, color=COLOURS[0], linewidth=0)
         before = -math.inf
         for k, name in enumerate(names):
-            # Where there is room for it.
+            # Label a step only if there is room.
             if name and k - before >= 0.15 * last:
                 before = k
                 said = label(name.partition("  (")[0], 44)
@@ -357,7 +358,7 @@ def timeline(frame: pd.DataFrame, axes: Sequence[Axes] | None = None) -> list[Ax
 
 
 def first_call(frame: pd.DataFrame, axis: Axes | None = None) -> Axes:
-    """The first call beside the steady ones, a row a variant, the quickest first. The frame holds one group."""
+    """Draw the time of the first call and of steady calls, a row per variant of one group, fastest first call first."""
     axis = axis if axis is not None else plt.subplots()[1]
     known = frame[frame["seconds"].notna() & frame["seconds_first"].notna()].sort_values("seconds_first").head(ROWS)
     rows = list(range(len(known)))
@@ -370,26 +371,27 @@ def first_call(frame: pd.DataFrame, axis: Axes | None = None) -> Axes:
     axis.set_xscale("log")
     _seconds_axis(axis, "x")
     axis.legend(frameon=False, fontsize=8)
-    axis.set_xlabel("time of a call")
+    axis.set_xlabel("time per call")
     return axis
 
 
-#: Words in the code of variants that trace or compile when they are first called; else, in their names.
+#: Patterns of compiled variants, which trace or compile in the first call: in their code or, without it, their names.
 _COMPILED = r"tf\.function|jit|torch\.compile|cupy\.fuse|ElementwiseKernel"
 _COMPILED_NAMES = "graph|xla|jit|compile|numba|fused"
 
 
 def pays_after(frame: pd.DataFrame) -> pd.DataFrame:
-    """After how many calls each compiled variant of one group has paid for its first call.
+    """Return the break-even of each compiled variant of one group, the number of calls that repay its first call.
 
-    It is compared with the fastest of its runtime that is not compiled, or where there is none with the fastest of all.
-    Compiled are those whose code says so, or where there is none their names: graph, xla, jit, compile, numba, fused.
+    A compiled variant is compared with the fastest variant of its runtime that is not compiled. If its runtime has no
+    such variant, it is compared with the fastest of all that are not compiled. Compiled variants are recognized by
+    their code or, without code, by their names: graph, xla, jit, compile, numba, fused.
 
     Returns
     -------
     DataFrame
-        ``variant``, ``first_seconds``, ``seconds``, ``against``; ``calls``, missing where it never does; and ``told``,
-        whether the intervals of the steady calls lie apart.
+        ``variant``, ``first_seconds``, ``seconds``, ``against``; ``calls``, missing if there is no break-even; and
+        ``told``, whether the intervals of the steady calls do not overlap.
 
     Raises
     ------
@@ -427,9 +429,9 @@ def pays_after(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def history(frame: pd.DataFrame, axis: Axes | None = None, *, metric: str = "seconds") -> Axes:
-    """A metric by commit, oldest first, a line a variant and environment; intervals where the metric has them.
+    """Draw a metric by commit, oldest first, with a line per variant and environment.
 
-    The frame holds one group of several commits.
+    The frame holds one group of several commits. Metrics that have intervals are drawn with them.
     """
     axis = axis if axis is not None else plt.subplots()[1]
     known = frame[frame[metric].notna() & frame["commit"].notna()].sort_values("commit_time")
@@ -456,7 +458,7 @@ def history(frame: pd.DataFrame, axis: Axes | None = None, *, metric: str = "sec
 
 
 def versions(frame: pd.DataFrame, axis: Axes | None = None) -> Axes:
-    """The time in each environment side by side, a row a variant: of the newest commit that each has.
+    """Draw the times of the newest commit in each environment side by side, with a row per variant.
 
     The frame holds one group of several environments or machines.
     """
@@ -486,15 +488,15 @@ def versions(frame: pd.DataFrame, axis: Axes | None = None) -> Axes:
 
 
 def check_origin(frame: pd.DataFrame) -> None:
-    """Raise ValueError for a frame of several machines, commits, engines or sessions: times of two do not compare."""
+    """Raise ValueError if a frame has several machines, commits, engines or sessions, whose times do not compare."""
     _, names = origins(frame)
     if len(names) > 1:
         shown = "; ".join(names[:3]) + ("; …" if len(names) > 3 else "")
-        raise ValueError(f"{len(names)} origins, whose times cannot be compared ({shown}): choose the rows of one")
+        raise ValueError(f"{len(names)} origins, whose times cannot be compared ({shown}): select the rows of one")
 
 
 def _spans(axis: Axes, frame: pd.DataFrame, rows: np.ndarray) -> None:
-    """A dot for each time, and its interval."""
+    """Draw a dot for each time, and its interval."""
     middle = frame["seconds"].astype(float).to_numpy()
     low, high = (
         frame[name].astype(float).fillna(frame["seconds"].astype(float)).to_numpy()
@@ -505,14 +507,14 @@ def _spans(axis: Axes, frame: pd.DataFrame, rows: np.ndarray) -> None:
 
 
 def label(text: str, longest: int = 36) -> str:
-    """A name as a figure has it: in one line, not too long, and never a formula."""
+    """Return a name as a label: on one line, truncated, and without TeX formulas."""
     plain = " ".join("".join(one if one.isprintable() else " " for one in text).split())
     short = plain if len(plain) <= longest else plain[: longest - 1] + "…"
     return short.replace("$", r"\$")
 
 
 def _named(frame: pd.DataFrame, varying: Sequence[str]) -> pd.Series:
-    """What tells each row's group from the others, in a few words."""
+    """Return a short name of each row's group, made of the columns that vary."""
     parts = []
     for name in ("origin", "recipe", "dtype", "layout", "device"):
         if name in varying:
@@ -520,7 +522,7 @@ def _named(frame: pd.DataFrame, varying: Sequence[str]) -> pd.Series:
     if "height" in varying or "width" in varying:
         parts.append(frame["height"].astype(str) + "×" + frame["width"].astype(str))
     if "batch" in varying or not parts:
-        # Not through astype(str), which leaves a missing value missing in some versions of pandas.
+        # Avoid astype(str), which leaves missing values missing in some versions of pandas.
         named = ["one image" if pd.isna(batch) else f"×{int(batch)}" for batch in frame["batch"]]
         parts.append(pd.Series(named, index=frame.index))
     found = parts[0]
@@ -530,7 +532,7 @@ def _named(frame: pd.DataFrame, varying: Sequence[str]) -> pd.Series:
 
 
 def _apart(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two intervals lie apart; not, where one is missing."""
+    """Return whether two intervals do not overlap; False if one is missing."""
     ends = [row[name] for row in (one, other) for name in ("seconds_low", "seconds_high")]
     return None not in ends and (ends[1] < ends[2] or ends[0] > ends[3])
 
@@ -554,6 +556,6 @@ def _seconds_axis(axis: Axes, which: str, steps: Sequence[float] = (1.0, 2.0, 5.
 
 
 def _short(seconds: float) -> str:
-    """A round time, without digits that say nothing: ``2 ms``."""
+    """Return a round time without trailing zeros: ``2 ms``."""
     number, _, unit = numbers.seconds(seconds).partition(" ")
     return f"{float(number):g} {unit}"

@@ -1,4 +1,4 @@
-"""The pages: of what was measured, and of claims."""
+"""HTML pages of measurements and of claims."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from copycost.report.pictures import MOST_RECIPES, drawing, histories, pictures,
 from copycost.report.rows import facets, rows
 from copycost.results.table import joined, records
 
-#: The names of the pages.
+#: File names of the pages.
 INDEX, FOLKLORE = "index.html", "folklore.html"
 
-#: Steps of a history that are told, at most.
+#: Maximum number of steps of a history that are shown.
 _MOST_STEPS = 60
 
 
@@ -38,25 +38,25 @@ def write_html(
     baseline: str = PLAIN,
     traces: Sequence[Path] = (),
 ) -> Path:
-    """Write ``index.html``, which needs no other file to be read, and beside it what can be downloaded; give its path.
+    """Write the self-contained page ``index.html`` and the files it offers for download, and return its path.
 
     Parameters
     ----------
     folder : Path
     runs : sequence of (name, environment, measurements)
-        Each has a part of the page. Of asv's results, which are a history, the newest of each machine and environment
-        has one.
+        Each run has a part of the page. asv's results are a history: only the newest result of each machine and
+        environment has a part.
     history : str, optional
-        Where, from `folder`, asv's pages are.
+        Address of asv's pages, relative to `folder`.
     folklore : str, optional
-        Where the page of claims is.
+        Address of the page of claims.
     baseline : str, optional
-        The variant that times are compared with.
+        Baseline variant for relative times.
     traces : sequence of Path, optional
-        Files of `copycost profile`, which the table leads to.
+        Files of `copycost profile`, which the table links to.
     """
-    # What is there stays until the page is written: it is not to be looked through again and again for garbage, nor, in
-    # a process that draws, to be copied for that.
+    # Existing objects live until the page is written. Freezing them spares repeated garbage collection, which in the
+    # worker processes that draw would also copy their memory.
     gc.freeze()
     try:
         return _page(folder, runs, history, folklore, baseline, traces)
@@ -113,15 +113,15 @@ def _page(
 
 
 def write_folklore(folder: Path, document: Mapping[str, Any], index: str | None = None) -> Path:
-    """Write ``folklore.html``, which needs no other file, and give its path.
+    """Write the self-contained page ``folklore.html``, and return its path.
 
     Parameters
     ----------
     folder : Path
     document : mapping
-        Of `copycost claims --json`.
+        The document written by `copycost claims --json`.
     index : str, optional
-        Where the page of measurements is.
+        Address of the page of measurements.
     """
     claims = document["claims"]
     return _write(
@@ -135,7 +135,7 @@ def write_folklore(folder: Path, document: Mapping[str, Any], index: str | None 
 
 
 def fragment(found: Overview) -> str:
-    """An overview as a piece of HTML, for a notebook."""
+    """Return an overview as an HTML fragment, for a notebook."""
     return _templates().get_template("fragment.html").render(overview=found, format=numbers)
 
 
@@ -158,7 +158,7 @@ def _part(
     frame: pd.DataFrame,
     prefix: str,
 ) -> dict[str, Any]:
-    """What the template says of one run."""
+    """Return the template's variables for one run."""
     skipped: dict[str | None, list[Measurement]] = {}
     for m in measurements:
         if m.status == "skipped":
@@ -190,7 +190,7 @@ def _part(
 
 
 def _counted(measurements: Sequence[Measurement]) -> str:
-    """How many cases there are, by status."""
+    """Return the number of cases by status as text."""
     counts = Counter(m.status for m in measurements)
     right = f"{numbers.count(counts.pop('ok', 0))} right"
     told = ", ".join([right, *(f"{numbers.count(n)} {status}" for status, n in counts.most_common())])

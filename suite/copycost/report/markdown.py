@@ -1,4 +1,4 @@
-"""The overview as a piece of Markdown: for a pull request, an issue, or the summary of a CI job."""
+"""Output of an overview as Markdown, for a pull request, an issue or the summary of a CI job."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from copycost.model import numbers
 
 
 def markdown(overview: Overview, title: str = "copycost") -> str:
-    """Which way to take for each kind of batch; folded, what to beware of."""
+    """Return the recommendations for each kind of batch and, folded, the warnings as Markdown."""
     lines = [f"### {numbers.markdown(title)}", ""]
     if overview.answers:
         usual = overview.usual
         lines += [*_HEADING, *map(_row, usual)]
         rest = [one for one in overview.answers if one not in usual]
         if rest:
-            lines += ["", f"<details><summary>Every other kind of batch: {len(rest)}</summary>", ""]
+            lines += ["", f"<details><summary>All other kinds of batch: {len(rest)}</summary>", ""]
             lines += [*_HEADING, *map(_row, rest), "", "</details>"]
         if overview.left:
             lines += ["", f"and {overview.left} more"]
@@ -22,13 +22,13 @@ def markdown(overview: Overview, title: str = "copycost") -> str:
     else:
         lines.append("Nothing was timed.")
     if overview.cautions:
-        lines += ["", f"<details><summary>What to beware of: {len(overview.cautions)}</summary>", ""]
+        lines += ["", f"<details><summary>Warnings: {len(overview.cautions)}</summary>", ""]
         lines += [f"* {numbers.markdown(str(caution))}" for caution in overview.cautions]
         lines += ["", "</details>"]
     return "\n".join(lines) + "\n"
 
 
-_HEADING = ["| | fastest that is right | time | what it saves | allocates |", "| --- | --- | ---: | --- | ---: |"]
+_HEADING = ["| | fastest correct variant | time | speedup | allocates |", "| --- | --- | ---: | --- | ---: |"]
 
 
 def _row(one: Answer) -> str:

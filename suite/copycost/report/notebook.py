@@ -1,4 +1,4 @@
-"""The overview, as a notebook shows it."""
+"""The overview with a rich representation for notebooks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from copycost.report.markdown import markdown
 
 
 class Overview(analysis.Overview):
-    """An overview that a notebook shows as a part of a page."""
+    """An overview that a notebook renders as HTML."""
 
     def _repr_html_(self) -> str:
         return fragment(self)
@@ -24,22 +24,22 @@ class Overview(analysis.Overview):
 
 
 def overview(measured: Iterable[Measurement] | pd.DataFrame) -> Overview:
-    """Return which variants to take, by how much they are faster, and what to beware of.
+    """Return the recommended variants, their speedups, and warnings.
 
     Parameters
     ----------
     measured : iterable of Measurement, or DataFrame
-        The table of `copycost.load` or `copycost.run`.
+        The table returned by `copycost.load` or `copycost.run`.
 
     Returns
     -------
     Overview
-        Shown as a part of a page in a notebook, and as text by `print`.
+        Rendered as HTML in a notebook, and as text by `print`.
 
     Raises
     ------
     ValueError
-        If two measurements are of one case, and nothing tells which run each is of.
+        If two measurements belong to the same case, and nothing distinguishes their runs.
     """
     found = analysis.overview(measured)
     return Overview(**{field.name: getattr(found, field.name) for field in fields(found)})

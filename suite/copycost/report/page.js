@@ -6,7 +6,7 @@
     return element;
   };
 
-  // Figures of one recipe at a time, where there are several.
+  // If there are several recipes, show the figures of one at a time.
   for (const chooser of document.querySelectorAll(".choose")) {
     const parts = [...chooser.parentElement.querySelectorAll("[data-recipe]")];
     const recipes = [...new Set(parts.map((part) => part.dataset.recipe))];
@@ -23,7 +23,7 @@
     if (recipes.length) choose(recipes[0]);
   }
 
-  // A button in each snippet of code.
+  // Add a copy button to each code snippet.
   for (const pre of document.querySelectorAll("details.code pre")) {
     const button = make("button", { type: "button", className: "copy", textContent: "copy" });
     button.addEventListener("click", async () => {
@@ -39,7 +39,7 @@
     pre.before(button);
   }
 
-  // The table of cases: all rows are here, a page of them is shown.
+  // The table of cases: the page holds all rows, and shows them 100 at a time.
   const PAGE = 100;
   const { columns, words, cells } = JSON.parse(document.getElementById("rows").textContent);
   const at = Object.fromEntries(columns.map(([name], k) => [name, k]));
@@ -109,7 +109,7 @@
   const order = () => {
     const { column, falling } = sorted;
     if (column === null) {
-      // As they were measured; what was skipped has little to say, and comes last.
+      // Keep the order of measurement, but move skipped cases to the end.
       const skipped = words.indexOf("skipped");
       const status = cells[at.status];
       shown.sort((a, b) => (status[a] === skipped) - (status[b] === skipped) || a - b);
@@ -120,7 +120,7 @@
     const sign = falling ? -1 : 1;
     shown.sort((a, b) => {
       const [one, other] = [values[a], values[b]];
-      // What is missing comes last, however it is sorted.
+      // Missing values come last in both directions.
       if (one === null || other === null) return (one === null) - (other === null) || a - b;
       if (isWord) return sign * (lower[one] < lower[other] ? -1 : lower[one] > lower[other] ? 1 : 0) || a - b;
       return sign * (one - other) || a - b;
@@ -130,7 +130,7 @@
   const narrow = () => {
     const wanted = form.words.value.toLowerCase().split(/\s+/).filter(Boolean);
     const texts = columns.map(([, kind], k) => (kind === "word" ? k : -1)).filter((k) => k >= 0);
-    // A word is looked for once in each text, and not once in each row.
+    // Search each distinct text once, rather than each row.
     const holds = wanted.map((word) => lower.map((text) => text.includes(word)));
     const chosen = [...form.querySelectorAll("select")]
       .filter((select) => select.value)

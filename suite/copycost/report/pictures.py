@@ -1,4 +1,4 @@
-"""The pictures of a page: which figures, of which cases, each as a part of the page and as files of its own."""
+"""Pictures of a page: which figures are drawn of which cases, as part of the page and as separate files."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ from copycost.report import figures
 from copycost.report.figures import GROUP, ROWS
 from copycost.results.table import records
 
-#: Recipes that have pictures, at most; the table has all.
+#: Maximum number of recipes with pictures; the table of cases has all recipes.
 MOST_RECIPES = 6
 
-#: What the figures of a run are made of: to choose rows of all columns takes three times as long.
+#: Columns that the figures of a run need: selecting rows of all columns takes three times as long.
 _DRAWN = (
     *GROUP, "channels", "variant", "runtime", "seconds", "seconds_low", "seconds_high", "seconds_first", "samples",
     "images_per_second", "copy_fraction", "allocations", "allocated_bytes", "peak_bytes", "retained_bytes", "timeline",
 )  # fmt: skip
 
-#: Columns of the comparison with the baseline, at most, and lines of a history.
+#: Maximum number of columns of the comparison with the baseline, and of lines of a history.
 _MOST_GROUPS, _MOST_LINES = 24, 12
 
 _INK, _WHITE = "#1c2126", "#ffffff"
@@ -63,11 +63,11 @@ class Picture:
     section, recipe : str
     title : str
     told : str
-        What it shows, for who does not see it.
+        Description of the figure, also used as alternative text.
     svg : Markup
-        An element, whose ink is that of the page.
+        SVG element that takes its text colour from the page.
     files : mapping of str to str
-        Kind of file → its address from the page.
+        Kind of file → address relative to the page.
     """
 
     section: str
@@ -78,23 +78,23 @@ class Picture:
     files: Mapping[str, str]
 
 
-#: Draws one, and writes its files.
+#: A function that draws a picture and writes its files.
 Job = Callable[[], Picture]
 
 
 def pictures(frame: pd.DataFrame, folder: Path, prefix: str, baseline: str) -> list[Job]:
-    """The pictures of a run, to be drawn.
+    """Return the jobs that draw the pictures of a run.
 
     Parameters
     ----------
     frame : DataFrame
-        Of one run.
+        Measurements of one run.
     folder : Path
-        Where the page will be. The files are in ``figures/`` below it.
+        Folder of the page. The files are written to ``figures/`` within it.
     prefix : str
-        That their names begin with.
+        Prefix of the file names.
     baseline : str
-        The variant that times are compared with, where it was timed.
+        Baseline variant for relative times, used if it was timed.
     """
     timed = frame.loc[frame["seconds"].notna(), list(_DRAWN)]
     jobs: list[Job] = []
@@ -107,9 +107,9 @@ def pictures(frame: pd.DataFrame, folder: Path, prefix: str, baseline: str) -> l
 
 @contextmanager
 def drawing(jobs: Sequence[Job]) -> Iterator[Callable[[], list[Picture]]]:
-    """Draw on all CPUs, while the caller does other work; what is given waits for the pictures and gives them.
+    """Draw on all CPUs while the caller does other work, and yield a function that waits for and returns the pictures.
 
-    A page has some forty, and each takes some tenths of a second.
+    A page has about forty pictures, and each takes a few tenths of a second.
     """
     global _jobs
     workers = min(devices.cpus(), len(jobs))
@@ -118,7 +118,7 @@ def drawing(jobs: Sequence[Job]) -> Iterator[Callable[[], list[Picture]]]:
         return
     _jobs = jobs
     try:
-        # Forked, they have the tables without a copy.
+        # Forked workers share the tables without a copy.
         with ProcessPoolExecutor(workers, get_context("fork")) as pool:
             begun = [pool.submit(_nth, k) for k in range(len(jobs))]
             yield lambda: [one.result() for one in begun]
@@ -126,7 +126,7 @@ def drawing(jobs: Sequence[Job]) -> Iterator[Callable[[], list[Picture]]]:
         _jobs = ()
 
 
-#: What the workers are forked with.
+#: The jobs that the workers inherit when they are forked.
 _jobs: Sequence[Job] = ()
 
 
@@ -135,7 +135,10 @@ def _nth(k: int) -> Picture:
 
 
 def histories(frame: pd.DataFrame, folder: Path) -> list[Job]:
-    """The time of a recipe's typical cases by commit, and by environment, where there are several, to be drawn."""
+    """Return the jobs that draw the times of each recipe's typical cases by commit and by environment.
+
+    A recipe measured at one commit, or in one environment, has no such picture.
+    """
     timed = frame[frame["seconds"].notna() & frame["commit"].notna()]
     found: list[Job] = []
     for number, recipe in enumerate(list(dict.fromkeys(timed["recipe"]))[:MOST_RECIPES]):
@@ -155,7 +158,7 @@ def histories(frame: pd.DataFrame, folder: Path) -> list[Job]:
 
 
 def typical(frame: pd.DataFrame) -> pd.DataFrame:
-    """The group of one recipe that a reader is most likely to want."""
+    """Return the group of one recipe that is most relevant to readers."""
     places = frame[GROUP].drop_duplicates()
     nearest = min(records(places), key=unusual)
     same = pd.Series(True, index=frame.index)
@@ -165,38 +168,36 @@ def typical(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _of_recipe(its: pd.DataFrame, baseline: str) -> Iterator[tuple[str, str, str, Callable[[], Figure]]]:
-    """Section, title, what is told, and how to draw it."""
+    """Yield section, title, description and drawing function of each picture of a recipe."""
     group = typical(its)
     at = _title(group)
     if (its["variant"] == baseline).any():
         compared = _first(its, GROUP, _MOST_GROUPS)
         told = (
-            f"Time of {_count(compared, 'variant')} over that of {baseline}, in each kind of batch and as a geometric "
-            "mean over those in which both were timed. In brackets where no difference can be told."
+            f"Time of {_count(compared, 'variant')} relative to {baseline}, for each kind of batch, and the geometric "
+            "mean over the kinds of batch in which both were timed. Ratios in brackets are not significant."
         )
         yield "Speed", f"against {baseline}", told, lambda: _relative(compared, baseline)
     series = [part for _, part in its.groupby(["device", "layout", "height", "width", "dtype"], sort=False)]
     series = [part for part in series if part["batch"].nunique() > 1][:4]
     if series:
         kinds = ", ".join(_kind(part) for part in series)
-        told = f"Images per second over the batch, for {kinds}; dashed, what copying allows."
+        told = f"Images per second by batch size, for {kinds}. The dashed line is the limit set by the copy speed."
         yield "Speed", "over the batch", told, lambda: _throughput(series)
-    told = f"Every sample of {_count(group, 'variant')} by block, with the median and its 95 % interval, {at}."
+    told = f"All samples of {_count(group, 'variant')} by block, with the median and its 95 % interval, {at}."
     yield "Speed", "samples", told, lambda: _single(group, figures.samples)
     if group["allocated_bytes"].notna().any():
-        told = (
-            f"What a call allocates, its peak and what is kept, and the time it takes, {at}. In brackets their number."
-        )
+        told = f"Allocated, peak and retained bytes and the time of a call, {at}. In brackets: number of allocations."
         yield "Memory", "allocated", told, lambda: _memory(group)
-        told = f"Time against allocated bytes, {at}; the line joins what nothing else beats in both."
+        told = f"Time against allocated bytes, {at}. The line joins variants that no other beats in both."
         yield "Memory", "time and memory", told, lambda: _pareto(group)
     through = figures.timelines(group)
     if len(through):
         rest = group["allocated_bytes"].eq(0).sum()
-        told = f"Live bytes through one call in multiples of the input, {at}. {rest} variants allocate nothing."
+        told = f"Live bytes during one call in multiples of the input, {at}. {rest} variants allocate nothing."
         yield "Memory", "through a call", told, lambda: _timeline(through)
     if group["seconds_first"].notna().any():
-        told = f"The first call, in which some trace and compile, and the steady ones, {at}."
+        told = f"First call, in which some variants trace and compile, and steady calls, {at}."
         yield "First call", "first and steady", told, lambda: _single(group, figures.first_call)
 
 
@@ -212,7 +213,7 @@ def _relative(its: pd.DataFrame, baseline: str) -> Figure:
 
 def _throughput(series: list[pd.DataFrame]) -> Figure:
     figure, axes = plt.subplots(1, len(series), figsize=(1.2 + 4.2 * len(series), 3.8), sharey=True, squeeze=False)
-    # One colour a variant in all panels: what one would write first, and those that are the fastest in any.
+    # A variant has the same colour in all panels. Pick the usual baselines, and the fastest variants of any panel.
     places = [part.groupby("variant")["images_per_second"].max().rank(ascending=False) for part in series]
     order = list(pd.concat(places, axis=1).min(axis=1).sort_values(kind="stable").index)
     usual = [name for name in (PLAIN, KERAS) if name in order]
@@ -269,14 +270,14 @@ def _timeline(group: pd.DataFrame) -> Figure:
 
 
 def _inches(names: Iterable[str]) -> float:
-    """What the longest label takes: of the font that figures have, and a bit more."""
+    """Return the width of the longest label in the font of the figures, plus a margin."""
     return 0.2 + 0.074 * max((len(figures.label(str(name))) for name in names), default=0)
 
 
 def _placed(
     figure: Figure, left: float, right: float, bottom: float, top: float, across: float = 0.2, down: float = 0.2
 ) -> Figure:
-    """The figure with so many inches beside its axes. An engine that makes the layout takes as long as drawing does."""
+    """Set the margins of a figure in inches; a layout engine would take as long as drawing."""
     width, height = figure.get_size_inches()
     figure.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - top / height, across, down)
     return figure
@@ -304,7 +305,7 @@ def _picture(
 
 
 def _compact(svg: str) -> str:
-    """An SVG file in half as many characters: without what nobody reads, and with no more digits than can be seen."""
+    """Return an SVG file in half as many characters: without metadata, unused ids and invisible digits."""
     text = svg[svg.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)
     used = set(re.findall(r"(?:url\(|href=\")#([\w-]+)", text))
@@ -314,12 +315,12 @@ def _compact(svg: str) -> str:
 
 
 def _inline(svg: str) -> str:
-    """It as an element of a page, whose ink it has."""
+    """Return an SVG as an element that takes its text colour from the page."""
     return re.sub(r"<style.*?</style>", "", svg).replace(_INK, "currentColor")
 
 
 def _first(frame: pd.DataFrame, by: str | list[str], most: int) -> pd.DataFrame:
-    """The rows of the first so many values."""
+    """Return the rows with the first `most` distinct values."""
     names = [by] if isinstance(by, str) else by
     kept = frame.drop_duplicates(names)[names].head(most)
     return frame.merge(kept, on=names)
@@ -343,5 +344,5 @@ def _count(frame: pd.DataFrame, name: str) -> str:
 
 
 def _slug(text: str) -> str:
-    """A piece of a file's name, of nothing but letters, digits and lines."""
+    """Return text as part of a file name, of letters, digits and hyphens only."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:32] or "x"

@@ -1,4 +1,4 @@
-"""The rows of the table of cases, as the page has them: short, so that a hundred thousand are no burden."""
+"""The table of cases as compact JSON for the page, so that a hundred thousand rows stay small."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from markupsafe import Markup
 from copycost.model.measurement import FIGURES, Measurement
 from copycost.results.store import KEY
 
-#: Column of the page → how it is shown, and its heading. Words are sought in; of the others the unit is in the heading
-#: or beside the number.
+#: Column of the page → its kind of format, and its heading. The search box searches columns of words. For the others,
+#: the unit is in the heading or beside the number.
 COLUMNS = {
     "source": ("word", "run"),
     "recipe": ("word", "recipe"),
@@ -32,10 +32,10 @@ COLUMNS = {
     "allocations": ("count", "allocations"),
     "allocated_bytes": ("size", "allocated"),
     "peak_bytes": ("size", "peak"),
-    "retained_bytes": ("size", "kept"),
+    "retained_bytes": ("size", "retained"),
     "max_abs_error": ("error", "largest error"),
     "remarks": ("word", "remarks"),
-    "missing": ("word", "missing because"),
+    "missing": ("word", "reason if missing"),
     "blocks": ("count", "blocks"),
     "instruments": ("word", "instruments"),
     "profile": ("link", "profile"),
@@ -43,21 +43,22 @@ COLUMNS = {
 
 
 def rows(frame: pd.DataFrame, measured: Sequence[Measurement], traces: Mapping[tuple[Any, ...], str]) -> Markup:
-    """The table as JSON that can stand in a script element.
+    """Return the table as JSON that is safe within a script element.
 
     Parameters
     ----------
     frame : DataFrame
     measured : sequence of Measurement
-        Its rows.
+        The measurements of the rows.
     traces : mapping
-        Key of a case → the address of its trace.
+        Key of a case → address of its trace.
 
     Returns
     -------
     Markup
-        An object: ``columns`` is a list of name, kind and heading; ``words`` all texts; ``cells`` a list a column, in
-        which a text is its place among the words and a number has four significant digits; null where there is none.
+        An object. ``columns`` is a list of name, kind and heading. ``words`` holds all texts. ``cells`` has a list per
+        column, in which a text is given by its index in ``words``, a number has four significant digits, and null is a
+        missing value.
     """
     shown = _shown(frame, measured)
     keys = frame[list(KEY)].astype(object).where(frame[list(KEY)].notna(), None).itertuples(index=False, name=None)
@@ -82,7 +83,7 @@ def rows(frame: pd.DataFrame, measured: Sequence[Measurement], traces: Mapping[t
         "cells": [cells[k] for k in kept],
     }
     text = json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    # Within a script nothing but its end is read as HTML, and that a text must not contain.
+    # HTML parsers look only for the end tag within a script, so escaping "<" is enough.
     return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))
 
 
@@ -97,18 +98,18 @@ def _shown(frame: pd.DataFrame, measured: Sequence[Measurement]) -> pd.DataFrame
     return shown
 
 
-#: Columns that have a figure where a case was measured.
+#: Columns with a figure of each measured case.
 _FIGURES = tuple(name for name in COLUMNS if name in FIGURES)
 
 
 def _why_missing(m: Measurement) -> str | None:
-    """Why a figure is missing of a case that was measured: of the others the status says it."""
+    """Return why figures of a measured case are missing; the status explains it for other cases."""
     if m.status not in ("ok", "unchecked"):
         return None
     reasons: dict[str, list[str]] = {}
     for name in _FIGURES:
         if getattr(m, name) is None:
-            reasons.setdefault(m.missing.get(name, "not told"), []).append(COLUMNS[name][1])
+            reasons.setdefault(m.missing.get(name, "unknown"), []).append(COLUMNS[name][1])
     return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items()) or None
 
 
@@ -119,7 +120,7 @@ def _short(value: Any) -> Any:
 
 
 def facets(frame: pd.DataFrame) -> dict[str, Sequence[str]]:
-    """What the table can be narrowed to by a choice: column → its values."""
+    """Return the columns by which the table can be filtered, with their values."""
     found: dict[str, Sequence[str]] = {}
     for name in ("recipe", "device", "dtype", "status"):
         values = [str(one) for one in dict.fromkeys(frame[name].dropna())]

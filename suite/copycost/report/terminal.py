@@ -1,4 +1,4 @@
-"""The answer of a run at a terminal: which variant to take, what it saves, what to beware of. A dozen lines at most."""
+"""Summary of a run at a terminal, in at most a dozen lines: recommended variants, their speedups, and warnings."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from copycost.analysis.overview import PLAIN, Answer, Caution, Overview, unusual
 from copycost.model import numbers
 from copycost.model.measurement import Measurement
 
-#: Lines of the answer, at most; and of them, those for what is at fault, and for variants to beware of.
+#: Maximum numbers of lines: of the summary, and within it of faults and of other warnings.
 LINES, _FAULTS, _BEWARE = 12, 4, 3
 
-#: The width of a terminal from which answers are a table; below it each is a sentence.
+#: Minimum terminal width that shows the answers as a table; on a narrower terminal, each is a sentence.
 _TABLE = 76
 
-#: Reasons for which cases were skipped that have a line, at most.
+#: Maximum number of reasons for skipped cases that are shown.
 _REASONS = 4
 
 
 def show(console: Console, overview: Overview) -> None:
-    """Print the answers that are most likely to be wanted, and what to beware of, in a dozen lines.
+    """Print the most relevant answers and the warnings in at most a dozen lines.
 
     Parameters
     ----------
     console : Console
-        No line is wider than it.
+        No line is wider than the console.
     overview : Overview
     """
     cautions = [*_faults(overview.cautions, console.width), *_others(overview.cautions, console.width)]
@@ -38,7 +38,7 @@ def show(console: Console, overview: Overview) -> None:
 
 
 def show_skipped(console: Console, measurements: Sequence[Measurement]) -> None:
-    """Print a line for each reason for which cases were skipped, with their number, the most frequent first."""
+    """Print each reason for skipped cases with the number of these cases, most frequent first."""
     reasons: dict[str | None, list[Measurement]] = {}
     for m in measurements:
         if m.status == "skipped":
@@ -54,9 +54,9 @@ def show_skipped(console: Console, measurements: Sequence[Measurement]) -> None:
 
 
 def _answers(overview: Overview, room: int, width: int) -> list[Text]:
-    """Return as many answers as there is room for, those first that are most likely to be wanted, in their order."""
+    """Return as many lines of answers as there is room for, choosing the most relevant and keeping their order."""
     if not overview.answers:
-        return [_line("Nothing that is right was timed: there is no fastest.", width)]
+        return [_line("No correct variant was timed.", width)]
     order = _by_interest(overview.answers)
     for number in range(len(order), 0, -1):
         kept = sorted(order[:number])
@@ -70,7 +70,7 @@ def _answers(overview: Overview, room: int, width: int) -> list[Text]:
 
 
 def _by_interest(answers: Sequence[Answer]) -> list[int]:
-    """Return the places of answers: of each recipe first the one that is most likely to be wanted, then the next."""
+    """Return the indices of the answers by relevance: the most relevant of each recipe, then the next of each."""
     ranks: list[tuple[int, int]] = []
     recipes: dict[str, list[int]] = {}
     for k, one in enumerate(answers):
@@ -82,14 +82,14 @@ def _by_interest(answers: Sequence[Answer]) -> list[int]:
 
 
 def _table(overview: Overview, kept: Sequence[int], width: int) -> list[Text]:
-    """Return a heading, and a line for each answer."""
-    rows = [("for", "fastest that is right", "time", f"over {PLAIN}, 95 %")]
+    """Return a heading and a line for each answer."""
+    rows = [("recipe, input", "fastest correct", "time", f"over {PLAIN}, 95 %")]
     for k in kept:
         one = overview.answers[k]
         m = one.fastest.measurement
         rows.append((_title(one), _named(one), numbers.seconds(m.seconds), _saved(one)))
     widths = [max(len(row[k]) for row in rows) for k in range(3)]
-    # A line that is too long has its variant cut, and never its figures.
+    # If a line is too long, truncate the variant, never the figures.
     longest = max(len(row[3]) for row in rows)
     widths[1] = max(12, min(widths[1], width - widths[0] - widths[2] - longest - 6))
     lines = []
@@ -101,8 +101,8 @@ def _table(overview: Overview, kept: Sequence[int], width: int) -> list[Text]:
 
 
 def _sentences(overview: Overview, kept: Sequence[int], width: int) -> list[Text]:
-    """Return each answer in as many lines as it needs."""
-    lines = [_line("Fastest that is right, 95 % interval:", width, "bold")]
+    """Return each answer as a sentence of as many lines as it needs."""
+    lines = [_line("Fastest correct variant, 95 % interval:", width, "bold")]
     for k in kept:
         one = overview.answers[k]
         m = one.fastest.measurement
@@ -114,19 +114,19 @@ def _sentences(overview: Overview, kept: Sequence[int], width: int) -> list[Text
 
 
 def _title(one: Answer) -> str:
-    """What an answer is for, without what nearly all have in common."""
+    """Return a short title of an answer, without the parts that nearly all titles share."""
     title = one.title.removesuffix(", cpu").replace(", ", " ", 1)
     return title.replace("×3 ", " ", 1)
 
 
 def _named(one: Answer) -> str:
-    """The fastest, and the number of those that are as fast, as far as can be told."""
+    """Return the fastest variant and the number of its ties, which are not significantly slower."""
     variant = one.fastest.measurement.variant
     return f"{variant} (+{_count(len(one.ties), 'tie')})" if one.ties else variant
 
 
 def _saved(one: Answer) -> str:
-    """How many times as fast as the plain way, with its interval; or in words why there is no such figure."""
+    """Return the speedup over the baseline with its interval, or the reason why there is none."""
     if not one.fastest.savings:
         return "the same" if one.fastest.measurement.variant == PLAIN else f"no {PLAIN}"
     saving = one.fastest.savings[0]
@@ -139,7 +139,7 @@ def _saved(one: Answer) -> str:
 
 
 def _faults(cautions: Sequence[Caution], width: int) -> list[Text]:
-    """Return a line for each variant that is wrong, or raises, without being known for it."""
+    """Return a line for each variant that is wrong or fails, and is not a known issue."""
     faults = [caution for caution in cautions if caution.at_fault]
     if not faults:
         return []
@@ -153,7 +153,7 @@ def _faults(cautions: Sequence[Caution], width: int) -> list[Text]:
 
 
 def _others(cautions: Sequence[Caution], width: int) -> list[Text]:
-    """Return a line for each other variant that gives cause to caution: what it does, and in how many cases."""
+    """Return a line for each other variant with a warning: what it does, and in how many cases."""
     variants: dict[str, list[Caution]] = {}
     for caution in cautions:
         if not caution.at_fault:
@@ -161,9 +161,9 @@ def _others(cautions: Sequence[Caution], width: int) -> list[Text]:
     shown = list(variants.items())
     if len(shown) > _BEWARE:
         shown = shown[: _BEWARE - 1]
-    lines = [_line(f"Beware of {name}: {', '.join(map(_described, its))}", width, "yellow") for name, its in shown]
+    lines = [_line(f"Warning for {name}: {', '.join(map(_described, its))}", width, "yellow") for name, its in shown]
     if len(shown) < len(variants):
-        lines.append(_line(f"Beware of {_count(len(variants) - len(shown), 'more variant')}", width, "yellow"))
+        lines.append(_line(f"Warnings for {_count(len(variants) - len(shown), 'more variant')}", width, "yellow"))
     return lines
 
 
@@ -177,5 +177,5 @@ def _count(number: int, noun: str) -> str:
 
 
 def _line(text: str, width: int, style: str = "") -> Text:
-    """One line: what does not fit is in the report, and in `copycost show`."""
+    """Return a line truncated to the width; the report and `copycost show` have the full text."""
     return Text(text if len(text) <= width else text[: width - 1].rstrip() + "…", style)

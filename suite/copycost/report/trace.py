@@ -1,7 +1,7 @@
-"""A profile as a trace that Perfetto (https://ui.perfetto.dev) and chrome://tracing open.
+"""Conversion of a profile to a trace for Perfetto (https://ui.perfetto.dev) and chrome://tracing.
 
-The format is Google's Trace Event Format: complete events ("X"), counters ("C") and the names of threads ("M"); times
-are microseconds.
+The format is Google's Trace Event Format, with complete events ("X"), counters ("C") and names of threads ("M"). Times
+are in microseconds.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _PID = 1
 
 
 def trace(profile: CallProfile, case: Mapping[str, Any]) -> dict[str, Any]:
-    """The trace as a JSON object; `case` is kept in it, so that a report knows what it is of."""
+    """Return the trace as a JSON object, which includes `case` so that a report can match it with a row."""
     places = list(dict.fromkeys(span.where for span in profile.spans))
     events: list[dict[str, Any]] = [
         {"ph": "M", "name": "process_name", "pid": _PID, "args": {"name": f"copycost: {case['variant']}"}}
@@ -32,7 +32,7 @@ def trace(profile: CallProfile, case: Mapping[str, Any]) -> dict[str, Any]:
         for span in profile.spans
     ]  # fmt: skip
     live: dict[str, int] = {}
-    # A curve of only a part of a space's changes would be wrong.
+    # Skip memory spaces with changes at unknown times: a curve of the remaining changes would be wrong.
     partial = {change.space for change in profile.changes if change.at is None}
     timed = [(change.at, change) for change in profile.changes if change.at is not None]
     for at, change in sorted(timed, key=lambda pair: pair[0]):

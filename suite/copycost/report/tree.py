@@ -1,4 +1,4 @@
-"""A run as a tree at a terminal: by recipe and batch, times and allocations side by side."""
+"""Output of a run as a tree at a terminal: times and allocations by recipe and batch."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from copycost.model import numbers
 from copycost.model.measurement import Measurement
 from copycost.report.terminal import show_skipped
 
-#: Heading, the width of terminal from which it is shown, the cell.
+#: Heading, minimum terminal width that shows the column, and cell.
 _COLUMNS = (
     ("time", 0, lambda m: numbers.seconds(m.seconds)),
     ("±95 %", 64, Measurement.spread),
-    ("sees", 150, lambda m: numbers.percent(m.least_change)),
+    ("MDE", 150, lambda m: numbers.percent(m.least_change)),
     ("images/s", 100, lambda m: numbers.count(m.images_per_second)),
     ("of copy speed", 130, lambda m: numbers.percent(m.copy_fraction)),
     ("allocations", 76, lambda m: numbers.count(m.allocations)),
     ("allocated", 50, lambda m: numbers.size(m.allocated_bytes)),
     ("peak", 110, lambda m: numbers.size(m.peak_bytes)),
-    ("kept", 140, lambda m: numbers.size(m.retained_bytes)),
+    ("retained", 140, lambda m: numbers.size(m.retained_bytes)),
 )
 
-#: Those that only a device of its own has, where a case has any of them.
+#: Columns of cases on a separate device, shown if any case has them.
 _ON_DEVICE = (
-    ("queued in", 96, lambda m: numbers.seconds(m.launch_seconds)),
+    ("launch", 96, lambda m: numbers.seconds(m.launch_seconds)),
     ("device", 70, lambda m: numbers.seconds(m.device_seconds)),
     ("cold", 120, lambda m: numbers.seconds(m.cold_device_seconds or m.cold_seconds)),
 )
 
 
 def show(console: Console, measurements: Sequence[Measurement]) -> None:
-    """Print every measured case below its recipe and its kind of batch, the fastest first."""
+    """Print every measured case below its recipe and its kind of batch, fastest first."""
     shown = [m for m in measurements if m.status != "skipped"]
     on_device = any(m.launch_seconds is not None or m.device_seconds is not None for m in shown)
     every = [*_COLUMNS[:2], *(_ON_DEVICE if on_device else ()), *_COLUMNS[2:]]
@@ -68,7 +68,7 @@ def _line(stem: str, m: Measurement, cells: Sequence[str], widths: Sequence[int]
         said, style = m.remarks(), "dim"
     else:
         said, style = m.remarks(), "yellow" if m.known else "red"
-    # What does not fit beside the figures is in the report.
+    # Truncate remarks that do not fit beside the figures; the report has them in full.
     left = width - len(line) - 2
     if said and left >= 12:
         line.append("  " + (said if len(said) <= left else said[: left - 1] + "…"), style)

@@ -1,1 +1,1 @@
-"""Results on disk: write them, read them, check them."""
+"""Write, read and check results on disk."""

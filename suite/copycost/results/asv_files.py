@@ -1,7 +1,8 @@
-"""asv's result files as measurements, as far as they hold them.
+"""Read asv's result files as measurements, with the fields that the files contain.
 
-A file is one machine, one environment and one commit. The layout is asv's (``version`` 2): ``results`` maps a benchmark
-to a row of ``result_columns``, in which ``result`` and ``samples`` are lists over the product of ``params``.
+A file holds the results of one machine, one environment and one commit. The layout is asv's (``version`` 2):
+``results`` maps a benchmark to a row of ``result_columns``. In a row, ``result`` and ``samples`` are lists over the
+product of ``params``.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _FIGURES = (
     "seconds", "seconds_first", "allocations", "allocated_bytes", "peak_bytes", "retained_bytes", "max_abs_error",
 )  # fmt: skip
 
-#: Cells of one benchmark, and characters of a parameter, at most: no history comes near.
+#: Maximum number of cells of one benchmark, and of characters of a parameter. No real history comes near.
 _MOST_CELLS, _LONGEST = 1_000_000, 1000
 
 #: Fields that are integers.
@@ -38,20 +39,20 @@ _COUNTS = ("allocations", "allocated_bytes", "peak_bytes", "retained_bytes", "in
 
 _NOT_HELD = "asv's results do not hold it"
 
-#: One result file: its name, what it was taken in, its measurements.
+#: One result file: its name, environment and measurements.
 Loaded = tuple[str, dict[str, Any], list[Measurement]]
 
 
 def holds(folder: Path) -> bool:
-    """Whether a folder is asv's results: of a project, or of one machine."""
+    """Return whether a folder contains asv's results, of a project or of one machine."""
     return (folder / _BENCHMARKS).is_file() or any(folder.glob(f"*/{_MACHINE}")) or (folder / _MACHINE).is_file()
 
 
 def load(folder: Path, since: float = 0.0) -> list[Loaded]:
-    """Every result file below `folder` that is copycost's and was written since that time, newest commit first.
+    """Load every copycost result file below `folder` that was written since a time, newest commit first.
 
-    A file that cannot be read, or that is something else, is named in a warning and left out; so is a variant that
-    today's benchmarks do not have, but its measurements are kept.
+    A file that cannot be read, or that is not a copycost result, is skipped with a warning. A variant that is not among
+    the current benchmarks causes a warning too, but its measurements are kept.
     """
     loaded = []
     current = _current(folder)
@@ -69,21 +70,21 @@ def load(folder: Path, since: float = 0.0) -> list[Loaded]:
 
 
 def _read(path: Path, current: set[str] | None) -> Loaded | str:
-    """A result file; or, in a few words, what is wrong with it."""
+    """Return the contents of a result file, or a short description of what is wrong with it."""
     try:
         document = documents.read(path, nan=True)
     except (OSError, ValueError):
-        return "it is not whole"
+        return "it is unreadable, incomplete or not valid JSON"
     try:
         if document["version"] != _VERSION:
-            return f"it has version {document['version']} of asv's format; this reads {_VERSION}"
+            return f"it has version {document['version']} of asv's format: expected version {_VERSION}"
         rows = {
             name: dict(zip(document["result_columns"], row, strict=False)) for name, row in document["results"].items()
         }
         ours = {name: row for name, row in rows.items() if _is_ours(name, row)}
         if not ours:
-            return "it holds no case of copycost's"
-        # Of benchmarks that were run at different times, only those of the newest way of measuring are of one row.
+            return "it contains no copycost case"
+        # Benchmarks may have been run at different times. Only those of the newest method version form one row.
         engine = max(int(row["version"]) for row in ours.values())
         cells: dict[tuple[Any, ...], dict[str, Any]] = {}
         for name, row in ours.items():
@@ -96,23 +97,25 @@ def _read(path: Path, current: set[str] | None) -> Loaded | str:
         for m in measurements:
             documents.check_measurement(m.to_dict())
         if len({tuple(getattr(m, name) for name in PARAMETERS) for m in measurements}) < len(measurements):
-            return "it holds a case twice"
+            return "it contains a case twice"
     except (KeyError, TypeError, AttributeError, IndexError, ValueError, SyntaxError, ArithmeticError, OSError):
-        return "it is no result of asv's"
+        return "it is not an asv result"
     measured = {m.variant for m in measurements if m.status == "ok"}
     for name in sorted(measured - current if current is not None else ()):
-        warnings.warn(f"{path}: variant '{name}' is not among today's benchmarks; its figures are kept", stacklevel=3)
+        warnings.warn(
+            f"{path}: variant '{name}' is not among the current benchmarks; its figures are kept", stacklevel=3
+        )
     named = f"{environment['commit'][:8]}, {environment['environment']}, {environment['machine']}"
     return named, environment, measurements
 
 
 def _is_ours(name: str, row: Mapping[str, Any]) -> bool:
-    """Whether a benchmark is one of `Cases`."""
+    """Return whether a benchmark belongs to `copycost.asv.Cases`."""
     return name.rpartition(".track_")[2] in TRACKED and len(row.get("params") or ()) == len(PARAMETERS)
 
 
 def _cells(name: str, row: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], str, Any]]:
-    """Class and parameters, field, and value of every cell of a benchmark."""
+    """Yield class and parameters, field, and value of every cell of a benchmark."""
     its_class, _, field = name.rpartition(".track_")
     parameters = [[_literal(text) for text in values] for values in row["params"]]
     if math.prod(map(len, parameters)) > _MOST_CELLS:
@@ -120,22 +123,22 @@ def _cells(name: str, row: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...],
     product = list(itertools.product(*parameters))
     for key in (field, "samples") if field == "seconds" else (field,):
         values = row["result"] if key == field else row.get("samples")
-        # None in place of the list: the same of every cell.
+        # None in place of the list means None for every cell.
         for case, value in zip(product, [None] * len(product) if values is None else values, strict=True):
             yield (its_class, *case), key, value
 
 
 def _literal(text: str) -> Any:
-    """The parameter that a text is the ``repr`` of: a name, a number or None."""
-    if len(text) > _LONGEST:  # nested brackets by the thousand end the interpreter
-        raise ValueError("no parameter of a case")
+    """Return the parameter whose ``repr`` is given: a name, a number or None."""
+    if len(text) > _LONGEST:  # thousands of nested brackets crash the interpreter
+        raise ValueError("invalid parameter of a case: the text is too long")
     return ast.literal_eval(text)
 
 
 def _environment(document: Mapping[str, Any]) -> dict[str, Any]:
-    """What a result was taken in, by the names of a run's environment where it has them too."""
+    """Return the environment of a result, with the keys of a run's environment where both have them."""
     params = document["params"]
-    # An existing interpreter is named by its path, which is nobody's concern elsewhere; two of them stay two.
+    # asv names an existing interpreter by its path, which is private. A digest keeps two interpreters distinct.
     python = Path(document["python"]).name
     name = document["env_name"]
     if name.startswith("existing-"):
@@ -153,7 +156,7 @@ def _environment(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _measurement(case: Sequence[Any], cells: Mapping[str, Any]) -> Measurement | None:
-    """A case's measurement; None for a cell of asv's product that is no case."""
+    """Return a case's measurement, or None for a cell of asv's product that is not a case."""
     at = dict(zip(PARAMETERS, case, strict=True))
     variant = registry.variants.get((at["recipe"], at["variant"]))
     if (
@@ -176,7 +179,7 @@ def _measurement(case: Sequence[Any], cells: Mapping[str, Any]) -> Measurement |
     figures = {name: held[name] for name in _FIGURES if name in held}
     if "input_changed" in held:
         if held["input_changed"] not in (0, 1):
-            raise ValueError("an input is changed, or it is not")
+            raise ValueError("invalid input_changed: expected 0 or 1")
         figures["input_changed"] = bool(held["input_changed"])
     if "seconds" in held:
         figures["images_per_second"] = (at["batch"] or 1) / held["seconds"]
@@ -194,7 +197,7 @@ def _measurement(case: Sequence[Any], cells: Mapping[str, Any]) -> Measurement |
         threads=None,
         status=status,
         reason=reason,
-        # A known path that asv has a figure of is right by now.
+        # If asv has a figure for a path that is known to be wrong, the path is right in this commit.
         known=variant.known.get(at["dtype"]) if variant and status != "ok" else None,
         missing={name: why[name] for name in FIGURES if figures.get(name) is None},
         **{name: value for name, value in figures.items() if value is not None},
@@ -202,14 +205,14 @@ def _measurement(case: Sequence[Any], cells: Mapping[str, Any]) -> Measurement |
 
 
 def _plain(field: str, value: Any) -> Any:
-    """A whole number as an integer in a field that counts, and else as a float: asv keeps either."""
+    """Return a number as an integer in a field of counts and as a float elsewhere, since asv stores either."""
     if isinstance(value, float) and value.is_integer() and field in _COUNTS:
         return int(value)
     return float(value) if type(value) is int and field not in _COUNTS else value
 
 
 def _current(folder: Path) -> set[str] | None:
-    """The variants of today's benchmarks, as asv lists them beside its results; None where it does not."""
+    """Return the variants of the current benchmarks from asv's list beside its results, or None without such a list."""
     for place in (folder, folder.parent):
         try:
             listed = documents.read(place / _BENCHMARKS, nan=True)

@@ -1,4 +1,4 @@
-"""JSON from files that anyone may have written or damaged: read without harm, and checked against ``schema.json``."""
+"""Read JSON from untrusted or damaged files safely, and check it against ``schema.json``."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, TextIO
 
-#: Whether a value is what a part of a schema says.
+#: Return whether a value conforms to a part of a schema.
 Check = Callable[[Any], bool]
 
-#: Integers are kept in columns of 64 bits.
+#: Integers are stored in columns of 64 bits.
 _LARGEST = 2**63
 
 
@@ -27,16 +27,16 @@ def opened(path: Path, errors: str = "strict") -> TextIO:
     Raises
     ------
     OSError
-        For a folder, a device or a socket, of which some never end; and for what cannot be opened.
+        If the path is a folder, a device or a socket, some of which never end, or if it cannot be opened.
     """
 
     def opener(name: str, flags: int) -> int:
-        # A named pipe that nobody writes to would otherwise be waited for; it is empty.
+        # Without O_NONBLOCK, opening a named pipe without a writer would block. Such a pipe reads as empty.
         fd = os.open(name, flags | os.O_NONBLOCK)
         kind = os.fstat(fd).st_mode
         if not (stat.S_ISREG(kind) or stat.S_ISFIFO(kind)):
             os.close(fd)
-            raise OSError(0, "it is no file", name)
+            raise OSError(0, "expected a regular file or a pipe", name)
         os.set_blocking(fd, True)
         return fd
 
@@ -44,35 +44,35 @@ def opened(path: Path, errors: str = "strict") -> TextIO:
 
 
 def read(path: Path, *, nan: bool = False) -> Any:
-    """Return the JSON document that a file holds, as `parsed` does.
+    """Return the JSON document in a file, parsed by `parsed`.
 
     Raises
     ------
     OSError
         If the file cannot be read.
     ValueError
-        If it holds something else.
+        If the file does not contain a valid document.
     """
     with opened(path) as file:
         return parsed(file.read(), nan=nan)
 
 
 def parsed(text: str, *, nan: bool = False) -> Any:
-    """Return the JSON document that a text is.
+    """Parse a text as a JSON document.
 
-    Half a character, as of a path that is no UTF-8, becomes one that stands for it.
+    Unpaired surrogates, as in a path that is not valid UTF-8, become replacement characters.
 
     Parameters
     ----------
     text : str
     nan : bool
-        Whether NaN may stand in it, as in asv's results.
+        Whether the text may contain NaN, like asv's results.
 
     Raises
     ------
     ValueError
-        If it is not whole, names a key of one object twice, is nested too deeply, or holds a number that JSON or
-        Python does not have.
+        If the document is incomplete, has a duplicate key in one object, is nested too deeply, or contains a number
+        that JSON or Python does not have.
     """
     try:
         found = (_WITH_NAN if nan else _PLAIN).decode(text)
@@ -80,7 +80,7 @@ def parsed(text: str, *, nan: bool = False) -> Any:
             return found
         pairs = json.dumps(found, ensure_ascii=False).encode("utf-16", "surrogatepass")
     except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+        raise ValueError("the document is nested too deeply") from None
     return json.loads(pairs.decode("utf-16", "replace"))
 
 
@@ -90,12 +90,12 @@ _HALF = re.compile(r"\\u[dD][89a-fA-F]")
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a key stands twice in one object")
+        raise ValueError("an object has a duplicate key")
     return found
 
 
 def _no_number(name: str) -> float:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 _PLAIN = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_number)
@@ -105,10 +105,11 @@ _WITH_NAN = json.JSONDecoder(
 
 
 def checker(schema: Mapping[str, Any]) -> Check:
-    """Return what checks a value against a JSON Schema.
+    """Return a function that checks a value against a JSON Schema.
 
-    Of JSON Schema it knows what ``schema.json`` uses for the type and the range of a value. It is stricter in two
-    things: a whole number with a fraction, as 1.0, is no integer; and a number has to fit into 64 bits.
+    It supports the parts of JSON Schema that ``schema.json`` uses for the type and the range of a value. It is stricter
+    in two ways: a whole number written with a fraction, such as 1.0, is not an integer, and a number must fit into 64
+    bits.
     """
     if "enum" in schema:
         allowed = tuple(schema["enum"])
@@ -173,22 +174,23 @@ _CHECKS = {name: checker(schema) for name, schema in _FIELDS.items()}
 _NUMBERS = {name for name, schema in _FIELDS.items() if "number" in schema.get("type", ())}
 _ENVIRONMENT = {name: checker(schema) for name, schema in _SCHEMA["properties"]["environment"]["properties"].items()}
 
-#: Fields that are never null, and the one whose null says something: one that is not there was lost.
+#: Fields that must be present: those that are never null, and ``batch``, whose null has a meaning. An absent field was
+#: lost.
 _ALWAYS = frozenset(
     name for name in _SCHEMA["$defs"]["measurement"]["required"] if name == "batch" or not _CHECKS[name](None)
 )
 
-#: Fields that a run always has, and that a history need not tell.
+#: Fields that are never null in a run but may be null in a history.
 _UNTOLD = ("runtime", "writes", "threads")
 
-#: What is shown at terminals as it is.
+#: Fields that are printed to terminals unescaped: names must be printable, and remarks are escaped.
 _NAMES, _REMARKS = ("recipe", "variant", "runtime"), ("reason", "known")
 
 
 def check_measurement(row: dict[str, Any]) -> None:
-    """Look whether an object is a measurement by ``schema.json``; fields that it does not know are let pass.
+    """Check that an object is a measurement according to ``schema.json``, ignoring unknown fields.
 
-    Numbers that were written as integers become floats, and what a terminal would obey in a text is escaped.
+    Integers in fields of floats become floats, and control characters in texts are escaped.
 
     Parameters
     ----------
@@ -198,12 +200,12 @@ def check_measurement(row: dict[str, Any]) -> None:
     Raises
     ------
     ValueError
-        With a few words on what is wrong.
+        If the object is invalid. The message is short.
     """
     if not isinstance(row, dict):
-        raise ValueError("it is no object")
+        raise ValueError("expected an object")
     if not row.keys() >= _ALWAYS:
-        raise ValueError(f"it has no {', '.join(sorted(_ALWAYS - row.keys()))}")
+        raise ValueError(f"missing {', '.join(sorted(_ALWAYS - row.keys()))}")
     for name, value in row.items():
         check = _CHECKS.get(name)
         if check is None:
@@ -221,30 +223,30 @@ def check_measurement(row: dict[str, Any]) -> None:
 
 
 def check_environment(environment: Any) -> None:
-    """Look whether an object is what ``schema.json`` says of an environment, as far as it is known to it.
+    """Check that an object is an environment according to ``schema.json``, ignoring unknown keys.
 
     Raises
     ------
     ValueError
-        With a few words on what is wrong.
+        If the object is invalid. The message is short.
     """
     if not isinstance(environment, dict):
-        raise ValueError("its environment is no object")
+        raise ValueError("the environment must be an object")
     for name, value in environment.items():
         check = _ENVIRONMENT.get(name)
         if check is not None and not check(value):
-            raise ValueError(f"{name} of its environment is {short(value)}")
+            raise ValueError(f"{name} of the environment is {short(value)}")
     if "commit_time" in environment:
         when = datetime.fromisoformat(environment["commit_time"])
-        # Outside of these pandas has no time in nanoseconds.
+        # Outside of these years pandas cannot represent times in nanoseconds.
         if when.tzinfo is None or not 1678 <= when.year <= 2261:
-            raise ValueError(f"commit_time of its environment is {short(environment['commit_time'])}")
+            raise ValueError(f"commit_time of the environment is {short(environment['commit_time'])}")
 
 
 def short(value: Any) -> str:
-    """Return a value as JSON has it, with its middle left out where it is long."""
+    """Return a value as JSON, with the middle of a long text elided."""
     try:
         text = json.dumps(value)
-    except (ValueError, RecursionError):  # a number of thousands of digits; lists in lists
+    except (ValueError, RecursionError):  # a number with thousands of digits, or deeply nested lists
         text = f"a {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:40]} … {text[-16:]}"

@@ -16,13 +16,14 @@ from copycost.results.table import joined
 
 
 def load(path: Path) -> tuple[dict[str, Any], list[Measurement]]:
-    """The environment and the measurements of a run's folder or of a ``--json`` file.
+    """Return the environment and the measurements of a run's folder or of a ``--json`` file.
+
+    An invalid line in the measurements of a folder is skipped with a warning.
 
     Raises
     ------
     RunError
-        If it is neither, or a value in it is not of the type and the range that ``schema.json`` says. A line of a
-        folder's measurements that is not is named in a warning and left out.
+        If the path is neither, or a value in it does not have the type and range required by ``schema.json``.
     """
     if path.is_dir():
         header, measurements = load_folder(path)
@@ -34,9 +35,9 @@ def load(path: Path) -> tuple[dict[str, Any], list[Measurement]]:
         check_schema(path, found)
         documents.check_environment(found["environment"])
         if not isinstance(found["measurements"], list):
-            raise RunError(f"{path} is not a run: its measurements are no list")
+            raise RunError(f"{path} is not a run: its measurements must be a list")
     except FileNotFoundError:
-        raise RunError(f"no run {path}") from None
+        raise RunError(f"no run at {path}") from None
     except OSError as error:
         raise RunError(f"{path} is not a run: {error.strerror}") from None
     except ValueError as error:
@@ -45,7 +46,7 @@ def load(path: Path) -> tuple[dict[str, Any], list[Measurement]]:
         try:
             documents.check_measurement(row)
         except ValueError as error:
-            raise RunError(f"{path} is not a run: of measurement {number} {error}") from None
+            raise RunError(f"{path} is not a run: measurement {number}: {error}") from None
     measurements = [from_dict(row) for row in found["measurements"]]
     first: dict[tuple[Any, ...], int] = {}
     for number, m in enumerate(measurements, 1):
@@ -55,7 +56,7 @@ def load(path: Path) -> tuple[dict[str, Any], list[Measurement]]:
 
 
 def load_all(path: Path) -> list[Loaded]:
-    """Name, environment and measurements of a run, or of every file of asv's results.
+    """Return name, environment and measurements of a run, or of every file of asv's results.
 
     Raises
     ------
@@ -65,31 +66,33 @@ def load_all(path: Path) -> list[Loaded]:
     if path.is_dir() and not (path / ENVIRONMENT).exists() and history.holds(path):
         found = history.load(path)
         if not found:
-            raise RunError(f"{path} holds asv's results, and none of them is copycost's")
+            raise RunError(f"{path} holds asv's results, but none of them is from copycost")
         return found
-    # A name that is no UTF-8 could not be written into a page.
+    # A name that is not valid UTF-8 cannot be written into a page.
     return [(path.name.encode(errors="replace").decode(), *load(path))]
 
 
 def read(*paths: str | os.PathLike[str]) -> pd.DataFrame:
-    """Runs and asv's results, of any number of machines, environments and commits, as one table.
+    """Load runs and asv's results, of any number of machines, environments and commits, as one DataFrame.
+
+    An asv file that cannot be read is skipped with a warning.
 
     Parameters
     ----------
     *paths : path
-        Folders of runs, files of ``--json``, folders of asv's results.
+        Folders of runs, ``--json`` files, folders of asv's results.
 
     Returns
     -------
     DataFrame
-        A row a case. First where it is from: ``source``, ``engine`` (the version of the way of measuring), for asv's
-        results ``machine``, ``environment``, ``commit`` and ``commit_time``, and ``hardware`` and ``session`` (what was
-        measured together); then every field of `Measurement`, ``samples`` included. Times are only comparable where all
-        of these are equal.
+        One row per case. The first columns are its origin: ``source``, ``engine`` (the version of the measuring
+        method), ``machine``, ``environment``, ``commit`` and ``commit_time`` (for asv's results), ``hardware``, and
+        ``session`` (which cases were measured together). Times are only comparable where all of these are equal. Then
+        follow all fields of `Measurement`, including ``samples``.
 
     Raises
     ------
     RunError
-        If a path is neither. A file of asv's that cannot be read is named in a warning and left out.
+        If a path is none of these.
     """
     return joined([one for path in paths for one in load_all(Path(path))])

@@ -1,9 +1,7 @@
-"""A run on disk: written case by case, read back whole or from what a killed run left; and, with asv's results, as one
-DataFrame.
+"""Write runs to disk case by case, and read them back, whether finished or killed.
 
-The folder of a run holds ``environment.json`` (what it was taken in, and what was asked for),
-``measurements.jsonl`` (a line a case, appended as each is complete) and, once it is finished,
-``measurements.csv``.
+The folder of a run holds ``environment.json`` (environment and settings) and ``measurements.jsonl`` (one line per case,
+appended as each case is complete). A finished run also has ``measurements.csv``.
 """
 
 from __future__ import annotations
@@ -30,32 +28,32 @@ SCHEMA = 1
 ENVIRONMENT, MEASUREMENTS, CSV, _LOCK = "environment.json", "measurements.jsonl", "measurements.csv", ".lock"
 
 
-#: Name, environment and measurements of what was taken together.
+#: Name, environment and measurements of one run or asv file.
 Loaded = tuple[str, dict[str, Any], list[Measurement]]
 
 
-#: The fields that tell a case from every other of a run.
+#: Fields that identify a case within a run.
 KEY = ("recipe", "device", "dtype", "layout", "batch", "height", "width", "variant")
 
 
 class RunError(Exception):
-    """A folder that cannot be written to, or that holds no run; the message is one line."""
+    """Raised for a folder that cannot be written to or holds no run. The message is one line."""
 
 
 class Run:
-    """A run that is being written. A context manager, which keeps every other run out of its folder.
+    """A run that is being written: a context manager that locks the folder against other runs.
 
     Parameters
     ----------
     folder : Path
     resume : bool
-        Whether to go on with the run that it holds.
+        Whether to resume the run in the folder.
 
     Raises
     ------
     RunError
-        On entering, if the folder cannot be written to, holds a run that is not to be resumed, or another run writes
-        to it now.
+        On entering, if the folder cannot be written to, holds a run although `resume` is False, or is being written to
+        by another run.
     """
 
     def __init__(self, folder: Path, resume: bool) -> None:
@@ -67,7 +65,7 @@ class Run:
 
     def __enter__(self) -> Run:
         if self.resume or not (self.folder / _LOCK).exists():
-            self._check()  # nothing is created beside what cannot be used
+            self._check()  # before anything is created in an unusable folder
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = open(self.folder / _LOCK, "a")
@@ -99,17 +97,17 @@ class Run:
         header, self.measurements = load_folder(self.folder)
         self.environment, self.settings = header["environment"], header["settings"]
         self.cases = header.get("cases", 0)
-        # What was cut off in the middle of a line is measured again.
+        # Drop a line that was cut off in the middle: its case is measured again.
         lines = "".join(_line(m) for m in self.measurements)
         replace(self.folder / MEASUREMENTS, lines)
 
     def begin(self, environment: Mapping[str, Any], settings: Mapping[str, Any], cases: int) -> None:
-        """Write what the run is taken in, and how many cases it is to have, before anything is measured."""
+        """Write environment, settings and number of cases, before anything is measured."""
         self.environment, self.settings, self.cases = dict(environment), dict(settings), cases
         self._write_header(finished=False)
 
     def add(self, measurement: Measurement) -> None:
-        """Append a measurement, on disk before this returns."""
+        """Append a measurement and flush it to disk."""
         line = _line(measurement)
         self.measurements.append(_row(line))
         with open(self.folder / MEASUREMENTS, "a") as file:
@@ -118,14 +116,14 @@ class Run:
             os.fsync(file.fileno())
 
     def finish(self, spent: Mapping[str, float], *, finished: bool) -> None:
-        """Write where the time went, and the CSV."""
+        """Write the seconds spent in each phase, and the CSV file."""
         before = self.environment.get("spent_seconds", {})
         self.environment["spent_seconds"] = {k: round(v + before.get(k, 0), 3) for k, v in spent.items()}
         self._write_header(finished=finished)
         frame(self.measurements).drop(columns=list(NOT_CELLS)).to_csv(self.folder / CSV, index=False)
 
     def document(self) -> dict[str, Any]:
-        """The run as the JSON contract has it."""
+        """Return the run as a document of the JSON contract."""
         return document(self.environment, self.measurements)
 
     def _write_header(self, finished: bool) -> None:
@@ -147,12 +145,12 @@ def _lock(file: TextIO, folder: Path) -> None:
 
 
 def key(measurement: Measurement) -> tuple[Any, ...]:
-    """That of the case that was measured."""
+    """Return the fields that identify the measured case within a run."""
     return tuple(getattr(measurement, name) for name in KEY)
 
 
 def document(environment: Mapping[str, Any], measurements: Iterable[Measurement]) -> dict[str, Any]:
-    """``{"schema": 1, "environment": {…}, "measurements": [{…}]}``."""
+    """Return the JSON document ``{"schema": 1, "environment": {…}, "measurements": [{…}]}``."""
     return {
         "schema": SCHEMA,
         "environment": dict(environment),
@@ -161,12 +159,12 @@ def document(environment: Mapping[str, Any], measurements: Iterable[Measurement]
 
 
 def begun(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the environment and the settings of the run that a folder holds, finished or not.
+    """Return the environment and the settings of the run in a folder, finished or not.
 
     Raises
     ------
     RunError
-        If it holds none, or another run writes to it now.
+        If the folder holds no run, or another run is writing to it.
     """
     if not (folder / ENVIRONMENT).exists():
         raise RunError(f"{folder} holds no run to resume")
@@ -181,11 +179,11 @@ def _header(folder: Path) -> dict[str, Any]:
     try:
         header = documents.read(path)
         if not _is_header(header):
-            raise RunError(f"{folder} holds no run: {path} does not say what it was begun with")
+            raise RunError(f"{folder} holds no run: {path} lacks a valid environment or settings")
         check_schema(folder, header)
         documents.check_environment(header["environment"])
         if "engine" not in header["environment"]:
-            raise RunError(f"{folder} holds no run: {path} names no engine")
+            raise RunError(f"{folder} holds no run: {path} has no engine version")
     except FileNotFoundError:
         raise RunError(f"{folder} holds no run") from None
     except OSError as error:
@@ -204,7 +202,7 @@ _COUNT, _SECONDS = {"type": ["integer", "null"], "minimum": 0}, {"type": ["numbe
 _SIZE = {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}
 
 
-#: What stands in the file of a run that is not its measurements; the environment is checked for itself.
+#: Schema of ``environment.json``. The environment in it is checked separately.
 _is_header = documents.checker(
     {
         "type": "object",
@@ -231,18 +229,18 @@ _is_header = documents.checker(
 
 
 def check_schema(path: Path, found: Mapping[str, Any]) -> None:
-    """Raise RunError unless a document has the schema of this version."""
+    """Raise RunError unless a document has the schema version that this version reads."""
     if type(found["schema"]) is not int or found["schema"] != SCHEMA:
         raise RunError(f"{path} has schema {documents.short(found['schema'])}; this version reads {SCHEMA}")
 
 
 def load_folder(folder: Path) -> tuple[dict[str, Any], list[Measurement]]:
-    """Return the header of a run's folder and its measurements; a line that cannot be read is named in a warning."""
+    """Return the header and the measurements of a run's folder, with a warning for each line that cannot be read."""
     header = _header(folder)
     measurements: dict[tuple[Any, ...], Measurement] = {}
     path = folder / MEASUREMENTS
     bad: list[tuple[int, str]] = []
-    # None of what is made here is garbage, and to look for it would take a third of the time.
+    # Nothing created here is garbage, and garbage collection would take a third of the time.
     collects = gc.isenabled()
     gc.disable()
     try:
@@ -251,16 +249,16 @@ def load_folder(folder: Path) -> tuple[dict[str, Any], list[Measurement]]:
                 try:
                     found = _row(line)
                 except ValueError as error:
-                    # A killed run ends in the middle of its last line.
+                    # The last line of a killed run may be incomplete: that needs no warning.
                     if line.endswith("\n"):
                         bad.append((number, str(error)))
                 else:
                     measurements[key(found)] = found
     except FileNotFoundError:
         if header.get("finished") and header.get("cases"):
-            raise RunError(f"{folder} holds no whole run: {path.name} is missing") from None
+            raise RunError(f"{folder} holds no complete run: {path.name} is missing") from None
     except OSError as error:
-        raise RunError(f"{folder} holds no whole run: {path}: {error.strerror}") from None
+        raise RunError(f"{folder} holds no complete run: {path}: {error.strerror}") from None
     finally:
         if collects:
             gc.enable()
@@ -270,7 +268,7 @@ def load_folder(folder: Path) -> tuple[dict[str, Any], list[Measurement]]:
 
 
 def _line(measurement: Measurement) -> str:
-    # None is the default of the other fields only: a reader requires these, and None is a value of some.
+    # Keep None in required fields: a reader requires these, and None is a valid value of some. Others default to None.
     known = {name: value for name, value in measurement.to_dict().items() if value is not None or name in REQUIRED}
     reasons: dict[str, list[str]] = {}
     for name, reason in measurement.missing.items():
@@ -279,18 +277,18 @@ def _line(measurement: Measurement) -> str:
 
 
 def _row(line: str) -> Measurement:
-    """The measurement of a line, in which each reason why something is missing stands once; else ValueError."""
+    """Parse a line, in which `missing` maps each reason to its fields, as a measurement, or raise ValueError."""
     row = documents.parsed(line)
     if not isinstance(row, dict) or not isinstance(row.get("missing"), dict):
-        raise ValueError("it has no missing")
+        raise ValueError("expected an object with the field missing")
     missing: dict[str, str] = {}
     for name, given in row["missing"].items():
         if isinstance(given, list):
             if not all(isinstance(field, str) for field in given):
                 raise ValueError(f"missing is {documents.short(row['missing'])}")
-            # One text for all lines: of a hundred thousand it would be most of the memory.
+            # Share one string among all lines: with 100,000 lines, copies would take most of the memory.
             missing |= dict.fromkeys(given, sys.intern(name))
-        else:  # as it was written before
+        else:  # the older format, which maps each field to its reason
             missing[name] = given
     row["missing"] = missing
     documents.check_measurement(row)
@@ -302,7 +300,7 @@ def _row(line: str) -> Measurement:
 
 
 def replace(path: Path, text: str) -> None:
-    """Write a file so that it is whole at every moment."""
+    """Replace a file atomically."""
     part = path.with_name(path.name + ".part")
     part.write_text(text)
     os.replace(part, path)

@@ -1,4 +1,4 @@
-"""Measurements as a DataFrame."""
+"""Convert measurements to and from a DataFrame."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import pandas as pd
 
 from copycost.model.measurement import FIELDS, Measurement, from_dict
 
-#: The fields that are no figure, a word or a reason: not in the CSV, which has one a cell.
+#: Fields that are not in the CSV, which has one number or text per cell.
 NOT_CELLS = ("missing", "ranges", "samples", "marks", "clocks_mhz", "temperatures_c", "slowed", "code", "timeline")
 
 
 def joined(loaded: Iterable[tuple[str, Mapping[str, Any], Sequence[Measurement]]]) -> pd.DataFrame:
-    """What `load_all` gives, as the table of `read`."""
+    """Join the results of `load_all` into the DataFrame of `read`."""
     rows: list[Measurement] = []
     origin: dict[str, list[Any]] = {column: [] for column in ("source", *ORIGIN)}
     for name, environment, measurements in loaded:
@@ -31,16 +31,16 @@ def joined(loaded: Iterable[tuple[str, Mapping[str, Any], Sequence[Measurement]]
     return pd.concat([table, frame(rows)], axis=1)
 
 
-#: Where a row of `read` is from, beside the name of its source.
+#: Columns with the origin of a row of `read`, besides the name of its source.
 ORIGIN = ("engine", "machine", "environment", "commit", "commit_time", "hardware", "session")
 
 
-#: Columns that must be equal for times to be compared, those first that name a place best.
+#: Columns that must be equal for times to be comparable. Those that describe a place best come first.
 _PLACE = ("machine", "hardware", "environment", "commit", "engine", "threads", "source", "session")
 
 
 def _hardware(environment: Mapping[str, Any]) -> str | None:
-    """The CPU and the GPUs of a machine, None where they are not known."""
+    """Return the names of a machine's CPU and GPUs, or None if they are unknown."""
     if not environment.get("cpu"):
         return None
     cpus = f", {environment['cpus']} CPUs" if environment.get("cpus") else ""
@@ -49,28 +49,28 @@ def _hardware(environment: Mapping[str, Any]) -> str | None:
 
 
 def _session(environment: Mapping[str, Any]) -> str:
-    """What was measured together: the name that the environment gives it, else a digest of the environment."""
+    """Return the session's name from the environment, or else a digest of the environment."""
     if environment.get("session"):
         return str(environment["session"])
-    # Where the time went is noted afterwards.
+    # spent_seconds is only added after the run.
     told = {name: value for name, value in environment.items() if name != "spent_seconds"}
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
 def origins(table: pd.DataFrame) -> tuple[list[int], list[str]]:
-    """Where and when each row of a table was measured. Times of two origins must not be compared.
+    """Return where and when each row of a table was measured: times of two origins must not be compared.
 
     Parameters
     ----------
     table : DataFrame
-        As `read` or `frame` makes it. Columns that it lacks are taken to be equal.
+        Table returned by `read` or `frame`. Missing columns are assumed to be equal.
 
     Returns
     -------
     places : list of int
-        For each row, its origin.
+        Index of the origin of each row.
     names : list of str
-        Of each origin, by what tells it from the others. Of a single one the name is empty.
+        Name of each origin, made of the values that distinguish it from the others. A single origin has an empty name.
     """
     columns = [name for name in _PLACE if name in table]
     if not columns:
@@ -82,7 +82,7 @@ def origins(table: pd.DataFrame) -> tuple[list[int], list[str]]:
     parts: list[list[str]] = [[] for _ in numbers]
     known = [dict(zip(columns, one, strict=True)) for one in numbers]
     for one in known:
-        # Only asv gives machines a name.
+        # Only asv names machines.
         one["machine"] = one.get("hardware") if one.get("machine") is None else one["machine"]
     for column in dict.fromkeys(("machine", *columns)):
         values = [one[column] for one in known]
@@ -94,17 +94,17 @@ def origins(table: pd.DataFrame) -> tuple[list[int], list[str]]:
 
 
 def _named(column: str, value: Any) -> str:
-    """A value of a column of `origins` in a name."""
+    """Format a value of a column for a name in `origins`."""
     if value is None:
-        return f"{column} not known"
+        return f"{column} unknown"
     if column in ("commit", "session"):
         return f"{column} {str(value)[:8]}"
     return {"engine": f"engine {value}", "threads": f"{value} threads"}.get(column, str(value))
 
 
 def frame(measurements: Sequence[Measurement]) -> pd.DataFrame:
-    """One row a measurement, one column a field of the JSON contract; missing figures are missing values."""
-    # Row by row: each is looked up in memory once, and not once a column.
+    """Return a DataFrame with a row per measurement and a column per field; missing figures are missing values."""
+    # Read row by row, so that each measurement is loaded into cache once and not once per column.
     rows = map(attrgetter(*FIELDS), measurements)
     columns = zip(*rows, strict=True) if measurements else [()] * len(FIELDS)
     return pd.DataFrame({name: _column(name, list(its)) for name, its in zip(FIELDS, columns, strict=True)})
@@ -115,14 +115,14 @@ def _column(name: str, values: list[Any]) -> Any:
     if dtype not in _MASKED:
         values = list(map(list, values)) if name == "instruments" else values
         return pd.Series(values, dtype=dtype)
-    # Of its parts: pandas looks at each value several times, which of 100,000 rows takes seconds.
+    # Build the array from its parts. pandas inspects each value several times, which takes seconds for 100,000 rows.
     array, kind = _MASKED[dtype]
     given = np.array(values, object)
     lacking = pd.isna(given)
     given[lacking] = kind()
     plain = given.astype(kind)
     if (plain != given).any():
-        raise ValueError(f"{name} holds what is no {dtype}")
+        raise ValueError(f"invalid value in column {name}: expected {dtype}")
     return array(plain, lacking)
 
 
@@ -133,7 +133,7 @@ _MASKED: dict[str, tuple[Any, type[np.generic]]] = {
 }
 
 
-#: Of the columns, by what the fields hold.
+#: Dtypes of the columns, from the type annotations of the fields.
 _DTYPES = {
     field.name: {"str": "string", "bool": "boolean", "int": "Int64", "float": "Float64"}.get(
         str(field.type).removesuffix(" | None"), "object"
@@ -143,12 +143,12 @@ _DTYPES = {
 
 
 def measurements(table: pd.DataFrame) -> list[Measurement]:
-    """The measurements of a table that `frame` or `read` made."""
+    """Return the measurements of a table returned by `frame` or `read`."""
     return [from_dict(row) for row in records(table[[name for name in FIELDS if name in table]])]
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of a table, in which what is missing is None."""
+    """Return the rows of a table as dictionaries, with None for missing values."""
     plain = table.astype(object)
     found: list[dict[Any, Any]] = plain.where(plain.notna(), None).to_dict("records")
     return found

@@ -1,1 +1,1 @@
-"""Runtimes: one adapter for each library whose arrays a variant is given."""
+"""Runtimes: one adapter for each array library that variants use."""

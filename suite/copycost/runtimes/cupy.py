@@ -1,4 +1,4 @@
-"""CuPy: new arrays, a prepared buffer, over the input, one fused kernel, and a CUDA graph that is replayed."""
+"""Define the CuPy runtime, for arrays in device memory."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _extent(array: Any) -> tuple[int, int] | None:
 
     if not isinstance(array, cupy.ndarray):
         return None
-    # The data pointer is that of the first element; a negative stride reaches below it.
+    # The data pointer is the address of the first element; a negative stride reaches below it.
     reach = [(n - 1) * stride for n, stride in zip(array.shape, array.strides, strict=True)]
     start = array.data.ptr
     return start + sum(r for r in reach if r < 0), start + sum(r for r in reach if r > 0) + array.itemsize
@@ -72,7 +72,10 @@ def _fence() -> None:
 
 
 def _trace(function: Callable[[], Any]) -> tuple[Any, list[AllocationEvent]]:
-    """Run `function` with a hook on CuPy's memory pool. The hook sees this thread, and not `MemoryAsyncPool`."""
+    """Run `function` with a hook on CuPy's memory pool.
+
+    The hook sees only allocations of this thread, and none of `MemoryAsyncPool`.
+    """
     import cupy
 
     events: list[AllocationEvent] = []
@@ -88,7 +91,7 @@ def _trace(function: Callable[[], Any]) -> tuple[Any, list[AllocationEvent]]:
             sizes[mem_ptr] = size
 
         def free_postprocess(self, *, mem_size: int, mem_ptr: int, **_: Any) -> None:
-            # What was requested before this trace is known by its rounded size only.
+            # For memory that was requested before this trace, only the rounded size is known.
             events.append(AllocationEvent(-sizes.pop(mem_ptr, mem_size), "device", _INSTRUMENT, rounded=mem_size))
 
     sizes: dict[int, int] = {}
@@ -98,7 +101,8 @@ def _trace(function: Callable[[], Any]) -> tuple[Any, list[AllocationEvent]]:
     return result, events
 
 
-#: Keeps the device busy for so many nanoseconds by its global timer (PTX, %globaltimer), and touches no memory.
+#: Kernel that keeps the device busy for a number of nanoseconds, by its global timer (PTX, %globaltimer), without
+#: accessing memory.
 _HOLD = """
 extern "C" __global__ void copycost_hold(long long nanoseconds) {
     long long begin, now;
@@ -107,13 +111,16 @@ extern "C" __global__ void copycost_hold(long long nanoseconds) {
 }
 """
 
-#: Nanoseconds that the device is kept busy for while a call is queued: so many, and this multiple of what the host took
-#: for it before.
+#: Time for which the device is kept busy while a call is queued: this many nanoseconds, plus this multiple of the time
+#: that the host needed for the first call.
 _HELD_NS, _HELD_TIMES = 20_000, 3
 
 
 def _seconds(call: Callable[..., Any], prepare: Callable[[], tuple[Any, ...]], n: int) -> float:
-    """Between two CUDA events around each of `n` calls, which wait behind a kernel until all of one is queued."""
+    """Return the mean time between two CUDA events around a call.
+
+    Each of the `n` calls waits behind a kernel until the host has queued the whole call.
+    """
     import cupy
 
     hold = cupy.RawKernel(_HOLD, "copycost_hold")

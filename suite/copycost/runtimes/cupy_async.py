@@ -1,4 +1,4 @@
-"""CuPy with the driver's own pool, cudaMallocAsync, in place of CuPy's."""
+"""Define the CuPy runtime with the driver's memory pool, cudaMallocAsync, instead of CuPy's pool."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ def _start(device: str, threads: int) -> None:
     try:
         cupy.cuda.set_allocator(cupy.cuda.MemoryAsyncPool().malloc)
         cupy.empty(1)
-    except RuntimeError as error:  # CUDARuntimeError is one
+    except RuntimeError as error:  # includes CUDARuntimeError
         raise RuntimeUnavailable(f"no cudaMallocAsync here: {error}") from None
 
 
 def _trace(function: Callable[[], Any]) -> tuple[Any, list[AllocationEvent]]:
-    """Run `function` with an allocator that tells what it is asked for, and asks cudaMallocAsync.
+    """Run `function` with an allocator that records requests and forwards them to cudaMallocAsync.
 
-    A hook on CuPy's pool sees nothing of it. What was allocated before is released by its own allocator, and not seen.
+    A hook on CuPy's pool does not see these requests. Memory that was allocated before the trace is released by its
+    original allocator and not recorded.
     """
     import cupy
 
@@ -47,7 +48,7 @@ def _trace(function: Callable[[], Any]) -> tuple[Any, list[AllocationEvent]]:
     with cupy.cuda.using_allocator(cupy.cuda.PythonFunctionAllocator(malloc, free).malloc):
         result = function()
         cupy.RUNTIME.fence()
-    return result, events[:]  # what is released later is not of this call
+    return result, events[:]  # a copy, as later releases do not belong to this call
 
 
 assert cupy.RUNTIME.gpu is not None

@@ -1,4 +1,4 @@
-"""CuPy for arrays of the host, as NumPy allocates them: to the device, one fused kernel, and back."""
+"""Define the CuPy runtime for host arrays in pageable memory, as NumPy allocates them."""
 
 from __future__ import annotations
 

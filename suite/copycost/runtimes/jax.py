@@ -1,6 +1,6 @@
-"""JAX: operation by operation, `jax.jit`, and with its input's memory donated. On the CPU.
+"""Define the JAX runtime, for arrays on the CPU.
 
-XLA's CPU client asks the C library for every array, so that memray sees all of them.
+XLA's CPU client allocates every array through the C library, so that memray sees all of them.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ def _start(device: str, threads: int) -> None:
     import jax
 
     jax.config.update("jax_platforms", "cpu")
-    jax.config.update("jax_enable_x64", True)  # else float64 becomes float32
-    # Else what a call no longer needs is given back by another thread, at times within the next call.
+    jax.config.update("jax_enable_x64", True)  # otherwise, float64 becomes float32
+    # Otherwise, another thread releases the memory that a call no longer needs, sometimes during the next call.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
@@ -75,5 +75,5 @@ RUNTIME = Runtime(
     extent=_extent,
     contiguous=lambda array: not isinstance(array, np.ndarray) or bool(array.flags.c_contiguous),
     fence=lambda: None,
-    wait=_wait,  # there is no fence for all that JAX has queued, only for an array that one holds
+    wait=_wait,  # JAX has no fence for all queued work, only for individual arrays
 )

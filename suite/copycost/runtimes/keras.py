@@ -1,4 +1,4 @@
-"""Keras' own `preprocess_input`, imported and not copied, on NumPy arrays and on tensors."""
+"""Define the Keras runtime, for Keras' `preprocess_input` on NumPy arrays."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 
 from copycost.runtimes import numpy
 
-#: The function takes and gives NumPy arrays; only what must be imported differs.
+#: The function takes and returns NumPy arrays; only the imported packages differ.
 RUNTIME = dataclasses.replace(
     numpy.RUNTIME,
     name="keras",

@@ -1,4 +1,4 @@
-"""Numba: loops compiled once, on all cores, into a prepared buffer."""
+"""Define the Numba runtime, for compiled loops over NumPy arrays."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from copycost.runtimes import numpy
 def _start(device: str, threads: int) -> None:
     import numba
 
-    # What one block has compiled the next one of the session loads.
+    # Share compiled code between the blocks of a session.
     config: Any = numba.config
     config.CACHE_DIR = os.path.join(tempfile.gettempdir(), "numba")
     numba.set_num_threads(min(threads, config.NUMBA_NUM_THREADS))
 
 
-#: Arrays are NumPy's; only what must be imported differs.
+#: Arrays are NumPy arrays; only the imported packages and the start function differ.
 RUNTIME = dataclasses.replace(
     numpy.RUNTIME,
     name="numba",

@@ -1,4 +1,4 @@
-"""numexpr: an expression compiled for its virtual machine, in blocks, on all cores, into a prepared buffer."""
+"""Define the numexpr runtime, for expressions over NumPy arrays."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def _start(device: str, threads: int) -> None:
     numexpr.set_num_threads(threads)
 
 
-#: Arrays are NumPy's; only what must be imported differs.
+#: Arrays are NumPy arrays; only the imported packages and the start function differ.
 RUNTIME = dataclasses.replace(
     numpy.RUNTIME,
     name="numexpr",

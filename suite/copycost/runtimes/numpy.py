@@ -1,4 +1,4 @@
-"""NumPy: into a new array, into a copy, into a prepared buffer, over the input; in tiles, and from a table."""
+"""Define the NumPy runtime."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _restore(array: np.ndarray, pristine: np.ndarray) -> np.ndarray:
 def _to_numpy(result: object) -> np.ndarray:
     if not isinstance(result, np.ndarray):
         raise TypeError(f"returned {type(result).__name__}, not a NumPy array")
-    # The memory itself, whatever a subclass does when it is looked at.
+    # View the memory directly: a subclass may override how its values are accessed.
     return result if type(result) is np.ndarray else np.ndarray.view(result, np.ndarray)
 
 

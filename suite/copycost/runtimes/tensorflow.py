@@ -1,4 +1,4 @@
-"""TensorFlow: eager, `tf.function`, XLA, and each of them into a `tf.Variable`, which is TensorFlow's `out=`."""
+"""Define the TensorFlow runtime, for tensors and variables on the CPU or a GPU."""
 
 from __future__ import annotations
 
@@ -26,28 +26,29 @@ def _start(device: str, threads: int) -> None:
     gpus = tf.config.list_physical_devices("GPU")
     if device == "gpu" and not gpus:
         raise RuntimeUnavailable(
-            "this TensorFlow sees no GPU; one with its CUDA libraries: pip install 'copycost[gpu]'"
+            "this TensorFlow sees no GPU; to install its CUDA libraries: pip install 'copycost[gpu]'"
         )
     try:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
-        # For a case on the CPU a GPU is hidden: no context, no memory taken, no other default placement.
+        # Hide the GPU from cases on the CPU, so that TensorFlow creates no context on it, allocates none of its memory
+        # and does not place operations there by default.
         tf.config.set_visible_devices(gpus[:1] if device == "gpu" else [], "GPU")
         for gpu in gpus[:1]:
             tf.config.experimental.set_memory_growth(gpu, True)
     except RuntimeError:
-        # A user's file has made a tensor as it was imported. The number of threads is then that of the session's
-        # environment variables; a GPU can no longer be hidden.
+        # A user's file has created a tensor during import. The number of threads is then set by the session's
+        # environment variables, but a GPU can no longer be hidden.
         if device == "cpu" and gpus:
             raise RuntimeUnavailable(
-                "its file uses TensorFlow as it is imported, so that the GPU cannot be hidden"
+                "the variant's file uses TensorFlow during import, so that the GPU cannot be hidden"
             ) from None
 
 
 def _array(pixels: np.ndarray, mutable: bool) -> Any:
     import tensorflow as tf
 
-    # `+ 0`: the sum is TensorFlow's own memory, whatever tf.constant shares with its argument.
+    # Adding 0 makes TensorFlow allocate the result, even if tf.constant shares memory with its argument.
     tensor = tf.constant(pixels) + tf.constant(0, pixels.dtype)
     return tf.Variable(tensor) if mutable else tensor
 
@@ -55,8 +56,8 @@ def _array(pixels: np.ndarray, mutable: bool) -> Any:
 def _restore(array: Any, pristine: Any) -> Any:
     import tensorflow as tf
 
-    # A value that nobody else holds: `assign` adopts its buffer, and a buffer with two owners makes the next XLA
-    # call copy it.
+    # Create a tensor without other references: `assign` adopts its buffer, and the next XLA call would copy a buffer
+    # that has two owners.
     fresh = pristine + tf.constant(0, pristine.dtype)
     if not isinstance(array, tf.Variable):
         return fresh
@@ -73,12 +74,12 @@ def _to_numpy(result: Any) -> np.ndarray:
         result = result.read_value()
     if not isinstance(result, tf.Tensor):
         raise TypeError(f"returned {type(result).__name__}, not a dense tensor, a variable or a NumPy array")
-    # The tensor's own memory where it can be had; `.numpy()` copies.
+    # Use the tensor's own memory if it is accessible; `.numpy()` copies.
     return np.asarray(memoryview(result)) if _in_host_memory(result) else result.numpy()
 
 
 def _in_host_memory(tensor: Any) -> bool:
-    """Whether a tensor's memory can be looked at as it is: on the CPU, in a dtype that Python's buffers know."""
+    """Return whether a tensor's memory is accessible: on the CPU, with a dtype that the buffer protocol supports."""
     import tensorflow as tf
 
     return "GPU" not in tensor.device and tensor.dtype != tf.bfloat16
@@ -103,11 +104,11 @@ def _fence() -> None:
 
 
 def _trace(function: Callable[[], Any]) -> tuple[Any, list[AllocationEvent]]:
-    """Run `function` under TensorFlow's profiler, whose trace names each request to TensorFlow's allocators.
+    """Run `function` under TensorFlow's profiler, whose trace lists each request to TensorFlow's allocators.
 
-    The CPU allocator under oneDNN keeps freed memory, so that the C library is not asked again and a watch on it sees
-    nothing; what the allocator itself was asked for is in the trace. Requests below its threshold (256 KB) are the
-    other way round: they go to the C library and leave no event.
+    With oneDNN, the CPU allocator keeps freed memory. It does not request that memory from the C library again, so that
+    memray does not see the request, but the trace contains it. Requests below the allocator's threshold (256 KB) go to
+    the C library and are not in the trace.
     """
     result, planes = _profile(function)
     found: list[tuple[int, AllocationEvent]] = []
@@ -123,7 +124,7 @@ def _trace(function: Callable[[], Any]) -> tuple[Any, list[AllocationEvent]]:
 
 
 def _profile(function: Callable[[], Any]) -> tuple[Any, list[Any]]:
-    """Run `function` under TensorFlow's profiler: its result, and the planes of the trace (xplane.proto)."""
+    """Run `function` under TensorFlow's profiler and return its result and the planes of the trace (xplane.proto)."""
     import tensorflow as tf
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
@@ -149,7 +150,7 @@ def _profile(function: Callable[[], Any]) -> tuple[Any, list[Any]]:
         return result, planes
 
 
-#: What TensorFlow does around an operation: its time is that of the operation in which it is.
+#: Prefixes of events that TensorFlow records around an operation. Their time belongs to the enclosing operation.
 _PLUMBING = (
     "TFE_", "EagerExecute", "EagerKernelExecute", "EagerCopyToDevice", "EagerLocalExecute: SyncDevice", "SyncDevice",
     "ValidateInputTypeAndPlacement", "KernelAndDeviceFunc::Run", "ExecutorState::Process", "ExecutorDoneCallback",
@@ -158,13 +159,13 @@ _PLUMBING = (
 
 
 def _operation(name: str) -> str:
-    """An operation as its author knows it."""
+    """Return the name of an operation as users know it."""
     op, _, kind = name.removeprefix("EagerLocalExecute: ").partition(":")
     return op if kind in ("", op) else f"{op}:{kind}"
 
 
 def _look(function: Callable[[], Any]) -> CallProfile:
-    """Run `function` under the profiler, and tell of its operations: on the host's threads and the GPU's streams."""
+    """Run `function` under the profiler and return its operations on the host's threads and the GPU's streams."""
     took = 0.0
 
     def timed() -> Any:
@@ -175,13 +176,13 @@ def _look(function: Callable[[], Any]) -> CallProfile:
         return result
 
     _, planes = _profile(timed)
-    spans: list[tuple[int, int, str, str]] = []  # from and for so many picoseconds, name, where
+    spans: list[tuple[int, int, str, str]] = []  # start and duration in picoseconds, name, thread or stream
     changes: list[tuple[int, AllocationEvent]] = []
     for plane in planes:
         on_gpu = plane.name.startswith("/device:GPU")
         for line in plane.lines:
             if on_gpu and not line.name.startswith("Stream"):
-                continue  # the same again, by module and by step
+                continue  # other lines repeat the same events by module and by step
             where = f"GPU, {line.name}" if on_gpu else line.name.partition("/")[0] or str(line.id)
             for event in line.events:
                 what = plane.event_metadata[event.metadata_id].name
@@ -192,7 +193,7 @@ def _look(function: Callable[[], Any]) -> CallProfile:
                 elif event.duration_ps and not what.startswith(_PLUMBING):
                     spans.append((at, event.duration_ps, _operation(what), where))
     begin = min((at for at, *_ in spans), default=0)
-    # A request names the node of a graph, a span its kind as well.
+    # The name of a request is the graph node; the name of a span also contains the kind of operation.
     ops = {name.partition(":")[0]: name for _, _, name, _ in spans}
     told = [Span(name, where, (at - begin) * 1e-12, ps * 1e-12, 0.0) for at, ps, name, where in sorted(spans)[:MOST]]
     counted = [
@@ -204,9 +205,9 @@ def _look(function: Callable[[], Any]) -> CallProfile:
 
 
 def kernel_seconds(planes: Iterable[Any]) -> float:
-    """That the streams of the GPU were at work, as a trace tells: its kernels and its copies.
+    """Return the time for which a GPU's streams ran kernels and copies, in seconds, from the planes of a trace.
 
-    The other lines of a GPU's plane say the same again, by operation and by module.
+    The other lines of a GPU's plane repeat the same events by operation and by module.
     """
     picoseconds = sum(
         event.duration_ps
@@ -219,7 +220,7 @@ def kernel_seconds(planes: Iterable[Any]) -> float:
     return picoseconds * 1e-12
 
 
-#: Calls that a trace of kernels is taken of: each is traced apart from what is queued before it.
+#: Maximum number of calls to trace for kernels. Each is traced separately from work queued before it.
 _TRACED_CALLS = 3
 
 
@@ -232,7 +233,7 @@ def _seconds(call: Callable[..., Any], prepare: Callable[[], tuple[Any, ...]], n
     return total / n
 
 
-#: More than the second-level cache of any GPU so far: TensorFlow does not tell how large it is.
+#: Larger than the L2 cache of any GPU so far, as TensorFlow does not report the cache size.
 _CACHE_BYTES = 128 * 2**20
 
 
@@ -257,7 +258,7 @@ def _value(plane: Any, stat: Any) -> Any:
 
 def _event(what: str, stats: dict[str, Any]) -> AllocationEvent:
     sign = 1 if what == "MemoryAllocation" else -1
-    # GPU_0_bfc is device memory; cuda_host_bfc and mklcpu are memory of the host.
+    # GPU_0_bfc is device memory; cuda_host_bfc and mklcpu are host memory.
     space = "device" if str(stats["allocator_name"]).startswith("GPU_") else "host"
     rounded = stats.get("allocation_bytes")
     return AllocationEvent(

@@ -1,6 +1,6 @@
-"""PyTorch: new tensors, `out=`, over the input, and `torch.compile`. On the CPU.
+"""Define the PyTorch runtime, for tensors on the CPU.
 
-Its CPU allocator asks the C library for every tensor, so that memray sees all of them.
+PyTorch's CPU allocator allocates every tensor through the C library, so that memray sees all of them.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _extent(array: Any) -> tuple[int, int] | None:
     if not isinstance(array, torch.Tensor):
         return None
     start = array.data_ptr()
-    # No stride of a tensor is negative.
+    # Tensor strides are never negative.
     reach = sum((n - 1) * stride for n, stride in zip(array.shape, array.stride(), strict=True))
     return start, start + (reach + 1) * array.element_size()
 
@@ -59,7 +59,7 @@ def _contiguous(array: Any) -> bool:
 
 RUNTIME = Runtime(
     name="torch",
-    # Of the last two `torch.compile` would import the one as it is called, and the other as it compiles.
+    # `torch.compile` would import the second package when it is called, and the third when it compiles.
     packages=("torch", "torch._dynamo", "torch._inductor.compile_fx"),
     install="pip install 'copycost[torch]'",
     devices=("cpu",),

@@ -1,1 +1,1 @@
-"""Statistics: numbers in, intervals out."""
+"""Compute estimates and intervals from samples."""

@@ -1,7 +1,7 @@
-"""Time on one side over time on the other, with an interval that holds.
+"""Compute ratios of the times of base and head, with intervals that keep their nominal coverage.
 
-Everything is computed on logarithms: a ratio's error is what is roughly normal, and +10 % and −9 % are equally far from
-nothing.
+Everything is computed on logarithms: the error of a ratio is roughly normal, and +10 % and −9 % are equally far from no
+change.
 """
 
 from __future__ import annotations
@@ -13,43 +13,45 @@ from statistics import fmean, median, stdev, variance
 
 from copycost.stats import student_t
 
-#: What a run's times differ by from those of a run at another time, the standard deviation of the logarithm, where too
-#: few cases were measured to tell: what was measured on one machine (docs/results/trials.md, the last line), rounded up. It is
-#: taken to be as uncertain as from so many cases.
+#: Standard deviation of the logarithm of times between runs at different times, used if too few cases were measured to
+#: estimate it. It was measured on one machine (docs/results/trials.md, under `compare`) and rounded up. It is assumed to be as
+#: uncertain as an estimate from `_ITS_CASES` cases.
 BETWEEN_RUNS, _ITS_CASES = 0.10, 8
 
-#: The least it is taken to be, however alike two runs look: a choice.
+#: Lower bound of that standard deviation, however similar two runs are. The value is a choice.
 _LEAST_BETWEEN = 0.02
 
-#: What two sides of one session differ by where nothing changed and no block shows it, the standard deviation of the
-#: logarithm, and the degrees of freedom that it is known with: the most likely value for 174 cases of A/A trials that
-#: were done before those of docs/results/trials.md. Without it the twelve narrowest intervals held nine times.
+#: Standard deviation of the logarithm between two sides of one session where nothing changed, which the blocks do not
+#: show, and its degrees of freedom. It is the most likely value for 174 cases of A/A trials that preceded those of
+#: docs/results/trials.md. Without it, nine of the twelve narrowest intervals contained the truth.
 WITHIN_SESSION, ITS_DF = 0.002, 30
 
-#: How far runs lie apart is learned from the cases that differ least: so large a part of them. Of squares of a standard
-#: normal variable the mean of the smaller ones is so much, and a variance from it is worth one from so many times all
-#: of them (by simulation; from few cases the mean is up to a fifth larger, on the safe side).
+#: The variance between runs is estimated from the cases that differ least. The constants are the fraction of cases
+#: used, the mean of that fraction of the smallest squares of a standard normal variable, and the efficiency: the
+#: degrees of freedom per case (by simulation). With few cases the mean is up to a fifth larger, which is on the safe
+#: side.
 _KEPT, _MEAN_SQUARE_OF_KEPT, _EFFICIENCY = 0.75, 0.3685, 0.6
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """Time of head over time of base.
+    """The time of head divided by the time of base.
 
     Attributes
     ----------
     value : float
     low, high : float
-        The 95 % interval of this one ratio.
+        The 95 % interval of this ratio alone.
     sure_low, sure_high : float
-        The interval that verdicts are made with: so wide that all those of a comparison hold at once.
+        The interval that verdicts are based on. It is wide enough for all such intervals of a comparison to hold
+        simultaneously.
     least : float
-        The smallest slowdown, as a fraction, that would have been seen four times in five; one within the tolerance
-        is called the same for all that.
+        Minimum detectable effect: the smallest slowdown, as a fraction, that is detected four times in five. A slowdown
+        within the tolerance is nevertheless called the same.
     blocks : int
-        Of the side that has fewer.
+        Number of blocks of the side with fewer blocks.
     spread : float
-        Standard deviation, as a fraction, of what one block gives.
+        Standard deviation, as a fraction, of the estimate from one block.
     """
 
     value: float
@@ -62,7 +64,11 @@ class Ratio:
     spread: float
 
     def verdict(self, tolerance: float) -> str:
-        """``same``: surely within the tolerance, a fraction; ``slower`` or ``faster``: surely so; else ``unsure``."""
+        """Return the verdict ``same``, ``slower``, ``faster`` or ``unsure``.
+
+        The verdict is ``same`` if the interval from `sure_low` to `sure_high` is within the tolerance, a fraction. It
+        is ``slower`` or ``faster`` if that interval excludes 1.
+        """
         if self.sure_low >= 1 / (1 + tolerance) and self.sure_high <= 1 + tolerance:
             return "same"
         if self.sure_low > 1:
@@ -72,12 +78,12 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Difference:
-    """The difference of two logarithms, before it is known with how much confidence it has to hold.
+    """A difference of two logarithms, before a confidence level is chosen.
 
     Attributes
     ----------
     value, error : float
-        And its standard error.
+        The difference and its standard error.
     df : float
         Degrees of freedom of the error.
     blocks : int
@@ -91,7 +97,11 @@ class Difference:
     spread: float
 
     def ratio(self, false_alarms: float) -> Ratio:
-        """The ratio; `false_alarms` is how often, as a fraction, the sure interval may miss where nothing changed."""
+        """Return the ratio with its intervals.
+
+        `false_alarms` is the fraction of unchanged cases in which the interval from `sure_low` to `sure_high` may
+        exclude 1.
+        """
         pointwise = student_t.quantile(0.975, self.df) * self.error
         critical = student_t.quantile(1 - false_alarms / 2, self.df)
         sure = critical * self.error
@@ -108,19 +118,20 @@ class Difference:
 
 
 def paired(base: Sequence[Sequence[float]], head: Sequence[Sequence[float]]) -> Difference | None:
-    """From blocks that were measured side by side: sample j of block i of one side next to that of the other.
+    """Compute the difference of two sides measured in interleaved blocks.
 
-    What a noisy minute does to both cancels. The unit is the block: pairs within it share their processes and buffers.
+    Sample j of block i of one side is measured next to that of the other, so that noise that affects both cancels.
+    The unit is the block, since pairs within a block share their processes and buffers.
 
     Parameters
     ----------
     base, head : sequence of sequence of float
-        Seconds per call, by block. A block that has more samples on one side than on the other is left out.
+        Seconds per call, by block. A block with different numbers of samples on the two sides is ignored.
 
     Returns
     -------
     Difference or None
-        None from fewer than two blocks.
+        None with fewer than two blocks.
     """
     blocks = [
         median(math.log(after) - math.log(before) for before, after in zip(one, other, strict=True))
@@ -135,10 +146,10 @@ def paired(base: Sequence[Sequence[float]], head: Sequence[Sequence[float]]) -> 
 
 
 def unpaired(sides: Sequence[tuple[Sequence[Sequence[float]], Sequence[Sequence[float]]]]) -> list[Difference | None]:
-    """From runs that were taken at different times, all cases of them together.
+    """Compute the differences of all cases of two runs taken at different times.
 
-    How far such runs lie apart where nothing changed is learned from the cases themselves: most of them are taken to
-    be unchanged, so that what moves them all, the machine or the code, makes every interval wider.
+    The difference between such runs without a change of code is estimated from the cases themselves. Most of them are
+    assumed to be unchanged. So an effect on all cases, from the machine or the code, widens every interval.
 
     Parameters
     ----------
@@ -148,7 +159,7 @@ def unpaired(sides: Sequence[tuple[Sequence[Sequence[float]], Sequence[Sequence[
     Returns
     -------
     list of Difference or None
-        For each case; None where a side has fewer than two blocks.
+        One item per case. None where a side has fewer than two blocks.
     """
     found = [_apart(base, head) for base, head in sides]
     known = [one for one in found if one is not None]
@@ -163,7 +174,7 @@ def unpaired(sides: Sequence[tuple[Sequence[Sequence[float]], Sequence[Sequence[
 
 
 def _apart(base: Sequence[Sequence[float]], head: Sequence[Sequence[float]]) -> Difference | None:
-    """The difference of two independent samples of blocks, with the degrees of freedom of Welch and Satterthwaite."""
+    """Compute the difference of two independent samples of blocks, with Welch–Satterthwaite degrees of freedom."""
     logs = [[math.log(median(block)) for block in side] for side in (base, head)]
     if min(map(len, logs)) < 2:
         return None
@@ -176,7 +187,7 @@ def _apart(base: Sequence[Sequence[float]], head: Sequence[Sequence[float]]) -> 
 
 
 def _widened(one: Difference, between: float, df: float) -> Difference:
-    """The difference, its error joined by another: a variance, with its degrees of freedom (Satterthwaite)."""
+    """Add a variance with its degrees of freedom to the error of a difference (Satterthwaite)."""
     within = one.error**2
     total = within + between
     joined = total**2 / (within**2 / one.df + between**2 / df)
@@ -184,5 +195,5 @@ def _widened(one: Difference, between: float, df: float) -> Difference:
 
 
 def _exp(x: float) -> float:
-    """exp(x); from two blocks an interval may be wider than floats are."""
+    """Return exp(x) without overflow: an interval from two blocks may exceed the range of floats."""
     return math.exp(min(700.0, max(-700.0, x)))

@@ -1,13 +1,13 @@
-"""Intervals for a variant that was chosen because it was the fastest.
+"""Compute intervals for a variant that was chosen because it was the fastest.
 
-The fastest of twenty variants looks faster than it is: whichever had the luckiest blocks is the one that is chosen. An
-interval for a comparison that was fixed beforehand then misses the truth too often. The intervals here hold whichever
-variant is chosen (Bonferroni over the variants that could have been).
+The fastest of twenty variants appears faster than it is, because the variant with the luckiest blocks is chosen. An
+interval for a comparison that was fixed beforehand then misses the truth too often. The intervals of this module hold
+whichever variant is chosen (Bonferroni over the variants that could have been chosen).
 
-From three blocks a variant's own spread is known so badly that such an interval would say nothing: Student's t with two
-degrees of freedom, at the level for twenty variants, is 28 standard errors. So the spreads of the variants that were
-measured together are used for each other: the variance of each is moved towards what is usual among them, the more so
-the more alike they are (Smyth 2004, doi:10.2202/1544-6115.1027).
+With three blocks, a variant's own spread is so uncertain that such an interval is useless: Student's t with two degrees
+of freedom, at the level for twenty variants, is 28 standard errors. So the variants that were measured together share
+information about their spread. The variance of each is moved towards the usual variance among them, the more so the
+more alike their variances are (Smyth 2004, doi:10.2202/1544-6115.1027).
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from copycost.stats.ratios import ITS_DF, WITHIN_SESSION
 #: Seconds per call, by block.
 Samples = Sequence[Sequence[float]]
 
-#: With fewer variants than this, their spreads say nothing about each other, and each has its own (by simulation).
+#: Minimum number of variants to share spreads. With fewer, each variant uses its own spread (by simulation).
 FEWEST = 8
 
-#: The largest number of degrees of freedom that the usual spread is taken to be known with.
+#: Maximum number of degrees of freedom of the usual variance.
 _MOST_DF = 10_000.0
 
 
 @dataclass(frozen=True)
 class Part:
-    """One cause of error of a logarithm.
+    """One component of the error of a logarithm.
 
     Attributes
     ----------
     error : float
         Standard error.
     df : float
-        Degrees of freedom that it is known with.
+        Degrees of freedom of the standard error.
     choices : int
-        The number of variants that the one with this error was chosen among; 1 if it was fixed beforehand.
+        Number of variants that the variant with this error was chosen from; 1 if it was fixed beforehand.
     """
 
     error: float
@@ -51,7 +51,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A time, or one time over another, and the parts of the error of its logarithm.
+    """A time, or a ratio of two times, with the components of the error of its logarithm.
 
     Attributes
     ----------
@@ -64,14 +64,14 @@ class Estimate:
 
     @property
     def value(self) -> float:
-        """The estimate itself: seconds, or a ratio."""
+        """Estimated seconds or ratio."""
         return _exp(self.log)
 
     def interval(self, miss: float) -> tuple[float, float]:
-        """Return the ends of the interval that misses the truth with probability `miss`, at most.
+        """Return the ends of the interval that misses the truth with probability `miss` at most.
 
-        The half-widths of the parts, each at its own level, are joined as the roots of their squares (Zou and Donner
-        2008, doi:10.1002/sim.3095).
+        The half-widths of the parts, each at its own level, are combined as the root of the sum of their squares (Zou
+        and Donner 2008, doi:10.1002/sim.3095).
         """
         squares = [(student_t.quantile(1 - miss / 2 / part.choices, part.df) * part.error) ** 2 for part in self.parts]
         half = math.sqrt(sum(squares))
@@ -80,22 +80,23 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Rivals:
-    """Variants that were measured side by side, of which one is chosen for its time.
+    """Variants that were measured interleaved, from which one is chosen for its time.
 
     Attributes
     ----------
     samples : tuple of Samples
-        Of each variant.
+        Samples of each variant.
     own : tuple of float
-        Variance of the logarithm of a block's median, without what all variants of the block have in common.
+        Variance of the logarithm of a block's median, for each variant, without the effect common to all variants of
+        the block.
     usual : tuple of float
-        The same, moved towards what is usual among the variants.
+        The same variances, moved towards the usual variance among the variants.
     df : tuple of float
-        Degrees of freedom of `usual`; those of `own` are one fewer than the blocks.
+        Degrees of freedom of `usual`. Those of `own` are the number of blocks minus one.
     common : float
-        Variance of what all variants of a block have in common.
+        Variance of the effect common to all variants of a block.
     choices : int
-        The number of variants that one is chosen among, beside the one that it is compared with; at least 1.
+        Number of variants that one is chosen from, besides the variant that it is compared with; at least 1.
     """
 
     samples: tuple[Samples, ...]
@@ -106,12 +107,12 @@ class Rivals:
     choices: int
 
     def time(self, chosen: int) -> Estimate | None:
-        """Return the seconds per call of the variant that was chosen; None from fewer than two blocks.
+        """Return the seconds per call of the chosen variant, or None with fewer than two blocks.
 
         Parameters
         ----------
         chosen : int
-            Its place in `samples`.
+            Index of the variant in `samples`.
         """
         logs = _logs(self.samples[chosen])
         n = len(logs)
@@ -124,19 +125,19 @@ class Rivals:
         return Estimate(fmean(logs), (common, self._part(chosen, n)))
 
     def ratio(self, chosen: int, other: int, *, both: bool = False) -> Estimate | None:
-        """Return how many times as fast as the other the chosen one is.
+        """Return the speedup of the chosen variant: the time of the other divided by its time.
 
         Parameters
         ----------
         chosen, other : int
-            Their places in `samples`.
+            Indices of the variants in `samples`.
         both : bool
-            Whether the other was chosen for its time, too.
+            Whether the other variant was also chosen for its time.
 
         Returns
         -------
         Estimate or None
-            None if there are fewer than two blocks of both, or if their samples were not taken in pairs.
+            None if the variants have fewer than two blocks in common, or if their samples were not taken in pairs.
         """
         pairs = list(zip(self.samples[other], self.samples[chosen], strict=False))
         n = len(pairs)
@@ -155,14 +156,15 @@ class Rivals:
 
 
 def rivals(samples: Sequence[Samples], choices: int) -> Rivals:
-    """Return what the blocks of variants that were measured side by side say of their spread.
+    """Estimate the spreads of variants from interleaved blocks.
 
     Parameters
     ----------
     samples : sequence of Samples
-        Of each variant, in the order of its blocks. The first blocks of all variants were taken at the same time.
+        Samples of each variant, in the order of its blocks. The first blocks of all variants were taken at the same
+        time.
     choices : int
-        The number of variants that one is chosen among, beside the one that it is compared with.
+        Number of variants that one is chosen from, besides the variant that it is compared with.
     """
     given, choices = tuple(samples), max(1, choices)
     logs = [_logs(its) for its in given]
@@ -171,11 +173,11 @@ def rivals(samples: Sequence[Samples], choices: int) -> Rivals:
         return Rivals(given, (), (), (), 0.0, choices)
     centres = [fmean(its[:fewest]) for its in logs]
     common = [median(its[k] - centre for its, centre in zip(logs, centres, strict=True)) for k in range(fewest)]
-    # What all have in common is estimated from them, which takes away a part of their own.
+    # The common effect is estimated from the variants themselves, which removes a part of their own variance.
     larger = len(given) / (len(given) - 1)
     own = []
     for its in logs:
-        # Blocks beyond those that all variants have were taken at different times.
+        # Blocks beyond those that all variants have were taken at different times, without a common effect to subtract.
         rest = [one - (common[k] if k < fewest else 0.0) for k, one in enumerate(its)]
         own.append(max(larger * _variance(rest), WITHIN_SESSION**2))
     usual, more = _usual(own, [len(its) - 1 for its in logs])
@@ -185,9 +187,9 @@ def rivals(samples: Sequence[Samples], choices: int) -> Rivals:
 
 
 def _usual(variances: Sequence[float], df: Sequence[float]) -> tuple[float, float]:
-    """Return the usual variance, and the degrees of freedom that it is worth: many where the variances are alike.
+    """Return the usual variance and its degrees of freedom, which are many if the variances are alike.
 
-    Smyth's estimate, by the moments of the logarithms of variances.
+    This is Smyth's estimate from the moments of the logarithms of the variances.
     """
     logs = [math.log(one) - _digamma(n / 2) + math.log(n / 2) for one, n in zip(variances, df, strict=True)]
     beyond = _variance(logs) - fmean(_trigamma(n / 2) for n in df)
@@ -200,13 +202,13 @@ def _logs(samples: Samples) -> list[float]:
 
 
 def _variance(values: Sequence[float]) -> float:
-    """The sample variance. That of `statistics` is exact, and takes thirty times as long."""
+    """Return the sample variance, thirty times as fast as the exact `statistics.variance`."""
     mean = fmean(values)
     return sum((one - mean) ** 2 for one in values) / (len(values) - 1)
 
 
 def _digamma(x: float) -> float:
-    """By its recurrence and its asymptotic series (A&S 6.3.5, 6.3.18)."""
+    """Compute the digamma function from its recurrence and its asymptotic series (A&S 6.3.5, 6.3.18)."""
     found = 0.0
     while x < 8:
         found -= 1 / x
@@ -216,7 +218,7 @@ def _digamma(x: float) -> float:
 
 
 def _trigamma(x: float) -> float:
-    """By its recurrence and its asymptotic series (A&S 6.4.6, 6.4.12)."""
+    """Compute the trigamma function from its recurrence and its asymptotic series (A&S 6.4.6, 6.4.12)."""
     found = 0.0
     while x < 8:
         found += 1 / (x * x)
@@ -226,7 +228,7 @@ def _trigamma(x: float) -> float:
 
 
 def _inverse_trigamma(y: float) -> float:
-    """Return the x > 0 of which `y` is the trigamma function, by halving the interval of its logarithm."""
+    """Return the x > 0 whose trigamma function is `y`, by bisection of the logarithm of x."""
     low, high = math.log(1e-4), math.log(_MOST_DF)
     for _ in range(60):
         middle = (low + high) / 2
@@ -238,5 +240,5 @@ def _inverse_trigamma(y: float) -> float:
 
 
 def _exp(x: float) -> float:
-    """exp(x); from two blocks an interval may be wider than floats are."""
+    """Return exp(x) without overflow: an interval from two blocks may exceed the range of floats."""
     return math.exp(min(700.0, max(-700.0, x)))

@@ -1,1 +1,1 @@
-"""Studies beside the cases: claims and input pipelines."""
+"""Studies in addition to the cases: claims and input pipelines."""

@@ -1,1 +1,1 @@
-"""A project under asv: its configuration, its machine, and runs across commits."""
+"""Project tracking with asv: its configuration, its machine record, and runs across commits."""

@@ -1,7 +1,7 @@
-"""The machine's record: what asv wants to know of it, and the GPU, its driver, CUDA and the CPU's features beside it.
+"""Record this machine for asv: asv's own fields plus the GPU, its driver, CUDA and the CPU features.
 
-asv keeps records in ``~/.asv-machine.json``, by the machines' names, copies them into every result, and makes a filter
-of each of their keys in its pages.
+asv keeps the records in ``~/.asv-machine.json``, by machine name. It copies them into every result, and its pages have
+a filter for each key.
 """
 
 from __future__ import annotations
@@ -17,27 +17,29 @@ from typing import Any
 from copycost.machine import devices, environment
 from copycost.results.store import RunError, replace
 
-#: What stands where there is no such thing: a key that only some machines have would be no filter.
+#: Value of a key that does not apply to a machine. asv can only filter by keys that all machines have.
 NONE = "none"
 
-_VERSION = 1  # of asv's format
+_VERSION = 1  # version of asv's file format
 
 
 def record(name: str | None = None) -> dict[str, str]:
-    """Write what asv is to know of this machine, and give it.
+    """Write this machine's record for asv and return it.
 
     Parameters
     ----------
     name : str, optional
-        The default is the record that asv would use: the host's, or the only one.
+        Name of the machine. The default is the record that asv would use: the host's, or the only one.
 
     Raises
     ------
     RunError
-        If the file is not asv's, or cannot be written.
+        If the name is invalid, or the file is not an asv machine file or cannot be written.
     """
     if name is not None and not re.fullmatch(r"[\w.-]+", name):
-        raise RunError(f"'{name}' is no name for a machine: asv makes a folder of it")
+        raise RunError(
+            f"invalid machine name '{name}': expected letters, digits, '_', '.' and '-', as asv names a folder after it"
+        )
     path = Path("~/.asv-machine.json").expanduser()
     gpus, _ = devices.gpus()
     usual = {
@@ -56,18 +58,18 @@ def record(name: str | None = None) -> dict[str, str]:
     try:
         records: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"version": _VERSION}
         if records["version"] != _VERSION:
-            raise RunError(f"{path} has version {records['version']} of asv's format; this writes {_VERSION}")
+            raise RunError(f"{path} has version {records['version']} of asv's format: expected version {_VERSION}")
         if name is None:
-            # As asv looks for it: by the host's name, and else the only one that there is.
+            # asv looks up the host's name and falls back to the only record.
             named = [key for key in records if key != "version"]
             host = platform.node()
             name = named[0] if len(named) == 1 and host not in named else host
-        # What somebody has written there of the usual stays.
+        # Values that a user has written for asv's own fields take precedence.
         mine = usual | records.get(name, {}) | more | {"machine": name}
         records[name] = mine
         replace(path, json.dumps(records, indent=4, sort_keys=True) + "\n")
     except (ValueError, KeyError, TypeError):
-        raise RunError(f"{path} is no record of asv's") from None
+        raise RunError(f"{path} is not an asv machine file: correct or remove it") from None
     except OSError as error:
         raise RunError(f"{path} cannot be written: {error.strerror}") from None
     return mine

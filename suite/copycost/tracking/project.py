@@ -1,4 +1,4 @@
-"""`copycost init`: asv's configuration and a benchmark, for a project that has a function to watch."""
+"""Implement `copycost init`: write asv's configuration and a benchmark of one function into a project."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from copycost._version import __version__
 
 
 class ProjectError(ValueError):
-    """A project that cannot be set up so; the message is one line."""
+    """Error raised if a project cannot be set up for asv; the message is one line."""
 
 
 @dataclass(frozen=True)
 class Watched:
-    """The function to watch, and what it must compute.
+    """Function to benchmark, and what it must compute.
 
     Attributes
     ----------
     function : str
         ``package.module:function``.
     recipe : str or None
-        One that ships.
+        Name of a shipped recipe.
     formula : str or None
-        Instead of it: a NumPy expression of ``x``, in float64.
+        NumPy expression of ``x`` in float64, used instead of a shipped recipe.
     runtime, writes : str
     dtypes : tuple of str
-        Of the inputs that it is for; empty: the profile's.
+        Dtypes of the inputs that the function accepts. If empty, the profile's dtypes.
     """
 
     function: str
@@ -48,29 +48,29 @@ class Watched:
 
 
 def write(root: Path, watched: Watched) -> list[Path]:
-    """Write asv's configuration and a benchmark into a git repository, and give what was written.
+    """Write asv's configuration and a benchmark into a git repository, and return the paths of the new files.
 
-    What is there already stays as it is.
+    Existing files are not changed.
 
     Raises
     ------
     ProjectError
-        If `root` is no repository that asv can measure, or has no such function, or the function has a benchmark.
+        If `root` is not a repository that asv can measure, lacks the function, or already has a benchmark of it.
     """
     branch = _branch(root)
     if not any((root / name).is_file() for name in ("pyproject.toml", "setup.py")):
-        raise ProjectError("there is no pyproject.toml here, and asv builds and installs the project at every commit")
+        raise ProjectError("no pyproject.toml or setup.py here: asv builds and installs the project at every commit")
     module, _, name = watched.function.partition(":")
     if not (name.isidentifier() and all(part.isidentifier() for part in module.split("."))):
-        raise ProjectError(f"'{watched.function}' names no function: write it as package.module:function")
+        raise ProjectError(f"invalid function '{watched.function}': expected package.module:function")
     _look_for(root, module, name)
     if watched.formula is not None:
         _try(watched.formula)
     configuration, folder = root / "asv.conf.json", benchmarks(root)
     benchmark = folder / f"{name}.py"
     if benchmark.exists():
-        raise ProjectError(f"{benchmark.relative_to(root)} is there already, and is left as it is")
-    from jinja2 import Environment, PackageLoader, StrictUndefined  # of this one command, and not of every
+        raise ProjectError(f"{benchmark.relative_to(root)} already exists: remove or rename it first")
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # imported here, as only this command needs it
 
     jinja = Environment(
         loader=PackageLoader("copycost.tracking", "."),
@@ -79,7 +79,7 @@ def write(root: Path, watched: Watched) -> list[Path]:
         keep_trailing_newline=True,
     )
     label, title = name.strip("_").replace("_", "-"), "".join(part.capitalize() for part in name.split("_"))
-    recipe = watched.recipe or f"{module.partition('.')[0]}.{label}"  # which is no name of those that ship
+    recipe = watched.recipe or f"{module.partition('.')[0]}.{label}"  # no shipped recipe has such a name
     if (recipe, label) in registry.variants:
         label = f"{module.partition('.')[0]}-{label}"
     dtypes = ", ".join(f'"{dtype}"' for dtype in watched.dtypes)
@@ -103,7 +103,7 @@ def write(root: Path, watched: Watched) -> list[Path]:
 
 
 def benchmarks(root: Path) -> Path:
-    """Where asv looks for benchmarks, by the configuration if there is one."""
+    """Return asv's benchmark folder, as configured in asv.conf.json if it exists."""
     configuration = root / "asv.conf.json"
     if not configuration.exists():
         return root / "benchmarks"
@@ -117,8 +117,8 @@ def benchmarks(root: Path) -> Path:
 
 
 def requirement() -> str:
-    """What pip is to install for the copycost that runs now, from where that came."""
-    # PEP 610. A source tree on the path has metadata of its own, which does not say where it is from.
+    """Return the pip requirement that installs the running copycost from its origin."""
+    # PEP 610 records the origin. A source tree on the path has separate metadata, which does not record it.
     for found in metadata.distributions(name="copycost"):
         origin = json.loads(found.read_text("direct_url.json") or "{}")
         if "vcs_info" in origin:
@@ -130,7 +130,7 @@ def requirement() -> str:
 
 
 def _distribution(root: Path) -> str:
-    """The name that pip knows the project by: asv uninstalls that before it installs a commit."""
+    """Return the project's distribution name, which asv uninstalls before it installs a commit."""
     try:
         return tomllib.loads((root / "pyproject.toml").read_text())["project"]["name"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -138,21 +138,21 @@ def _distribution(root: Path) -> str:
 
 
 def _branch(root: Path) -> str:
-    """The branch that is checked out."""
+    """Return the name of the branch that is checked out."""
     done = subprocess.run(["git", "rev-parse", "--show-toplevel"], cwd=root, capture_output=True, text=True)
     if done.returncode:
-        raise ProjectError("this is no git repository, and asv measures commits")
+        raise ProjectError("not a git repository: asv measures commits, so run this command in a repository")
     top = Path(done.stdout.strip())
     if top.resolve() != root.resolve():
-        raise ProjectError(f"the repository begins at {top}: go there first")
+        raise ProjectError(f"not the root of the repository: run this command in {top}")
     done = subprocess.run(["git", "symbolic-ref", "--short", "HEAD"], cwd=root, capture_output=True, text=True)
     if done.returncode:
-        raise ProjectError("no branch is checked out, and asv follows one")
+        raise ProjectError("no branch is checked out: asv follows a branch, so check one out first")
     return done.stdout.strip()
 
 
 def _look_for(root: Path, module: str, name: str) -> None:
-    """Raise ProjectError unless the source has the function; it is read, and not imported."""
+    """Raise ProjectError unless the source defines the function; the source is parsed, not imported."""
     parts = module.split(".")
     places = [
         base.joinpath(*parts[:-1], tail)
@@ -161,13 +161,13 @@ def _look_for(root: Path, module: str, name: str) -> None:
     ]
     source = next((place for place in places if os.path.isfile(place)), None)
     if source is None:
-        raise ProjectError(f"there is no module {module} here, nor in src/")
+        raise ProjectError(f"no module {module} found here or in src/")
     try:
         tree = ast.parse(source.read_text())
     except (SyntaxError, ValueError, OSError, RecursionError, MemoryError) as error:
         raise ProjectError(f"{source.relative_to(root)} cannot be read: {error}") from None
     names: list[str] = []
-    for node in ast.walk(tree):  # what is defined under a condition too
+    for node in ast.walk(tree):  # includes conditional definitions
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             names.append(node.name)
         elif isinstance(node, ast.Import | ast.ImportFrom):
@@ -175,13 +175,13 @@ def _look_for(root: Path, module: str, name: str) -> None:
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             names.append(node.id)
     if "*" in names:
-        return  # from somewhere else
+        return  # the function may come from a star import
     if name not in names:
         found = ", ".join(n for n in names if not n.startswith("_")) or "nothing"
         raise ProjectError(f"{source.relative_to(root)} has no function '{name}'; it has {found}")
 
 
-#: Evaluates a formula of standard input, and says in its last line what came of it.
+#: Program that evaluates a formula from standard input and prints the outcome as its last line.
 _TRIAL = """
 import json, sys
 import numpy as np
@@ -195,12 +195,12 @@ except Exception as error:
 print("\\n" + json.dumps(said))
 """
 
-#: Seconds that a formula may take.
+#: Time limit for a formula, in seconds.
 _PATIENCE = 20
 
 
 def _try(formula: str) -> None:
-    """Raise ProjectError unless the formula makes an array of numbers of an array; in a process of its own."""
+    """Raise ProjectError unless the formula maps an array to a floating-point array, evaluated in a new process."""
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-c", _TRIAL],
@@ -216,6 +216,6 @@ def _try(formula: str) -> None:
     except (ValueError, IndexError):
         raise ProjectError(f"the formula '{formula}' ends the process that evaluates it") from None
     if wrong:
-        raise ProjectError(f"the formula '{formula}' is no expression of x: {wrong}")
+        raise ProjectError(f"the formula '{formula}' is not a valid expression of x: {wrong}")
     if not right:
-        raise ProjectError(f"the formula '{formula}' gives {' '.join(given.split())[:60]}, and no array of numbers")
+        raise ProjectError(f"the formula '{formula}' gives {' '.join(given.split())[:60]}: expected an array of floats")

@@ -1,4 +1,4 @@
-"""`copycost track`: asv run as it is meant here, with a bar that moves, and its pages beside the report."""
+"""Implement `copycost track`: run asv with suitable options, report its progress, and publish its pages."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ from copycost.tracking import machine
 
 CONFIGURATION = Path("asv.conf.json")
 
-#: What asv prints once it knows how much there is to do, and as it takes up a commit and an environment.
+#: Lines that asv prints when it knows the amount of work, and when it starts a commit and an environment.
 _PLAN = re.compile(r"\((\d+) commits \* (\d+) environments")
 _COMMIT = re.compile(r"For .* commit (\w+)")
 _ENVIRONMENT = re.compile(r"Benchmarking (\S+)")
 
 
 def run(revisions: str, options: tuple[str, ...], log: Path, moved: Callable[[float, int, str], None]) -> int:
-    """Run asv over some commits, and give its exit status; what it says goes into `log`.
+    """Run asv over some commits and return its exit status.
 
     Parameters
     ----------
     revisions : str
-        What `asv run` takes: a range, ``ALL``, ``NEW`` …; or ``now``, this interpreter and the commit that is checked
-        out.
+        An argument of `asv run`: a range, ``ALL``, ``NEW`` …; or ``now``, which measures the checked-out commit with
+        this interpreter.
     options : tuple of str
-        More options of `asv run`.
+        Further options of `asv run`.
     log : Path
-        Where what asv says is kept.
+        File that receives asv's output.
     moved : callable
-        ``moved(done, sessions, doing)`` as work goes on: sessions done, and how many there will be (0: not known yet).
+        ``moved(done, sessions, doing)`` reports progress: sessions done, and their total number (0: not known yet).
 
     Raises
     ------
     RunError
-        If there is no configuration here, or no commit.
+        If the current folder has no asv configuration, or no commit is checked out.
     """
     if not CONFIGURATION.is_file():
         raise RunError(f"there is no {CONFIGURATION} here: `copycost init` writes one")
@@ -66,9 +66,9 @@ def run(revisions: str, options: tuple[str, ...], log: Path, moved: Callable[[fl
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            # What asv leaves behind when it is interrupted goes with the folder.
+            # Files that an interrupted asv leaves behind are removed with the folder.
             env=os.environ | {"COPYCOST_RUNS": str(runs), "TMPDIR": passing},
-            start_new_session=True,  # Ctrl-C comes to it once, from here
+            start_new_session=True,  # so that asv receives Ctrl-C only once, from the handler below
         )
         state = _State()
         reader = Thread(target=_follow, args=(process, said, state), daemon=True)
@@ -79,18 +79,18 @@ def run(revisions: str, options: tuple[str, ...], log: Path, moved: Callable[[fl
                 moved(*state.progress(runs))
             return process.wait()
         except BaseException:
-            process.send_signal(signal.SIGINT)  # on which it ends what it has started
+            process.send_signal(signal.SIGINT)  # asv then stops the processes that it started
             process.wait()
             raise
 
 
 def publish(folder: Path, log: Path) -> None:
-    """Write asv's pages into ``folder/asv``, with a way back to the report beside it.
+    """Write asv's pages into ``folder/asv`` and add a link to the report in `folder`.
 
     Raises
     ------
     RunError
-        If asv makes none.
+        If `asv publish` fails.
     """
     pages = folder / "asv"
     command = [sys.executable, "-m", "asv", "publish", "--no-pull", "--html-dir", str(pages.absolute())]
@@ -106,26 +106,26 @@ def publish(folder: Path, log: Path) -> None:
 
 
 def results_folder() -> Path:
-    """Where the configuration has asv keep its results."""
+    """Return the results folder of asv's configuration."""
     from asv.config import Config
 
     return Path(Config.load(str(CONFIGURATION)).results_dir)
 
 
 def changed() -> bool:
-    """Whether the working tree is not the commit that is checked out."""
+    """Return whether the working tree differs from the checked-out commit."""
     done = subprocess.run(["git", "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True)
     return bool(done.stdout.strip())
 
 
 def last_words(log: Path) -> str:
-    """The end of what asv said, in one line."""
+    """Return the end of asv's output in one line."""
     lines = [line.strip(" ·") for line in log.read_text(errors="replace").splitlines() if line.strip()]
     return " / ".join(lines[-3:])[-400:]
 
 
 def reasons(log: Path) -> dict[str, list[str]]:
-    """Why figures failed, and why they are n/a, as the benchmarks said to asv: each reason once."""
+    """Return the distinct reasons that asv's output gives for failed and n/a benchmarks."""
     text = log.read_text(errors="replace")
     return {
         "failed": list(dict.fromkeys(re.findall(r"(?:benchmarks\.Failed|^ *RuntimeError): (.+)", text, re.MULTILINE))),
@@ -134,24 +134,24 @@ def reasons(log: Path) -> dict[str, list[str]]:
 
 
 class _State:
-    """How far asv has come, by what it has printed and what its sessions have written."""
+    """Progress of asv, derived from its output and the files of its sessions."""
 
     def __init__(self) -> None:
-        self.sessions = 0  # there will be; 0: not known yet
+        self.sessions = 0  # total number; 0: not known yet
         self.begun = 0
-        self.since = 0.0  # when the last was begun
+        self.since = 0.0  # start time of the latest session
         self.commit = self.environment = ""
         self.doing = "starting asv"
 
     def heard(self, line: str) -> None:
-        """Learn from a line of asv's."""
+        """Update the state from a line of asv's output."""
         if plan := _PLAN.search(line):
             self.sessions = int(plan[1]) * int(plan[2])
         if commit := _COMMIT.search(line):
             self.commit, self.environment = commit[1][:8], ""
         if environment := _ENVIRONMENT.search(line):
             self.begun, self.since = self.begun + 1, time.time()
-            # asv ends its next line only when the session has ended.
+            # asv terminates its next line only when the session has ended.
             self.environment, self.doing = environment[1], "measuring"
         elif words := re.search(r"(Creating|Installing|Building|Discovering)", line):
             self.doing = words[1].lower()
@@ -159,7 +159,7 @@ class _State:
             self.doing = "reading"
 
     def progress(self, runs: Path) -> tuple[float, int, str]:
-        """Sessions done, how many there are, and what goes on."""
+        """Return the number of sessions done, their total number, and the current activity."""
         done: float = self.begun
         doing = " ".join(filter(None, (self.doing, self.commit, self.environment)))
         if self.doing == "measuring":
@@ -181,7 +181,7 @@ def _follow(process: subprocess.Popen[str], said: TextIO, state: _State) -> None
 
 
 def _measured(folder: Path) -> tuple[int, int]:
-    """How many cases of a run are on disk, and how many there will be."""
+    """Return the number of a run's cases that are on disk, and its total number of cases."""
     try:
         cases = json.loads((folder / ENVIRONMENT).read_text())["cases"]
         return (folder / MEASUREMENTS).read_text().count("\n"), cases
@@ -192,5 +192,5 @@ def _measured(folder: Path) -> tuple[int, int]:
 def _head() -> str:
     done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
     if done.returncode:
-        raise RunError("there is no commit here to note the measurements for")
+        raise RunError("no commit to record the measurements for: run this command in a git repository with a commit")
     return done.stdout.strip()

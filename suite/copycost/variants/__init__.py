@@ -1,1 +1,1 @@
-"""How recipes are computed: one file a runtime, each with its `RUNTIME` and its variants."""
+"""Variants: implementations of the recipes, in one file per runtime."""

@@ -1,4 +1,4 @@
-"""CuPy: new arrays, a prepared buffer, over the input, one fused kernel, and a CUDA graph that is replayed."""
+"""Define the CuPy variants: into new arrays, a prepared buffer or the input; as a fused kernel; and as a CUDA graph."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from copycost.registry import variant
 
 
 class Formula(NamedTuple):
-    """A recipe in CuPy: as statements, into a buffer, and as one elementwise kernel (None for a reduction)."""
+    """A recipe in CuPy: as statements, into a buffer, and as one elementwise kernel (None for reductions)."""
 
     statements: Callable[[Any], Any]
     into: Callable[[Any, Any], Any]
@@ -31,7 +31,7 @@ class Formula(NamedTuple):
 
 
 def tf(x: Any) -> Formula:
-    """x / 127.5 − 1."""
+    """Return functions for x / 127.5 − 1."""
     import cupy
 
     dtype = result_dtype(x.dtype)
@@ -51,7 +51,7 @@ def tf(x: Any) -> Formula:
 
 
 def caffe(x: Any) -> Formula:
-    """Channels reversed, minus the mean."""
+    """Return functions that reverse the channels and subtract the mean."""
     import cupy
 
     dtype = result_dtype(x.dtype)
@@ -63,7 +63,7 @@ def caffe(x: Any) -> Formula:
         return reversed_ - mean
 
     def into(x, out):
-        # A kernel that reads x reversed while it writes over x would read what it has just written.
+        # If out is x, copy first: a kernel that reads x reversed would read elements that it has already overwritten.
         source = x[bgr].copy() if out is x else x[bgr]
         cupy.subtract(source, mean, out=out)
         return out
@@ -73,7 +73,7 @@ def caffe(x: Any) -> Formula:
 
 
 def torch(x: Any) -> Formula:
-    """(x / 255 − mean) / standard deviation."""
+    """Return functions for (x / 255 − mean) / standard deviation."""
     import cupy
 
     dtype = result_dtype(x.dtype)
@@ -97,7 +97,10 @@ def torch(x: Any) -> Formula:
 
 
 def minmax(x: Any) -> Formula:
-    """(x − smallest) / (largest − smallest), 0 where they are equal. Both stay on the device."""
+    """Return functions for (x − smallest) / (largest − smallest), or 0 if they are equal.
+
+    Both extremes stay on the device.
+    """
     import cupy
 
     dtype = result_dtype(x.dtype)
@@ -109,7 +112,7 @@ def minmax(x: Any) -> Formula:
 
     def statements(x):
         low, span = extremes(x)
-        centred = x - low  # of x's own dtype: no value is below the smallest
+        centred = x - low  # in the dtype of x, which cannot wrap around, as no value is below the smallest
         return centred / span
 
     def into(x, out):
@@ -121,7 +124,7 @@ def minmax(x: Any) -> Formula:
     return Formula(statements, into)
 
 
-#: One pixel of `resize_scale` from its four neighbours; ``i`` counts the result's elements.
+#: Kernel that computes one element of `resize_scale` from its four neighbours; ``i`` is the element's index.
 _RESIZE = """
 const int c = channels_last ? i % 3 : (i / (SIZE * SIZE)) % 3;
 const int column = (channels_last ? i / 3 : i) % SIZE;
@@ -144,7 +147,7 @@ y = (top + (bottom - top) * (down - above)) / 127.5f - 1.0f;
 
 
 def resize_scale(x: Any) -> Formula:
-    """Bilinear to 256×256: between rows, then between columns; then x / 127.5 − 1. All in float32."""
+    """Return functions that resize to 256×256 (bilinear, rows then columns) and compute x / 127.5 − 1 in float32."""
     import cupy
 
     last = x.shape[-1] == 3
@@ -188,7 +191,7 @@ def resize_scale(x: Any) -> Formula:
 
 
 def add(x: tuple[Any, Any]) -> Formula:
-    """a + b."""
+    """Return functions for a + b."""
     import cupy
 
     dtype = result_dtype(x[0].dtype)
@@ -206,7 +209,7 @@ def add(x: tuple[Any, Any]) -> Formula:
 
 
 def _replayed(into: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """`into` as a CUDA graph, captured once for each pair of addresses: what is replayed names them."""
+    """Return `into` as a CUDA graph, captured once for each combination of addresses, which the graph contains."""
     import cupy
 
     graphs: dict[tuple[int, ...], Any] = {}
@@ -214,7 +217,7 @@ def _replayed(into: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     def call(x, out):
         places = (*(one.data.ptr for one in (x if isinstance(x, tuple) else (x,))), out.data.ptr)
         if places not in graphs:
-            into(x, out)  # compiles, and fills the pool: neither is allowed in a capture
+            into(x, out)  # compile and fill the memory pool, which is not allowed during a capture
             stream = cupy.cuda.Stream(non_blocking=True)
             with stream:
                 stream.begin_capture()
@@ -235,13 +238,13 @@ def _register(recipe: str, formula: Callable[[Any], Formula]) -> None:
     def cupy_out(example):
         return formula(example).into
 
-    if recipe != "minmax":  # a reduction is no elementwise kernel
+    if recipe != "minmax":  # a reduction cannot be an elementwise kernel
 
         @variant(recipe=recipe, runtime="cupy", writes="new")
         def cupy_fused(example):
             return formula(example).fused
 
-    if recipe not in ("minmax", "resize_scale"):  # they allocate, which a capture does not allow
+    if recipe not in ("minmax", "resize_scale"):  # these allocate, which is not allowed during a capture
 
         @variant(recipe=recipe, runtime="cupy", writes="out")
         def cupy_graph(example):

@@ -1,4 +1,4 @@
-"""CuPy with the driver's own pool, cudaMallocAsync, in place of CuPy's."""
+"""Define the CuPy variants with the driver's memory pool, cudaMallocAsync, instead of CuPy's pool."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CuPy for arrays of the host, as NumPy allocates them: to the device, one fused kernel, and back."""
+"""Define the CuPy variants for pageable host arrays: copy to the device, run one fused kernel, and copy back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from copycost.variants import cupy as plain
 
 
 def there_and_back(formula: plain.Formula) -> Callable[[Any, Any], Any]:
-    """``call(x, out)`` on arrays of the host: one fused kernel, or the statements of what is none."""
+    """Return ``call(x, out)`` for host arrays, which runs the fused kernel, or the statements if there is no kernel."""
     import cupy
 
     compute = formula.fused or formula.statements

@@ -1,4 +1,4 @@
-"""CuPy for arrays of the host in pinned memory, which the device reads and writes itself."""
+"""Define the CuPy variants for host arrays in pinned memory, which the device reads and writes directly."""
 
 from __future__ import annotations
 

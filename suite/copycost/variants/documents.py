@@ -1,6 +1,6 @@
-"""What the documents compute and nothing else here did: each a variant, measured like the rest.
+"""Define variants for computations of the documents that the other files do not cover.
 
-Written as people write them, and not as one would to be fast.
+They are written as people write them, not for speed.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ _FLOATS = ("float16", "float32", "float64")
 
 @recipe("scale")
 def scale(x: np.ndarray) -> np.ndarray:
-    """Scaled to 0 … 1."""
+    """Scale to 0 … 1."""
     return x / 255.0
 
 
 @recipe("unchanged")
 def unchanged(x: np.ndarray) -> np.ndarray:
-    """As it is: what the models want that scale their input themselves."""
+    """Return the input unchanged, for models that scale their input in a layer."""
     return x
 
 
 @variant(recipe="scale", runtime="numpy", writes="new", accepts=_FLOATS)
 def divide_new(example):
-    """preprocess(image, inplace=False). Of bytes it makes float64."""
+    """Divide like preprocess(image, inplace=False), which converts uint8 to float64."""
     return lambda x: x / 255.0
 
 
 @variant(recipe="scale", runtime="numpy", writes="input")
 def divide_slice(example):
-    """preprocess(image, inplace=True): the quotient is an array of its own, and is then copied."""
+    """Divide like preprocess(image, inplace=True), which computes a new array and copies it into the input."""
 
     def call(x):
         x[:] = x / 255.0
@@ -44,14 +44,14 @@ def divide_slice(example):
 
 @variant(recipe="scale", runtime="numpy", writes="out")
 def divide_out(example):
-    """The same without an array of its own."""
+    """Divide into `out` without a new array."""
     divisor = result_dtype(example.dtype).type(255)
     return lambda x, out: np.divide(x, divisor, out=out)
 
 
 @variant(recipe="scale", runtime="tensorflow", writes="new", accepts=("uint8", "float32"))
 def keras_rescaling(example):
-    """The layer, called with a batch."""
+    """Call the layer Rescaling with a batch."""
     import keras
 
     return keras.layers.Rescaling(1 / 255.0)
@@ -59,7 +59,7 @@ def keras_rescaling(example):
 
 @variant(recipe="unchanged", runtime="keras", writes="new", accepts=_FLOATS)
 def keras_numpy(example):
-    """preprocess_input of the models whose first layer scales."""
+    """Call the preprocess_input of models whose first layer scales, with an array."""
     from keras.applications.efficientnet import preprocess_input
 
     return preprocess_input
@@ -67,7 +67,7 @@ def keras_numpy(example):
 
 @variant(recipe="unchanged", runtime="tensorflow", writes="new", accepts=_FLOATS)
 def keras_tensor(example):
-    """The same function, of a tensor."""
+    """Call the preprocess_input of models whose first layer scales, with a tensor."""
     from keras.applications.efficientnet import preprocess_input
 
     return preprocess_input
@@ -77,7 +77,7 @@ def keras_tensor(example):
     recipe="resize_scale", runtime="tensorflow", writes="new", accepts=("uint8", "float32"), layouts="channels_last"
 )
 def keras_layers(example):
-    """The layers that take the place of a function of one's own, as a model."""
+    """Call a model of the layers that replace a custom function."""
     import keras
 
     model = keras.Sequential([keras.layers.Resizing(RESIZED, RESIZED), keras.layers.Rescaling(1 / 127.5, offset=-1)])
@@ -88,7 +88,7 @@ def keras_layers(example):
 
 @variant(recipe="minmax", runtime="tensorflow", writes="new", devices="cpu")
 def numpy_on_tensor(example):
-    """NumPy's functions, given a tensor."""
+    """Call NumPy's functions with a tensor."""
     import tensorflow as tf
 
     dtype = tf.as_dtype(result_dtype(example.dtype.as_numpy_dtype))
@@ -103,7 +103,7 @@ def numpy_on_tensor(example):
 
 @variant(recipe="minmax", runtime="tensorflow", writes="new", devices="cpu")
 def tf_on_array(example):
-    """TensorFlow's functions, given an array: the memory of the tensor, as NumPy sees it."""
+    """Call TensorFlow's functions with an array that shares the tensor's memory."""
     import tensorflow as tf
 
     dtype = tf.as_dtype(result_dtype(example.dtype.as_numpy_dtype))
@@ -118,7 +118,7 @@ def tf_on_array(example):
 
 
 def _widened(pair):
-    """Both of a pair in the result's dtype."""
+    """Cast both tensors of a pair to the result's dtype."""
     import tensorflow as tf
 
     dtype = tf.as_dtype(result_dtype(pair[0].dtype.as_numpy_dtype))
@@ -142,19 +142,19 @@ def _session(example, assign):
 
 @variant(recipe="add", runtime="tensorflow", writes="new", devices="cpu")
 def tf_session(example):
-    """tf.add in a graph of TensorFlow 1's, run by a session: arrays in, an array out."""
+    """Run tf.add in a TensorFlow 1 graph by a session, which takes arrays and returns an array."""
     return _session(example, assign=False)
 
 
 @variant(recipe="add", runtime="tensorflow", writes="new", devices="cpu")
 def tf_session_assign(example):
-    """The same, assigned to a variable of the session."""
+    """Run tf.add by a session like tf-session, and assign the result to a variable of the session."""
     return _session(example, assign=True)
 
 
 @variant(recipe="add", runtime="tensorflow", writes="input", accepts=_FLOATS)
 def tf_assign_add(example):
-    """a += b of a variable."""
+    """Compute a += b on a variable."""
 
     def call(x):
         x[0].assign_add(x[1])
@@ -164,7 +164,7 @@ def tf_assign_add(example):
 
 @variant(recipe="add", runtime="tensorflow", writes="input", accepts=_FLOATS)
 def tf_assign_add_read(example):
-    """a += b while somebody still reads what a was."""
+    """Compute a += b on a variable while a reader holds its old value."""
 
     def call(x):
         held = x[0].read_value()
@@ -176,7 +176,7 @@ def tf_assign_add_read(example):
 
 @variant(recipe="add", runtime="tensorflow", writes="input", accepts=_FLOATS)
 def tf_assign_sub(example):
-    """a −= −b of a variable."""
+    """Compute a −= −b on a variable."""
 
     def call(x):
         x[0].assign_sub(-x[1])
@@ -186,7 +186,7 @@ def tf_assign_sub(example):
 
 @variant(recipe="add", runtime="tensorflow", writes="new")
 def tf_while_loop(example):
-    """Image by image, and put together in the end."""
+    """Add image by image, and stack the results at the end."""
     import tensorflow as tf
 
     number = len(example[0])
@@ -224,13 +224,13 @@ def _into_variable(example, write):
 
 @variant(recipe="add", runtime="tensorflow", writes="out")
 def tf_while_loop_slice(example):
-    """Image by image, each assigned to a slice of a variable, which reads the whole of it each time."""
+    """Add image by image, and assign each result to a slice of a variable, which reads the whole variable."""
     return _into_variable(example, lambda out, i, value: out[i].assign(value))
 
 
 @variant(recipe="add", runtime="tensorflow", writes="out")
 def tf_while_loop_scatter(example):
-    """Image by image, each written to its place in a variable."""
+    """Add image by image, and write each result to its position in a variable."""
     import tensorflow as tf
 
     return _into_variable(example, lambda out, i, value: out.scatter_update(tf.IndexedSlices(value, i)))
@@ -238,7 +238,7 @@ def tf_while_loop_scatter(example):
 
 @variant(recipe="add", runtime="tensorflow", writes="new", devices="cpu")
 def tf_custom_op(example):
-    """An operation of our own, in a graph: it writes over an operand that nobody else holds."""
+    """Run a custom operation in a graph; it overwrites an operand that has no other reference."""
     import tensorflow as tf
 
     from copycost.variants import native

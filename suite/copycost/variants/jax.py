@@ -1,6 +1,6 @@
-"""JAX: operation by operation, `jax.jit`, and with its input's memory donated. On the CPU.
+"""Define the JAX variants on the CPU: operation by operation, by `jax.jit`, and with donated input memory.
 
-XLA's CPU client asks the C library for every array, so that memray sees all of them.
+XLA's CPU client allocates every array through the C library, so that memray sees all of them.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ from copycost.recipes import (
 )
 from copycost.registry import LAYOUTS, variant
 
-# A formula is given an example and returns a function of an array. Constants are NumPy arrays of the result's dtype.
+# A formula takes an example and returns a function of an array. Constants are NumPy arrays of the result's dtype.
 
 
 def tf(example: Any) -> Callable[..., Any]:
-    """x / 127.5 − 1."""
+    """Return a function for x / 127.5 − 1."""
     dtype = result_dtype(example.dtype)
     return lambda x: x.astype(dtype) / 127.5 - 1.0
 
 
 def caffe(example: Any) -> Callable[..., Any]:
-    """Channels reversed, minus the mean."""
+    """Return a function that reverses the channels and subtracts the mean."""
     mean = per_channel(CAFFE_MEAN, example.shape, result_dtype(example.dtype))
     bgr = channels_reversed(example.shape)
     return lambda x: x[bgr].astype(mean.dtype) - mean
 
 
 def torch(example: Any) -> Callable[..., Any]:
-    """(x / 255 − mean) / standard deviation."""
+    """Return a function for (x / 255 − mean) / standard deviation."""
     dtype = result_dtype(example.dtype)
     mean, std = (per_channel(values, example.shape, dtype) for values in (TORCH_MEAN, TORCH_STD))
     return lambda x: (x.astype(dtype) / 255.0 - mean) / std
 
 
 def minmax(example: Any) -> Callable[..., Any]:
-    """(x − smallest) / (largest − smallest), 0 where they are equal."""
+    """Return a function for (x − smallest) / (largest − smallest), or 0 if they are equal."""
     import jax.numpy as jnp
 
     dtype = result_dtype(example.dtype)
@@ -62,7 +62,7 @@ def minmax(example: Any) -> Callable[..., Any]:
 
 
 def resize_scale(example: Any) -> Callable[..., Any]:
-    """Bilinear to 256×256, then x / 127.5 − 1."""
+    """Return a function that resizes to 256×256 (bilinear) and computes x / 127.5 − 1."""
     import jax
 
     last = example.shape[-1] == 3
@@ -77,7 +77,7 @@ def resize_scale(example: Any) -> Callable[..., Any]:
 
 
 def add(example: Any) -> Callable[..., Any]:
-    """a + b."""
+    """Return a function for a + b."""
     dtype = result_dtype(example[0].dtype)
     return lambda x: x[0].astype(dtype) + x[1].astype(dtype)
 
@@ -95,18 +95,18 @@ def _register(recipe: str, formula: Callable[[Any], Callable[..., Any]], layouts
 
     @variant(recipe=recipe, runtime="jax", writes="input", layouts=layouts)
     def jax_donated(example):
-        """The input's memory becomes the result's, and the input can no longer be read."""
+        """Donate the input's memory to the result; the input can no longer be read."""
         import jax
 
         value = formula(example)
         if not isinstance(example, tuple):
             return jax.jit(value, donate_argnums=0)
-        call = jax.jit(lambda a, b: value((a, b)), donate_argnums=0)  # of the pair, the first
+        call = jax.jit(lambda a, b: value((a, b)), donate_argnums=0)  # donates the first array of the pair
         return lambda x: call(*x)
 
 
 def register_expression(recipe: str, function: Callable[..., Any], constants: list[np.ndarray]) -> None:
-    """Register ``function(x, *constants)`` in every way, for images with channels last."""
+    """Register all variants of ``function(x, *constants)``, for images with channels last."""
 
     def formula(example):
         dtype = result_dtype(first(example).dtype)

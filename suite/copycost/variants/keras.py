@@ -1,10 +1,10 @@
-"""Keras' own `preprocess_input`, imported and not copied, on NumPy arrays and on tensors."""
+"""Define the Keras variants: Keras' own `preprocess_input`, imported rather than copied, on arrays and on tensors."""
 
 from __future__ import annotations
 
 from copycost.registry import variant
 
-#: Keras converts integer arrays to float32, and does not convert integer tensors.
+#: Known issue: Keras converts integer arrays to float32, but does not convert integer tensors.
 _UINT8_TENSOR = "docs/results/known-issues.md#keras-tensor-on-uint8"
 
 

@@ -1,4 +1,4 @@
-"""Numba: loops compiled once, on all cores, into a prepared buffer."""
+"""Define the Numba variants: compiled loops on all cores, into a prepared buffer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from copycost.registry import variant
 
 @functools.cache
 def _kernels() -> SimpleNamespace:
-    """The loops. Each works on flat arrays or on (n, channels, numbers), and is compiled for what it is given."""
+    """Return the compiled loops, for flat arrays or shape (n, channels, elements); Numba specializes them by dtype."""
     import numba
     from numba import prange
 
@@ -26,8 +26,8 @@ def _kernels() -> SimpleNamespace:
         for i in prange(x.size):
             out[i] = x[i] * factor + summand
 
-    # Channels beside one another: row by row, three at a time and the constants taken out of the arrays, is the form
-    # that becomes vector code; one loop over all pixels is not, and takes four times as long on bytes.
+    # With channels last, only this form is vectorized: row by row, three elements at a time, with the constants read
+    # before the loop. A single loop over all pixels is not vectorized, and takes four times as long on uint8.
 
     @compiled
     def affine_last(x, out, factor, summand):
@@ -56,7 +56,7 @@ def _kernels() -> SimpleNamespace:
     @compiled
     def affine_first(x, out, factor, summand, back):
         for i in prange(x.shape[0] * 3):
-            image, channel = np.int64(i) // 3, np.int64(i) % 3  # i is unsigned, and with a signed number a float
+            image, channel = np.int64(i) // 3, np.int64(i) % 3  # unsigned i with signed integers would give floats
             given = x[image, 2 - channel if back else channel]
             result = out[image, channel]
             for j in range(result.size):
@@ -78,7 +78,7 @@ def _kernels() -> SimpleNamespace:
     @compiled
     def add(a, b, out, zero):
         for i in prange(out.size):
-            out[i] = (a[i] + zero) + b[i]  # zero is of the result's dtype: bytes do not add up to bytes
+            out[i] = (a[i] + zero) + b[i]  # zero has the result's dtype: it converts uint8, whose sum could overflow
 
     @compiled
     def resize_last(x, out, rows, columns, scale, one):
@@ -111,7 +111,7 @@ def _kernels() -> SimpleNamespace:
 
 
 def affine(recipe: str, x: np.ndarray) -> Callable[..., np.ndarray]:
-    """One multiplication and one addition for each channel."""
+    """Return a function that applies one multiplication and one addition per channel."""
     kernels, dtype = _kernels(), result_dtype(x.dtype)
     factors, summands, back = AFFINE[recipe]
     factor, summand = np.array(factors, dtype), np.array(summands, dtype)
@@ -134,7 +134,7 @@ def affine(recipe: str, x: np.ndarray) -> Callable[..., np.ndarray]:
 
 
 def minmax(x: np.ndarray) -> Callable[..., np.ndarray]:
-    """Two passes: the smallest and the largest of all, then (x − smallest) / (largest − smallest)."""
+    """Return a function with two passes: find the extremes, then compute (x − smallest) / (largest − smallest)."""
     kernels, dtype = _kernels(), result_dtype(x.dtype)
 
     def call(x, out):
@@ -146,7 +146,7 @@ def minmax(x: np.ndarray) -> Callable[..., np.ndarray]:
 
 
 def resize_scale(x: np.ndarray) -> Callable[..., np.ndarray]:
-    """Each pixel from its four neighbours."""
+    """Return a function that computes each pixel from its four neighbours."""
     kernels = _kernels()
     last = x.shape[-1] == 3
     axes = (-3, -2) if last else (-2, -1)
@@ -164,7 +164,7 @@ def resize_scale(x: np.ndarray) -> Callable[..., np.ndarray]:
 
 
 def add(x: tuple[np.ndarray, np.ndarray]) -> Callable[..., np.ndarray]:
-    """a + b."""
+    """Return a function for a + b."""
     kernels, zero = _kernels(), result_dtype(x[0].dtype).type(0)
 
     def call(x, out):

@@ -1,4 +1,4 @@
-"""numexpr: an expression compiled for its virtual machine, in blocks, on all cores, into a prepared buffer."""
+"""Define the numexpr variants: expressions for its virtual machine, in chunks on all cores, into a prepared buffer."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from copycost.registry import variant
 def _evaluate(expression: str, out: np.ndarray, **names: Any) -> np.ndarray:
     import numexpr
 
-    # numexpr knows no bytes and takes them for int32, which is then to become float32.
+    # numexpr does not support uint8 and converts it to int32, so that the result must be cast to float32.
     return numexpr.evaluate(expression, names, {}, out=out, casting="same_kind")
 
 
 def affine(recipe: str, x: np.ndarray) -> Callable[..., np.ndarray]:
-    """One multiplication and one addition for each channel."""
+    """Return a function that applies one multiplication and one addition per channel."""
     dtype = result_dtype(x.dtype)
     factors, summands, back = AFFINE[recipe]
     factor, summand = (per_channel(values, x.shape, dtype) for values in (factors, summands))
@@ -31,7 +31,7 @@ def affine(recipe: str, x: np.ndarray) -> Callable[..., np.ndarray]:
 
 
 def minmax(x: np.ndarray) -> Callable[..., np.ndarray]:
-    """(x − smallest) / (largest − smallest), 0 where they are equal; NumPy finds the two."""
+    """Return a function for (x − smallest) / (largest − smallest), or 0 if they are equal; NumPy finds the extremes."""
     dtype = result_dtype(x.dtype)
 
     def call(x, out):
@@ -43,7 +43,7 @@ def minmax(x: np.ndarray) -> Callable[..., np.ndarray]:
 
 
 def add(x: tuple[np.ndarray, np.ndarray]) -> Callable[..., np.ndarray]:
-    """a + b."""
+    """Return a function for a + b."""
     return lambda x, out: _evaluate("a + b", out, a=x[0], b=x[1])
 
 

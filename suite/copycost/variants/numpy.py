@@ -1,4 +1,4 @@
-"""NumPy: into a new array, into a copy, into a prepared buffer, over the input; in tiles, and from a table."""
+"""Define the NumPy variants: into a new array, a copy, a prepared buffer or the input; in tiles; and from a table."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from copycost.registry import variant
 
 
 class Formula(NamedTuple):
-    """A recipe in NumPy, in the four shapes that people write it in."""
+    """A recipe in NumPy, in the four forms in which people write it."""
 
     statements: Callable[..., np.ndarray]
     expression: Callable[..., np.ndarray]
@@ -33,12 +33,12 @@ class Formula(NamedTuple):
     into: Callable[..., np.ndarray]
 
 
-# Constants are arrays or scalars of the result's dtype. With them uint8 / float32 is float32 and not float64,
-# and one expression over a large array reuses its own temporary, which with a Python scalar it does not.
+# Constants are arrays or scalars of the result's dtype. With them, uint8 / float32 gives float32 instead of float64,
+# and an expression over a large array reuses its temporary. With a Python scalar, NumPy does not reuse the temporary.
 
 
 def tf(x: np.ndarray) -> Formula:
-    """x / 127.5 − 1."""
+    """Return functions for x / 127.5 − 1."""
     dtype = result_dtype(x.dtype)
     scale, one = dtype.type(127.5), dtype.type(1)
 
@@ -64,7 +64,7 @@ def tf(x: np.ndarray) -> Formula:
 
 
 def caffe(x: np.ndarray) -> Formula:
-    """Channels reversed, minus the mean."""
+    """Return functions that reverse the channels and subtract the mean."""
     dtype = result_dtype(x.dtype)
     mean = per_channel(CAFFE_MEAN, x.shape, dtype)
     bgr = channels_reversed(x.shape)
@@ -74,7 +74,7 @@ def caffe(x: np.ndarray) -> Formula:
         return np.ascontiguousarray(reversed_) - mean
 
     def expression(x):
-        # Without order="C" the result would keep the reversed strides of its input.
+        # Without order="C", the result would keep the reversed strides of its input.
         return np.subtract(x[bgr], mean, order="C")
 
     def copy(x):
@@ -83,7 +83,7 @@ def caffe(x: np.ndarray) -> Formula:
         return y
 
     def into(x, out):
-        # Where out is x, NumPy sees the overlap and reads from a copy that it makes.
+        # If out is x, NumPy detects the overlap and reads from a temporary copy.
         np.subtract(x[bgr], mean, out=out)
         return out
 
@@ -91,7 +91,7 @@ def caffe(x: np.ndarray) -> Formula:
 
 
 def torch(x: np.ndarray) -> Formula:
-    """(x / 255 − mean) / standard deviation."""
+    """Return functions for (x / 255 − mean) / standard deviation."""
     dtype = result_dtype(x.dtype)
     scale = dtype.type(255)
     mean = per_channel(TORCH_MEAN, x.shape, dtype)
@@ -122,7 +122,7 @@ def torch(x: np.ndarray) -> Formula:
 
 
 def minmax(x: np.ndarray) -> Formula:
-    """(x − smallest) / (largest − smallest), 0 where they are equal."""
+    """Return functions for (x − smallest) / (largest − smallest), or 0 if they are equal."""
     dtype = result_dtype(x.dtype)
     one = dtype.type(1)
 
@@ -131,7 +131,7 @@ def minmax(x: np.ndarray) -> Formula:
 
     def statements(x):
         low = x.min()
-        centred = x - low  # of x's own dtype: no value is below the smallest
+        centred = x - low  # in the dtype of x, which cannot wrap around, as no value is below the smallest
         return centred / span(x, low)
 
     def expression(x):
@@ -146,7 +146,7 @@ def minmax(x: np.ndarray) -> Formula:
 
     def into(x, out):
         low = x.min()
-        scale = span(x, low)  # before x, which may be out, is written to
+        scale = span(x, low)  # computed before writing, because out may be x
         np.subtract(x, dtype.type(low), out=out)
         np.divide(out, scale, out=out)
         return out
@@ -155,7 +155,7 @@ def minmax(x: np.ndarray) -> Formula:
 
 
 def resize_scale(x: np.ndarray) -> Formula:
-    """Bilinear to 256×256: between rows, then between columns; then x / 127.5 − 1. All in float32."""
+    """Return functions that resize to 256×256 (bilinear, rows then columns) and compute x / 127.5 − 1 in float32."""
     rows, columns = (-3, -2) if x.shape[-1] == 3 else (-2, -1)
     scale, one = np.float32(127.5), np.float32(1)
 
@@ -203,7 +203,7 @@ def resize_scale(x: np.ndarray) -> Formula:
         if x.dtype != wide.dtype:
             np.copyto(wide, x, casting="same_kind")
             x = wide
-        # With another mode `take` would allocate, to be able to raise before it writes.
+        # In other modes, `take` allocates a buffer, so that it can raise before it writes.
         x.take(above, rows, tall, "clip")
         x.take(below, rows, lower_rows, "clip")
         np.subtract(lower_rows, tall, out=lower_rows)
@@ -222,12 +222,12 @@ def resize_scale(x: np.ndarray) -> Formula:
 
 
 def add(x: tuple[np.ndarray, np.ndarray]) -> Formula:
-    """a + b."""
+    """Return functions for a + b."""
     dtype = result_dtype(x[0].dtype)
 
     def statements(x):
         a, b = x
-        wide = a.astype(dtype, copy=False)  # the sum of two bytes is no byte
+        wide = a.astype(dtype, copy=False)  # the sum of two uint8 values may not fit into uint8
         return wide + b
 
     def expression(x):
@@ -246,12 +246,13 @@ def add(x: tuple[np.ndarray, np.ndarray]) -> Formula:
     return Formula(statements, expression, copy, into)
 
 
-#: Numbers in a tile, a multiple of the channels: with two tiles of constants 288 KiB, which a core's own cache holds.
+#: Elements per tile, a multiple of 3 channels. With two tiles of constants, a tile takes 288 KiB, which fits into the
+#: private cache of a core.
 _TILE = 3 << 13
 
 
 def _planes(x: np.ndarray, out: np.ndarray, back: bool):
-    """Flat parts of `x`, of `out`, and their channel: with channels first each one, with channels last the whole."""
+    """Yield flat parts of `x` and `out` with their channel: one per plane with channels first, else the whole."""
     if x.shape[-1] == 3:
         yield x.reshape(-1), out.reshape(-1), 0
         return
@@ -262,15 +263,15 @@ def _planes(x: np.ndarray, out: np.ndarray, back: bool):
 
 
 def _constants(values: tuple[float, ...], x: np.ndarray, dtype: np.dtype) -> list[np.ndarray]:
-    """A tile of the constants of each of `_planes`: a vector unit has no use for a loop over three channels."""
+    """Return a tile of constants for each channel of `_planes`, as a loop over three channels does not vectorize."""
     of_planes = [values] if x.shape[-1] == 3 else [(value,) for value in values]
     return [np.resize(np.array(one, dtype), _TILE) for one in of_planes]
 
 
 def _converted(part: np.ndarray, to: np.ndarray, back: bool = False) -> np.ndarray:
-    """A tile in the dtype of `to`: itself, or what was copied to there; its channels reversed, if they are in it.
+    """Return a tile in the dtype of `to`: the tile itself or a copy in `to`, with reversed channels if `back` is true.
 
-    A ufunc would convert as well, in buffers that it allocates for every tile.
+    A ufunc would also convert, but in buffers that it allocates for every tile.
     """
     if back:
         for channel in range(3):
@@ -283,7 +284,7 @@ def _converted(part: np.ndarray, to: np.ndarray, back: bool = False) -> np.ndarr
 
 
 def affine_in_tiles(recipe: str, x: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """One multiplication and one addition for each channel."""
+    """Return a function that applies one multiplication and one addition per channel, tile by tile."""
     dtype = result_dtype(x.dtype)
     factors, summands, back = AFFINE[recipe]
     factor, summand = _constants(factors, x, dtype), _constants(summands, x, dtype)
@@ -304,14 +305,14 @@ def affine_in_tiles(recipe: str, x: np.ndarray) -> Callable[[np.ndarray, np.ndar
 
 
 def from_table(recipe: str, x: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """Each of the 256 values of a byte looked up, in a table for each channel."""
+    """Return a function that looks up each uint8 value in a table of 256 values per channel."""
     factors, summands, back = AFFINE[recipe]
     values = np.arange(256)
     table = np.concatenate([values * f + s for f, s in zip(factors, summands, strict=True)]).astype(np.float32)
     shift = _constants((0, 256, 512), x, np.dtype(np.intp))
     alike = len(set(zip(factors, summands, strict=True))) == 1
     back_within = back and x.shape[-1] == 3
-    index = np.empty(_TILE, np.intp)  # bytes would be converted to it, in new memory each time
+    index = np.empty(_TILE, np.intp)  # `take` would convert uint8 indices to intp in new memory at each call
 
     def call(x, out):
         for given, result, channel in _planes(x, out, back):
@@ -321,7 +322,7 @@ def from_table(recipe: str, x: np.ndarray) -> Callable[[np.ndarray, np.ndarray],
                 _converted(given[start : start + _TILE], at, back_within)
                 if not alike:
                     np.add(at, shift[channel][: tile.size], out=at)
-                # With another mode `take` would allocate, to be able to raise before it writes.
+                # In other modes, `take` allocates a buffer, so that it can raise before it writes.
                 table.take(at, None, tile, "clip")
         return out
 
@@ -329,7 +330,7 @@ def from_table(recipe: str, x: np.ndarray) -> Callable[[np.ndarray, np.ndarray],
 
 
 def minmax_in_tiles(x: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """Two passes: the smallest and the largest of all, then tiles."""
+    """Return a function that makes two passes: one for the smallest and largest value, and one over tiles."""
     dtype = result_dtype(x.dtype)
 
     def call(x, out):
@@ -347,7 +348,7 @@ def minmax_in_tiles(x: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndar
 
 
 def resize_scale_in_tiles(x: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """Image by image."""
+    """Return a function that resizes and scales image by image."""
     if x.ndim == 3:
         return resize_scale(x).into
     into = resize_scale(x[0]).into
@@ -361,7 +362,7 @@ def resize_scale_in_tiles(x: np.ndarray) -> Callable[[np.ndarray, np.ndarray], n
 
 
 def add_in_tiles(x: tuple[np.ndarray, np.ndarray]) -> Callable[..., np.ndarray]:
-    """One tile of a and of b at a time."""
+    """Return a function that adds one tile of a and of b at a time."""
     second = np.empty(_TILE, result_dtype(x[0].dtype))
 
     def call(x, out):

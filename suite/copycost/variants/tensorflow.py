@@ -1,4 +1,4 @@
-"""TensorFlow: eager, `tf.function`, XLA, and each of them into a `tf.Variable`, which is TensorFlow's `out=`."""
+"""Define the TensorFlow variants: eager, `tf.function` and XLA, each also into a `tf.Variable`, TensorFlow's `out=`."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from copycost.recipes import (
 )
 from copycost.registry import LAYOUTS, variant
 
-# A formula is given an example and returns a function of a tensor. A cast to the dtype that a tensor has already is
-# no operation.
+# A formula takes an example and returns a function of a tensor. A cast to the dtype that a tensor already has adds no
+# operation.
 
 
 def tf(example: Any) -> Callable[[Any], Any]:
-    """x / 127.5 − 1."""
+    """Return a function for x / 127.5 − 1."""
     import tensorflow as tf
 
     dtype = tf.as_dtype(result_dtype(example.dtype.as_numpy_dtype))
@@ -33,7 +33,7 @@ def tf(example: Any) -> Callable[[Any], Any]:
 
 
 def caffe(example: Any) -> Callable[[Any], Any]:
-    """Channels reversed, minus the mean."""
+    """Return a function that reverses the channels and subtracts the mean."""
     import tensorflow as tf
 
     dtype = result_dtype(example.dtype.as_numpy_dtype)
@@ -43,7 +43,7 @@ def caffe(example: Any) -> Callable[[Any], Any]:
 
 
 def torch(example: Any) -> Callable[[Any], Any]:
-    """(x / 255 − mean) / standard deviation."""
+    """Return a function for (x / 255 − mean) / standard deviation."""
     import tensorflow as tf
 
     dtype = result_dtype(example.dtype.as_numpy_dtype)
@@ -53,7 +53,7 @@ def torch(example: Any) -> Callable[[Any], Any]:
 
 
 def minmax(example: Any) -> Callable[[Any], Any]:
-    """(x − smallest) / (largest − smallest), 0 where they are equal."""
+    """Return a function for (x − smallest) / (largest − smallest), or 0 if they are equal."""
     import tensorflow as tf
 
     dtype = tf.as_dtype(result_dtype(example.dtype.as_numpy_dtype))
@@ -67,7 +67,10 @@ def minmax(example: Any) -> Callable[[Any], Any]:
 
 
 def resize_scale(example: Any) -> Callable[[Any], Any]:
-    """Bilinear to 256×256, then x / 127.5 − 1. `tf.image.resize` gives float32 and takes channels last."""
+    """Return a function that resizes to 256×256 (bilinear) and computes x / 127.5 − 1.
+
+    `tf.image.resize` returns float32 and requires channels last.
+    """
     import tensorflow as tf
 
     size = (RESIZED, RESIZED)
@@ -80,7 +83,7 @@ def resize_scale(example: Any) -> Callable[[Any], Any]:
 
 
 def add(example: Any) -> Callable[[Any], Any]:
-    """a + b."""
+    """Return a function for a + b."""
     import tensorflow as tf
 
     dtype = tf.as_dtype(result_dtype(example[0].dtype.as_numpy_dtype))
@@ -104,7 +107,8 @@ def _register(recipe: str, formula: Callable[[Any], Callable[[Any], Any]], layou
 
         return tf.function(formula(example), jit_compile=True)
 
-    # The result of these is the variable. To return its value from the same function would allocate it again.
+    # The result of the following variants is the variable. Returning its value from the same function would allocate it
+    # again.
 
     def into_variable(example):
         value = formula(example)
@@ -143,7 +147,7 @@ def _register(recipe: str, formula: Callable[[Any], Callable[[Any], Any]], layou
 
 
 def register_expression(recipe: str, function: Callable[..., Any], constants: list[np.ndarray]) -> None:
-    """Register ``function(x, *constants)`` in every way, for images with channels last."""
+    """Register all variants of ``function(x, *constants)``, for images with channels last."""
 
     def formula(example):
         import tensorflow as tf

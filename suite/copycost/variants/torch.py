@@ -1,6 +1,6 @@
-"""PyTorch: new tensors, `out=`, over the input, and `torch.compile`. On the CPU.
+"""Define the PyTorch variants on the CPU: into new tensors, `out=` or the input, and by `torch.compile`.
 
-Its CPU allocator asks the C library for every tensor, so that memray sees all of them.
+PyTorch's CPU allocator allocates every tensor through the C library, so that memray sees all of them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Formula(NamedTuple):
 
 
 def _dtype(x: Any) -> np.dtype:
-    """Of the result."""
+    """Return the dtype of the result."""
     return result_dtype(str(x.dtype).removeprefix("torch."))
 
 
@@ -36,7 +36,7 @@ def _constant(values: tuple[float, ...], x: Any) -> Any:
 
 
 def tf(x: Any) -> Formula:
-    """x / 127.5 − 1."""
+    """Return functions for x / 127.5 − 1."""
     import torch
 
     def into(x, out):
@@ -47,7 +47,10 @@ def tf(x: Any) -> Formula:
 
 
 def caffe(x: Any) -> Formula:
-    """Channels reversed, minus the mean. A tensor has no negative strides: `flip` copies."""
+    """Return functions that reverse the channels and subtract the mean.
+
+    `flip` copies, because tensors do not support negative strides.
+    """
     import torch
 
     mean = _constant(CAFFE_MEAN, x)
@@ -59,7 +62,7 @@ def caffe(x: Any) -> Formula:
 
 
 def torch(x: Any) -> Formula:
-    """(x / 255 − mean) / standard deviation."""
+    """Return functions for (x / 255 − mean) / standard deviation."""
     import torch
 
     mean, std = _constant(TORCH_MEAN, x), _constant(TORCH_STD, x)
@@ -73,7 +76,7 @@ def torch(x: Any) -> Formula:
 
 
 def minmax(x: Any) -> Formula:
-    """(x − smallest) / (largest − smallest), 0 where they are equal."""
+    """Return functions for (x − smallest) / (largest − smallest), or 0 if they are equal."""
     import torch
 
     def extremes(x):
@@ -94,7 +97,10 @@ def minmax(x: Any) -> Formula:
 
 
 def resize_scale(x: Any) -> Formula:
-    """Bilinear to 256×256, then x / 127.5 − 1. `interpolate` takes a batch with channels first, in any strides."""
+    """Return functions that resize to 256×256 (bilinear) and compute x / 127.5 − 1.
+
+    `interpolate` requires a batch with channels first, but accepts any strides.
+    """
     import torch
 
     interpolate = torch.nn.functional.interpolate
@@ -102,7 +108,7 @@ def resize_scale(x: Any) -> Formula:
     last = x.shape[-1] == 3
 
     def resized(x):
-        wide = x.to(torch.float32)  # of bytes `interpolate` gives bytes
+        wide = x.to(torch.float32)  # `interpolate` returns uint8 for uint8
         wide = wide if batched else wide[None]
         y = interpolate(wide.permute(0, 3, 1, 2) if last else wide, (RESIZED, RESIZED), mode="bilinear")
         y = y.permute(0, 2, 3, 1) if last else y
@@ -116,7 +122,7 @@ def resize_scale(x: Any) -> Formula:
 
 
 def add(x: Any) -> Formula:
-    """a + b."""
+    """Return functions for a + b."""
     import torch
 
     dtype = getattr(torch, str(_dtype(x[0])))
@@ -127,23 +133,23 @@ def add(x: Any) -> Formula:
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`torch.compile`, for one shape, in this process.
+    """Compile a function by `torch.compile`, for one shape and in this process.
 
     Raises
     ------
     RuntimeUnavailable
-        Where there is no C++ compiler for it to call.
+        If there is no C++ compiler, which `torch.compile` needs.
     """
     import torch
     from torch._inductor import config
 
     if shutil.which(os.environ.get("CXX", "g++")) is None:
-        raise RuntimeUnavailable("torch.compile needs a C++ compiler: g++, or what CXX names")
-    config.compile_threads = 1  # else it starts a pool of processes, which outlives its use
+        raise RuntimeUnavailable("torch.compile needs a C++ compiler: install g++, or name another in CXX")
+    config.compile_threads = 1  # otherwise, torch starts a pool of processes that outlives its use
     return torch.compile(function, dynamic=False)
 
 
-#: Of bytes the compiled minimum is 0 (pytorch/pytorch#191499).
+#: Known issue: the compiled minimum of uint8 is 0 (pytorch/pytorch#191499).
 _UINT8_MINIMUM = "docs/results/known-issues.md#torch-compile-minimum-of-uint8"
 
 
@@ -175,7 +181,7 @@ def _register(recipe: str, formula: Callable[[Any], Formula]) -> None:
 
 
 def register_expression(recipe: str, function: Callable[..., Any], constants: list[np.ndarray]) -> None:
-    """Register ``function(x, *constants)``, as it is and compiled, for images with channels last."""
+    """Register ``function(x, *constants)``, both eager and compiled, for images with channels last."""
 
     def expression(example):
         import torch

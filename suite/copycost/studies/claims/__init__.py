@@ -1,1 +1,1 @@
-"""What is said of preprocessing in NumPy and TensorFlow, and what is true of it."""
+"""Claims about preprocessing in NumPy and TensorFlow, and tests of whether they hold."""

@@ -1,4 +1,4 @@
-"""What a claim is: a sentence of a document, how it is looked into, and what follows from what was found."""
+"""Define a claim: a statement of a document, a function that gathers evidence, and one that judges it."""
 
 from __future__ import annotations
 
@@ -9,40 +9,41 @@ from typing import Any
 from copycost.stats import ratios
 from copycost.stats.ratios import Ratio
 
-#: What a claim can come to.
+#: Possible verdicts on a claim.
 HOLDS, REFUTED, DEPENDS = "holds", "refuted", "depends"
 
-#: What was measured: numbers, words and lists of them, as JSON has them. Under ``"seconds"`` a mapping of what was
-#: timed to its samples; of a claim that is looked into in several processes, to a list of them for each.
+#: Evidence for a claim, as JSON values. ``"seconds"`` maps the name of each timed call to its samples, or to one list
+#: of samples per process if the claim is measured in several processes.
 Evidence = Mapping[str, Any]
 
-#: How often a ratio of times may be called faster or slower where it is neither.
+#: Allowed rate of false alarms: ratios of times that are called faster or slower although they are neither.
 _FALSE_ALARMS = 0.001
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim.
+    """A claim.
 
     Attributes
     ----------
     id : str
     document : str
-        The name of its file.
+        Name of the document's file.
     claim : str
-        One sentence, in our words.
+        The claim in one sentence, in our words.
     runtime : {"numpy", "tensorflow"}
-        What looking into it needs.
+        Runtime that the check needs.
     measure : callable
-        Looks into it, in a process of its own, and returns the evidence.
+        Gathers the evidence in a fresh process and returns it.
     judge : callable
-        What follows from the evidence: holds, refuted, depends.
+        Maps the evidence to a verdict: holds, refuted or depends.
     because : callable
-        The evidence in one line.
+        Maps the evidence to one line of text.
     reproduce : str
-        Five lines of Python at most, which show it.
+        At most five lines of Python that demonstrate the verdict.
     blocks : int
-        Fresh processes that it is timed in, alone; 0 where it is no matter of time.
+        Number of fresh processes in which the claim is timed, while no other claim is checked. 0 if the claim is not
+        about time.
     """
 
     id: str
@@ -69,7 +70,7 @@ def claim(
     runtime: str = "tensorflow",
     blocks: int = 0,
 ) -> Callable[[Callable[[], Evidence]], Callable[[], Evidence]]:
-    """Put a claim into the ledger; the function is how it is looked into, and its name the claim's."""
+    """Register the decorated function as the check of a claim; the function's name becomes the claim's id."""
 
     def register(measure: Callable[[], Evidence]) -> Callable[[], Evidence]:
         name = measure.__name__.replace("_", "-")
@@ -82,46 +83,46 @@ def claim(
 
 
 class NoEvidence(Exception):
-    """There is nothing to judge by."""
+    """Error raised if there is no evidence to judge a claim by."""
 
 
 def all_or_none(found: list[bool]) -> str:
-    """A claim of everything: it holds in all of what was looked at, in none, or it depends.
+    """Return the verdict on a general claim: holds if it is true in all instances, refuted if in none, else depends.
 
     Raises
     ------
     NoEvidence
-        Where nothing was looked at: every call raised.
+        If there are no instances because every call raised.
     """
     if not found:
-        raise NoEvidence("nothing could be looked at: every call raised")
+        raise NoEvidence("nothing could be checked: every call raised")
     return HOLDS if all(found) else DEPENDS if any(found) else REFUTED
 
 
 def faster(ratios: list[Ratio]) -> str:
-    """That all are faster, by their times over the other's: surely all, surely none, or it depends."""
+    """Return the verdict on "all are faster" from ratios of times: holds, refuted if all are slower, else depends."""
     if all(one.sure_high < 1 for one in ratios):
         return HOLDS
     return REFUTED if all(one.sure_low > 1 for one in ratios) else DEPENDS
 
 
 def times(evidence: Evidence, what: str, base: str) -> Ratio:
-    """Seconds of one thing over seconds of another, with the interval that verdicts are made with."""
+    """Return the ratio of the seconds of `what` to those of `base`, with the interval that the verdicts use."""
     difference = ratios.paired(evidence["seconds"][base], evidence["seconds"][what])
-    assert difference is not None  # a claim about time is measured in several processes
+    assert difference is not None  # claims about time are measured in several processes
     return difference.ratio(_FALSE_ALARMS)
 
 
 def interval(one: Ratio) -> str:
-    """A ratio with its interval, in words."""
+    """Format a ratio with its interval."""
     return f"{one.value:.2f} × ({one.low:.2f} … {one.high:.2f})"
 
 
 def each(found: Mapping[str, Any], says: Callable[[Any], str]) -> str:
-    """Every name with what is to be said of it."""
+    """Format every name followed by the text of its value."""
     return ", ".join(f"{name} {says(value)}" for name, value in found.items())
 
 
 def yes(it: bool) -> str:
-    """Yes or no."""
+    """Return "yes" or "no"."""
     return "yes" if it else "no"

@@ -1,4 +1,4 @@
-"""What the checks of several claims look with."""
+"""Provide inputs, counters and timers that the checks of several claims share."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from copycost.engine.host_allocations import WINDOWS
 from copycost.model.allocation import AllocationSummary, median_summary
 from copycost.model.runtime import RuntimeUnavailable
 
-#: What is preprocessed: a batch of so many images.
+#: Shape of the batch of images to preprocess.
 SHAPE = (8, 224, 224, 3)
 
-#: Bytes of such a batch in float32.
+#: Size of such a batch in float32, in bytes.
 NBYTES = int(np.prod(SHAPE)) * 4
 
-#: Samples of each thing that is timed, in each process.
+#: Number of samples of each call, in each process.
 _SAMPLES = 4
 
-#: A sample takes at least so many seconds.
+#: Minimum duration of a sample, in seconds.
 _LEAST_SECONDS = 3e-3
 
 
 def photographs(dtype: str, shape: tuple[int, int, int, int] = SHAPE) -> np.ndarray:
-    """Crops of the photograph that ships, 0 … 255."""
+    """Return crops of the shipped photograph, with values 0 … 255."""
     batch, height, width, _ = shape
     return images.batch(images.read(), (batch, height, width), dtype, "channels_last", seed=0)
 
 
 def aligned(array: np.ndarray) -> np.ndarray:
-    """A copy that TensorFlow takes by DLPack: where memory is not aligned to 64 bytes it ends the process."""
+    """Return a copy aligned to 64 bytes: TensorFlow aborts the process if it imports other memory by DLPack."""
     memory = np.zeros(array.nbytes + 64, np.uint8)
     first = -memory.ctypes.data % 64
     copy = memory[first : first + array.nbytes].view(array.dtype).reshape(array.shape)
@@ -47,7 +47,7 @@ def aligned(array: np.ndarray) -> np.ndarray:
 
 
 def applications() -> dict[str, Callable[..., Any]]:
-    """Module → preprocess_input, of every module of ``keras.applications`` that has one."""
+    """Return the preprocess_input of every module of ``keras.applications`` that has one, by module name."""
     import keras.applications
 
     names = [module.name for module in pkgutil.iter_modules(keras.applications.__path__)]
@@ -58,32 +58,32 @@ def applications() -> dict[str, Callable[..., Any]]:
 
 
 def variant(recipe: str, name: str, example: Any) -> Callable[..., Any]:
-    """The call of a variant that ships."""
+    """Return the prepared call of a shipped variant."""
     discovery.load_shipped()
     prepare = registry.variants[recipe, name].prepare
-    assert prepare is not None  # it was registered in this process
+    assert prepare is not None  # variants registered in this process always have one
     return prepare(example)
 
 
 def batches(count: int) -> str:
-    """Bytes as multiples of a batch."""
+    """Format a number of bytes as a multiple of a batch."""
     return f"{count / NBYTES:.3g} × a batch" if count else "0 bytes"
 
 
 def in_numpy(call: Callable[[], Any]) -> AllocationSummary:
-    """Count what a call of NumPy's functions allocates in the steady state."""
+    """Count the allocations of a NumPy call in the steady state."""
     return median_summary(windows("numpy", lambda i: call))[0]
 
 
 def in_tensorflow(calls: Mapping[str, Callable[[], Any]]) -> dict[str, AllocationSummary]:
-    """Count what each call allocates in the steady state, from TensorFlow's allocator and from the C library.
+    """Count the allocations of each call in the steady state, from TensorFlow's allocator and from the C library.
 
-    All calls share a run of the instruments: starting one takes longer than the calls do.
+    All calls share one run of the instruments, because starting an instrument takes longer than the calls.
     """
     for call in calls.values():
         for _ in range(2):
             call()
-    each = 1 + WINDOWS  # of one call: the first frees what the last one left
+    each = 1 + WINDOWS  # per call; the first window frees the memory that the previous call left
     order = [call for call in calls.values() for _ in range(each)]
     found = windows("tensorflow", lambda i: order[max(0, i - 1)], len(order))
     return {name: median_summary(found[k * each + 1 : (k + 1) * each])[0] for k, name in enumerate(calls)}
@@ -92,20 +92,20 @@ def in_tensorflow(calls: Mapping[str, Callable[[], Any]]) -> dict[str, Allocatio
 def windows(
     runtime: str, prepare: Callable[[int], Callable[[], Any]], number: int = WINDOWS
 ) -> list[AllocationSummary]:
-    """Count what each of several calls allocates in the host's memory, by the instruments of `copycost run`.
+    """Count the host allocations of each of several calls with the instruments of `copycost run`.
 
     Parameters
     ----------
     runtime : {"numpy", "tensorflow"}
     prepare : callable
-        ``prepare(i)`` returns a call; what it allocates itself is not counted.
+        ``prepare(i)`` returns a call. Allocations of `prepare` are not counted.
     number : int, optional
-        Calls that are counted, after the first.
+        Number of counted calls, after the first.
 
     Raises
     ------
     RuntimeUnavailable
-        If the instruments do not see the runtime's memory here.
+        If the instruments do not see the runtime's memory on this machine.
     """
     counted = count(prepare, discovery.runtime(runtime), windows=number)
     found = counted.host()
@@ -115,7 +115,7 @@ def windows(
 
 
 def seconds(**calls: Callable[[], Any]) -> dict[str, list[float]]:
-    """Name → seconds per call, each in turn: the median of them is what a process has to say."""
+    """Return samples of the seconds per call by name, taken interleaved; their median is the result of a process."""
     number = {}
     for name, call in calls.items():
         call()

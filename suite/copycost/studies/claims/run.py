@@ -1,4 +1,4 @@
-"""Claims looked into, each in processes of its own, and judged."""
+"""Check each claim in fresh processes and judge it."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from copycost.machine import devices
 from copycost.studies.claims import catalogue
 from copycost.studies.claims.claim import CLAIMS, Claim, Evidence, NoEvidence
 
-#: Seconds that looking into one claim may take, in each of its processes.
+#: Time limit for checking a claim, in seconds per process.
 _TIMEOUT = 120.0
 
-#: Where a fork_server finds the claims.
+#: Module from which a fork server imports the claims.
 _SOURCE = "copycost.studies.claims.run"
 
 
 def load() -> dict[str, Claim]:
-    """Every claim, by its name, in the order of the documents."""
+    """Return every claim by its name, in the order of the documents."""
     for module in pkgutil.iter_modules(catalogue.__path__):
         importlib.import_module(f"{catalogue.__name__}.{module.name}")
     return dict(sorted(CLAIMS.items(), key=lambda item: item[1].document))
@@ -35,17 +35,17 @@ def load() -> dict[str, Claim]:
 
 @dataclass(frozen=True)
 class Judged:
-    """What came of a claim.
+    """Verdict on a claim.
 
     Attributes
     ----------
     claim : Claim
     verdict : {"holds", "refuted", "depends"} or None
     because : str
-        The evidence in one line; why there is no verdict, where there is none.
+        The evidence in one line, or why there is no verdict.
     evidence : dict
     failed : bool
-        Whether looking into it failed, where it could have been done.
+        Whether the check failed although its runtime is available.
     """
 
     claim: Claim
@@ -55,7 +55,7 @@ class Judged:
     failed: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """The object of the JSON document."""
+        """Return the object of the JSON document."""
         one = self.claim
         return {
             "id": one.id,
@@ -69,18 +69,18 @@ class Judged:
 
 
 def judged(claim: Claim, evidence: Evidence) -> Judged:
-    """The verdict that follows from the evidence."""
+    """Return the verdict that follows from the evidence."""
     return Judged(claim, claim.judge(evidence), claim.because(evidence), evidence)
 
 
 def check_claims(claims: Sequence[Claim], on_claim: Callable[[Claim], None] = lambda claim: None) -> Iterator[Judged]:
-    """Look into claims: those that are no matter of time two at once, then the others one after another.
+    """Check claims: first those that are not about time, two at once, then the others one after another.
 
     Parameters
     ----------
     claims : sequence of Claim
     on_claim : callable, optional
-        Told which is taken up, from any thread.
+        Called with each claim before its check starts, from any thread.
 
     Yields
     ------
@@ -104,7 +104,7 @@ def check_claims(claims: Sequence[Claim], on_claim: Callable[[Claim], None] = la
                     claim, _joined([_ask(fork_servers[claim.runtime], claim) for _ in range(claim.blocks or 1)])
                 )
             except CaseFailure as end:
-                # A library that is not as it was expected to be refutes nothing.
+                # A library that does not behave as expected does not refute a claim.
                 said = end.reason if end.status == "skipped" else f"{end.status}: {end.reason}"
                 return Judged(claim, None, said, {}, failed=end.status != "skipped")
             except NoEvidence as nothing:
@@ -125,7 +125,7 @@ def _ask(fork_server: ForkServer, claim: Claim) -> dict[str, Any]:
 
 
 def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """The evidence of several processes: the first one's, and the times of all."""
+    """Merge the evidence of several processes: the evidence of the first, with the times of all."""
     if len(parts) == 1:
         return parts[0]
     return parts[0] | {"seconds": {name: [part["seconds"][name] for part in parts] for name in parts[0]["seconds"]}}
@@ -133,16 +133,16 @@ def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Job:
-    """A claim to look into, in the process that this is started in."""
+    """Job that checks a claim in the worker process that starts it."""
 
     id: str
     runtime: str
 
     def start(self) -> Job:
-        """Choose the CPU."""
+        """Start the runtime on the CPU."""
         discovery.runtime(self.runtime).start("cpu", devices.cpus())
         return self
 
     def look(self) -> dict[str, Any]:
-        """The evidence, as JSON has it: without NumPy's types, and with numbers that are finite."""
+        """Return the evidence as JSON values, without NumPy types and with finite numbers only."""
         return json.loads(json.dumps(load()[self.id].measure(), default=np.generic.item, allow_nan=False))

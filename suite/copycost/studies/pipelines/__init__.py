@@ -1,1 +1,1 @@
-"""From files to batches: ways of reading, decoding, resizing and scaling photographs."""
+"""Input pipelines: ways of reading, decoding, resizing and scaling photographs from files to batches."""

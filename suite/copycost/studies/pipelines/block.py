@@ -1,4 +1,4 @@
-"""One way in one fresh process: its first batch, whole epochs, what it allocates, and whether its batches are right."""
+"""Measure one pipeline in a fresh process: first batch, whole epochs, allocations and correctness of the batches."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from copycost.engine.count_allocations import count
 from copycost.studies.pipelines.files import reference
 from copycost.studies.pipelines.ways import WAYS
 
-#: Results are of 0 … 255 in caffe's mode, and of 2 / 255 of that in tf's: what one level of a pixel is.
+#: Size of one pixel level (of 0 … 255) in the results: 1 in mode caffe, and 2 / 255 in mode tf.
 _LEVEL = {"tf": 2 / 255, "caffe": 1.0}
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a block needs to know.
+    """Parameters of a block.
 
     Attributes
     ----------
@@ -37,14 +37,14 @@ class Job:
     threads: int
 
     def start(self) -> Block:
-        """Choose the number of threads; nothing is built."""
+        """Set the number of threads and return a block whose pipeline is not built yet."""
         discovery.runtime(WAYS[self.way].runtime).start("cpu", self.threads)
         return Block(self)
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What a way's batches are: the largest difference from the reference, in levels of 0 … 255, or what is wrong."""
+    """Result of a check: the largest difference from the reference in levels of 0 … 255, or the reason of a failure."""
 
     levels: float | None
     reason: str | None = None
@@ -52,9 +52,9 @@ class Checked:
 
 @dataclass(frozen=True)
 class Allocated:
-    """What an epoch allocates, a batch on average: requests, and bytes; and the most that is alive at once.
+    """Allocations of an epoch: mean number of requests and bytes per batch, and the peak of live bytes.
 
-    The figures are None where they could not be counted, for the reason in `missing`.
+    The figures are None if they could not be counted; `missing` gives the reason.
     """
 
     allocations: float | None
@@ -65,14 +65,14 @@ class Allocated:
 
 
 class Block:
-    """A way, built by the first call."""
+    """A pipeline that is built by `first`."""
 
     def __init__(self, job: Job) -> None:
         self.job, self.way = job, WAYS[job.way]
         self.epoch: Callable[[], Iterator[Any]] | None = None
 
     def first(self) -> float:
-        """Seconds from nothing built to the first batch; the rest of the epoch is then gone through."""
+        """Build the pipeline, run one epoch, and return the seconds until the first batch, including the build."""
         start = perf_counter()
         self.epoch = self.way.prepare(self.job.files, self.job.batch)
         batches = self.epoch()
@@ -82,13 +82,17 @@ class Block:
         return seconds
 
     def time(self) -> float:
-        """Seconds of an epoch, every batch dropped as the next is asked for."""
+        """Return the seconds of an epoch that drops each batch before it requests the next."""
         start = perf_counter()
         self._through()
         return perf_counter() - start
 
     def check(self) -> Checked:
-        """Compare the shape and dtype of every batch, all images of the first and one of each other with the truth."""
+        """Compare the batches with the reference.
+
+        Check the shape and dtype of every batch, the values of all images of the first batch, and the values of the
+        first image of each other batch.
+        """
         assert self.epoch is not None
         files, batch = self.job.files, self.job.batch
         levels = 0.0
@@ -101,7 +105,7 @@ class Block:
                 return Checked(None, f"gave {pixels.dtype} of shape {pixels.shape}, not float32 of {shape}")
             if not np.isfinite(pixels).all():
                 return Checked(None, f"is not finite in the batch from image {at}")
-            # The first of each of the others: a batch that is given again, or in another order, is another one.
+            # One image of each later batch suffices to detect a repeated batch or a different order.
             for one, path in zip(pixels, part if at == 0 else part[:1], strict=False):
                 away = np.abs(one - reference(path, self.way.resize, self.way.mode)).max()
                 levels = max(levels, float(away) / _LEVEL[self.way.mode])
@@ -109,7 +113,7 @@ class Block:
         return Checked(levels, None if at == len(files) else f"gave {at} images of {len(files)}")
 
     def allocations(self) -> Allocated:
-        """Go through an epoch under each instrument."""
+        """Count the allocations of an epoch under each instrument."""
         counted = count(lambda i: self._through, discovery.runtime(self.way.runtime), windows=1)
         found = counted.host()
         if found is None:

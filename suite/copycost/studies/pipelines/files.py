@@ -1,4 +1,4 @@
-"""JPEG files to read, and what a pipeline must make of them."""
+"""Write JPEG files, and compute the reference result of a pipeline that reads them."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from copycost.cases import images
 from copycost.cases.images import Photographs
 from copycost.recipes import CAFFE_MEAN
 
-#: Height and width of a file's image, about the mean of ImageNet's; and how well it is kept.
+#: Height and width of a file's image, close to the mean of ImageNet's, and its JPEG quality.
 _HEIGHT, _WIDTH, _QUALITY = 375, 500, 90
 
-#: Height and width of what a pipeline gives.
+#: Height and width of the images that a pipeline returns.
 SIDE = 224
 
-#: How a pipeline may resize: `nearest` as Keras' `load_img` does it unless it is told otherwise, `bilinear` between the
-#: nearest four as `tf.image.resize` does it, `antialias` over all pixels that one of the result covers, as Pillow does.
+#: Resizing methods: `nearest` is the default of Keras' `load_img`; `bilinear` interpolates between the nearest four
+#: pixels, as `tf.image.resize` does; `antialias` averages over all pixels that a result pixel covers, as Pillow does.
 RESIZES = ("nearest", "bilinear", "antialias")
 
-#: What comes of 0 … 255: −1 … 1, or channels reversed and the mean subtracted.
+#: Scaling of 0 … 255: `tf` maps to −1 … 1; `caffe` reverses the channels and subtracts the mean.
 MODES = ("tf", "caffe")
 
 
 def write(folder: Path, photographs: Photographs, number: int) -> tuple[str, ...]:
-    """Write crops of photographs as JPEG files, and give their paths."""
+    """Write crops of photographs as JPEG files and return their paths."""
     paths = []
     for i in range(number):
         pixels = images.batch(photographs, (None, _HEIGHT, _WIDTH), "uint8", "channels_last", seed=i)
@@ -37,7 +37,7 @@ def write(folder: Path, photographs: Photographs, number: int) -> tuple[str, ...
 
 
 def reference(path: str, resize: str, mode: str) -> np.ndarray:
-    """What a file must become, in float64, if it is decoded as Pillow does.
+    """Return the expected result for a file in float64, if it is decoded like Pillow does.
 
     Parameters
     ----------
@@ -57,7 +57,9 @@ def reference(path: str, resize: str, mode: str) -> np.ndarray:
 
 
 def weights(length: int, resize: str) -> np.ndarray:
-    """What each pixel of an axis of `length` adds to each of 224: a triangle around its centre, or the nearest alone.
+    """Return the weights of the `length` pixels along an axis for each of the 224 result pixels.
+
+    Each result pixel weights its neighbours by a triangle around its centre, or takes the nearest pixel only.
 
     Returns
     -------

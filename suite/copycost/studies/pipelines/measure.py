@@ -1,4 +1,4 @@
-"""Ways measured side by side: blocks of fresh processes, and in each of them epochs in a random order."""
+"""Measure pipelines side by side: blocks of fresh processes, with epochs in random order in each block."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from copycost.studies.pipelines import files
 from copycost.studies.pipelines.block import Allocated, Checked, Job
 from copycost.studies.pipelines.ways import Way
 
-#: What the others are compared with.
+#: Name of the pipeline that the others are compared with.
 BASELINE = "loop"
 
-#: Epochs that are timed in a block, after one that is not.
+#: Number of timed epochs per block, after one untimed epoch.
 _ROUNDS = 2
 
-#: Seconds that one answer may take.
+#: Time limit for one answer of a worker, in seconds.
 _TIMEOUT = 120.0
 
-#: Levels of 0 … 255 that a result may be off by. Pillow's resizing rounds twice; TensorFlow's decoder takes a faster
-#: transform than Pillow's unless it is told otherwise, and is then off by 9 levels (docs/results/folklore.md).
+#: Allowed error of a result by decoder, in levels of 0 … 255. Pillow's resizing rounds twice. TensorFlow's decoder uses
+#: a faster transform than Pillow's by default, and is then off by 9 levels (docs/results/folklore.md).
 TOLERANCE = {"Pillow": 1.5, "TensorFlow": 12.0, "TensorFlow, accurate": 0.05}
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """What one way gave. What could not be had is None, and `reason` says why.
+    """Measurement of one pipeline. Unavailable figures are None, and `reason` says why.
 
     Attributes
     ----------
@@ -44,21 +44,21 @@ class Pipeline:
     status : {"ok", "wrong", "failed", "crashed", "timeout", "skipped"}
     reason : str or None
     batch, images : int
-        Of an epoch.
+        Images per batch and per epoch.
     images_per_second, images_per_second_low, images_per_second_high : float
         Median over blocks, and its 95 % interval.
     ratio, ratio_low, ratio_high : float
-        Images per second over the loop's in the same blocks, and its 95 % interval.
+        Images per second divided by the loop's in the same blocks, and its 95 % interval.
     seconds_first : float
-        From nothing built to the first batch; median over blocks.
+        Time to build the pipeline and produce the first batch; median over blocks.
     allocations, allocated_bytes : float
-        A batch, on average over an epoch; requests of 4,096 bytes and more.
+        Mean per batch over an epoch, counting requests of at least 4,096 bytes.
     peak_bytes : int
-        The most alive at once, above the start of an epoch.
+        Peak of live bytes above the start of an epoch.
     levels : float
-        The largest difference from the reference, in levels of 0 … 255.
+        Largest difference from the reference, in levels of 0 … 255.
     samples : list of list of float
-        Seconds of an epoch, by block.
+        Seconds per epoch, by block.
     instruments : tuple of str
     """
 
@@ -85,12 +85,12 @@ class Pipeline:
     instruments: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Return the JSON object."""
         return asdict(self)
 
 
 def steps(ways: int, blocks: int) -> int:
-    """How often `measure` tells what it does."""
+    """Return the number of progress reports of `measure`."""
     return ways * (1 + blocks * (1 + _ROUNDS))
 
 
@@ -105,28 +105,28 @@ def measure(
     traced: bool = True,
     moved: Callable[[str], None] = lambda doing: None,
 ) -> tuple[list[Pipeline], bool]:
-    """Measure ways on `number` JPEG files, written for the purpose from crops of photographs.
+    """Measure pipelines on `number` temporary JPEG files, written from crops of photographs.
 
     Parameters
     ----------
     ways : iterable of Way
     photographs : Photographs
     number, batch : int
-        Files, and images in a batch.
+        Number of files, and images per batch.
     blocks : int
-        Fresh processes of each way.
+        Number of fresh processes per pipeline.
     threads : int
     traced : bool
-        Whether to look what an epoch allocates: one step of each way.
+        Whether to count the allocations of an epoch, which takes one step per pipeline.
     moved : callable
-        Told what is done, ``steps(len(ways), blocks)`` times.
+        ``moved(doing)`` reports progress, ``steps(len(ways), blocks)`` times.
 
     Returns
     -------
     list of Pipeline
-        After Ctrl-C, what had been measured by then: whole blocks.
+        After Ctrl-C, the results of all complete blocks.
     bool
-        Whether it was interrupted.
+        Whether the measurement was interrupted.
     """
     taken = []
     interrupted = False
@@ -147,7 +147,7 @@ def measure(
                 return None
             try:
                 child = fork_servers[one.way.runtime].child()
-            except CaseFailure as end:  # what it needs does not import
+            except CaseFailure as end:  # the runtime cannot be imported
                 one.ended = end.status, end.reason
                 return None
             one.ask(child, "open", Job(one.way.name, paths, batch, threads))
@@ -172,7 +172,7 @@ def measure(
 
 @dataclass
 class _Taken:
-    """What is known of a way so far; `ended` is a status and the reason for it."""
+    """Results of a pipeline so far; `ended` is a status and its reason if the pipeline has failed or is skipped."""
 
     way: Way
     ended: tuple[str, str] | None
@@ -182,7 +182,7 @@ class _Taken:
     allocated: Allocated | None = None
 
     def ask(self, child: Worker, *request: Any) -> Any:
-        """The answer; None once the way has ended."""
+        """Return the worker's answer to a request, or None if the pipeline has ended."""
         if self.ended is None:
             try:
                 return child.ask(*request, timeout=_TIMEOUT)[0]
@@ -191,7 +191,7 @@ class _Taken:
         return None
 
     def pipeline(self, number: int, batch: int, base: list[list[float]]) -> Pipeline:
-        """All of it."""
+        """Return the measurement."""
         status, reason = self.ended or ("ok", None)
         figures: dict[str, Any] = {}
         if self.ended is None:
@@ -203,7 +203,7 @@ class _Taken:
                     figures["images_per_second_high"] = number / found.low
             difference = ratios.paired(self.samples, base) if self.way.name != BASELINE else None
             if difference is not None:
-                times = difference.ratio(0.05)  # seconds of the loop over seconds of this: how many times as fast
+                times = difference.ratio(0.05)  # seconds of the loop over seconds of this pipeline, i.e. the speed-up
                 figures |= {"ratio": times.value, "ratio_low": times.low, "ratio_high": times.high}
             uncounted = None
             if self.allocated is not None:
@@ -226,7 +226,7 @@ class _Taken:
 
 
 def _block(taken: Sequence[_Taken], open_: Callable[[_Taken], Worker | None], moved: Callable[[str], None]) -> None:
-    """A fresh process for every way, then epochs of all of them in turn."""
+    """Run one block: start a fresh process for every pipeline, then run their epochs interleaved."""
     children: list[tuple[_Taken, Worker]] = []
     for one in random.sample(taken, len(taken)):
         moved(f"first batch of {one.way.name}")
@@ -242,6 +242,6 @@ def _block(taken: Sequence[_Taken], open_: Callable[[_Taken], Worker | None], mo
         if one.checked is None:
             one.checked = one.ask(child, "check")
         child.close()
-    for one, _ in children:  # all at once: the blocks of two ways belong together
+    for one, _ in children:  # append together, because blocks of different pipelines are compared in pairs
         if one.ended is None:
             one.samples.append(taking[one.way.name])

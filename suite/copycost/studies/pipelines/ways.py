@@ -1,7 +1,8 @@
-"""Ways from files to batches of 224×224 pixels: each a function that is given the files and the size of a batch.
+"""Define the pipelines from files to batches of 224×224 pixels.
 
-It returns a function that begins an epoch: an iterator over batches of float32. What it takes to make it, tracing
-among it, is a part of the time to the first batch.
+Each pipeline is a function that takes the files and the batch size. It returns a function that starts an epoch and
+returns an iterator over float32 batches. The time to build the pipeline, including tracing, is part of the time to the
+first batch.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ Epoch = Callable[[], Iterator[Any]]
 
 @dataclass(frozen=True)
 class Way:
-    """One way.
+    """A pipeline.
 
     Attributes
     ----------
     name : str
     runtime : {"numpy", "tensorflow"}
-        What it needs.
+        Runtime that the pipeline needs.
     decoder : {"Pillow", "TensorFlow", "TensorFlow, accurate"}
     resize : one of `files.RESIZES`
     mode : one of `files.MODES`
@@ -59,14 +60,14 @@ def _way(
 
 
 def _pillow(path: str) -> np.ndarray:
-    """A file as 224×224 bytes."""
+    """Return a file's image as 224×224×3 uint8."""
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR))
 
 
 @_way("numpy", "Pillow", "antialias")
 def loop(files: Sequence[str], batch: int) -> Epoch:
-    """Pillow and NumPy, file by file: what the others are compared with."""
+    """Process file by file with Pillow and NumPy; the baseline of the other pipelines."""
 
     def epoch() -> Iterator[np.ndarray]:
         for start in range(0, len(files), batch):
@@ -79,7 +80,7 @@ def loop(files: Sequence[str], batch: int) -> Epoch:
 
 
 def _keras_loop(module: str, files: Sequence[str], batch: int) -> Epoch:
-    """load_img, img_to_array, expand_dims, preprocess_input."""
+    """Process file by file with load_img, img_to_array, expand_dims and preprocess_input."""
     import importlib
 
     from keras.utils import img_to_array, load_img
@@ -99,19 +100,19 @@ def _keras_loop(module: str, files: Sequence[str], batch: int) -> Epoch:
 
 @_way("tensorflow", "Pillow", "nearest", "caffe")
 def keras_vgg16(files: Sequence[str], batch: int) -> Epoch:
-    """The documents' own, with VGG16's function."""
+    """Use the documents' loop with VGG16's preprocess_input."""
     return _keras_loop("vgg16", files, batch)
 
 
 @_way("tensorflow", "Pillow", "nearest", "caffe")
 def keras_resnet50(files: Sequence[str], batch: int) -> Epoch:
-    """With ResNet50's."""
+    """Use the documents' loop with ResNet50's preprocess_input."""
     return _keras_loop("resnet50", files, batch)
 
 
 @_way("tensorflow", "Pillow", "nearest")
 def keras_inception_v3(files: Sequence[str], batch: int) -> Epoch:
-    """With InceptionV3's."""
+    """Use the documents' loop with InceptionV3's preprocess_input."""
     return _keras_loop("inception_v3", files, batch)
 
 
@@ -139,7 +140,7 @@ def _whole(path: Any) -> Any:
 
 
 def _shaped(pixels: Any) -> Any:
-    """With the shape that a Python function does not tell."""
+    """Set the static shape, which is unknown after a Python function."""
     pixels.set_shape((SIDE, SIDE, 3))
     return pixels
 
@@ -151,55 +152,55 @@ def _paths(files: Sequence[str]) -> Any:
 
 
 def _all() -> int:
-    """As many at once as tf.data finds good."""
+    """Return the value that lets tf.data tune the parallelism."""
     import tensorflow as tf
 
     return tf.data.AUTOTUNE
 
 
 def _parallel(files: Sequence[str], function: Callable[[Any], Any], batch: int) -> Epoch:
-    """map on several files at once, batch, prefetch."""
+    """Chain a parallel map of `function`, batch and prefetch."""
     dataset = _paths(files).map(function, num_parallel_calls=_all()).batch(batch).prefetch(_all())
     return lambda: iter(dataset)
 
 
 @_way("tensorflow", "TensorFlow", "bilinear")
 def tf_map(files: Sequence[str], batch: int) -> Epoch:
-    """map, batch."""
+    """Chain map and batch."""
     dataset = _paths(files).map(_whole).batch(batch)
     return lambda: iter(dataset)
 
 
 @_way("tensorflow", "TensorFlow", "bilinear")
 def tf_map_prefetch(files: Sequence[str], batch: int) -> Epoch:
-    """map, batch, prefetch."""
+    """Chain map, batch and prefetch."""
     dataset = _paths(files).map(_whole).batch(batch).prefetch(_all())
     return lambda: iter(dataset)
 
 
 @_way("tensorflow", "TensorFlow", "bilinear")
 def tf_map_parallel(files: Sequence[str], batch: int) -> Epoch:
-    """map on several files at once, batch."""
+    """Chain a parallel map and batch."""
     dataset = _paths(files).map(_whole, num_parallel_calls=_all()).batch(batch)
     return lambda: iter(dataset)
 
 
 @_way("tensorflow", "TensorFlow", "bilinear")
 def tf_map_parallel_prefetch(files: Sequence[str], batch: int) -> Epoch:
-    """map on several files at once, batch, prefetch."""
+    """Chain a parallel map, batch and prefetch."""
     return _parallel(files, _whole, batch)
 
 
 @_way("tensorflow", "TensorFlow", "bilinear")
 def tf_batch_then_scale(files: Sequence[str], batch: int) -> Epoch:
-    """The same, but what can be done to a whole batch at once is done after batch."""
+    """Work like tf-map-parallel-prefetch, but scale whole batches after batch."""
     dataset = _paths(files).map(_resized, num_parallel_calls=_all()).batch(batch).map(_scaled).prefetch(_all())
     return lambda: iter(dataset)
 
 
 @_way("tensorflow", "TensorFlow", "antialias")
 def tf_antialias(files: Sequence[str], batch: int) -> Epoch:
-    """As tf-map-parallel-prefetch, with the resizing that Pillow has."""
+    """Work like tf-map-parallel-prefetch, but resize with antialiasing, like Pillow."""
     import tensorflow as tf
 
     def whole(path: Any) -> Any:
@@ -210,7 +211,7 @@ def tf_antialias(files: Sequence[str], batch: int) -> Epoch:
 
 @_way("tensorflow", "TensorFlow, accurate", "bilinear")
 def tf_accurate(files: Sequence[str], batch: int) -> Epoch:
-    """As tf-map-parallel-prefetch, with the decoding that Pillow has."""
+    """Work like tf-map-parallel-prefetch, but decode with the accurate transform, like Pillow."""
     import tensorflow as tf
 
     def whole(path: Any) -> Any:
@@ -233,14 +234,14 @@ def _py_function(path: Any) -> Any:
 
 @_way("tensorflow", "TensorFlow", "bilinear")
 def tf_py_function(files: Sequence[str], batch: int) -> Epoch:
-    """As tf-map, resized and scaled by a function of one's own in `tf.py_function`."""
+    """Work like tf-map, but resize and scale in a custom function in `tf.py_function`."""
     dataset = _paths(files).map(_py_function).batch(batch)
     return lambda: iter(dataset)
 
 
 @_way("tensorflow", "TensorFlow", "bilinear")
 def tf_py_function_parallel(files: Sequence[str], batch: int) -> Epoch:
-    """The same on several files at once, as far as Python lets it; prefetch."""
+    """Work like tf-py-function, but map in parallel, as far as Python's GIL allows, and prefetch."""
     return _parallel(files, _py_function, batch)
 
 
@@ -258,14 +259,14 @@ def _numpy_function(path: Any) -> Any:
 
 @_way("tensorflow", "Pillow", "antialias")
 def tf_numpy_function(files: Sequence[str], batch: int) -> Epoch:
-    """The loop's body in `tf.numpy_function`."""
+    """Work like tf-map, but run the body of the loop pipeline in `tf.numpy_function`."""
     dataset = _paths(files).map(_numpy_function).batch(batch)
     return lambda: iter(dataset)
 
 
 @_way("tensorflow", "Pillow", "antialias")
 def tf_numpy_function_parallel(files: Sequence[str], batch: int) -> Epoch:
-    """The same on several files at once, as far as Python lets it; prefetch."""
+    """Work like tf-numpy-function, but map in parallel, as far as Python's GIL allows, and prefetch."""
     return _parallel(files, _numpy_function, batch)
 
 
@@ -274,7 +275,7 @@ def tf_numpy_function_parallel(files: Sequence[str], batch: int) -> Epoch:
 
 @_way("tensorflow", "TensorFlow", "bilinear")
 def keras_layers_in_map(files: Sequence[str], batch: int) -> Epoch:
-    """Resizing and Rescaling in the pipeline."""
+    """Apply the layers Resizing and Rescaling in the pipeline."""
     import keras
 
     layers = keras.Sequential([keras.layers.Resizing(SIDE, SIDE), keras.layers.Rescaling(1 / 127.5, offset=-1)])
@@ -286,7 +287,7 @@ def keras_layers_in_map(files: Sequence[str], batch: int) -> Epoch:
 
 
 def _in_model(layer: Any, files: Sequence[str], batch: int) -> Epoch:
-    """Resized in the pipeline, scaled by a layer of the model, which is called with each batch."""
+    """Resize in the pipeline, and scale by a layer of a model that is called with each batch."""
     import keras
     import tensorflow as tf
 
@@ -298,7 +299,7 @@ def _in_model(layer: Any, files: Sequence[str], batch: int) -> Epoch:
 
 @_way("tensorflow", "TensorFlow", "bilinear")
 def keras_rescaling_in_model(files: Sequence[str], batch: int) -> Epoch:
-    """Rescaling as the model's first layer."""
+    """Scale by Rescaling as the model's first layer."""
     import keras
 
     return _in_model(keras.layers.Rescaling(1 / 127.5, offset=-1), files, batch)
@@ -306,7 +307,7 @@ def keras_rescaling_in_model(files: Sequence[str], batch: int) -> Epoch:
 
 @_way("tensorflow", "TensorFlow", "bilinear")
 def keras_normalization_in_model(files: Sequence[str], batch: int) -> Epoch:
-    """Normalization as the model's first layer."""
+    """Scale by Normalization as the model's first layer."""
     import keras
 
     return _in_model(keras.layers.Normalization(mean=127.5, variance=127.5**2), files, batch)

@@ -1,4 +1,4 @@
-"""An operation of TensorFlow's that is our own, built from source for the TensorFlow that is installed."""
+"""Custom TensorFlow operation, built from source for the installed TensorFlow."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from copycost.model.runtime import RuntimeUnavailable
 
 SOURCE = Path(__file__).with_name("add.cc")
 
-#: Seconds that a compiler may take.
+#: Time limit for the compiler, in seconds.
 _TIMEOUT = 120
 
 
 def library() -> Path:
-    """The shared library with the operation ``CopycostAdd``, built the first time that it is asked for.
+    """Return the shared library with the operation ``CopycostAdd``, and build it on first use.
 
     Raises
     ------
     RuntimeUnavailable
-        Where there is no C++ compiler, or it cannot build it.
+        If there is no C++ compiler, or the compiler cannot build the operation.
     """
     import tensorflow as tf
 
     name = os.environ.get("CXX", "g++")
     compiler = shutil.which(name)
     if compiler is None:
-        raise RuntimeUnavailable(f"no C++ compiler {name} is here: apt install g++, or name another in CXX")
+        raise RuntimeUnavailable(f"C++ compiler {name} not found: apt install g++, or name another in CXX")
     flags = ["-O3", "-shared", "-fPIC", *tf.sysconfig.get_compile_flags(), *tf.sysconfig.get_link_flags()]
     told = "\0".join([SOURCE.read_text(), tf.version.GIT_VERSION, tf.__version__, compiler, *flags])
     built = cache() / "operations" / f"{hashlib.sha256(told.encode()).hexdigest()[:16]}.so"
     if not built.exists():
         built.parent.mkdir(parents=True, exist_ok=True)
-        # Under a name of its own until it is whole: two processes may build it at once.
+        # Build in a temporary folder and move the complete file: two processes may build at the same time.
         with tempfile.TemporaryDirectory(dir=built.parent) as folder:
             part = Path(folder, built.name)
             try:

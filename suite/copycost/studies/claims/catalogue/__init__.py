@@ -1,1 +1,1 @@
-"""The claims: a module for each document."""
+"""Catalogue of the claims, with a module for each document."""

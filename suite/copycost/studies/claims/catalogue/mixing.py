@@ -1,4 +1,4 @@
-"""Arrays and tensors in one program: who computes, what is converted, what is copied."""
+"""Check claims about mixing arrays and tensors: which library computes, what is converted, and what is copied."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from copycost.studies.claims.claim import HOLDS, REFUTED, Evidence, all_or_none,
 
 DOCUMENT = "002_eb0676d81cff0efb.txt"
 
-#: Places in the heap that a conversion is looked at in: one in four is at a multiple of 64 bytes.
+#: Number of heap positions in which a conversion is measured: one in four is a multiple of 64 bytes.
 _DISPLACEMENTS = 8
 
 
 def digests() -> dict[str, str]:
-    """Name of a calculation → what tells its result's bits apart from others."""
+    """Return a digest of the bits of each calculation's result, by name."""
     random = np.random.default_rng(0)
     found: dict[str, str] = {}
 
@@ -45,7 +45,7 @@ def digests() -> dict[str, str]:
                 with np.errstate(all="ignore"):
                     try:
                         keep(f"{name}{what}, {kind}", ufunc(*arguments[: ufunc.nin]))
-                    except TypeError:  # not of floats
+                    except TypeError:  # the ufunc does not support floats
                         break
         for name in ("sum", "mean", "std", "var", "prod", "cumsum", "min", "max", "median", "sort", "argsort", "ptp"):
             keep(f"{name}, {kind}", getattr(np, name)(x))
@@ -60,7 +60,7 @@ def digests() -> dict[str, str]:
 
 
 def _in_a_fresh_process(before: str) -> dict[str, str]:
-    """`digests`, after a line of Python."""
+    """Return `digests` of a fresh process that first runs a line of Python."""
     code = f"{before}\nimport json\nfrom {__name__} import digests\nprint(json.dumps(digests()))"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=import_context.child_environment()
@@ -89,7 +89,7 @@ def importing_tensorflow_changes_numpy() -> Evidence:
     with ThreadPoolExecutor(2) as pool:
         plain, again, imported, used = pool.map(_in_a_fresh_process, ("", "", "import tensorflow", work))
     if plain != again:
-        raise RuntimeError("NumPy itself does not give the same bits in two processes here")
+        raise RuntimeError("NumPy's results differ between two processes even without TensorFlow")
     return {
         "calculations": len(plain),
         "imported": [name for name in plain if plain[name] != imported[name]],
@@ -162,7 +162,7 @@ def np_max_makes_a_graph() -> Evidence:
 
 
 def _raised(call: Any) -> str:
-    """The name of what a call raises, or of what it returns."""
+    """Return the type of the exception that a call raises, or of the value that it returns."""
     try:
         return f"returns {type(call()).__name__}"
     except Exception as error:
@@ -175,7 +175,7 @@ def _by_numpy(x: np.ndarray) -> np.ndarray:
 
 
 def _by_tensor(x: np.ndarray) -> np.ndarray:
-    """The document's: NumPy's functions of a tensor."""
+    """Scale a tensor by NumPy's functions, as the document does."""
     import tensorflow as tf
 
     tensor = tf.convert_to_tensor(x, dtype=tf.float32)
@@ -308,10 +308,10 @@ def conversion_costs_nothing() -> Evidence:
 
 
 def _way(call: Any, shares: bool, read_only: bool) -> dict[str, Any]:
-    """Bytes that a conversion allocates, in several places of the heap.
+    """Return the bytes that a conversion allocates at several heap positions.
 
-    TensorFlow takes over a copy that NumPy made for it if that happens to lie at a multiple of 64 bytes, and copies it
-    once more if not. So the heap is moved between the calls.
+    TensorFlow adopts a copy that NumPy made for it if the copy happens to be aligned to 64 bytes. Otherwise, TensorFlow
+    copies it again. Therefore, an allocation before each call shifts the heap.
     """
     displaced = []
 
@@ -329,7 +329,7 @@ def _way(call: Any, shares: bool, read_only: bool) -> dict[str, Any]:
     ".numpy() gives an array of NumPy's, on which NumPy works alone.",
     judge=lambda e: all_or_none([e["type"] == "ndarray", e["of_sum"] == "ndarray", e["alone"]]),
     because=lambda e: (
-        f"its type is {e['type']}, that of a sum with it {e['of_sum']}; writing to it changes the tensor: "
+        f"its type is {e['type']}, and the type of a sum with it {e['of_sum']}; writing to it changes the tensor: "
         f"{yes(not e['alone'])}"
     ),
     reproduce="""
@@ -359,7 +359,7 @@ def numpy_gives_an_array() -> Evidence:
     judge=lambda e: HOLDS if e["same_code"] and e["same_result"] else REFUTED,
     because=lambda e: (
         f"with and without them: bytecode {'equal' if e['same_code'] else 'different'}, result "
-        f"{'equal to the bit' if e['same_result'] else 'different'}; a list given where an array is hinted at: "
+        f"{'equal to the bit' if e['same_result'] else 'different'}; a list passed where the hint is an array: "
         f"{e['given']}"
     ),
     reproduce="""

@@ -1,4 +1,4 @@
-"""Whether `preprocess_input` changes its input."""
+"""Check claims about whether `preprocess_input` changes its input."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DTYPES = ("uint8", *_FLOATS)
 
 
 def _each_module(dtypes: tuple[str, ...], tensors: bool) -> list[dict[str, Any]]:
-    """Every module's function, called with an image and a batch of each dtype, in both layouts."""
+    """Call every module's function with an image and a batch of each dtype, in both layouts."""
     import tensorflow as tf
 
     found: list[dict[str, Any]] = []
@@ -33,7 +33,7 @@ def _each_module(dtypes: tuple[str, ...], tensors: bool) -> list[dict[str, Any]]
                 x = tf.constant(given) if tensors else given.copy()
                 try:
                     result = function(x, data_format=layout)
-                except Exception as error:  # what a library raises is a finding
+                except Exception as error:  # an exception of the library is evidence
                     found.append({"module": name, "dtype": dtype, "raised": type(error).__name__})
                     continue
                 values = np.asarray(memoryview(x)) if tensors else x
@@ -50,7 +50,7 @@ def _each_module(dtypes: tuple[str, ...], tensors: bool) -> list[dict[str, Any]]
 
 
 def _count(evidence: Evidence, what: str) -> str:
-    """How many of the calls, of which modules and dtypes."""
+    """Format how many of the calls have a property, with the number of modules and the dtypes."""
     calls = [call for call in evidence["calls"] if what in call]
     its = [call for call in calls if call[what]]
     modules = len({call["module"] for call in its})
@@ -124,7 +124,7 @@ def unequal_means_unchanged() -> Evidence:
     "preprocess_input leaves a tensor that it is given as it was.",
     judge=lambda e: all_or_none([not call["changed"] for call in e["calls"] if "changed" in call]),
     because=lambda e: (
-        f"changed by {_count(e, 'changed')}; the result is the very same tensor after {_count(e, 'shares')}; "
+        f"changed by {_count(e, 'changed')}; the result is the same tensor object after {_count(e, 'shares')}; "
         f"{sum('raised' in c for c in e['calls'])} calls raised"
     ),
     reproduce="""
@@ -202,7 +202,7 @@ def arrays_are_immutable() -> Evidence:
 
 
 def _custom(image: np.ndarray, inplace: bool = False) -> np.ndarray:
-    """The document's function."""
+    """Apply the document's function."""
     if inplace:
         image[:] = image / 255.0
         return image
@@ -244,7 +244,7 @@ def slice_assignment_takes_no_memory() -> Evidence:
     because=lambda e: (
         "largest difference: "
         + each(e["off"], "{:.2g}".format)
-        + f"; of bytes inplace=True leaves only {e['values_of_uint8']}"
+        + f"; from uint8, inplace=True makes only the values {e['values_of_uint8']}"
     ),
     reproduce="""
 import numpy as np
@@ -287,7 +287,7 @@ def inplace_returns_another_array() -> Evidence:
 
 
 def _ways_of_changing(x: np.ndarray) -> dict[str, bool]:
-    """Common ways of writing x − 1 → whether they change x."""
+    """Return, for common ways of writing x − 1, whether they change x."""
     found = {}
     for name, way in {
         "x - 1": lambda y: y - 1,

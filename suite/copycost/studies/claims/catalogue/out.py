@@ -1,4 +1,4 @@
-"""NumPy's `out=`, and what TensorFlow has in its place."""
+"""Check claims about NumPy's `out=` and its equivalents in TensorFlow."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _pair() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _tensors() -> tuple[Any, Any]:
-    """Two batches in memory of TensorFlow's own."""
+    """Return two batches in memory that TensorFlow allocated."""
     import tensorflow as tf
 
     a, b = _pair()
@@ -43,7 +43,7 @@ def _tensors() -> tuple[Any, Any]:
 
 
 def _both(one: str, other: str) -> Callable[[Evidence], str]:
-    """Two numbers of bytes of the same way."""
+    """Return a formatter of two numbers of bytes of the same way."""
     return lambda its: f"{probes.batches(its[one])} and {probes.batches(its[other])}"
 
 
@@ -103,7 +103,7 @@ def an_expression_makes_an_array_an_operation() -> Evidence:
 
 
 def _assigning(value: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-    """A tf.function that assigns ``value(a, b)`` to a variable."""
+    """Return a tf.function that assigns ``value(a, b)`` to a variable."""
     import tensorflow as tf
 
     return tf.function(lambda c, a, b: (c.assign(value(a, b)), None)[1], **options)
@@ -144,7 +144,7 @@ def tensorflow_has_no_out() -> Evidence:
 
 
 def _keeps_address(ways: dict[str, Any], c: Any, a: Any, b: Any) -> bool:
-    """Whether the last of the ways writes where the variable is."""
+    """Return whether the last of the ways writes to the variable's existing memory."""
     way = list(ways.values())[-1]
     way(c, a, b)
     before = _address(c)
@@ -288,8 +288,8 @@ def assignments_never_write_in_place() -> Evidence:
         REFUTED if e["held_unchanged"] and e["later_changed"] else HOLDS if not e["held_unchanged"] else DEPENDS
     ),
     because=lambda e: (
-        f"a value read before an assign_add {'stays as it was' if e['held_unchanged'] else 'changes'}, one read after "
-        f"it is {'new' if e['later_changed'] else 'as it was'}; assign_add allocates "
+        f"a value read before an assign_add {'stays as it was' if e['held_unchanged'] else 'changes'}, a value read "
+        f"after it is {'new' if e['later_changed'] else 'as it was'}; assign_add allocates "
         f"{probes.batches(e['with_reader'])} while a reader holds its value and {probes.batches(e['alone'])} otherwise"
     ),
     reproduce="""
@@ -392,7 +392,7 @@ def graphs_allocate_fewer_temporaries() -> Evidence:
         x = (a, b) if recipe == "add" else a
         for name in ("eager", "graph"):
             calls[f"{recipe}, {name}"] = partial(probes.variant(recipe, f"tf-{name}", x), x)
-    # And a chain as long as one likes.
+    # Also measure a longer chain of operations.
     chain = _chain(8)
     calls["8 additions, eager"] = partial(chain, a)
     calls["8 additions, graph"] = partial(tf.function(chain), a)
@@ -419,7 +419,7 @@ def _chain(length: int) -> Callable[[Any], Any]:
     "tf.while_loop over the images of a batch takes less memory than the whole batch at once.",
     judge=lambda e: all_or_none([its < e["peaks"]["at once"] for name, its in e["peaks"].items() if name != "at once"]),
     because=lambda e: (
-        "most alive during a call, and allocated in all: "
+        "peak during a call, and total allocated: "
         + "; ".join(
             f"{name} {probes.batches(its)} and {probes.batches(e['totals'][name])}" for name, its in e["peaks"].items()
         )
@@ -524,7 +524,7 @@ def custom_operations_are_faster() -> Evidence:
 
 
 def _gradient(compute: Callable[[Any], Any]) -> str:
-    """Whether the gradient of a result by x passes, is None, or raises."""
+    """Return whether the gradient of a result by x passes, is None, or raises."""
     import tensorflow as tf
 
     x = tf.Variable(tf.ones((2, 3)))
@@ -613,7 +613,7 @@ def in_place_breaks_gradients() -> Evidence:
     "The document's program, with tf.assign and a session, runs.",
     judge=lambda e: HOLDS if e["as_written"] == "runs" else REFUTED,
     because=lambda e: (
-        f"as it is written it {e['as_written']}; with tf.compat.v1.assign and eager execution off it {e['mended']}"
+        f"as written, it {e['as_written']}; with tf.compat.v1.assign and eager execution off, it {e['mended']}"
     ),
     reproduce="""
 import tensorflow as tf
@@ -677,7 +677,7 @@ def the_functional_way_takes_more_memory() -> Evidence:
     }
 
 
-#: Shape, and additions, of what a graph and eager execution are compared with.
+#: Shapes and numbers of additions on which a graph and eager execution are compared.
 _SIZES = {
     "one addition of 3 numbers": ((3,), 1),
     "8 additions of 3 numbers": ((3,), 8),

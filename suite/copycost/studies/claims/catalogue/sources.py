@@ -1,4 +1,4 @@
-"""Where `preprocess_input` is, whose it is, and functions of one's own in its place."""
+"""Check claims about where `preprocess_input` is defined, which models share it, and custom functions instead of it."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from copycost.studies.pipelines.ways import WAYS
 DOCUMENT = "001_c67bb3ae6f98c16c.txt"
 _ON_PIPELINES = "002_eb0676d81cff0efb.txt"
 
-#: Files that pipelines are timed on, a part of those of `copycost pipelines`.
+#: Number of files on which pipelines are timed (fewer than in `copycost pipelines`), batch size and number of blocks.
 _FILES, _BATCH, _BLOCKS = 64, 16, 4
 
 _DTYPES = ("uint8", "float32", "float64")
 
 
 def _results(function: Any) -> list[np.ndarray]:
-    """What a function makes of a batch of each dtype."""
+    """Return a function's results for a batch of each dtype."""
     return [np.ascontiguousarray(function(probes.photographs(dtype, (2, 32, 40, 3)))) for dtype in _DTYPES]
 
 
@@ -45,7 +45,7 @@ def _alike(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
 
 
 def _kinds() -> dict[str, list[str]]:
-    """Name of the first → modules whose functions give equal bits."""
+    """Group the modules whose functions give equal bits, by the name of the first module."""
     kinds: list[tuple[list[str], list[np.ndarray]]] = []
     for name, function in probes.applications().items():
         results = _results(function)
@@ -114,7 +114,7 @@ def the_function_of_vgg16_is_wrong_for_resnet50() -> Evidence:
     "Every model has a preprocess_input of its own, which no other could use.",
     judge=lambda e: HOLDS if len(e["kinds"]) == e["modules"] else REFUTED,
     because=lambda e: (
-        f"{e['modules']} modules have {len(e['kinds'])} functions, told by what they give: "
+        f"{e['modules']} modules have {len(e['kinds'])} functions with different results: "
         + "; ".join(", ".join(names) for names in e["kinds"].values())
     ),
     reproduce="""
@@ -135,7 +135,7 @@ def every_model_has_a_function_of_its_own() -> Evidence:
     "A model's preprocess_input brings images into the range that its layers expect.",
     judge=lambda e: all_or_none([name not in e["unchanged"] for name in e["modules"]]),
     because=lambda e: (
-        f"those of {len(e['unchanged'])} of {len(e['modules'])} modules return what they are given "
+        f"those of {len(e['unchanged'])} of {len(e['modules'])} modules return their input unchanged "
         f"({', '.join(e['unchanged'])})"
     ),
     reproduce="""
@@ -153,7 +153,7 @@ def every_function_does_something() -> Evidence:
 
 
 def _custom(image: Any) -> Any:
-    """The document's function."""
+    """Apply the document's function."""
     import tensorflow as tf
 
     return tf.image.resize(image, (256, 256)) / 127.5 - 1
@@ -181,7 +181,7 @@ def the_custom_function_gives_minus_one_to_one() -> Evidence:
 
 
 def _within(evidence: Evidence) -> str:
-    """That no difference is larger than what is allowed."""
+    """Return whether every difference is within the allowed error, as a verdict."""
     return HOLDS if max(evidence["off"].values()) <= evidence["allowed"] else REFUTED
 
 
@@ -214,7 +214,7 @@ def layers_do_what_a_function_does() -> Evidence:
 
 
 def _pipelines(*names: str) -> dict[str, list[list[float]]]:
-    """Name → seconds of an epoch, by block."""
+    """Return the seconds per epoch of each pipeline, by name and block."""
     found, _ = measure(
         [WAYS[name] for name in names], images.read(), number=_FILES, batch=_BATCH, blocks=_BLOCKS,
         threads=devices.cpus(), traced=False,
