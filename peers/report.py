@@ -41,7 +41,7 @@ def load() -> dict[str, list[Row]]:
 
 
 def binomial(k: int, n: int) -> tuple[float, float]:
-    """The exact 95 % interval of a share, k of n (Clopper and Pearson)."""
+    """Return the exact 95 % interval of a share, k of n (Clopper and Pearson)."""
 
     def at_most(p: float, most: int) -> float:
         return math.fsum(math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(most + 1))
@@ -59,7 +59,7 @@ def binomial(k: int, n: int) -> tuple[float, float]:
 
 
 def share(k: int, n: int) -> str:
-    """A share with its interval: ``3 of 40 (2–20 %)``."""
+    """Return a share with its interval: ``3 of 40 (2–20 %)``."""
     if not n:
         return "–"
     low, high = binomial(k, n)
@@ -67,7 +67,7 @@ def share(k: int, n: int) -> str:
 
 
 def of_changed(row: Row) -> list[str]:
-    """The cases that the trial's change is in."""
+    """Return the cases that the trial's change affects."""
     return [name for name in row["cases"] if name.rpartition("-")[0] == row["function"]]
 
 
@@ -102,7 +102,7 @@ def _copycost(case: Side) -> float:
 
 
 def _asv(case: Side) -> float:
-    """The factor, where asv's own test says that the samples differ."""
+    """Return the factor if asv's own test says that the samples differ."""
     sides = [case[side] for side in ("base", "head")]
     stats = [{"ci_99_a": side["ci"][0], "ci_99_b": side["ci"][1]} for side in sides]
     differ = asv_statistics.is_different(sides[0]["samples"], sides[1]["samples"], *stats)
@@ -114,7 +114,7 @@ def _pytest(figure: str) -> Callable[[Side], float]:
 
 
 def _pyperf(case: Side) -> float:
-    """The ratio of means, where pyperf's own test says that they differ."""
+    """Return the ratio of means if pyperf's own test says that they differ."""
     base, head = case["base"], case["head"]
     return mean(head) / mean(base) if is_significant(base, head)[0] else 0.0
 
@@ -131,7 +131,7 @@ CURVES: dict[str, tuple[str, Callable[[Side], float]]] = {
 
 
 def curve(rows: Sequence[Row], score: Callable[[Side], float], change: str) -> list[tuple[float, float]]:
-    """False alarms and detections, as shares of comparisons, at every threshold that makes a difference."""
+    """Return false alarms and detections, as shares of comparisons, at every threshold that makes a difference."""
     alarms = [max(map(score, row["cases"].values())) for row in rows if row["change"] == "none"]
     hits = [
         max((score(row["cases"][name]) for name in of_changed(row)), default=0.0)
@@ -147,7 +147,7 @@ def curve(rows: Sequence[Row], score: Callable[[Side], float], change: str) -> l
 
 
 def draw(trials: Mapping[str, list[Row]], path: Path) -> None:
-    """The chart: one panel for each change of time, one line for each tool, a dot at the tool's own threshold."""
+    """Draw one panel for each change of time, one line for each tool, a dot at the tool's own threshold."""
     matplotlib.use("Agg")
     figure, panels = pyplot.subplots(1, 3, figsize=(11, 4.2), sharey=True, layout="constrained")
     colours = {name: f"C{number}" for number, name in enumerate(CURVES)}
@@ -192,7 +192,7 @@ def coverage(rows: Iterable[Row]) -> tuple[int, int]:
 
 
 def across(rows: Sequence[Row]) -> tuple[int, int, list[float]]:
-    """Base of each A/A trial against head of the next: comparisons with a false alarm, how many, all differences."""
+    """Compare base of each A/A trial with head of the next; return false alarms, comparisons and differences."""
     its = [row for row in rows if row["change"] == "none"]
     alarms, values = 0, []
     for one, other in pairwise(its):

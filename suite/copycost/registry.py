@@ -130,7 +130,6 @@ def recipe(
     RegistrationError
         If the name is taken or an argument is invalid.
     """
-
     if callable(name):
         raise RegistrationError("@recipe needs parentheses: write @recipe()")
     if magnitude is not None and not (isinstance(magnitude, int | float) and 0 < magnitude < float("inf")):

@@ -128,12 +128,11 @@ def count(
         traces = [*traces[1:], *(runtime.trace(make)[1] for _ in probes)]
         instruments = (*instruments, runtime.instrument)
     if library is not None and probes:
-        # Only requests of the test array's size, rounded up: a thread may release other memory meanwhile. The median,
-        # since it may even be memory of that size.
+        # Only requests of the test array's size, rounded up: another thread may release other memory meanwhile. The
+        # mean, because it may also release a copy of one test array while the next is made.
         sizes = range(known.nbytes, known.nbytes + _ROUNDED)
         both = ([*one, *other] for one, other in zip(library[windows:], traces[windows:], strict=True))
-        kept = [summarize(e for e in events if abs(e.bytes) in sizes).retained_bytes for events in both]
-        seen = sorted(kept)[len(probes) // 2]
+        seen = sum(e.bytes for events in both for e in events if abs(e.bytes) in sizes) // len(probes)
         library = library[:windows]
         if not known.nbytes <= seen < 2 * known.nbytes:
             library = None

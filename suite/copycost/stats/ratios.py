@@ -14,8 +14,8 @@ from statistics import fmean, median, stdev, variance
 from copycost.stats import student_t
 
 #: Standard deviation of the logarithm of times between runs at different times, used if too few cases were measured to
-#: estimate it. It was measured on one machine (docs/results/trials.md, under `compare`) and rounded up. It is assumed to be as
-#: uncertain as an estimate from `_ITS_CASES` cases.
+#: estimate it. It was measured on one machine (docs/results/trials.md, under `compare`) and rounded up. It is assumed
+#: to be as uncertain as an estimate from `_ITS_CASES` cases.
 BETWEEN_RUNS, _ITS_CASES = 0.10, 8
 
 #: Lower bound of that standard deviation, however similar two runs are. The value is a choice.

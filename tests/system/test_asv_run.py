@@ -17,7 +17,7 @@ from asv.results import Results as AsvResults
 
 from copycost.results import load
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 CHOSEN = ("numpy-new", "numpy-expression", "numpy-out")
 OPTIONS = " ".join(f"--variant {name}" for name in CHOSEN) + " --recipe tf --batch 1 --dtype float32 --device cpu"
 CELLS = rf"'tf', '({'|'.join(CHOSEN)})', 'cpu', 'float32', .*, 1\)"

@@ -202,7 +202,7 @@ def test_overview_of_a_case_that_is_there_twice_without_an_origin_is_refused() -
 
 def example(name: str) -> ModuleType:
     """A script of the documentation as a module."""
-    path = Path(__file__).parent.parent / "docs" / "examples" / f"{name}.py"
+    path = Path(__file__).parents[2] / "docs" / "examples" / f"{name}.py"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None

@@ -27,7 +27,7 @@ from copycost.model.measurement import FIELDS, Measurement
 from copycost.results import documents, load, store, table
 
 #: A run that was measured, of which a few lines are enough.
-SAMPLE = Path(__file__).parent.parent / "reports" / "sample" / "run"
+SAMPLE = Path(__file__).parents[2] / "reports" / "sample" / "run"
 ROWS = (0, 1, 5, 60, 200, 390)
 
 #: Seconds that reading one file, and showing it, may take.

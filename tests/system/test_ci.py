@@ -16,7 +16,7 @@ import yaml
 
 from copycost.results import load
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 
@@ -189,9 +189,9 @@ def test_compare_of_a_commit_that_copies_its_input_is_worse(tmp_path: Path) -> N
 
 @needs_git
 def test_measure_of_a_slower_commit_is_one_session_of_pairs(tmp_path: Path) -> None:
-    """What the GPU runner measures, here on a CPU: head waits for two milliseconds in a call of microseconds."""
+    """What the GPU runner measures, here on a CPU: head waits for 0.2 ms in a call of microseconds."""
     tree, out = tmp_path / "tree", tmp_path / "out"
-    base, environment = two_commits(tree, f"{INTO}        __import__('time').sleep(0.002)\n")
+    base, environment = two_commits(tree, f"{INTO}        __import__('time').sleep(0.0002)\n")
     subprocess.run(["bash", ".ci/wheels", base, tmp_path / "wheels"], cwd=tree, env=environment, check=True)
     subprocess.run([sys.executable, "-m", "venv", out / "head-environment"], check=True)
     (wheel,) = (tmp_path / "wheels" / "head").glob("*.whl")

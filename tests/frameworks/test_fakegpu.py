@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from conftest import read_json
 
-HERE = Path(__file__).parent / "fakegpu"
+HERE = Path(__file__).parents[1] / "fakegpu"
 sys.path.insert(0, str(HERE))
 
 import fakegpu  # noqa: E402
@@ -287,7 +287,7 @@ def test_a_session_on_the_device(command: Any, tmp_path: Path, installed: dict[s
     done = command("run", *ARGUMENTS, "--device", "gpu", "--json", "out.json", "--out", "run", env=installed)
     assert done.returncode == 0, done.stdout + done.stderr
     document = read_json((tmp_path / "out.json").read_text())
-    schema = json.loads((Path(__file__).parent.parent / "suite" / "copycost" / "results" / "schema.json").read_text())
+    schema = json.loads((Path(__file__).parents[2] / "suite" / "copycost" / "results" / "schema.json").read_text())
     jsonschema.validate(document, schema)
     assert document["environment"]["gpus"][0]["name"] == "Fake 1"
     found = {m["variant"]: m for m in document["measurements"]}

@@ -195,7 +195,7 @@ def test_cases_from_python_are_a_frame() -> None:
     assert (timed["seconds"] > 0).all()
     assert timed["batch"].isna().sum() == 3
     assert copycost.run(cases[:1], blocks=0)["seconds"].isna().all()
-    with pytest.raises(ValueError, match="blocks is -1"):
+    with pytest.raises(ValueError, match="invalid blocks -1"):
         copycost.run(cases, blocks=-1)
     for wrong in ({"batches": [2.5]}, {"sizes": [224]}, {"sizes": [(8, 8.5)]}):
         with pytest.raises(ValueError, match=r"invalid (batch|size) "):

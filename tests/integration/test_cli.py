@@ -154,7 +154,7 @@ def test_bad_input_is_one_clear_line_before_anything_is_measured(
 
 
 def test_the_examples_of_the_documentation(command: Command, tmp_path: Path) -> None:
-    docs = Path(__file__).parent.parent / "docs"
+    docs = Path(__file__).parents[2] / "docs"
     _, _, rest = (docs / "how-to" / "add-a-variant.md").read_text().partition("```python\n")
     (tmp_path / "my_variants.py").write_text(rest.partition("```")[0])
     done = command("run", *SMALL, "--dtype", "uint8", "--with", "my_variants.py", "--variant", "lookup", "--json", "-")
@@ -230,7 +230,7 @@ def test_a_narrow_terminal_keeps_names_and_times(command: Command) -> None:
     assert "µs" in every.stdout
 
 
-SAMPLE = Path(__file__).parent.parent / "reports" / "sample" / "run"
+SAMPLE = Path(__file__).parents[2] / "reports" / "sample" / "run"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from test_results import M
 
 from copycost.report import write_html
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 #: Screenshots, which CI keeps.
 SHOTS = ROOT / "build" / "pages"

@@ -368,6 +368,6 @@ def test_asv_imports_no_framework_for_it() -> None:
     heavy = ("tensorflow", "keras", "cupy", "torch", "jax", "pandas", "matplotlib", "memray")
     code = f"import sys, benchmarks.claims; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True
     )
     assert done.stdout == "[]\n"

@@ -36,7 +36,7 @@ from asv.commands import make_argparser
 from copycost.cli.app import cli
 from peers import tools
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))]
 
 #: One recipe, one variant, one small image, a second of timing.
@@ -164,12 +164,13 @@ class Block:
 
 
 def blocks(page: str) -> list[Block]:
-    """The fenced blocks of a page, in their order."""
+    """The fenced blocks of a page, in their order, without the directives of Sphinx."""
     text = (ROOT / page).read_text()
-    found = re.finditer(r"^( *)```(\w*)\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
+    found = re.finditer(r"^( *)```(\w*|\{.*?)\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
     return [
         Block(page, text[: m.start()].count("\n") + 1, m[2], re.sub(rf"^{m[1]}", "", m[3], flags=re.MULTILINE))
         for m in found
+        if not m[2].startswith("{")
     ]
 
 

@@ -20,7 +20,7 @@ from copycost.catalog import discovery
 from copycost.machine.environment import METHOD_VERSION
 from copycost.results.asv_format import PARAMETERS
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 CASE = ("tf", "numpy-out", "cpu", "float32", "channels_last", 224, 224, 32)
 SMALL = "--recipe tf --variant numpy-out --batch 1 --dtype float32"
 
@@ -163,7 +163,10 @@ def test_a_commit_whose_command_has_no_such_option_is_na(small: Path) -> None:
 def test_a_commit_that_measures_in_another_way_is_na(small: Path) -> None:
     text = (ROOT / "suite" / "copycost" / "machine" / "environment.py").read_text()
     commit(
-        small, machine__environment=text.replace(f"\nENGINE = {METHOD_VERSION}\n", f"\nENGINE = {METHOD_VERSION + 1}\n")
+        small,
+        machine__environment=text.replace(
+            f"\nMETHOD_VERSION = {METHOD_VERSION}\n", f"\nMETHOD_VERSION = {METHOD_VERSION + 1}\n"
+        ),
     )
     assert Numpy().setup_cache()["missing"] == (
         f"this commit measures with engine {METHOD_VERSION + 1}: these benchmarks expect engine {METHOD_VERSION}"

@@ -80,7 +80,7 @@ def test_threads_reach_every_runtime(tmp_path: Path) -> None:
         "import os, numpy as np\n"
         "from copycost import variant\n"
         "@variant(recipe='tf', runtime='tensorflow', writes='new')\n"
-        "def one_line_message(example):\n"
+        "def told(example):\n"
         "    import tensorflow as tf\n"
         "    assert tf.config.threading.get_intra_op_parallelism_threads() == 1\n"
         "    assert tf.config.threading.get_inter_op_parallelism_threads() == 1\n"

@@ -16,7 +16,7 @@ from copycost.results.table import ORIGIN
 from copycost.studies.claims.run import load
 from copycost.studies.pipelines.ways import WAYS
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 EXAMPLES = sorted((DOCS / "examples").glob("*.py"))
 
 

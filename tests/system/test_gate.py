@@ -410,7 +410,7 @@ def test_a_project_that_is_built_is_imported_as_built(repository: Path, monkeypa
     assert len(list((repository.parent / "cache" / "copycost" / "builds").iterdir())) == 2
 
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Path:
     """One that is told by a variable what there is."""
-    path = Path(__file__).parent / "fakegpu"
+    path = Path(__file__).parents[1] / "fakegpu"
     monkeypatch.setenv("PATH", f"{path}:{os.environ['PATH']}")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     return path

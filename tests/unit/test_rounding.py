@@ -18,7 +18,7 @@ from copycost.engine.compare_arrays import judge
 from copycost.engine.rounding import Reference, bounded
 from copycost.recipes import CAFFE_MEAN, TORCH_MEAN, TORCH_STD
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "docs" / "examples"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "docs" / "examples"))
 import tolerance
 
 F16, F32, F64 = (np.dtype(name) for name in ("float16", "float32", "float64"))
