@@ -1,9 +1,10 @@
-# `make bench` measures, `make track` has asv keep it for this commit, `make test` tests. All make .venv if it is not there.
+# `make bench` measures, `make track` has asv keep it for this commit, `make check` is for every save, `make test` runs
+# all tests, `make docs` builds the documentation. All make .venv if it is not there.
 # OPTIONS go to `copycost run` and to `copycost track`: make bench OPTIONS='--recipe tf'
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: bench track test lint docs browser clean
+.PHONY: bench track check test lint docs browser clean
 
 bench: .venv/measures
 	@if [ -e reports/latest ]; then mv reports/latest reports/until-$$(date +%Y%m%d-%H%M%S); fi
@@ -12,6 +13,9 @@ bench: .venv/measures
 
 track: .venv/measures
 	@$(BIN)/copycost track $(OPTIONS)
+
+check: lint
+	$(BIN)/python -m pytest --quiet -n 2 tests/unit
 
 test: .venv/tests browser lint docs
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

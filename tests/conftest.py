@@ -19,7 +19,8 @@ from copycost.cases import images
 from copycost.cases.case import Case
 from copycost.cases.selection import select
 from copycost.catalog import discovery
-from copycost.engine.session import Plan, Session
+from copycost.engine.plan import Plan
+from copycost.engine.session import Session
 from copycost.machine import devices
 from copycost.model.measurement import Measurement
 

@@ -14,8 +14,8 @@ import numpy as np
 from copycost import registry
 from copycost.cases import images
 from copycost.catalog import discovery
-from copycost.engine.block import refer
 from copycost.engine.compare_arrays import judge
+from copycost.engine.references import refer
 from copycost.recipes import CAFFE_MEAN, TORCH_MEAN, TORCH_STD
 
 #: By how many units in the last place of the dtype.

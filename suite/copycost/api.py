@@ -16,8 +16,11 @@ from copycost.cases import images
 from copycost.cases.case import Case
 from copycost.catalog import discovery
 from copycost.engine import assemble
-from copycost.engine.block import Block, BlockRecord, ExpectedResults, WrongResult, refer
-from copycost.engine.session import Plan, Session
+from copycost.engine.plan import Plan
+from copycost.engine.prepared_call import PreparedCall, WrongResult
+from copycost.engine.records import BlockRecord
+from copycost.engine.references import ExpectedResults, refer
+from copycost.engine.session import Session
 from copycost.machine import devices
 from copycost.model.allocation import InstrumentBusyError
 from copycost.model.errors import describe
@@ -183,9 +186,9 @@ def _measure(
     try:
         variable = type(x[0] if isinstance(x, tuple | list) else x).__name__.endswith("Variable")  # TensorFlow's
 
-        def block() -> Block:
+        def block() -> PreparedCall:
             writes = row["writes"]
-            return Block(
+            return PreparedCall(
                 its, lambda example: call, writes, device, inputs, truth, nothing, variable or writes == "input", places
             )
 
@@ -288,7 +291,7 @@ def _device(runtime: Runtime, array: Any) -> str:
     return device
 
 
-def _allocations(block: Block) -> tuple[dict[str, Any], int]:
+def _allocations(block: PreparedCall) -> tuple[dict[str, Any], int]:
     """Return the allocations of a call and the bytes that it leaks, or why they were not traced."""
     try:
         traced = block.allocations()
@@ -298,7 +301,12 @@ def _allocations(block: Block) -> tuple[dict[str, Any], int]:
 
 
 def _time(
-    block: Callable[[], Block], blocks: int, changes: bool, leaked: int, given: tuple[np.ndarray, ...], first: float
+    block: Callable[[], PreparedCall],
+    blocks: int,
+    changes: bool,
+    leaked: int,
+    given: tuple[np.ndarray, ...],
+    first: float,
 ) -> dict[str, Any]:
     records: list[BlockRecord] = []
     n, result_bytes = None, 0

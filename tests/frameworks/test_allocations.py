@@ -17,9 +17,9 @@ from conftest import by_variant, measure
 from copycost import registry
 from copycost.catalog import discovery, import_context
 from copycost.engine.assemble import of_allocations
-from copycost.engine.block import AllocationTrace
 from copycost.engine.count_allocations import count
 from copycost.engine.host_allocations import trace_host
+from copycost.engine.records import AllocationTrace
 from copycost.model.allocation import AllocationEvent, AllocationSummary, combine, median_summary, summarize
 from copycost.model.measurement import Measurement
 

@@ -12,8 +12,8 @@ import pytest
 from copycost import registry
 from copycost.cases import images
 from copycost.catalog import discovery
-from copycost.engine.block import refer
 from copycost.engine.compare_arrays import judge
+from copycost.engine.references import refer
 from copycost.engine.source_code import code
 from copycost.recipes import result_dtype
 

@@ -28,7 +28,8 @@ from fakegpu import FAKE, KERNEL, LAUNCH, PER_MIB, RUNTIME  # noqa: E402
 
 from copycost import registry  # noqa: E402
 from copycost.engine import clock  # noqa: E402
-from copycost.engine.block import Block, ExpectedResults, refer  # noqa: E402
+from copycost.engine.prepared_call import PreparedCall  # noqa: E402
+from copycost.engine.references import ExpectedResults, refer  # noqa: E402
 from copycost.model.allocation import AllocationEvent, pool, summarize  # noqa: E402
 from copycost.model.runtime import Runtime  # noqa: E402
 
@@ -41,13 +42,15 @@ N = int(np.prod(SHAPE)) * 4
 MIB = 2**20
 
 
-def block(prepare: Callable[[Any], Callable[..., Any]], writes: str = "new", runtime: Runtime = RUNTIME) -> Block:
+def block(
+    prepare: Callable[[Any], Callable[..., Any]], writes: str = "new", runtime: Runtime = RUNTIME
+) -> PreparedCall:
     """A block of recipe tf on float32."""
     values = [np.random.default_rng(k).uniform(0, 255, SHAPE).astype(np.float32) for k in range(3)]
     f32 = np.dtype(np.float32)
     truth = ExpectedResults([refer(lambda x: x / 127.5 - 1, [x], "channels_last", f32) for x in values], f32)
     nothing = truth.nothing() if writes == "out" else None
-    return Block(runtime, prepare, writes, "gpu", [(x,) for x in values], truth, nothing)
+    return PreparedCall(runtime, prepare, writes, "gpu", [(x,) for x in values], truth, nothing)
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,8 @@ from copycost.cases.case import CaseError
 from copycost.catalog import description
 from copycost.cli.profile import named
 from copycost.engine.line_profiler import UNKNOWN, completed, lines, placed
-from copycost.engine.session import Plan, Session
+from copycost.engine.plan import Plan
+from copycost.engine.session import Session
 from copycost.machine import devices
 from copycost.model import naming
 from copycost.model.allocation import AllocationEvent

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from copycost import registry
-from copycost.engine.block import refer
 from copycost.engine.compare_arrays import judge
+from copycost.engine.references import refer
 from copycost.recipes import AFFINE, first
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 8, 6, 3)).astype(np.float64)

@@ -22,9 +22,14 @@ from copycost.cases.feasibility import child_bytes, misfit, shared_bytes, skip_r
 from copycost.cases.profiles import PROFILES, Axes
 from copycost.cases.selection import check_axes, expand, select
 from copycost.catalog import import_context
-from copycost.engine.block import BlockRecord, Sample
-from copycost.engine.session import SPENDING, Plan, Session
+from copycost.engine.case_state import CaseState
+from copycost.engine.plan import Plan
+from copycost.engine.records import BlockRecord, Sample
+from copycost.engine.schedule import due
+from copycost.engine.session import Session
+from copycost.engine.time_account import SPENDING
 from copycost.engine.worker import CaseFailure, ForkServer
+from copycost.engine.worker_pool import WorkerPool
 from copycost.machine import devices
 
 
@@ -201,42 +206,40 @@ def test_threads_that_work_for_microseconds_are_seen() -> None:
 
 
 def test_the_budget_goes_to_the_wider_intervals() -> None:
-    from copycost.engine.session import Progress
-
-    with Session(Plan(1, 9, 60, 60, "none"), images.read()) as session:
-        narrow, wide, wider, done = (Progress(case(), 60, 60) for _ in range(4))
-        states = [narrow, wide, wider, done]
-        assert session._due(states) == states
-        for state, seconds in (
-            (narrow, (1.0, 1.02, 0.98)), (wide, (1.0, 1.1, 0.9)), (wider, (1.0, 1.3, 0.7)),
-            (done, (1.0, 1.0001, 0.9999, 1.0, 1.0)),
-        ):  # fmt: skip
-            state.records = [BlockRecord((Sample(one, 1, 0.0),)) for one in seconds]
-        assert session._due([*states[:3], Progress(case(), 60, 60)])[0].blocks == []  # first those that have few
-        assert session._due(states) == [wide, wider]
-        assert done.ended == "clear"
-        wider.records *= 3
-        assert session._due(states) == [wide]
-        assert wider.ended == "blocks"
-    with Session(Plan(1, 4, math.inf, 60, "none"), images.read()) as session:
-        narrow.ended = None
-        assert session._due([narrow, wide]) == [narrow, wide]
+    plan = Plan(1, 9, 60, 60, "none")
+    narrow, wide, wider, done = (CaseState(case(), 60, 60) for _ in range(4))
+    states = [narrow, wide, wider, done]
+    assert due(states, plan) == states
+    for state, seconds in (
+        (narrow, (1.0, 1.02, 0.98)), (wide, (1.0, 1.1, 0.9)), (wider, (1.0, 1.3, 0.7)),
+        (done, (1.0, 1.0001, 0.9999, 1.0, 1.0)),
+    ):  # fmt: skip
+        state.records = [BlockRecord((Sample(one, 1, 0.0),)) for one in seconds]
+    assert due([*states[:3], CaseState(case(), 60, 60)], plan)[0].blocks == []  # first those that have few
+    assert due(states, plan) == [wide, wider]
+    assert done.ended == "clear"
+    wider.records *= 3
+    assert due(states, plan) == [wide]
+    assert wider.ended == "blocks"
+    narrow.ended = None
+    assert due([narrow, wide], Plan(1, 4, math.inf, 60, "none")) == [narrow, wide]
 
 
 @pytest.mark.parametrize("late", ["check", "sample"])
 def test_a_block_that_is_cut_at_its_end_is_no_block(late: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three blocks are whole; the fourth has all samples but the last, or all of them, and was not checked."""
     asked: list[str] = []
-    ask = Session._ask
+    ask = WorkerPool.ask
 
-    def cut(self: Session, state: Any, child: Any, what: str, *request: Any) -> Any:
-        asked.append(request[0])
-        if asked.count("check") + (late != "check") == 4 and request[0] == late and asked.count("sample") % 4 == 0:
-            self._close(child)
+    def cut(self: WorkerPool, state: Any, worker: Any, what: str, method: Any, *args: Any) -> Any:
+        name = method.__name__
+        asked.append(name)
+        if asked.count("check") + (late != "check") == 4 and name == late and asked.count("sample") % 4 == 0:
+            self.close_worker(worker)
             raise CaseFailure("timeout", "took more than 1 s")
-        return ask(self, state, child, what, *request)
+        return ask(self, state, worker, what, method, *args)
 
-    monkeypatch.setattr(Session, "_ask", cut)
+    monkeypatch.setattr(WorkerPool, "ask", cut)
     (m,) = measure(variants=("numpy-out",), blocks=9, budget=60)
     assert (m.status, m.stopped_by, m.blocks) == ("ok", "timeout", 3)
     assert m.samples is not None

@@ -13,8 +13,8 @@ import pytest
 
 from copycost import registry
 from copycost.cases import images
-from copycost.engine.block import refer
 from copycost.engine.compare_arrays import judge
+from copycost.engine.references import refer
 from copycost.engine.rounding import Reference, bounded
 from copycost.recipes import CAFFE_MEAN, TORCH_MEAN, TORCH_STD
 

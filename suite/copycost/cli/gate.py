@@ -33,7 +33,7 @@ from copycost.cli.options import (
     write_json,
     write_text,
 )
-from copycost.engine.session import Plan
+from copycost.engine.plan import Plan
 from copycost.gate import commits
 from copycost.gate import measure as measuring
 from copycost.gate.commits import Commit

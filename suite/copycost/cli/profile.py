@@ -29,7 +29,8 @@ from copycost.cli.options import (
     one_line_message,
     printable,
 )
-from copycost.engine.session import Plan, Session
+from copycost.engine.plan import Plan
+from copycost.engine.session import Session
 from copycost.machine import devices
 from copycost.model import naming, numbers
 from copycost.model.call_profile import CallProfile

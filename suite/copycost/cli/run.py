@@ -36,7 +36,8 @@ from copycost.cli.options import (
     selection_options,
     write_json,
 )
-from copycost.engine.session import Plan, Session
+from copycost.engine.plan import Plan
+from copycost.engine.session import Session
 from copycost.machine import devices, environment
 from copycost.model.measurement import Measurement
 from copycost.report.terminal import show as show_answer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from copycost.engine.block import AllocationTrace, Audit, BlockRecord, DeviceSample
+from copycost.engine.records import AllocationTrace, Audit, BlockRecord, DeviceSample
 from copycost.model.allocation import AllocationSummary
 from copycost.model.measurement import FIGURES, Measurement
 from copycost.stats.intervals import estimate

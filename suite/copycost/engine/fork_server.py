@@ -20,7 +20,8 @@ import sys
 from multiprocessing.connection import Connection
 
 from copycost.catalog import discovery, loading
-from copycost.engine.block import serve
+from copycost.engine import prepared_call  # noqa: F401 (imported once, before the fork, and not in every worker)
+from copycost.engine.worker_main import serve
 from copycost.model.errors import describe
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h

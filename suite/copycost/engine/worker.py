@@ -12,9 +12,10 @@ import struct
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from time import monotonic
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from copycost.model.errors import one_line
 
@@ -23,6 +24,17 @@ _IMPORT_TIMEOUT = 300
 
 #: Maximum length of an answer in bytes. A longer one is not accepted.
 _LONGEST_ANSWER = 1 << 20
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Job(Protocol):
+    """What a worker does: started in its process, it returns the server of the requests that follow."""
+
+    def start(self) -> object:
+        """Return the server."""
 
 
 class CaseFailure(Exception):
@@ -183,14 +195,39 @@ class Worker:
             self._selector.register(self._pidfd, selectors.EVENT_READ)
         self._open = True
 
-    def ask(self, *request: Any, timeout: float) -> tuple[Any, float]:
-        """Send a request; return the answer and the seconds that the worker spent on it.
+    def open(self, job: Job, timeout: float) -> float:
+        """Start a job, whose server then answers requests; return the seconds that it took.
+
+        Raises
+        ------
+        CaseFailure
+            As `ask`.
+        """
+        _, seconds = self._exchange(job, timeout)
+        return seconds
+
+    def ask(
+        self, timeout: float, method: Callable[Concatenate[Any, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> tuple[R, float]:
+        """Call a method of the job's server; return its result and the seconds that it took.
+
+        Parameters
+        ----------
+        timeout : float
+            Seconds.
+        method : callable
+            A method of the server's class, such as ``PreparedCall.audit``.
+        *args, **kwargs
+            Its arguments.
 
         Raises
         ------
         CaseFailure
             If the worker raised, died, or did not answer within `timeout` seconds. The worker has then ended.
         """
+        return self._exchange((method, args, kwargs), timeout)
+
+    def _exchange(self, request: Any, timeout: float) -> tuple[Any, float]:
         deadline = monotonic() + timeout
         try:
             self.connection.send(request)

@@ -17,7 +17,9 @@ from copycost.cases.case import Case, as_row
 from copycost.cases.profiles import Axes
 from copycost.catalog import description, import_context
 from copycost.engine import assemble
-from copycost.engine.session import Group, Plan, Progress, Session
+from copycost.engine.case_state import CaseState, Group
+from copycost.engine.plan import Plan
+from copycost.engine.session import Session
 from copycost.gate.commits import Commit
 from copycost.model import naming
 from copycost.model.measurement import Measurement
@@ -151,8 +153,8 @@ class _Pair:
     """One case on both sides."""
 
     group: Group
-    base: Progress
-    head: Progress
+    base: CaseState
+    head: CaseState
 
     @property
     def ended(self) -> bool:
@@ -194,7 +196,7 @@ def measure(
     for case in chosen.head:
         if case.key in before:
             shared.setdefault(case.group, []).append(case)
-    states: list[tuple[Group | None, Progress, Progress]] = []
+    states: list[tuple[Group | None, CaseState, CaseState]] = []
     with Session(plan, photographs, places=chosen.places) as session:
         try:
             on_case("importing", 0.0)
@@ -205,11 +207,11 @@ def measure(
                 group, found = session.examine([*heads, *(before[case.key] for case in heads)])
                 states += [(group, *both) for both in zip(found[len(heads) :], found[: len(heads)], strict=True)]
             for group, one, other in states:
-                if group and any(row.is_worse and row.metric in COUNTS for row in _exact(session, one, other)):
+                if group and any(row.is_worse and row.metric in COUNTS for row in _exact(one, other)):
                     # Trace again: counts that differ between processes do not characterize a commit.
                     session.trace_again(one, group)
                     session.trace_again(other, group)
-            worse = any(row.is_worse for _, one, other in states for row in _exact(session, one, other))
+            worse = any(row.is_worse for _, one, other in states for row in _exact(one, other))
             pairs = [
                 _Pair(group, one, other)
                 for group, one, other in states
@@ -221,15 +223,15 @@ def measure(
                 stopped = "exact"
             else:
                 stopped = _time(session, pairs, deadline, tolerance, on_case)
-            base, head = ([session.complete(both[side], group) for group, *both in states] for side in (0, 1))
+            base, head = ([both[side].complete(group) for group, *both in states] for side in (0, 1))
         finally:
             for group in {id(group): group for group, *_ in states if group}.values():
                 group.close()
     return Measured(base, head, stopped)
 
 
-def _exact(session: Session, base: Progress, head: Progress) -> list[Row]:
-    return exact(session.so_far(base), session.so_far(head))
+def _exact(base: CaseState, head: CaseState) -> list[Row]:
+    return exact(base.so_far(), head.so_far())
 
 
 def _time(
@@ -258,7 +260,7 @@ def _time(
             undecided = f"{len(left)} of {len(pairs)} cases not yet clear"
             on_case(f"block {block}, {undecided}", (start - begun) / (deadline - begun))
             try:
-                session.block([pair.base, pair.head], pair.group, PAIRS)
+                session.runner.run([pair.base, pair.head], pair.group, PAIRS)
             except KeyboardInterrupt:  # report the results so far
                 for one in pairs:
                     if not one.ended:

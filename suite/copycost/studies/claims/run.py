@@ -118,8 +118,8 @@ def check_claims(claims: Sequence[Claim], on_claim: Callable[[Claim], None] = la
 def _ask(fork_server: ForkServer, claim: Claim) -> dict[str, Any]:
     child = fork_server.child()
     try:
-        child.ask("open", Job(claim.id, claim.runtime), timeout=_TIMEOUT)
-        return child.ask("look", timeout=_TIMEOUT)[0]
+        child.open(Job(claim.id, claim.runtime), _TIMEOUT)
+        return child.ask(_TIMEOUT, Job.look)[0]
     finally:
         child.close()
 

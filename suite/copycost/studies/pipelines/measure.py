@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 from copycost.cases.images import Photographs
 from copycost.catalog import discovery, import_context
@@ -17,8 +17,10 @@ from copycost.engine.worker import CaseFailure, ForkServer, Worker
 from copycost.stats import ratios
 from copycost.stats.intervals import estimate
 from copycost.studies.pipelines import files
-from copycost.studies.pipelines.block import Allocated, Checked, Job
+from copycost.studies.pipelines.block import Allocated, Block, Checked, Job
 from copycost.studies.pipelines.ways import Way
+
+R = TypeVar("R")
 
 #: Name of the pipeline that the others are compared with.
 BASELINE = "loop"
@@ -150,8 +152,8 @@ def measure(
             except CaseFailure as end:  # the runtime cannot be imported
                 one.ended = end.status, end.reason
                 return None
-            one.ask(child, "open", Job(one.way.name, paths, batch, threads))
-            first = one.ask(child, "first")
+            one.open(child, Job(one.way.name, paths, batch, threads))
+            first = one.ask(child, Block.first)
             if first is not None:
                 one.first.append(first)
             return child
@@ -160,7 +162,7 @@ def measure(
             for one in taken if traced else ():
                 moved(f"allocations of {one.way.name}")
                 if (child := open_(one)) is not None:
-                    one.allocated = one.ask(child, "allocations")
+                    one.allocated = one.ask(child, Block.allocations)
                     child.close()
             for _ in range(blocks):
                 _block(taken, open_, moved)
@@ -181,11 +183,18 @@ class _Taken:
     checked: Checked | None = None
     allocated: Allocated | None = None
 
-    def ask(self, child: Worker, *request: Any) -> Any:
+    def open(self, child: Worker, job: Job) -> None:
+        """Start a job in a worker."""
+        try:
+            child.open(job, _TIMEOUT)
+        except CaseFailure as end:
+            self.ended = end.status, end.reason
+
+    def ask(self, child: Worker, method: Callable[[Block], R]) -> R | None:
         """Return the worker's answer to a request, or None if the pipeline has ended."""
         if self.ended is None:
             try:
-                return child.ask(*request, timeout=_TIMEOUT)[0]
+                return child.ask(_TIMEOUT, method)[0]
             except CaseFailure as end:
                 self.ended = end.status, end.reason
         return None
@@ -236,11 +245,11 @@ def _block(taken: Sequence[_Taken], open_: Callable[[_Taken], Worker | None], mo
     for _ in range(_ROUNDS):
         for one, child in random.sample(children, len(children)):
             moved(f"an epoch of {one.way.name}")
-            if (seconds := one.ask(child, "time")) is not None:
+            if (seconds := one.ask(child, Block.time)) is not None:
                 taking[one.way.name].append(seconds)
     for one, child in children:
         if one.checked is None:
-            one.checked = one.ask(child, "check")
+            one.checked = one.ask(child, Block.check)
         child.close()
     for one, _ in children:  # append together, because blocks of different pipelines are compared in pairs
         if one.ended is None:

@@ -1,4 +1,4 @@
-"""Block: a case in a fresh process, prepared once, then audited, traced or timed on the session's request."""
+"""A prepared call and its arrays: audit, trace, time and profile it in this process."""
 
 from __future__ import annotations
 
@@ -19,26 +19,23 @@ from copycost import registry
 from copycost.cases.images import swap
 from copycost.catalog import discovery, import_context
 from copycost.engine import clock
-from copycost.engine.compare_arrays import Verdict, judge, overlap, same
+from copycost.engine.compare_arrays import overlap, same
 from copycost.engine.count_allocations import count
 from copycost.engine.line_profiler import completed, lines, placed
-from copycost.engine.rounding import Reference, bounded
+from copycost.engine.records import AllocationTrace, Audit, Calibration, DeviceSample, Sample
+from copycost.engine.references import ExpectedResults, argument, larger_error, load_references
 from copycost.engine.source_code import code
 from copycost.machine import disturbance
-from copycost.machine.devices import Condition
 from copycost.machine.memory import free_memory
 from copycost.model.allocation import (
     THRESHOLD,
-    AllocationEvent,
-    AllocationSummary,
-    Pool,
     median_summary,
     pool,
     summarize,
 )
 from copycost.model.call_profile import CallProfile, Span
 from copycost.model.errors import describe
-from copycost.model.runtime import ConsumedArrayError, Runtime, RuntimeUnavailable
+from copycost.model.runtime import ConsumedArrayError, Runtime
 from copycost.stats.intervals import ROUNDS
 
 #: Name, array and address range of each argument of a call.
@@ -66,16 +63,8 @@ _displaced: bytearray | None = None
 _LONGEST_TIMELINE = 400
 
 
-#: Factor of a recipe's own tolerance: |result − reference| ≤ _FACTOR · eps(result dtype) · magnitude.
-_FACTOR = 8
-
-
 #: Calls before the profiled one.
 _WARM = 3
-
-
-#: Copies per measurement of a device's copy speed, and the size of each in multiples of the device's cache.
-_COPIES, _COPIED = 5, 8
 
 
 #: Bytes written to flush the cache, in multiples of its size. A write of just its size may leave older contents in it.
@@ -108,7 +97,7 @@ _SEEN_BEFORE, _IN_ORDER = 2.0, 0.95
 
 
 @dataclass(frozen=True)
-class BlockJob:
+class CaseJob:
     """Parameters of a block.
 
     Attributes
@@ -144,7 +133,7 @@ class BlockJob:
     place: import_context.ImportContext | None = None
     cpu: int | None = None
 
-    def start(self) -> Block:
+    def start(self) -> PreparedCall:
         """Choose the device and prepare the call."""
         if self.cpu is not None:
             # Pin before any array exists, so that its memory is local to the CPU.
@@ -158,7 +147,7 @@ class BlockJob:
         prepare = registry.variants[self.recipe, self.variant].prepare
         assert prepare is not None  # it was registered in this process
         truth = ExpectedResults([load_references(name) for name in self.references], np.dtype(self.dtype))
-        block = Block(
+        block = PreparedCall(
             runtime,
             prepare,
             self.writes,
@@ -173,162 +162,11 @@ class BlockJob:
         return block
 
 
-@dataclass(frozen=True)
-class ExpectedResults:
-    """Expected results of a case.
-
-    Attributes
-    ----------
-    references : list of list of Reference
-        For each input, one reference per array of a result.
-    dtype : dtype
-        Required dtype of a floating-point result.
-    """
-
-    references: list[list[Reference]]
-    dtype: np.dtype
-
-    def judge(self, k: int, result: Sequence[np.ndarray], ulp: bool = True) -> Verdict:
-        """Compare a result with the references of input `k`; return the first error, or the largest deviations."""
-        worst = Verdict(None, 0.0, 0.0)
-        for i, (array, reference) in enumerate(zip(result, self.references[k], strict=True)):
-            found = judge(array, reference, self._dtype(reference), ulp)
-            if found.reason:
-                at = f"array {i} of the result: " if len(result) > 1 else ""
-                return replace(found, reason=at + found.reason)
-            worst = Verdict(
-                None, _larger(worst.max_abs_error, found.max_abs_error), _larger(worst.max_ulp, found.max_ulp)
-            )
-        return worst
-
-    def nothing(self) -> tuple[np.ndarray, ...]:
-        """Return the contents of `out` before a call: every element is wrong, so that unwritten ones are detected."""
-        # A broadcast NaN takes no memory of its own.
-        return tuple(
-            np.broadcast_to(np.array(np.nan, self.dtype), one.values.shape)
-            if one.values.dtype.kind == "f"
-            else np.invert(one.values)
-            for one in self.references[0]
-        )
-
-    def _dtype(self, reference: Reference) -> np.dtype:
-        return self.dtype if reference.values.dtype.kind == "f" else reference.values.dtype
-
-
-@dataclass(frozen=True)
-class Audit:
-    """Findings of an audit.
-
-    ``reason`` is None if every result is right. ``code`` is the source code that defines the call.
-    """
-
-    status: str
-    reason: str | None
-    input_changed: bool | None = None
-    result_shares: str | None = None
-    result_dtype: str | None = None
-    result_contiguous: bool | None = None
-    max_abs_error: float | None = None
-    max_ulp: float | None = None
-    code: str | None = None
-
-
-@dataclass(frozen=True)
-class AllocationTrace:
-    """Allocations of a call by memory space; None for a space that was not traced.
-
-    ``ranges`` holds the figures that differ between the traced calls. ``leaked_bytes`` is the memory that each call
-    leaves behind after its result is released. ``pool`` is the device's pool, None on the CPU. ``timeline`` lists the
-    counted events of the last call, grouped by instrument.
-    """
-
-    host: AllocationSummary | None
-    device: AllocationSummary | None
-    ranges: dict[str, list[int]]
-    leaked_bytes: int
-    instruments: tuple[str, ...]
-    missing: str | None = None
-    pool: Pool | None = None
-    timeline: tuple[AllocationEvent, ...] = ()
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Result of a block's first calls: seconds of the very first one, and the number of calls in a sample."""
-
-    seconds_first: float
-    calls: int
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Seconds per call in one sample, its number of calls, seconds spent on restoring inputs, its disturbance mark."""
-
-    seconds: float
-    calls: int
-    reset_seconds: float
-    mark: str = ""
-
-
-@dataclass(frozen=True)
-class DeviceSample:
-    """Seconds per call on an asynchronous device; None for times that its runtime cannot measure.
-
-    Attributes
-    ----------
-    launch : float
-        On the host, until it has queued a call.
-    device : float or None
-        On the device, by its own clock.
-    cold : float
-        On the host, until the fence, with the device's cache flushed before each call.
-    cold_device : float or None
-        On the device, with its cache flushed before each call.
-    """
-
-    launch: float
-    device: float | None
-    cold: float
-    cold_device: float | None
-
-
-@dataclass(frozen=True)
-class BlockRecord:
-    """Result of a complete block: every sample was taken, and every checked result was right.
-
-    Attributes
-    ----------
-    samples : tuple of Sample
-        One per round.
-    device : tuple of DeviceSample
-        One per round if the case runs on an asynchronous device; else empty.
-    condition : Condition or None
-        Condition of the GPU at the end of the block; None on the CPU.
-    """
-
-    samples: tuple[Sample, ...]
-    device: tuple[DeviceSample, ...] = ()
-    condition: Condition | None = None
-
-    @property
-    def seconds(self) -> list[float]:
-        """Seconds per call of each sample."""
-        return [sample.seconds for sample in self.samples]
-
-    @property
-    def marks(self) -> list[str]:
-        """Disturbance mark of each sample."""
-        if self.condition is not None and self.condition.slowed:
-            # The GPU reports only its current state, so all samples taken just before are marked.
-            return ["throttled"] * len(self.samples)
-        return [sample.mark for sample in self.samples]
-
-
 class WrongResult(Exception):
     """Raised if a timed call's result, or its effect on its input, differs from the audit."""
 
 
-class Block:
+class PreparedCall:
     """One prepared call and its arrays.
 
     Parameters
@@ -372,7 +210,7 @@ class Block:
         example = self._input(0)
         self.plain = isinstance(example[0], np.ndarray)
         self.pristine: dict[int, tuple[Any, ...]] = {}
-        call = prepare(_given(example))
+        call = prepare(argument(example))
         self.prepared = call, prepare
         if not callable(call):
             raise TypeError(f"prepare returned {type(call).__name__}, not a function")
@@ -443,8 +281,8 @@ class Block:
                 reason = verdict.reason
                 found = replace(
                     found,
-                    max_abs_error=_larger(found.max_abs_error, verdict.max_abs_error),
-                    max_ulp=_larger(found.max_ulp, verdict.max_ulp),
+                    max_abs_error=larger_error(found.max_abs_error, verdict.max_abs_error),
+                    max_ulp=larger_error(found.max_ulp, verdict.max_ulp),
                 )
             if k not in right:
                 right[k] = snapshot
@@ -746,8 +584,8 @@ class Block:
         self.out = tuple(map(self.runtime.restore, self.out, self.nothing if self.plain else self.cleared))
 
     def _args(self, x: tuple[Any, ...] | None = None) -> tuple[Any, ...]:
-        given = _given(self.x if x is None else x)
-        return (given,) if self.out is None else (given, _given(self.out))
+        given = argument(self.x if x is None else x)
+        return (given,) if self.out is None else (given, argument(self.out))
 
     def _next_args(self) -> tuple[Any, ...]:
         return self._timed_args(next(self.turns) % len(self.holding))
@@ -764,7 +602,7 @@ class Block:
         return self._args()
 
     def _target(self) -> Any:
-        return self.x[0] if self.out is None else _given(self.out)
+        return self.x[0] if self.out is None else argument(self.out)
 
     def _result(self, returned: Any) -> Any:
         """Return the result of a call: its return value or, if that is None, the array that it must write to."""
@@ -812,8 +650,8 @@ class Block:
             reset = 0
             first = next(self.turns)
             order = [(first + i) % len(self.inputs) for i in range(len(self.inputs))]
-            given = [_given(self.inputs[i]) for i in order]
-            out = () if self.out is None else (_given(self.out),)
+            given = [argument(self.inputs[i]) for i in order]
+            out = () if self.out is None else (argument(self.out),)
             timed, result = clock.batched(self.call, given, out, n, self.runtime.fence)
             at = order[(n - 1) % len(order)]
             self.x, self.k = self.inputs[at], self.holding[at]
@@ -901,223 +739,9 @@ class Block:
         return run
 
 
-def _given(x: tuple[Any, ...]) -> Any:
-    """Return the argument of a call: a single array or the pair."""
-    return x[0] if len(x) == 1 else x
-
-
-@dataclass(frozen=True)
-class ReferenceJob:
-    """Parameters for computing and saving a recipe's reference of each input.
-
-    The reference receives channels-last images. Its result is transposed to the layout of the case.
-
-    Attributes
-    ----------
-    source, recipe, layout : str
-    inputs : tuple of tuple of str
-        ``.npy`` files.
-    references : tuple of str
-        Path of each saved reference: see `save_references`.
-    dtype : str
-        Floating-point dtype that variants compute in.
-    place : ImportContext or None
-    """
-
-    source: str
-    recipe: str
-    layout: str
-    inputs: tuple[tuple[str, ...], ...]
-    references: tuple[str, ...]
-    dtype: str
-    place: import_context.ImportContext | None = None
-
-    def start(self) -> None:
-        """Compute and save the references.
-
-        Raises
-        ------
-        ValueError
-            If the reference does not return finite numbers.
-        """
-        if self.place is not None:
-            import_context.load_at(self.place, self.source)
-        recipe = registry.recipes[self.recipe]
-        assert recipe.reference is not None  # it was registered in this process
-        for sources, target in zip(self.inputs, self.references, strict=True):
-            pixels = [np.load(source) for source in sources]
-            save_references(
-                target, refer(recipe.reference, pixels, self.layout, np.dtype(self.dtype), recipe.magnitude)
-            )
-
-
-def save_references(path: str, references: Sequence[Reference]) -> None:
-    """Save the reference of each array of a result as ``PATH-i-values.npy`` and ``PATH-i-bound.npy``."""
-    for i, one in enumerate(references):
-        np.save(f"{path}-{i}-values.npy", one.values)
-        np.save(f"{path}-{i}-bound.npy", one.bound)
-
-
-def load_references(path: str) -> list[Reference]:
-    """Load references saved by `save_references`, mapped into memory."""
-    found: list[Reference] = []
-    while os.path.exists(f"{path}-{len(found)}-bound.npy"):
-        names = (f"{path}-{len(found)}-{what}.npy" for what in ("values", "bound"))
-        found.append(Reference(*(np.load(name, mmap_mode="r") for name in names)))
-    return found
-
-
-def refer(
-    reference: Callable[..., Any],
-    pixels: Sequence[np.ndarray],
-    layout: str,
-    dtype: np.dtype,
-    magnitude: float | None = None,
-) -> list[Reference]:
-    """Return the reference of an input in its layout, one for each array of a result.
-
-    Parameters
-    ----------
-    reference : callable
-    pixels : sequence of ndarray
-        One or two arrays.
-    layout : {"channels_last", "channels_first"}
-    dtype : dtype
-        Floating-point dtype that variants compute in.
-    magnitude : float or None
-        See `Recipe`.
-
-    Raises
-    ------
-    ValueError
-        If the reference does not return finite numbers.
-    """
-    x = [one.astype(np.float64) for one in pixels]
-    if layout == "channels_first":
-        x = [np.moveaxis(one, -3, -1) for one in x]
-    exact = all(np.can_cast(one.dtype, dtype, "safe") for one in pixels)
-    found = []
-    for one in bounded(reference, _given(tuple(x)), dtype, exact):
-        values, bound = one.values, one.bound
-        if magnitude is not None and values.dtype.kind == "f":
-            bound = np.maximum(bound, _FACTOR * float(np.finfo(dtype).eps) * magnitude)
-        if layout == "channels_first" and values.ndim >= 3:
-            values, bound = np.moveaxis(values, -1, -3), np.moveaxis(bound, -1, -3)
-        found.append(Reference(np.ascontiguousarray(values), np.ascontiguousarray(bound)))
-    return found
-
-
-@dataclass(frozen=True)
-class CopyJob:
-    """Parameters for measuring the machine's copy speed: `nbytes` between two buffers, on `threads` threads."""
-
-    nbytes: int
-    threads: int
-
-    def start(self) -> Copy:
-        """Allocate the two buffers."""
-        return Copy(self)
-
-
-class Copy:
-    """Two buffers far larger than any cache, and a pool of threads that copies one to the other."""
-
-    def __init__(self, job: CopyJob) -> None:
-        from concurrent.futures import ThreadPoolExecutor
-
-        self.bytes_moved = 2 * job.nbytes
-        source = np.ones(job.nbytes, np.uint8)
-        target = np.ones(job.nbytes, np.uint8)
-        self.parts = list(zip(np.array_split(target, job.threads), np.array_split(source, job.threads), strict=True))
-        self.pool = ThreadPoolExecutor(job.threads)
-        self.sample()
-
-    def sample(self) -> float:
-        """Return the speed of one copy in bytes per second, counting bytes read and bytes written."""
-        start = perf_counter_ns()
-        list(self.pool.map(lambda pair: np.copyto(*pair), self.parts))
-        return self.bytes_moved / (perf_counter_ns() - start) * 1e9
-
-
-@dataclass(frozen=True)
-class DeviceCopyJob:
-    """Parameters for measuring the copy speed within the memory of a runtime's device."""
-
-    runtime: str
-    threads: int
-
-    def start(self) -> DeviceCopy:
-        """Allocate the two buffers."""
-        return DeviceCopy(self)
-
-
-class DeviceCopy:
-    """Two buffers on a device, far larger than its cache."""
-
-    def __init__(self, job: DeviceCopyJob) -> None:
-        runtime = discovery.runtime(job.runtime)
-        runtime.start("gpu", job.threads)
-        assert runtime.gpu is not None
-        self.fence, self.seconds = runtime.fence, runtime.gpu.seconds
-        nbytes = _COPIED * runtime.gpu.cache_bytes()
-        self.bytes_moved = 2 * nbytes
-        self.copy = runtime.gpu.copy(nbytes)
-        self.sample()
-
-    def sample(self) -> float:
-        """Return the speed of a few copies in bytes per second, counting bytes read and bytes written.
-
-        The device's clock times the copies if the runtime has access to it, else the host's clock does.
-        """
-        if self.seconds is not None:
-            return self.bytes_moved / self.seconds(self.copy, tuple, _COPIES)
-        self.fence()
-        start = perf_counter_ns()
-        for _ in range(_COPIES):
-            self.copy()
-        self.fence()
-        return self.bytes_moved * _COPIES / (perf_counter_ns() - start) * 1e9
-
-
-def serve(connection: Any) -> None:
-    """Answer the session's requests until it closes the connection.
-
-    A request is ``("open", job)`` or a method's name with its arguments. The answer is ``("ok", value, seconds)`` or
-    ``("skipped" | "wrong" | "failed", reason, seconds)``.
-    """
-    server: Any = None
-    process = os.getpid()
-    while True:
-        try:
-            name, *args = connection.recv()
-        except EOFError:
-            return
-        start = perf_counter()
-        try:
-            if name == "open":
-                server = args[0].start()
-                answer: tuple[str, Any] = ("ok", None)
-            else:
-                answer = ("ok", getattr(server, name)(*args))
-        except RuntimeUnavailable as exception:
-            answer = ("skipped", str(exception))
-        except WrongResult as exception:
-            answer = ("wrong", str(exception))
-        except BaseException as exception:  # a variant may raise anything
-            answer = ("failed", describe(exception))
-        if os.getpid() != process:
-            os._exit(0)  # a variant has forked, and the copy must not answer
-        connection.send((*answer, perf_counter() - start))
-
-
 def _unjudged(found: Audit) -> Audit:
     """Return the findings, without deviations if no call has returned a result yet."""
     return found if found.result_dtype else replace(found, max_abs_error=None, max_ulp=None)
-
-
-def _larger(one: float | None, other: float | None) -> float | None:
-    """Return the larger of two errors, or None if either is None."""
-    return None if one is None or other is None else max(one, other)
 
 
 def _nbytes(result: Any) -> int:

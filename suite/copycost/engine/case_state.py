@@ -1,0 +1,103 @@
+"""Cases being measured, and the groups that they form."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from copycost.cases.case import Case, as_row
+from copycost.engine import assemble
+from copycost.engine.records import BlockRecord
+from copycost.model.measurement import Measurement
+
+#: Names of the files with the inputs (one or two arrays each), with the indices at which the first two inputs differ,
+#: and with the references.
+Files = tuple[tuple[tuple[str, ...], ...], tuple[str, ...], tuple[str, ...]]
+
+
+@dataclass
+class CaseState:
+    """Measurement of a case in progress."""
+
+    case: Case
+    left: float  # remaining seconds of its timeout
+    limit: float
+    threads: int = 0
+    fields: dict[str, Any] = field(default_factory=dict)
+    leaked_bytes: int = 0
+    one_thread: bool = False
+    n: int = 1  # calls in a sample
+    records: list[BlockRecord] = field(default_factory=list)
+    first: float = 0.0
+    ended: str | None = None  # stopped_by
+    measurement: Measurement | None = None  # once it is complete
+
+    @property
+    def blocks(self) -> list[list[float]]:
+        """Seconds per call of each sample, by block."""
+        return [record.seconds for record in self.records]
+
+    def measured(self, status: str, reason: str | None, timed: Mapping[str, Any]) -> Measurement:
+        """Return the measurement, with the fields that come from timing."""
+        return assemble.measurement(as_row(self.case), self.threads, status, reason, self.fields, timed)
+
+    def end(self, status: str, reason: str | None) -> None:
+        """Complete the case without times."""
+        self.measurement = self.measured(status, reason, {})
+
+    def so_far(self) -> Measurement:
+        """Return the measurement, without times if the case is not complete."""
+        return self.measurement or self.measured("ok", None, assemble.untimed())
+
+    def complete(self, group: Group | None, copies: Sequence[float] = ()) -> Measurement:
+        """Complete the case and return its measurement.
+
+        Parameters
+        ----------
+        group : Group or None
+        copies : sequence of float, optional
+            Copy speeds measured beside the case, in bytes per second.
+        """
+        if self.measurement is None and (not self.records or group is None):
+            self.measurement = self.so_far()
+        if self.measurement is None:
+            assert group is not None
+            timed = assemble.of_time(
+                self.records,
+                first=self.first,
+                stopped_by=self.ended or "blocks",
+                images=self.case.batch or 1,
+                bytes_moved=self.case.nbytes + group.result_bytes,
+                copy_speed=median(copies) if copies else None,
+            )
+            self.measurement = self.measured("ok", None, timed)
+        return self.measurement
+
+
+@dataclass
+class Group:
+    """Files that the processes of a group of cases share.
+
+    Attributes
+    ----------
+    folder : Path
+        Folder of the files.
+    files
+    result_bytes : int
+        Total size of all arrays of a result.
+    size : int
+        Number of parallel processes that fit in memory.
+    """
+
+    folder: Path
+    files: Files
+    result_bytes: int
+    size: int
+
+    def close(self) -> None:
+        """Remove the files."""
+        shutil.rmtree(self.folder, ignore_errors=True)

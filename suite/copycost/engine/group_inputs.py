@@ -1,0 +1,109 @@
+"""Inputs and references of a group of cases, in files that its processes share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from copycost.cases import images
+from copycost.cases.case import INPUTS, Case
+from copycost.cases.feasibility import child_bytes, device_bytes, misfit, too_large
+from copycost.engine.case_state import CaseState, Files
+from copycost.engine.references import ReferenceJob, load_references
+from copycost.engine.worker import CaseFailure
+from copycost.engine.worker_pool import WorkerPool
+from copycost.machine import devices
+from copycost.machine.memory import free_memory
+
+#: Random seed for the crops.
+SEED = 0
+
+#: Fraction of the free memory that the processes of a group may use.
+_MEMORY_SHARE = 0.8
+
+
+def write(pool: WorkerPool, photographs: images.Photographs, case: Case, folder: Path, limit: float) -> Files:
+    """Write the inputs of a group, and have a worker compute their references.
+
+    Parameters
+    ----------
+    pool : WorkerPool
+    photographs : Photographs
+    case : Case
+        Any case of the group. Its recipe's reference is used.
+    folder : Path
+    limit : float
+        Timeout for the references, in seconds.
+
+    Raises
+    ------
+    CaseFailure
+        If the references cannot be computed.
+    """
+    parts = range(case.recipe.inputs)
+    inputs = tuple(tuple(str(folder / f"input-{k}-{part}.npy") for part in parts) for k in range(INPUTS))
+    twins = tuple(str(folder / f"twin-{part}.npy") for part in parts)
+    references = tuple(str(folder / f"reference-{k}") for k in range(INPUTS))
+    shape = (case.batch, case.height, case.width)
+    for part in parts:
+        batches = [
+            images.batch(photographs, shape, case.dtype, case.layout, SEED + k + INPUTS * part)
+            for k in range(INPUTS - 1)
+        ]
+        copy, places = images.twin(batches[0])
+        batches.insert(1, copy)
+        np.save(twins[part], places)
+        for k, batch in enumerate(batches):
+            np.save(inputs[k][part], batch)
+    source = case.recipe.source
+    worker = pool.worker("numpy", source)
+    try:
+        job = ReferenceJob(
+            source, case.recipe.name, case.layout, inputs, references, str(case.computed_dtype),
+            pool.places.get(source),
+        )  # fmt: skip
+        worker.open(job, limit)
+    except CaseFailure as failure:
+        if failure.status == "timeout":
+            failure.reason = f"took more than {limit:.3g} s"
+        raise
+    finally:
+        pool.close_worker(worker)
+    return inputs, twins, references
+
+
+class Results:
+    """Arrays of a result, as the references of a group show them."""
+
+    def __init__(self, files: Files, case: Case) -> None:
+        values = [one.values for one in load_references(files[2][0])]
+        self.shapes = [(one.shape, _result_dtype(one, case)) for one in values]
+        self.elements = sum(one.size for one in values)
+        self.nbytes = int(sum(one.size * dtype.itemsize for one, (_, dtype) in zip(values, self.shapes, strict=True)))
+        self._free_on_device = devices.condition().free_bytes if case.device == "gpu" else None
+
+    def skip_reason(self, case: Case) -> str | None:
+        """Return why a case cannot be measured, now that the size of its result is known, or None."""
+        reason = misfit(case, self.shapes) or too_large(child_bytes(case, self.elements), free_memory())
+        if not reason and self._free_on_device is not None:
+            needed = device_bytes(case, self.elements)
+            reason = too_large(needed, self._free_on_device, "of the device's memory")
+        return reason
+
+    def at_once(self, case: Case) -> int:
+        """Return how many processes of the group fit in free memory, including the device's; at least one."""
+        fit = free_memory() // child_bytes(case, self.elements)
+        if self._free_on_device is not None:
+            fit = min(fit, self._free_on_device // device_bytes(case, self.elements))
+        return max(1, int(_MEMORY_SHARE * fit))
+
+
+def left(states: list[CaseState]) -> list[CaseState]:
+    """Return the states that have no measurement yet."""
+    return [state for state in states if not state.measurement]
+
+
+def _result_dtype(reference: np.ndarray, case: Case) -> np.dtype:
+    """Return the required dtype of a result: the case's for floats, else the reference's."""
+    return case.computed_dtype if reference.dtype.kind == "f" else reference.dtype

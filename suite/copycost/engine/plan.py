@@ -1,0 +1,30 @@
+"""Settings of a session."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Settings of a session.
+
+    Attributes
+    ----------
+    threads : int
+        Number of threads of every runtime.
+    blocks : int
+        Maximum number of blocks per case. 0 disables timing.
+    budget : float
+        Seconds for timing all cases. With infinity, every case gets all its blocks.
+    timeout : float or None
+        Seconds that one case may take in all its processes together. None allows a minute, and more for large inputs.
+    no_gpu : str or None
+        Why there is no CUDA device. None if there is one.
+    """
+
+    threads: int
+    blocks: int
+    budget: float
+    timeout: float | None
+    no_gpu: str | None

@@ -1,0 +1,121 @@
+"""Records that workers send to the session."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from copycost.machine.devices import Condition
+from copycost.model.allocation import (
+    AllocationEvent,
+    AllocationSummary,
+    Pool,
+)
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Findings of an audit.
+
+    ``reason`` is None if every result is right. ``code`` is the source code that defines the call.
+    """
+
+    status: str
+    reason: str | None
+    input_changed: bool | None = None
+    result_shares: str | None = None
+    result_dtype: str | None = None
+    result_contiguous: bool | None = None
+    max_abs_error: float | None = None
+    max_ulp: float | None = None
+    code: str | None = None
+
+
+@dataclass(frozen=True)
+class AllocationTrace:
+    """Allocations of a call by memory space; None for a space that was not traced.
+
+    ``ranges`` holds the figures that differ between the traced calls. ``leaked_bytes`` is the memory that each call
+    leaves behind after its result is released. ``pool`` is the device's pool, None on the CPU. ``timeline`` lists the
+    counted events of the last call, grouped by instrument.
+    """
+
+    host: AllocationSummary | None
+    device: AllocationSummary | None
+    ranges: dict[str, list[int]]
+    leaked_bytes: int
+    instruments: tuple[str, ...]
+    missing: str | None = None
+    pool: Pool | None = None
+    timeline: tuple[AllocationEvent, ...] = ()
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Result of a block's first calls: seconds of the very first one, and the number of calls in a sample."""
+
+    seconds_first: float
+    calls: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Seconds per call in one sample, its number of calls, seconds spent on restoring inputs, its disturbance mark."""
+
+    seconds: float
+    calls: int
+    reset_seconds: float
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class DeviceSample:
+    """Seconds per call on an asynchronous device; None for times that its runtime cannot measure.
+
+    Attributes
+    ----------
+    launch : float
+        On the host, until it has queued a call.
+    device : float or None
+        On the device, by its own clock.
+    cold : float
+        On the host, until the fence, with the device's cache flushed before each call.
+    cold_device : float or None
+        On the device, with its cache flushed before each call.
+    """
+
+    launch: float
+    device: float | None
+    cold: float
+    cold_device: float | None
+
+
+@dataclass(frozen=True)
+class BlockRecord:
+    """Result of a complete block: every sample was taken, and every checked result was right.
+
+    Attributes
+    ----------
+    samples : tuple of Sample
+        One per round.
+    device : tuple of DeviceSample
+        One per round if the case runs on an asynchronous device; else empty.
+    condition : Condition or None
+        Condition of the GPU at the end of the block; None on the CPU.
+    """
+
+    samples: tuple[Sample, ...]
+    device: tuple[DeviceSample, ...] = ()
+    condition: Condition | None = None
+
+    @property
+    def seconds(self) -> list[float]:
+        """Seconds per call of each sample."""
+        return [sample.seconds for sample in self.samples]
+
+    @property
+    def marks(self) -> list[str]:
+        """Disturbance mark of each sample."""
+        if self.condition is not None and self.condition.slowed:
+            # The GPU reports only its current state, so all samples taken just before are marked.
+            return ["throttled"] * len(self.samples)
+        return [sample.mark for sample in self.samples]

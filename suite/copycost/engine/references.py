@@ -1,0 +1,171 @@
+"""References: compute the right results of a case, save them, and judge results by them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from copycost import registry
+from copycost.catalog import import_context
+from copycost.engine.compare_arrays import Verdict, judge
+from copycost.engine.rounding import Reference, bounded
+
+#: Factor of a recipe's own tolerance: |result − reference| ≤ _FACTOR · eps(result dtype) · magnitude.
+_FACTOR = 8
+
+
+@dataclass(frozen=True)
+class ExpectedResults:
+    """Expected results of a case.
+
+    Attributes
+    ----------
+    references : list of list of Reference
+        For each input, one reference per array of a result.
+    dtype : dtype
+        Required dtype of a floating-point result.
+    """
+
+    references: list[list[Reference]]
+    dtype: np.dtype
+
+    def judge(self, k: int, result: Sequence[np.ndarray], ulp: bool = True) -> Verdict:
+        """Compare a result with the references of input `k`; return the first error, or the largest deviations."""
+        worst = Verdict(None, 0.0, 0.0)
+        for i, (array, reference) in enumerate(zip(result, self.references[k], strict=True)):
+            found = judge(array, reference, self._dtype(reference), ulp)
+            if found.reason:
+                at = f"array {i} of the result: " if len(result) > 1 else ""
+                return replace(found, reason=at + found.reason)
+            worst = Verdict(
+                None, larger_error(worst.max_abs_error, found.max_abs_error), larger_error(worst.max_ulp, found.max_ulp)
+            )
+        return worst
+
+    def nothing(self) -> tuple[np.ndarray, ...]:
+        """Return the contents of `out` before a call: every element is wrong, so that unwritten ones are detected."""
+        # A broadcast NaN takes no memory of its own.
+        return tuple(
+            np.broadcast_to(np.array(np.nan, self.dtype), one.values.shape)
+            if one.values.dtype.kind == "f"
+            else np.invert(one.values)
+            for one in self.references[0]
+        )
+
+    def _dtype(self, reference: Reference) -> np.dtype:
+        return self.dtype if reference.values.dtype.kind == "f" else reference.values.dtype
+
+
+def argument(x: tuple[Any, ...]) -> Any:
+    """Return the argument of a call: a single array or the pair."""
+    return x[0] if len(x) == 1 else x
+
+
+@dataclass(frozen=True)
+class ReferenceJob:
+    """Parameters for computing and saving a recipe's reference of each input.
+
+    The reference receives channels-last images. Its result is transposed to the layout of the case.
+
+    Attributes
+    ----------
+    source, recipe, layout : str
+    inputs : tuple of tuple of str
+        ``.npy`` files.
+    references : tuple of str
+        Path of each saved reference: see `save_references`.
+    dtype : str
+        Floating-point dtype that variants compute in.
+    place : ImportContext or None
+    """
+
+    source: str
+    recipe: str
+    layout: str
+    inputs: tuple[tuple[str, ...], ...]
+    references: tuple[str, ...]
+    dtype: str
+    place: import_context.ImportContext | None = None
+
+    def start(self) -> None:
+        """Compute and save the references.
+
+        Raises
+        ------
+        ValueError
+            If the reference does not return finite numbers.
+        """
+        if self.place is not None:
+            import_context.load_at(self.place, self.source)
+        recipe = registry.recipes[self.recipe]
+        assert recipe.reference is not None  # it was registered in this process
+        for sources, target in zip(self.inputs, self.references, strict=True):
+            pixels = [np.load(source) for source in sources]
+            save_references(
+                target, refer(recipe.reference, pixels, self.layout, np.dtype(self.dtype), recipe.magnitude)
+            )
+
+
+def save_references(path: str, references: Sequence[Reference]) -> None:
+    """Save the reference of each array of a result as ``PATH-i-values.npy`` and ``PATH-i-bound.npy``."""
+    for i, one in enumerate(references):
+        np.save(f"{path}-{i}-values.npy", one.values)
+        np.save(f"{path}-{i}-bound.npy", one.bound)
+
+
+def load_references(path: str) -> list[Reference]:
+    """Load references saved by `save_references`, mapped into memory."""
+    found: list[Reference] = []
+    while os.path.exists(f"{path}-{len(found)}-bound.npy"):
+        names = (f"{path}-{len(found)}-{what}.npy" for what in ("values", "bound"))
+        found.append(Reference(*(np.load(name, mmap_mode="r") for name in names)))
+    return found
+
+
+def refer(
+    reference: Callable[..., Any],
+    pixels: Sequence[np.ndarray],
+    layout: str,
+    dtype: np.dtype,
+    magnitude: float | None = None,
+) -> list[Reference]:
+    """Return the reference of an input in its layout, one for each array of a result.
+
+    Parameters
+    ----------
+    reference : callable
+    pixels : sequence of ndarray
+        One or two arrays.
+    layout : {"channels_last", "channels_first"}
+    dtype : dtype
+        Floating-point dtype that variants compute in.
+    magnitude : float or None
+        See `Recipe`.
+
+    Raises
+    ------
+    ValueError
+        If the reference does not return finite numbers.
+    """
+    x = [one.astype(np.float64) for one in pixels]
+    if layout == "channels_first":
+        x = [np.moveaxis(one, -3, -1) for one in x]
+    exact = all(np.can_cast(one.dtype, dtype, "safe") for one in pixels)
+    found = []
+    for one in bounded(reference, argument(tuple(x)), dtype, exact):
+        values, bound = one.values, one.bound
+        if magnitude is not None and values.dtype.kind == "f":
+            bound = np.maximum(bound, _FACTOR * float(np.finfo(dtype).eps) * magnitude)
+        if layout == "channels_first" and values.ndim >= 3:
+            values, bound = np.moveaxis(values, -1, -3), np.moveaxis(bound, -1, -3)
+        found.append(Reference(np.ascontiguousarray(values), np.ascontiguousarray(bound)))
+    return found
+
+
+def larger_error(one: float | None, other: float | None) -> float | None:
+    """Return the larger of two errors, or None if either is None."""
+    return None if one is None or other is None else max(one, other)

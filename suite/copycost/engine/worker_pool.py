@@ -1,0 +1,210 @@
+"""The processes of a session: fork servers, workers, and the threads that wait for their answers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from time import monotonic
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from copycost.catalog import import_context, loading
+from copycost.engine.case_state import CaseState
+from copycost.engine.records import Sample
+from copycost.engine.shared_folder import new_folder
+from copycost.engine.time_account import TimeAccount
+from copycost.engine.worker import CaseFailure, ForkServer, Job, Worker
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+#: Maximum number of parallel processes while nothing is timed.
+_PARALLEL = 4
+
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "NUMEXPR_MAX_THREADS",
+    "NUMBA_NUM_THREADS",
+    "NPROC",  # JAX: number of XLA's threads on the CPU
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+)
+
+
+class WorkerPool:
+    """Fork servers and workers, with the time that they take.
+
+    Parameters
+    ----------
+    threads : int
+        Number of threads of every runtime.
+    time_account : TimeAccount
+    places : mapping of str to ImportContext
+        Import contexts of user files. A worker imports such a file itself, after the fork, so that the workers of two
+        commits come from the same fork server.
+    """
+
+    def __init__(
+        self, threads: int, time_account: TimeAccount, places: Mapping[str, import_context.ImportContext]
+    ) -> None:
+        self.time_account, self.places = time_account, places
+        self._environment = import_context.child_environment() | dict.fromkeys(_THREAD_VARIABLES, str(threads))
+        # TensorFlow's startup messages must not be reported as the error of a case.
+        self._environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        # The pool's own folder removes the temporary files that killed workers leave behind.
+        self._scratch = new_folder(tempfile.gettempdir())
+        self._environment["TMPDIR"] = str(self._scratch)
+        self._parallel = max(1, min(_PARALLEL, len(os.sched_getaffinity(0))))
+        # Use one pool of threads for the whole session: a process may die with the thread that has started it.
+        self._threads = ThreadPoolExecutor(self._parallel)
+        self._asked: list[Future[Any]] = []
+        self._fork_servers: dict[tuple[str, str, str], ForkServer] = {}
+        self._workers: set[Worker] = set()
+        self._lock = threading.Lock()  # guards the fork servers, which threads request
+        self._closed = False
+
+    def close(self) -> None:
+        """End every process."""
+        # Kill first: a thread that waits for an answer then fails and ends.
+        with self._lock:
+            self._closed = True
+        for fork_server in self._fork_servers.values():
+            fork_server.process.kill()
+        for worker in list(self._workers):
+            worker.kill()
+        self._threads.shutdown(cancel_futures=True)
+        for worker in list(self._workers):
+            self.close_worker(worker)
+        for fork_server in self._fork_servers.values():
+            fork_server.close()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def import_all(self, sources: Iterable[tuple[str, str]]) -> None:
+        """Import runtimes and sources in parallel. A failed import fails again for its cases."""
+        for runtime, source in sources:
+            self._fork_server(runtime, source)
+        for fork_server in self._fork_servers.values():
+            try:
+                fork_server.ready()
+            except CaseFailure:
+                continue
+
+    def _fork_server(self, runtime: str, source: str) -> ForkServer:
+        place = self.places.get(source)
+        # All built-in sources of a runtime share one fork server, which imports all their modules at once.
+        key = (
+            runtime,
+            "copycost" if place or loading.is_builtin(source) else source,
+            place.python if place else sys.executable,
+        )
+        with self._lock:
+            if self._closed:
+                raise CaseFailure("failed", "the session has ended")
+            if key in self._fork_servers and self._fork_servers[key].killed:
+                self._fork_servers.pop(key).close()  # a variant has killed it: start a new one
+            if key not in self._fork_servers:
+                # With import contexts, the current folder belongs to none of them: run in the scratch folder.
+                folder = str(self._scratch) if self.places else None
+                environment = self._environment
+                if place and place.engine:
+                    environment = environment | {"PYTHONPATH": import_context.child_environment(place)["PYTHONPATH"]}
+                self._fork_servers[key] = ForkServer(runtime, key[1], environment, key[2], folder)
+            return self._fork_servers[key]
+
+    def worker(self, runtime: str, source: str) -> Worker:
+        """Start a worker.
+
+        Raises
+        ------
+        CaseFailure
+            If the runtime or the source cannot be imported.
+        """
+        worker = self._fork_server(runtime, source).child()
+        self._workers.add(worker)
+        return worker
+
+    def close_worker(self, worker: Worker) -> None:
+        """End a worker."""
+        worker.close()
+        self._workers.discard(worker)
+
+    def open(self, state: CaseState, worker: Worker, job: Job) -> None:
+        """Start a case's job in a worker; as `ask`."""
+        self._timed(state, worker, "compile and start", lambda timeout: (None, worker.open(job, timeout)))
+
+    def ask(
+        self,
+        state: CaseState,
+        worker: Worker,
+        what: str,
+        method: Callable[Concatenate[Any, P], R],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        """Send a request to a case's worker, and charge the case's timeout and the time account.
+
+        Parameters
+        ----------
+        state : CaseState
+        worker : Worker
+            Closed if the request fails.
+        what : str
+            Category of the time account.
+        method, *args, **kwargs
+            See `Worker.ask`.
+
+        Raises
+        ------
+        CaseFailure
+        """
+        return self._timed(state, worker, what, lambda timeout: worker.ask(timeout, method, *args, **kwargs))
+
+    def _timed(self, state: CaseState, worker: Worker, what: str, request: Callable[[float], tuple[R, float]]) -> R:
+        start = monotonic()
+        try:
+            value, seconds = request(state.left)
+        except CaseFailure as failure:
+            self.close_worker(worker)
+            self.time_account.busy(what, monotonic() - start)
+            if failure.status == "timeout":
+                failure.reason = f"took more than {state.limit:.3g} s ({what})"
+            raise
+        finally:
+            state.left = max(0.0, state.left - (monotonic() - start))
+        if isinstance(value, Sample):
+            self.time_account.busy("reset", value.reset_seconds)
+            self.time_account.busy("timed calls", value.seconds * value.calls)
+            self.time_account.busy("warm-up", max(0.0, seconds - value.reset_seconds - value.seconds * value.calls))
+        else:
+            self.time_account.busy(what, seconds)
+        return value
+
+    def each(self, function: Callable[[T], R], things: Sequence[T], at_once: int) -> list[R]:
+        """Map a function over things, at most `at_once` in parallel and never more than there are cores."""
+        if min(at_once, self._parallel) == 1:
+            return [function(thing) for thing in things]
+        turn = threading.Semaphore(at_once)
+
+        def in_turn(thing: T) -> R:
+            with turn:
+                return function(thing)
+
+        asked = [self._threads.submit(in_turn, thing) for thing in things]
+        self._asked = list(asked)
+        return [future.result() for future in asked]
+
+    def abandon(self) -> None:
+        """Cancel the requests that threads wait for, and kill all workers."""
+        for asked in self._asked:
+            asked.cancel()
+        for worker in list(self._workers):
+            worker.kill()
+        wait(self._asked)
