@@ -16,8 +16,11 @@ from copycost.cases import images
 from copycost.cases.case import Case
 from copycost.catalog import discovery
 from copycost.engine import assemble
+from copycost.engine.passes import allocations, device_timing, timing
+from copycost.engine.passes.audit import audit
+from copycost.engine.passes.timing import WrongResult
 from copycost.engine.plan import Plan
-from copycost.engine.prepared_call import PreparedCall, WrongResult
+from copycost.engine.prepared_call import PreparedCall
 from copycost.engine.records import BlockRecord
 from copycost.engine.references import ExpectedResults, refer
 from copycost.engine.session import Session
@@ -192,25 +195,25 @@ def _measure(
                 its, lambda example: call, writes, device, inputs, truth, nothing, variable or writes == "input", places
             )
 
-        returned, first_seconds = block().try_out()
+        returned, first_seconds = timing.try_out(block())
         if out is None and not returned:
             row["writes"] = "input"
 
         first = block()
-        audit = first.audit() if truth else first.audit(_UNCHECKED_CALLS)
-        if out is None and audit.input_changed and audit.result_shares == "input":
+        audited = audit(first) if truth else audit(first, _UNCHECKED_CALLS)
+        if out is None and audited.input_changed and audited.result_shares == "input":
             row["writes"] = "input"
-        if audit.status not in ("ok", "unchecked"):
-            return ended(audit.status, audit.reason, assemble.of_audit(audit))
-        if not returned and out is None and not audit.input_changed:
-            return ended("wrong", "returned nothing, and its input is unchanged", assemble.of_audit(audit))
+        if audited.status not in ("ok", "unchecked"):
+            return ended(audited.status, audited.reason, assemble.of_audit(audited))
+        if not returned and out is None and not audited.input_changed:
+            return ended("wrong", "returned nothing, and its input is unchanged", assemble.of_audit(audited))
         traced, leaked = _allocations(first)
-        unjudged = {} if truth else {"missing": dict.fromkeys(("max_abs_error", "max_ulp"), audit.reason)}
-        found = [assemble.of_audit(audit), traced, unjudged]
+        unjudged = {} if truth else {"missing": dict.fromkeys(("max_abs_error", "max_ulp"), audited.reason)}
+        found = [assemble.of_audit(audited), traced, unjudged]
         if not blocks:
-            return ended(audit.status, audit.reason, *found, assemble.untimed())
-        timed = _time(block, blocks, bool(audit.input_changed), leaked, given, first_seconds)
-        return ended(audit.status, audit.reason, *found, timed)
+            return ended(audited.status, audited.reason, *found, assemble.untimed())
+        timed = _time(block, blocks, bool(audited.input_changed), leaked, given, first_seconds)
+        return ended(audited.status, audited.reason, *found, timed)
     except WrongResult as exception:
         return ended("wrong", str(exception))
     except Exception as exception:  # a user's function may raise anything
@@ -294,7 +297,7 @@ def _device(runtime: Runtime, array: Any) -> str:
 def _allocations(block: PreparedCall) -> tuple[dict[str, Any], int]:
     """Return the allocations of a call and the bytes that it leaks, or why they were not traced."""
     try:
-        traced = block.allocations()
+        traced = allocations.trace(block)
     except InstrumentBusyError as busy:
         return {"missing": dict.fromkeys(assemble.ALLOCATIONS, str(busy))}, 0
     return assemble.of_allocations(traced), traced.leaked_bytes
@@ -313,14 +316,14 @@ def _time(
     start = perf_counter()
     while len(records) < blocks and (len(records) < 2 or perf_counter() - start < _SECONDS):
         fresh = block()
-        ready = fresh.first(changes, leaked, n)
+        ready = timing.calibrate(fresh, changes, leaked, n)
         n = ready.calls
-        taken = [fresh.sample(n) for _ in range(ROUNDS)]
+        taken = [timing.sample(fresh, n) for _ in range(ROUNDS)]
         own = fresh.device != "cpu" and fresh.runtime.gpu is not None
-        device = [fresh.device_sample(sample.seconds) for sample in taken if own]
+        device = [device_timing.sample(fresh, sample.seconds) for sample in taken if own]
         condition = devices.condition() if fresh.device != "cpu" else None
-        result_bytes = fresh.last_bytes()
-        fresh.check()
+        result_bytes = timing.last_bytes(fresh)
+        timing.check(fresh)
         records.append(BlockRecord(tuple(taken), tuple(device), condition))
     return assemble.of_time(
         records,

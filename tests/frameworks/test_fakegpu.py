@@ -28,6 +28,8 @@ from fakegpu import FAKE, KERNEL, LAUNCH, PER_MIB, RUNTIME  # noqa: E402
 
 from copycost import registry  # noqa: E402
 from copycost.engine import clock  # noqa: E402
+from copycost.engine.passes import allocations, call_profile, device_timing, timing  # noqa: E402
+from copycost.engine.passes.audit import audit  # noqa: E402
 from copycost.engine.prepared_call import PreparedCall  # noqa: E402
 from copycost.engine.references import ExpectedResults, refer  # noqa: E402
 from copycost.model.allocation import AllocationEvent, pool, summarize  # noqa: E402
@@ -74,9 +76,9 @@ def test_the_device_is_waited_for(name: str) -> None:
 
     def seconds(runtime: Runtime) -> float:
         one = block(prepare, writes, runtime)
-        assert one.audit().status == "ok"
-        one.first(writes == "input", 0, 8)
-        return min(one.sample(8).seconds for _ in range(5))  # another process may have had the CPU
+        assert audit(one).status == "ok"
+        timing.calibrate(one, writes == "input", 0, 8)
+        return min(timing.sample(one, 8).seconds for _ in range(5))  # another process may have had the CPU
 
     assert seconds(RUNTIME) >= kernels * KERNEL
     assert seconds(replace(RUNTIME, fence=lambda: None)) < kernels * KERNEL
@@ -118,10 +120,10 @@ def test_a_launch_is_timed_with_nothing_else_queued() -> None:
 def test_times_of_the_device(name: str) -> None:
     prepare, writes, kernels = VARIANTS[name]
     one = block(prepare, writes)
-    assert one.audit().status == "ok"
-    one.first(writes == "input", 0, 4)
+    assert audit(one).status == "ok"
+    timing.calibrate(one, writes == "input", 0, 4)
     # As if a call took a millisecond: a sample then has twenty, however slow the host is.
-    samples = [one.device_sample(1e-3) for _ in range(5)]
+    samples = [device_timing.sample(one, 1e-3) for _ in range(5)]
     arrays = {"fake-new": 3, "fake-out": 2, "fake-inplace": 1, "fake-fused": 2}[name]
     # Another process may have had the CPU while a call was queued: the device was idle, and every time is longer.
     launch, device, cold = (min(getattr(s, of) for s in samples) for of in ("launch", "device", "cold_device"))
@@ -144,7 +146,7 @@ ORACLE = {
 @pytest.mark.parametrize("name", VARIANTS)
 def test_allocations_of_the_device(name: str) -> None:
     prepare, writes, _ = VARIANTS[name]
-    found = block(prepare, writes).allocations()
+    found = allocations.trace(block(prepare, writes))
     count, total, peak, kept = ORACLE[name]
     assert found.device is not None
     assert found.pool is not None
@@ -164,9 +166,9 @@ def test_allocations_of_the_device(name: str) -> None:
 def test_what_is_allocated_before_the_call_is_not_counted() -> None:
     """The input of a traced call is made outside of the trace."""
     one = block(fakevariants.fake_out, "out")
-    inside = one._fenced_call
-    one._fenced_call = lambda i: lambda: inside(i)()  # type: ignore[method-assign]
-    found = one.allocations()
+    inside = one.fenced_call
+    one.fenced_call = lambda i: lambda: inside(i)()  # type: ignore[method-assign]
+    found = allocations.trace(one)
     assert found.device is not None
     assert found.device.allocations == 1
 
@@ -176,7 +178,7 @@ def test_an_allocation_that_is_lost_is_missed() -> None:
         result, events = fakegpu.trace(function)
         return result, events[1:]
 
-    found = block(fakevariants.fake_new, "new", replace(RUNTIME, trace=deaf)).allocations()
+    found = allocations.trace(block(fakevariants.fake_new, "new", replace(RUNTIME, trace=deaf)))
     assert found.device is not None
     assert found.device.allocations != ORACLE["fake-new"][0]
 
@@ -186,7 +188,7 @@ def test_what_the_pool_asks_the_driver_for_is_no_request_of_the_call() -> None:
         result, events = fakegpu.trace(function)
         return result, [AllocationEvent(fakegpu.SEGMENT, "driver", fakegpu.INSTRUMENT), *events]
 
-    found = block(fakevariants.fake_new, "new", replace(RUNTIME, trace=grows)).allocations()
+    found = allocations.trace(block(fakevariants.fake_new, "new", replace(RUNTIME, trace=grows)))
     assert found.device is not None
     assert found.pool is not None
     assert (found.device.allocations, found.device.allocated_bytes) == (2, 2 * N)
@@ -206,7 +208,7 @@ def test_memory_that_is_asked_for_as_the_device_works_belongs_to_the_call() -> N
 
         return call
 
-    found = block(late).allocations()
+    found = allocations.trace(block(late))
     assert found.host is not None
     assert (found.host.allocations, found.host.allocated_bytes) == (1, MIB)
 
@@ -223,7 +225,7 @@ def test_a_call_that_keeps_its_memory_leaks() -> None:
 
         return call
 
-    found = block(keeps).allocations()
+    found = allocations.trace(block(keeps))
     assert found.leaked_bytes == N
     kept.clear()
 
@@ -250,9 +252,9 @@ def test_a_result_that_comes_later_is_seen_as_it_is_read() -> None:
 
         return call
 
-    assert block(late).audit().status == "ok"
+    assert audit(block(late)).status == "ok"
     eager = replace(RUNTIME, to_numpy=lambda result: result.values.copy())
-    assert block(late, runtime=eager).audit().status == "wrong"
+    assert audit(block(late, runtime=eager)).status == "wrong"
 
 
 @pytest.fixture
@@ -374,7 +376,7 @@ def test_a_device_that_runs_out_of_memory_fails_that_case_only(command: Any, ins
 
 
 def test_a_line_of_the_host_is_told_with_what_the_device_did_for_it() -> None:
-    found = block(fakevariants.fake_new).profile()
+    found = call_profile.profile(block(fakevariants.fake_new))
     told = {span.name.partition("  (")[0]: span for span in found.spans if span.where == "device"}
     host = {span.name.partition("  (")[0]: span for span in found.spans if span.where == "Python"}
     assert told

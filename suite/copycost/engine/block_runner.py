@@ -11,7 +11,8 @@ from copycost.cases.case import Case
 from copycost.catalog import discovery
 from copycost.engine.case_state import CaseState, Files, Group
 from copycost.engine.copy_speed import CopySpeed
-from copycost.engine.prepared_call import CaseJob, PreparedCall
+from copycost.engine.passes import device_timing, timing
+from copycost.engine.prepared_call import CaseJob
 from copycost.engine.records import BlockRecord, DeviceSample, Sample
 from copycost.engine.worker import CaseFailure, Worker
 from copycost.engine.worker_pool import WorkerPool
@@ -119,7 +120,7 @@ class BlockRunner:
             assert one.worker is not None
             state = one.state
             ready = self.pool.ask(
-                state, one.worker, "compile and start", PreparedCall.first,
+                state, one.worker, "compile and start", timing.calibrate,
                 bool(state.fields["input_changed"]), state.leaked_bytes, None if first else state.n, rounds,
             )  # fmt: skip
             if first:
@@ -138,11 +139,11 @@ class BlockRunner:
         def sample(one: _Running) -> None:
             assert one.worker is not None
             self.on_case(one.state.case, "timing")
-            taken = self.pool.ask(one.state, one.worker, "timed calls", PreparedCall.sample, one.state.n)
+            taken = self.pool.ask(one.state, one.worker, "timed calls", timing.sample, one.state.n)
             one.samples.append(taken)
             if has_own_clock(one.state.case):
                 one.device.append(
-                    self.pool.ask(one.state, one.worker, "timed calls", PreparedCall.device_sample, taken.seconds)
+                    self.pool.ask(one.state, one.worker, "timed calls", device_timing.sample, taken.seconds)
                 )
 
         order = _alive(running)
@@ -159,7 +160,7 @@ class BlockRunner:
 
         def check(one: _Running) -> None:
             assert one.worker is not None
-            self.pool.ask(one.state, one.worker, "check", PreparedCall.check)
+            self.pool.ask(one.state, one.worker, "check", timing.check)
 
         with self.pool.time_account.wall("other"):
             condition = devices.condition() if running[0].state.case.device == "gpu" else None

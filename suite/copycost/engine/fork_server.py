@@ -20,7 +20,9 @@ import sys
 from multiprocessing.connection import Connection
 
 from copycost.catalog import discovery, loading
-from copycost.engine import prepared_call  # noqa: F401 (imported once, before the fork, and not in every worker)
+
+# Imported once, before the fork, and not in every worker.
+from copycost.engine.passes import allocations, audit, call_profile, device_timing, timing  # noqa: F401
 from copycost.engine.worker_main import serve
 from copycost.model.errors import describe
 

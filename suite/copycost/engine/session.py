@@ -20,8 +20,8 @@ from copycost.engine import assemble, group_inputs, schedule
 from copycost.engine.block_runner import BlockRunner
 from copycost.engine.case_state import CaseState, Files, Group
 from copycost.engine.group_inputs import left
+from copycost.engine.passes import allocations, audit, call_profile, timing
 from copycost.engine.plan import Plan
-from copycost.engine.prepared_call import PreparedCall
 from copycost.engine.shared_folder import shared_folder
 from copycost.engine.time_account import TimeAccount
 from copycost.engine.worker import CaseFailure
@@ -172,15 +172,15 @@ class Session:
         try:
             self.on_case(state.case, "audit")
             worker = self.runner.start(state, files)
-            audit = self.pool.ask(state, worker, "audit", PreparedCall.audit)
-            state.fields |= assemble.of_audit(audit)
-            if audit.status != "ok":
-                state.end(audit.status, audit.reason)
+            found = self.pool.ask(state, worker, "audit", audit.audit)
+            state.fields |= assemble.of_audit(found)
+            if found.status != "ok":
+                state.end(found.status, found.reason)
                 return
             if self.plan.blocks:
-                state.one_thread = self.pool.ask(state, worker, "audit", PreparedCall.one_thread)
+                state.one_thread = self.pool.ask(state, worker, "audit", timing.uses_one_thread)
             self.on_case(state.case, "allocations")
-            traced = self.pool.ask(state, worker, "allocations", PreparedCall.allocations)
+            traced = self.pool.ask(state, worker, "allocations", allocations.trace)
             state.leaked_bytes = traced.leaked_bytes
             counted = assemble.of_allocations(traced)
             state.fields |= counted | {"missing": state.fields["missing"] | counted["missing"]}
@@ -198,7 +198,7 @@ class Session:
         try:
             self.on_case(case, "profile")
             worker = self.runner.start(state, group.files)
-            found = self.pool.ask(state, worker, "profile", PreparedCall.profile)
+            found = self.pool.ask(state, worker, "profile", call_profile.profile)
             self.pool.close_worker(worker)
             return state.complete(group), found
         except CaseFailure as failure:

@@ -209,16 +209,16 @@ class Worker:
     def ask(
         self, timeout: float, method: Callable[Concatenate[Any, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> tuple[R, float]:
-        """Call a method of the job's server; return its result and the seconds that it took.
+        """Call a function of the job's server in the worker; return its result and the seconds that it took.
 
         Parameters
         ----------
         timeout : float
             Seconds.
         method : callable
-            A method of the server's class, such as ``PreparedCall.audit``.
+            A function whose first argument is the server, such as `copycost.engine.passes.audit.audit`.
         *args, **kwargs
-            Its arguments.
+            Its other arguments.
 
         Raises
         ------

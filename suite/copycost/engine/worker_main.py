@@ -6,7 +6,7 @@ import os
 from time import perf_counter
 from typing import Any
 
-from copycost.engine.prepared_call import WrongResult
+from copycost.engine.passes.timing import WrongResult
 from copycost.model.errors import describe
 from copycost.model.runtime import RuntimeUnavailable
 
@@ -14,8 +14,8 @@ from copycost.model.runtime import RuntimeUnavailable
 def serve(connection: Any) -> None:
     """Answer the session's requests until it closes the connection.
 
-    The first message is a job, whose ``start()`` returns the server. Each following request is a method of the
-    server's class with its arguments. The answer is ``("ok", value, seconds)`` or
+    The first message is a job, whose ``start()`` returns the server. Each following request is a function of
+    the server, with its other arguments. The answer is ``("ok", value, seconds)`` or
     ``("skipped" | "wrong" | "failed", reason, seconds)``.
     """
     server: Any = None

@@ -1,0 +1,51 @@
+"""Timing on an asynchronous device, by its own clock and with its cache flushed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from copycost.engine import clock
+from copycost.engine.prepared_call import PreparedCall
+from copycost.engine.records import DeviceSample
+
+#: Bytes written to flush the cache, in multiples of its size. A write of just its size may leave older contents in it.
+_FLUSHED = 2
+
+
+#: Maximum number of calls in a sample of device times, and the approximate duration of such a sample in seconds.
+_DEVICE_CALLS, _DEVICE_SECONDS = 20, 0.02
+
+
+def sample(prepared: PreparedCall, seconds: float) -> DeviceSample:
+    """Time a few separate calls: until each is queued, by the device's clock, and with its cache flushed.
+
+    Parameters
+    ----------
+    seconds : float
+        Known duration of a call.
+    """
+    gpu, fence = prepared.runtime.gpu, prepared.runtime.fence
+    assert gpu is not None
+    n = max(1, min(_DEVICE_CALLS, int(_DEVICE_SECONDS / seconds), prepared.most_per_sample() // 4))
+    prepared.calls_left -= 4 * n
+    if prepared.flush is None:
+        prepared.flush = gpu.write(_FLUSHED * gpu.cache_bytes())
+    flush, i = prepared.flush, next(prepared.turns) % len(prepared.holding)
+
+    def warm() -> tuple[Any, ...]:
+        # Use the same input every time, so that it is in the device's cache as far as it fits.
+        return prepared.timed_arguments(i)
+
+    def cold() -> tuple[Any, ...]:
+        args = warm()
+        flush()
+        return args
+
+    prepared.last = None
+    launch, result = clock.queued(prepared.call, warm, n, fence)
+    # Time the warm calls first: the call after a flush is cold.
+    device = gpu.seconds(prepared.call, warm, n) if gpu.seconds is not None else None
+    cold_device = gpu.seconds(prepared.call, cold, n) if gpu.seconds is not None else None
+    ns, _, result = clock.one_by_one(prepared.call, cold, n, fence)
+    prepared.last, prepared.last_k = prepared.completed_result(result), prepared.k
+    return DeviceSample(launch / n * 1e-9, device, ns / n * 1e-9, cold_device)

@@ -1,0 +1,161 @@
+"""Timing: the first call, samples, and a check of the last result."""
+
+from __future__ import annotations
+
+import math
+import random
+from time import perf_counter_ns, process_time_ns, sleep, thread_time_ns
+
+from copycost.engine import clock
+from copycost.engine.prepared_call import PreparedCall
+from copycost.engine.records import Calibration, Sample
+from copycost.engine.references import argument
+from copycost.machine import disturbance
+from copycost.machine.memory import free_memory
+from copycost.stats.intervals import ROUNDS
+
+#: Fraction of the free memory that the calls of a block may leak in total.
+_GROWTH = 0.1
+
+
+#: CPU time of other threads, in nanoseconds, from which a call counts as multithreaded. A fraction of the call's
+#: duration would not be meaningful: on a busy machine a thread that waits for another thread spins for a long time.
+_ELSEWHERE_NS = 10_000
+
+
+#: Seconds for other threads to become idle: those of GNU's OpenMP spin for 16 ms after their work. A thread's CPU time
+#: becomes visible to other threads when it goes to sleep, or at the kernel's next tick.
+_TO_REST = 0.03
+
+
+class WrongResult(Exception):
+    """Raised if a timed call's result, or its effect on its input, differs from the audit."""
+
+
+def try_out(prepared: PreparedCall) -> tuple[bool, float]:
+    """Call once; return whether the call returned a value, and its duration in seconds."""
+    prepared.x = prepared.fresh_input(0)
+    start = perf_counter_ns()
+    returned = prepared.call(*prepared.arguments())
+    prepared.runtime.fence()
+    return returned is not None, (perf_counter_ns() - start) * 1e-9
+
+
+def calibrate(
+    prepared: PreparedCall, changes: bool, leaked_bytes: int, calls: int | None, rounds: int = ROUNDS
+) -> Calibration:
+    """Time the first call, warm up, and find the number of calls in a sample.
+
+    Parameters
+    ----------
+    changes : bool
+        Whether the audit saw the input change. The input is then restored before every call.
+    leaked_bytes : int
+        Bytes that each call leaks.
+    calls : int or None
+        Calls in a sample, as found by an earlier block. None finds it here.
+    rounds : int, optional
+        Number of samples that follow.
+    """
+    prepared.changes = changes
+    prepared.holding = list(range(len(prepared.pixels)))
+    # Each input has its own arrays: a variable is never shared. An input that is restored before every call needs
+    # only one copy.
+    prepared.inputs = [prepared.fresh_input(k) for k in (prepared.holding[:1] if changes else prepared.holding)]
+    prepared.samples = 2 * rounds  # as many again for finding `n` and warming up
+    if leaked_bytes > 0:
+        prepared.calls_left = max(prepared.samples, _GROWTH * free_memory() / leaked_bytes)
+    first = _sample(prepared, 1).seconds
+    if calls is not None:
+        _sample(prepared, max(2, calls))
+        return Calibration(first, calls)
+    n = 1
+    while True:
+        took = _sample(prepared, n)
+        if took.seconds * n * 1e9 >= clock.SAMPLE_NS or 2 * n > prepared.most_per_sample():
+            return Calibration(first, n)
+        # Grow at most tenfold: the first calls are slow.
+        n = int(min(10 * n, prepared.most_per_sample(), max(2 * n, clock.SAMPLE_NS * 1.2e-9 / took.seconds)))
+
+
+def sample(prepared: PreparedCall, n: int) -> Sample:
+    """Take a sample of `n` timed calls.
+
+    An untimed call precedes short calls, because other cases have used the caches since the last sample.
+
+    Raises
+    ------
+    WrongResult
+        If the last result is wrong. It is checked in about one sample of a block, chosen at random.
+    """
+    if n > 1 and prepared.calls_left == math.inf:
+        _sample(prepared, 1)
+    taken = _sample(prepared, n)
+    if random.SystemRandom().randrange(ROUNDS) == 0:
+        _check_last(prepared)
+    return taken
+
+
+def check(prepared: PreparedCall) -> None:
+    """Compare the last timed call's result and the inputs with their expected values.
+
+    Raises
+    ------
+    WrongResult
+    """
+    _check_last(prepared)
+    if not prepared.changes and any(map(prepared.changed, prepared.inputs, prepared.holding)):
+        raise WrongResult("the timed calls changed the input, but the audited calls did not")
+
+
+def last_bytes(prepared: PreparedCall) -> int:
+    """Return the total size of the arrays of the last timed call's result, in bytes."""
+    return sum(one.nbytes for one in prepared.values(prepared.last))
+
+
+def uses_one_thread(prepared: PreparedCall) -> bool:
+    """Return whether a warmed-up call does all its work in the calling thread."""
+    call = prepared.fenced_call(0)
+    sleep(_TO_REST)
+    # The thread's interval encloses the process's. Time between two readings, such as an interrupt, is then never
+    # attributed to another thread.
+    thread, process = thread_time_ns(), process_time_ns()
+    call()
+    sleep(_TO_REST)
+    process = process_time_ns() - process
+    return process - (thread_time_ns() - thread) < _ELSEWHERE_NS
+
+
+def _check_last(prepared: PreparedCall) -> None:
+    if reason := clock.replaced():
+        raise WrongResult(reason)
+    if prepared.last is None:
+        return
+    try:
+        values = prepared.values(prepared.last)
+        reason = prepared.truth.judge(prepared.last_k, values, ulp=False).reason if prepared.truth else None
+    except TypeError as exception:
+        reason = str(exception)
+    if reason:
+        raise WrongResult(f"{reason} (in a timed call)")
+
+
+def _sample(prepared: PreparedCall, n: int) -> Sample:
+    prepared.last = None
+    prepared.turn_inputs()
+    before = disturbance.state()
+    if prepared.changes:
+        timed, reset, result = clock.one_by_one(prepared.call, prepared.next_arguments, n, prepared.runtime.fence)
+    else:
+        reset = 0
+        first = next(prepared.turns)
+        order = [(first + i) % len(prepared.inputs) for i in range(len(prepared.inputs))]
+        given = [argument(prepared.inputs[i]) for i in order]
+        out = () if prepared.out is None else (argument(prepared.out),)
+        timed, result = clock.batched(prepared.call, given, out, n, prepared.runtime.fence)
+        at = order[(n - 1) % len(order)]
+        prepared.x, prepared.k = prepared.inputs[at], prepared.holding[at]
+    prepared.calls_left -= n
+    mark = disturbance.mark(before, disturbance.state(), timed)
+    prepared.last, prepared.last_k = prepared.completed_result(result), prepared.k
+    return Sample(timed / n * 1e-9, n, reset * 1e-9, mark)
