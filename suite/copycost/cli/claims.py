@@ -29,7 +29,7 @@ SCHEMA = 1
 _STYLES = {"holds": "green", "refuted": "red", "depends": "yellow", None: "dim"}
 
 
-@click.command("claims")
+@click.command("claims", short_help="Test common claims by measuring them.")
 @click.argument("ids", nargs=-1, metavar="[ID…]")
 @click.option("--list", "only_list", is_flag=True, help="List the claims without checking them.")
 @click.option(

@@ -53,7 +53,7 @@ def verdict_options(function: Any) -> Any:
     return function
 
 
-@click.command()
+@click.command(short_help="Compare two runs case by case.")
 @click.argument("base", type=FilePath(), metavar="BASE")
 @click.argument("head", type=FilePath(), metavar="HEAD")
 @verdict_options

@@ -46,7 +46,7 @@ from copycost.tracking import project
 _BLOCKS = 10_000
 
 
-@click.command()
+@click.command(short_help="Compare the working tree with another commit.")
 @click.option("--base", required=True, metavar="REF", help="Commit to compare with, e.g. main or HEAD~1.")
 @selection_options
 @click.option(

@@ -16,7 +16,7 @@ from copycost.model import naming
 from copycost.tracking import project
 
 
-@click.command()
+@click.command(short_help="Set up asv for a function of this project.")
 @click.argument("function", metavar="PACKAGE.MODULE:FUNCTION")
 @click.option("--recipe", metavar="NAME", help="Recipe that the function computes, one of those that ship.")
 @click.option(

@@ -25,7 +25,7 @@ from copycost.machine.memory import free_memory
 from copycost.report.console import print_line
 
 
-@click.command("list")
+@click.command("list", short_help="List recipes, variants, devices or cases.")
 @click.argument("what", type=Word("list", ("recipes", "variants", "devices", "cases")))
 @selection_options
 @errors

@@ -14,7 +14,7 @@ from copycost.cli.options import (
 from copycost.tracking import machine
 
 
-@click.command("machine")
+@click.command("machine", short_help="Record this machine for asv.")
 @click.option(
     "--name", metavar="NAME", help="Name of the machine in asv's results.  [default: the record that asv would use]"
 )

@@ -38,7 +38,7 @@ _COLUMNS = (
 )
 
 
-@click.command("pipelines")
+@click.command("pipelines", short_help="Measure pipelines from JPEG files to batches.")
 @click.argument("names", nargs=-1, metavar="[NAME…]")
 @click.option(
     "--files",

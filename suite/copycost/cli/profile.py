@@ -47,7 +47,7 @@ _BATCH, _SIZE, _DTYPE = 32, (224, 224), "float32"
 _SHAPE = re.compile(r"(?:(\d{1,9})[x×])?(\d{1,9})[x×](\d{1,9})[x×]3")
 
 
-@click.command("profile")
+@click.command("profile", short_help="Profile one call by operation or line.")
 @click.argument("case", nargs=-1, required=True, metavar="CASE")
 @click.option(
     "--with",

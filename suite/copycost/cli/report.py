@@ -27,7 +27,7 @@ from copycost.report.markdown import markdown
 from copycost.results import load, store
 
 
-@click.command()
+@click.command(short_help="Write an HTML or Markdown report of runs.")
 @click.argument("runs", nargs=-1, required=True, type=FilePath(), metavar="RUN…")
 @click.option(
     "--html",

@@ -46,7 +46,7 @@ from copycost.results import store
 from copycost.stats.intervals import ROUNDS
 
 
-@click.command()
+@click.command(short_help="Measure cases and print a summary.")
 @selection_options
 @click.option("--image", type=FilePath(), metavar="PATH", help="Image, or folder of images, to measure with.")
 @click.option(

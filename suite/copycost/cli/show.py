@@ -16,7 +16,7 @@ from copycost.report import tree
 from copycost.results import load
 
 
-@click.command("show")
+@click.command("show", short_help="Show every case of a run as a tree.")
 @click.argument("run", type=FilePath(), metavar="RUN")
 @errors
 def show_(run: str) -> None:

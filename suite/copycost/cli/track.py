@@ -24,7 +24,7 @@ from copycost.results import load, store
 from copycost.tracking import track
 
 
-@click.command("track")
+@click.command("track", short_help="Measure commits with asv.")
 @click.argument("revisions", default="now")
 @click.argument("asv_options", nargs=-1, type=click.UNPROCESSED)
 @click.option(
