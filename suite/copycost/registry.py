@@ -12,22 +12,11 @@ import numpy as np
 if TYPE_CHECKING:
     pass
 from copycost.model.naming import RegistrationError, as_tuple, check_name
-
-WRITES = ("new", "out", "input")
-
-
-DTYPES = ("uint8", "float16", "float32", "float64")
-
+from copycost.model.vocabulary import DEVICES, DTYPES, LAYOUTS, WRITES
 
 RESULT_DTYPES = (
     "float16", "float32", "float64", "bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64",
 )  # fmt: skip
-
-
-LAYOUTS = ("channels_last", "channels_first")
-
-
-DEVICES = ("cpu", "gpu")
 
 
 @dataclass(frozen=True)
