@@ -8,11 +8,6 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass
 
-#: Marks of a sample. ``waited``: the thread waited for a CPU that another thread used. ``stolen``: the hypervisor gave
-#: the CPU to another machine. ``throttled``: heat or power slowed down the CPU (or the GPU, for a whole block).
-#: ``moved``: the thread moved to another CPU.
-MARKS = ("waited", "stolen", "throttled", "moved")
-
 #: Fraction of a sample that may be spent waiting for a CPU. Shorter waits are timer interrupts.
 _WAITED = 0.01
 
@@ -70,7 +65,10 @@ def stolen_ticks(stat: list[str]) -> int | None:
 
 
 def mark(before: State, after: State, ns: int) -> str:
-    """Return the mark of a sample that took `ns` nanoseconds, or an empty string if no disturbance is known."""
+    """Return the mark of a sample that took `ns` nanoseconds, or an empty string if no disturbance is known.
+
+    The marks are those of `copycost.model.fields.MARKS`.
+    """
     if before.cpu == after.cpu and after.throttled > before.throttled:
         return "throttled"
     if _grown(before.stolen_ticks, after.stolen_ticks) > 0:

@@ -1,4 +1,4 @@
-"""Read JSON from untrusted or damaged files safely, and check it against ``schema.json``."""
+"""Read JSON from untrusted or damaged files safely, and check it against the JSON Schema of a run."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import stat
 import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from importlib import resources
 from pathlib import Path
 from typing import Any, TextIO
+
+from copycost.results import schema as contract
 
 #: Return whether a value conforms to a part of a schema.
 Check = Callable[[Any], bool]
@@ -107,9 +108,9 @@ _WITH_NAN = json.JSONDecoder(
 def checker(schema: Mapping[str, Any]) -> Check:
     """Return a function that checks a value against a JSON Schema.
 
-    It supports the parts of JSON Schema that ``schema.json`` uses for the type and the range of a value. It is stricter
-    in two ways: a whole number written with a fraction, such as 1.0, is not an integer, and a number must fit into 64
-    bits.
+    It supports the parts of JSON Schema that the schema of a run uses for the type and the range of a value. It is
+    stricter in two ways: a whole number written with a fraction, such as 1.0, is not an integer, and a number must fit
+    into 64 bits.
     """
     if "enum" in schema:
         allowed = tuple(schema["enum"])
@@ -168,7 +169,7 @@ _KINDS: dict[str, Callable[[Mapping[str, Any]], Check]] = {
     "object": _object,
 }
 
-_SCHEMA = json.loads(resources.files("copycost.results").joinpath("schema.json").read_text(encoding="utf-8"))
+_SCHEMA = contract.schema()
 _FIELDS = _SCHEMA["$defs"]["measurement"]["properties"]
 _CHECKS = {name: checker(schema) for name, schema in _FIELDS.items()}
 _NUMBERS = {name for name, schema in _FIELDS.items() if "number" in schema.get("type", ())}

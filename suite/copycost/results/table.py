@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from copycost.model.fields import SPECS
 from copycost.model.measurement import FIELDS, Measurement, from_dict
 
 #: Fields that are not in the CSV, which has one number or text per cell.
-NOT_CELLS = ("missing", "ranges", "samples", "marks", "clocks_mhz", "temperatures_c", "slowed", "code", "timeline")
+NOT_CELLS = tuple(name for name, spec in SPECS.items() if not spec.cell)
 
 
 def joined(loaded: Iterable[tuple[str, Mapping[str, Any], Sequence[Measurement]]]) -> pd.DataFrame:
