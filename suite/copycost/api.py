@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 #: Number of calls of an audit without a reference. A call that changes its input or reuses a buffer does so by then.
 _UNCHECKED_CALLS = 4
 
-#: Number of blocks in which a call is timed.
+#: Maximum number of blocks in which `measure` times a call, and default number of `run`.
 _BLOCKS = 5
 
-#: Seconds of timing after which no further block starts.
+#: Seconds of timing after which `measure` starts no further block, except the second.
 _SECONDS = 5.0
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    pass
 from copycost.model.naming import RegistrationError, as_tuple, check_name
+
+# Variants, including those of older commits in a gate, import LAYOUTS from here.
 from copycost.model.vocabulary import DEVICES, DTYPES, LAYOUTS, WRITES
 
+#: Dtypes that a recipe can require of its results.
 RESULT_DTYPES = (
     "float16", "float32", "float64", "bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64",
 )  # fmt: skip

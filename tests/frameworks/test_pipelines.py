@@ -86,7 +86,7 @@ def test_the_reference_against_pillow_and_tensorflow(paths: tuple[str, ...]) -> 
 
 def test_the_ways_of_resizing_differ_by_more_than_is_allowed(paths: tuple[str, ...]) -> None:
     """Or a way that resizes otherwise than it says would pass."""
-    made = [files.reference(paths[0], resize, "tf") for resize in files.RESIZES]
+    made = [files.reference(paths[0], resize, "tf") for resize in ("nearest", "bilinear", "antialias")]
     for i, one in enumerate(made):
         for other in made[:i]:
             assert np.abs(one - other).max() * 127.5 > max(TOLERANCE.values())

@@ -132,14 +132,15 @@ class Answer:
         The machine, and what distinguishes it from others in the table: commit, engine, run. Empty if there is only
         one.
     fastest : Way
-        The variant of least time, among those that are right and leave their input unchanged, such that no other of
-        them is significantly faster.
+        The variant of least time, among those that are right, leave their input unchanged and do not share its memory,
+        such that no other of them is significantly faster.
     ties : tuple of str
         Variants that are not significantly slower.
     lean : Way or None
-        The fastest such variant that allocates nothing. None if no variant does, or if it is the fastest.
+        The fastest variant that is right, leaves its input unchanged, does not share its memory and allocates nothing.
+        None if there is none, or if it is `fastest`.
     over : Way or None
-        The fastest variant that writes over its input, if it is significantly faster than the fastest.
+        The fastest variant that writes over its input, if it is significantly faster than `fastest`.
     """
 
     where: str

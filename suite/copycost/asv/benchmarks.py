@@ -32,10 +32,8 @@ from copycost.results.asv_format import PARAMETERS
 #: Blocks per case. With six per side, asv's test of two commits detects no difference, however large.
 BLOCKS = 7
 
-
 #: Time limit of a session, in seconds. Each case has a separate limit; this one is a safeguard.
 _SESSION = 24 * 3600
-
 
 #: Fields of a measurement that the methods need. Only these are kept, as every method loads all that is kept.
 _KEPT = (

@@ -12,7 +12,6 @@ from copycost.registry import Recipe, Variant
 
 CHANNELS = 3
 
-
 #: Number of inputs that a case is measured on: a batch, its twin (see `copycost.cases.images.twin`), and another batch.
 INPUTS = 3
 

@@ -13,16 +13,13 @@ from copycost.recipes import RESIZED
 #: Bytes for each element of a reference: its value, and the bound on the error of a result.
 _REFERENCE_BYTES = 8 + 8
 
-
 #: Arrays, of the larger of input and result, that a child process holds at once: three pristine inputs and the call's
 #: input, the result, its buffer and the values that poison it (twice), three correct results, a snapshot, and the
 #: intermediates of a plain implementation. Measured with TensorFlow: 13.
 _ARRAYS_PER_CHILD = 16
 
-
 #: Memory of a process that has imported TensorFlow but holds no array yet, in bytes.
 _CHILD_BYTES = 400 * 2**20
-
 
 #: Device memory of such a process, in bytes: a CUDA context, and the buffer that is written to flush the cache.
 _CONTEXT_BYTES = 800 * 2**20

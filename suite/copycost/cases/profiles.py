@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from copycost.registry import DTYPES, LAYOUTS
+from copycost.model.vocabulary import DTYPES, LAYOUTS
 
 
 @dataclass(frozen=True)

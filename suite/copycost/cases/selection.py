@@ -18,7 +18,8 @@ from copycost.cases.case import CHANNELS, Case, CaseError
 from copycost.cases.profiles import PROFILES, Axes
 from copycost.catalog import description, discovery, loading
 from copycost.model import naming
-from copycost.registry import DEVICES, DTYPES, LAYOUTS, Recipe, Variant
+from copycost.model.vocabulary import DEVICES, DTYPES, LAYOUTS
+from copycost.registry import Recipe, Variant
 
 #: Maximum number of pixels along an image's side, and of images in a batch.
 _LARGEST_SIDE = 32_768

@@ -1,4 +1,4 @@
-"""Register a recipe's formula, written once with operators, as variants of every runtime."""
+"""Register a recipe's formula, written once with operators, for every shipped runtime that can evaluate it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from copycost.model import naming
 def formula(*, recipe: str, constants: Sequence[Any] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register ``function(x, *constants)`` as an expression of every runtime that can evaluate it.
 
-    The function may use Python's operators and slices with positive steps, which arrays of all runtimes support.
+    The function may use Python's operators and slices with positive steps, which arrays of these runtimes support.
     It receives channels-last images in the result's dtype: integers are converted first.
 
     Parameters

@@ -43,7 +43,8 @@ class ImportContext:
     shipped: str | None = None
 
 
-#: Modules that register the shipped recipes and variants, and modules that only those import.
+#: Modules and packages that are replaced by those of a commit of copycost: recipes, variants, and the runtimes and the
+#: formula decorator that belong to them.
 SHIPPED = ("copycost.recipes", "copycost.catalog.formula", "copycost.runtimes", "copycost.variants")
 
 

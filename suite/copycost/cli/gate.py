@@ -138,7 +138,7 @@ def gate(**options: Any) -> None:
     timed = measured.stopped_by not in ("untimed", "exact")
     comparison = compare(*sides, tolerance=options["tolerance"], timed=timed)
     if not comparison.measured and comparison.verdict != "worse":
-        raise measuring.NothingToMeasure(measuring.why_nothing(chosen, measured))
+        raise measuring.NothingToMeasure(measuring.why_nothing(measured))
     comparison = measuring.with_unmatched(comparison, chosen)
     lines = [f"base {base.title}", f"head {head.title}{' and uncommitted changes' if head.changed else ''}"]
     if own:

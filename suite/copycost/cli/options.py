@@ -32,7 +32,6 @@ _USAGE = (
     commits.RepositoryError, measure.NothingToMeasure,
 )  # fmt: skip
 
-
 #: Exit status after an interrupt: 128 + SIGINT, as in shells.
 INTERRUPTED = 130
 

@@ -56,7 +56,8 @@ from copycost.stats.intervals import ROUNDS
     "--blocks",
     type=click.IntRange(0, 100),
     metavar="N",
-    help="Time every case in exactly N fresh processes, ignoring the budget. 0 disables timing.  "
+    help="Time every case in up to N fresh processes, without the profile's budget; --budget still applies. "
+    "0 disables timing.  "
     "[default: the profile's, within its budget]",
 )
 @click.option(

@@ -1,4 +1,4 @@
-"""Convert the results of blocks to the fields of a measurement."""
+"""Convert the records of workers to the fields of a measurement."""
 
 from __future__ import annotations
 

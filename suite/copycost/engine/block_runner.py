@@ -41,6 +41,7 @@ class BlockRunner:
     blocks : int
         Maximum number of blocks per case.
     order : random.Random
+        Source of the random order of workers and samples, and of a block's CPU.
     on_case : callable
         Progress callback ``on_case(case, doing)``.
     """
@@ -82,11 +83,12 @@ class BlockRunner:
         ----------
         states : sequence of CaseState
             This must be the first block of either all of them or none. A case that fails has a measurement afterwards.
+            If it timed out with enough blocks, its `ended` is ``"timeout"`` instead.
         group : Group
         rounds : int
             Number of samples per case.
         copies : list of float, optional
-            The machine's copy speed in each round is appended to it.
+            The copy speed of the cases' device, measured once per round, is appended to it if it can be measured.
         """
         # Shuffle, because the worker that starts first gets the memory that the block before has released.
         running = [_Running(state) for state in self.random.sample(list(states), len(states))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -78,6 +78,11 @@ class CaseState:
         return self.measurement
 
 
+def left(states: Iterable[CaseState]) -> list[CaseState]:
+    """Return the states that have no measurement yet."""
+    return [state for state in states if not state.measurement]
+
+
 @dataclass
 class Group:
     """Files that the processes of a group of cases share.
@@ -86,7 +91,8 @@ class Group:
     ----------
     folder : Path
         Folder of the files.
-    files
+    files : Files
+        See `Files`.
     result_bytes : int
         Total size of all arrays of a result.
     size : int

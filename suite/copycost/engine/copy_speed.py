@@ -16,7 +16,6 @@ from copycost.machine.memory import free_memory
 #: Copies per measurement of a device's copy speed, and the size of each in multiples of the device's cache.
 _COPIES, _COPIED = 5, 8
 
-
 #: Size in bytes of each buffer for measuring the machine's copy speed: several times a large cache.
 COPY_BYTES = 128 * 2**20
 
@@ -37,7 +36,7 @@ class CopyJob:
 
 
 class Copy:
-    """Two buffers far larger than any cache, and a pool of threads that copies one to the other."""
+    """Two buffers, each several times as large as a large cache, and a pool of threads that copies one to the other."""
 
     def __init__(self, job: CopyJob) -> None:
         from concurrent.futures import ThreadPoolExecutor

@@ -25,7 +25,7 @@ _KNOWN = (1, 100, 1000, 3)
 #: Bytes that an allocator may request beyond the size of an array, for alignment or to fill a page.
 _ROUNDED = 8192
 
-#: Number of such arrays that are made under each instrument.
+#: Number of test arrays that are made under each instrument.
 _PROBES = 3
 
 

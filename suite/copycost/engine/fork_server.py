@@ -1,9 +1,9 @@
-"""Fork server: a process that has imported a runtime, touched no device, and forks a worker for each block.
+"""Fork server: a process that has imported a runtime, touched no device, and forks a worker for each job.
 
 Importing TensorFlow takes seconds. Forking a process that has imported it takes a few milliseconds. The fork server
 initialises nothing before the fork: a device's context or a pool of threads would not work in the worker. Importing a
-user's file may initialise such things. In this case the number of threads has changed. Every block then gets a separate
-process, which repeats the imports and serves the block itself.
+user's file may initialise such things. In this case the number of threads has changed. Every job then gets a separate
+process, which repeats the imports and serves the job itself.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def main(control_fd: int, runtime: str, source: str) -> None:
 
 
 def _become_block(connection_fd: int, stderr_fd: int) -> None:
-    """Serve one block in this process, in a separate process group, and die with the parent."""
+    """Serve one job in this process, in a separate process group, and die with the parent."""
     with contextlib.suppress(OSError):  # a process that was not forked already is a group leader
         os.setpgid(0, 0)
     with contextlib.suppress(OSError, AttributeError):

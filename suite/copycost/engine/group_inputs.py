@@ -9,7 +9,7 @@ import numpy as np
 from copycost.cases import images
 from copycost.cases.case import INPUTS, Case
 from copycost.cases.feasibility import child_bytes, device_bytes, misfit, too_large
-from copycost.engine.case_state import CaseState, Files
+from copycost.engine.case_state import Files
 from copycost.engine.references import ReferenceJob, load_references
 from copycost.engine.worker import CaseFailure
 from copycost.engine.worker_pool import WorkerPool
@@ -97,11 +97,6 @@ class Results:
         if self._free_on_device is not None:
             fit = min(fit, self._free_on_device // device_bytes(case, self.elements))
         return max(1, int(_MEMORY_SHARE * fit))
-
-
-def left(states: list[CaseState]) -> list[CaseState]:
-    """Return the states that have no measurement yet."""
-    return [state for state in states if not state.measurement]
 
 
 def _result_dtype(reference: np.ndarray, case: Case) -> np.dtype:

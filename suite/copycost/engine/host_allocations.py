@@ -18,11 +18,9 @@ from copycost.model.allocation import THRESHOLD, AllocationEvent, InstrumentBusy
 #: Traced calls that are counted, after one that is not: it may free memory older than the trace, of unknown size.
 WINDOWS = 3
 
-
 #: Size of the arenas that CPython allocates for small objects with mmap (ARENA_BITS of Objects/obmalloc.c, 3.10 and
 #: later). Their allocation is unrelated to the call that happens to run at that time.
 _ARENA = 1 << 20
-
 
 #: The marks of a window are `bytes` objects of this size and the next larger ones. Any size works that nothing else
 #: requests.

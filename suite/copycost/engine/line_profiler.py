@@ -1,7 +1,8 @@
-"""Profile one call: the duration and the allocations of each of its operations.
+"""Time the lines of Python that a call executes, and assign its allocations to them.
 
-A runtime with its own profiler reports its operations. For other runtimes, this module times the lines of Python, each
-from its beginning to the beginning of the next line. On a device, it also times them by the device's clock.
+Each line lasts from its beginning to the beginning of the next line. On a device, a mark is queued at both, for the
+lines of the called function itself. `copycost.engine.passes.call_profile` computes the device's time from the marks.
+`completed` adds the requests to the C library to the profile of a runtime with its own profiler.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from copycost.model.call_profile import MOST, CallProfile, MemoryChange, Span, n
 #: Operation of a request that memray has seen. memray knows only its line of Python, which is within the library.
 UNKNOWN = "(operation unknown; seen by memray)"
 
-
-#: Folder of the engine, whose functions make the call but are not part of it.
+#: Folder of the modules whose functions make the call (`PreparedCall.fenced_call`) but are not part of it. It does not
+#: include `passes`, whose functions do not run within the call.
 _ENGINE = os.path.dirname(__file__)
 
 

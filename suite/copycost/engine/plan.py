@@ -18,7 +18,8 @@ class Plan:
     budget : float
         Seconds for timing all cases. With infinity, every case gets all its blocks.
     timeout : float or None
-        Seconds that one case may take in all its processes together. None allows a minute, and more for large inputs.
+        Seconds that one case may take in all its processes together (in a gate: in each block). None: 60, plus 5 for
+        each 2²⁰ numbers in its input.
     no_gpu : str or None
         Why there is no CUDA device. None if there is one.
     """

@@ -24,19 +24,18 @@ from copycost.stats.intervals import ROUNDS
 #: Name, array and address range of each argument of a call.
 Places = list[tuple[str, Any, tuple[int, int] | None]]
 
-
 #: Upper limit of the random allocation that each block makes first, in multiples of 16 bytes. The heap addresses of a
 #: block's arrays depend on earlier allocations. Without a random one they would be the same in all blocks of one
 #: commit, and differ from those of the other commit.
 _DISPLACEMENTS = 4096
 
-
+#: That allocation, kept so that it is not freed during the block.
 _displaced: bytearray | None = None
 
 
 @dataclass(frozen=True)
 class CaseJob:
-    """Parameters of a block.
+    """Parameters of a worker that prepares the call of a case.
 
     Attributes
     ----------
@@ -54,7 +53,7 @@ class CaseJob:
     place : ImportContext or None
         Import context of the source. None if this process has imported the source already.
     cpu : int or None
-        CPU that the block is pinned to. None unless the case uses a single CPU.
+        CPU that the worker is pinned to. None leaves it unpinned.
     """
 
     source: str
@@ -118,8 +117,8 @@ class PreparedCall:
     mutable : bool, optional
         Whether the first array of an input is writable. By default it is if `writes` is ``"input"``.
     twins : tuple of ndarray, optional
-        For each array of an input, the indices at which the first two inputs differ. The block then turns one into
-        the other in place. By default they may differ everywhere.
+        For each array of an input, the indices at which the first two inputs differ. One is then turned into the other
+        in place where possible. By default they may differ everywhere.
     """
 
     def __init__(
@@ -289,7 +288,7 @@ class PreparedCall:
 
     def most_per_sample(self) -> int:
         """Return the maximum number of calls in a sample."""
-        # Calls that are timed one by one each include a fence, and a tenth of a second of them is enough.
+        # Calls that are timed one by one each include a fence, so a sample need not be long: 100 calls are enough.
         most = 100 if self.changes else clock.MOST_CALLS
         return max(1, int(min(most, self.calls_left / self.samples)))
 

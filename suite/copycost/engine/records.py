@@ -5,18 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from copycost.machine.devices import Condition
-from copycost.model.allocation import (
-    AllocationEvent,
-    AllocationSummary,
-    Pool,
-)
+from copycost.model.allocation import AllocationEvent, AllocationSummary, Pool
 
 
 @dataclass(frozen=True)
 class Audit:
     """Findings of an audit.
 
-    ``reason`` is None if every result is right. ``code`` is the source code that defines the call.
+    ``reason`` is None if the status is ``"ok"``. ``code`` is the source code that defines the call.
     """
 
     status: str
@@ -34,9 +30,9 @@ class Audit:
 class AllocationTrace:
     """Allocations of a call by memory space; None for a space that was not traced.
 
-    ``ranges`` holds the figures that differ between the traced calls. ``leaked_bytes`` is the memory that each call
-    leaves behind after its result is released. ``pool`` is the device's pool, None on the CPU. ``timeline`` lists the
-    counted events of the last call, grouped by instrument.
+    ``ranges`` holds the figures that differ between the traced calls. ``leaked_bytes`` is the memory that the last
+    traced call left behind after its result was released. ``pool`` is the device's pool, None on the CPU. ``timeline``
+    lists the counted events of the last call, grouped by instrument.
     """
 
     host: AllocationSummary | None

@@ -18,8 +18,7 @@ from copycost.cases.feasibility import assumed_elements, shared_bytes, skip_reas
 from copycost.catalog import import_context
 from copycost.engine import assemble, group_inputs, schedule
 from copycost.engine.block_runner import BlockRunner
-from copycost.engine.case_state import CaseState, Files, Group
-from copycost.engine.group_inputs import left
+from copycost.engine.case_state import CaseState, Files, Group, left
 from copycost.engine.passes import allocations, audit, call_profile, timing
 from copycost.engine.plan import Plan
 from copycost.engine.shared_folder import shared_folder
@@ -48,7 +47,8 @@ class Session:
     on_case : callable, optional
         Progress callback ``on_case(case, doing)``. It can be called from any thread.
     places : mapping of str to ImportContext, optional
-        Import contexts of user files. By default, files are imported in the context of this process.
+        Import contexts of user files. By default, fork servers import them with this process's interpreter and working
+        directory.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class Session:
         Returns
         -------
         group : Group or None
-            None if no case is left to time.
+            None if every case already has a measurement.
         states : list of CaseState
             One for each case. Cases that cannot be timed already have a measurement.
         """

@@ -30,7 +30,10 @@ class TimeAccount:
 
     @contextmanager
     def wall(self, only: str | None = None) -> Iterator[None]:
-        """Divide the wall time of the body among the recorded categories, or charge all of it to `only`."""
+        """Divide the wall time of the body among the recorded categories, or charge all of it to `only`.
+
+        Time that is not divided is charged to "other".
+        """
         start = monotonic()
         try:
             yield

@@ -31,14 +31,14 @@ R = TypeVar("R")
 
 
 class Job(Protocol):
-    """What a worker does: started in its process, it returns the server of the requests that follow."""
+    """A picklable job. The worker calls `start`, and passes the returned server to the requested functions."""
 
     def start(self) -> object:
-        """Return the server."""
+        """Do the job, or prepare it and return the server of later requests."""
 
 
 class CaseFailure(Exception):
-    """Raised if a worker fails to answer a request; `status` and `reason` are those of its case."""
+    """Raised if an import, a worker or a request fails; `status` and `reason` are those of its case."""
 
     def __init__(self, status: str, reason: str) -> None:
         super().__init__(reason)
@@ -47,7 +47,7 @@ class CaseFailure(Exception):
 
 
 class ForkServer:
-    """A process that has imported a runtime (and a user's file), and forks a worker for every block.
+    """A process that has imported a runtime (and a user's file), and forks a worker for every job.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ class ForkServer:
         CaseFailure
         """
         if not self.forkable:
-            # A process that cannot fork serves a single block itself, so start another one.
+            # A process that cannot fork serves a single job itself, so start another one.
             alone = ForkServer(self.runtime, self.source, self.environment, self.python, self.folder)
             alone.ready()
             return alone._child()
@@ -181,7 +181,7 @@ class ForkServer:
 
 
 class Worker:
-    """A process that serves one block, and the end of its stderr output."""
+    """A process that serves one job, and the end of its stderr output."""
 
     def __init__(self, fork_server: ForkServer, pid: int, connection: Connection, stderr: int) -> None:
         self.fork_server, self.pid, self.connection, self._stderr_fd = fork_server, pid, connection, stderr

@@ -26,6 +26,7 @@ T = TypeVar("T")
 #: Maximum number of parallel processes while nothing is timed.
 _PARALLEL = 4
 
+#: Environment variables that set the number of threads of a library.
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -188,7 +189,7 @@ class WorkerPool:
         return value
 
     def each(self, function: Callable[[T], R], things: Sequence[T], at_once: int) -> list[R]:
-        """Map a function over things, at most `at_once` in parallel and never more than there are cores."""
+        """Map a function over things, in parallel: at most `at_once`, `_PARALLEL` and the number of cores at a time."""
         if min(at_once, self._parallel) == 1:
             return [function(thing) for thing in things]
         turn = threading.Semaphore(at_once)

@@ -274,7 +274,7 @@ def _time(
     raise AssertionError  # unreachable: itertools.count does not end
 
 
-def why_nothing(chosen: Chosen, measured: Measured) -> str:
+def why_nothing(measured: Measured) -> str:
     """Return, in one line, why no case was measured on both sides."""
     if not measured.head:
         return "base and head have no case in common"

@@ -113,7 +113,7 @@ _ALLOCATIONS = {
 SPECS: dict[str, FieldSpec] = {
     "recipe": FieldSpec("", "what is computed", _TEXT),
     "variant": FieldSpec("", "how the recipe is computed", _NAME),
-    "runtime": FieldSpec("", "the library whose arrays the variant is given", _NAME),
+    "runtime": FieldSpec("", "the library whose arrays the variant receives", _NAME),
     "writes": FieldSpec("", f"where the result goes: {_one_of(WRITES)}", {"enum": [*WRITES]}),
     "device": FieldSpec("", _one_of(DEVICES), {"enum": [*DEVICES]}),
     "dtype": FieldSpec("", f"dtype of the input: {_one_of(DTYPES)}", {"enum": [*DTYPES]}),
@@ -128,14 +128,14 @@ SPECS: dict[str, FieldSpec] = {
     "status": FieldSpec("", f"outcome of the case: {_one_of(STATUSES)}", {"enum": [*STATUSES]}),
     "reason": FieldSpec("", "explanation of the status", _optional(_TEXT)),
     "known": FieldSpec("", "evidence that a library's path is known to be wrong here, or to raise", _optional(_TEXT)),
-    "includes_transfers": FieldSpec("", "whether a call on a device begins and ends with arrays of the host", _TRUTH),
+    "includes_transfers": FieldSpec("", "whether a call on a device takes and returns host arrays", _TRUTH),
     "missing": FieldSpec(
         "", "mapping of field → why it has no value", {"type": "object", "additionalProperties": _NAME}, cell=False
     ),
     "ranges": FieldSpec(
         "",
-        "mapping of field → smallest and largest value, where traced calls did not agree or the peaks of two "
-        "instruments may overlap",
+        "mapping of field → smallest and largest value, where traced calls or processes differ or the peaks of two "
+        "instruments may coincide",
         {
             "type": "object",
             "additionalProperties": {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2},
@@ -197,15 +197,15 @@ SPECS: dict[str, FieldSpec] = {
     "bytes_per_second": _figure("B/s", "`bytes_moved` over `seconds`", _POSITIVE),
     "copy_fraction": _figure(
         "fraction",
-        "speed of a call as a fraction of the speed at which the machine (on a GPU, the device) copied in the same "
-        "blocks",
+        "speed of a call as a fraction of the speed, counting bytes read and bytes written, at which the machine (on "
+        "a GPU, the device) copied in the same blocks",
         _POSITIVE,
     ),
     **_ALLOCATIONS,
     **_of_space("host"),
     **_of_space("device"),
     "device_rounded_bytes": _figure(
-        "B", "what the device's pool set aside for `device_allocated_bytes`", _COUNT, required=False
+        "B", "bytes that the device's pool reserved for `device_allocated_bytes`", _COUNT, required=False
     ),
     "driver_allocations": _figure(
         "", "number of the pool's requests to the driver, made when the pool had no memory left", _COUNT, required=False

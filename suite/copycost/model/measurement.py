@@ -38,7 +38,8 @@ class Measurement:
     missing : mapping of str to str
         Field → why it is None.
     ranges : mapping of str to [int, int]
-        Field → smallest and largest value, where the traced calls differ or two instruments overlap.
+        Field → smallest and largest value, where traced calls or processes differ, or the peaks that two instruments
+        saw may coincide.
     seconds, seconds_low, seconds_high : float
         Seconds per call: the median over the medians of blocks, and its 95 % interval.
     least_change : float
@@ -56,7 +57,7 @@ class Measurement:
         Why timing stopped: all requested blocks were done, the answer was clear, the budget was spent, or the case took
         too long.
     samples : list of list of float
-        Seconds per call, by block.
+        Seconds per call of each sample, by block.
     marks : list of list of str
         Disturbance of each sample, where the system reports one: ``waited``, ``stolen``, ``throttled``, ``moved``;
         otherwise empty.
@@ -67,9 +68,9 @@ class Measurement:
     bytes_moved : int
         Bytes of input and result, counted once each.
     copy_fraction : float
-        ``bytes_per_second`` over the speed at which all cores copied a large buffer in the same blocks, where both read
-        and written bytes count. On a GPU: ``bytes_moved`` over ``device_seconds`` (else ``seconds``), over
-        the speed at which the device copied a large buffer within its memory.
+        ``bytes_per_second`` over the speed at which ``threads`` threads copied a large buffer in the same blocks,
+        counting bytes read and bytes written. On a GPU: ``bytes_moved`` over ``device_seconds`` (else ``seconds``),
+        over the speed at which the device copied a large buffer within its memory.
     allocations, allocated_bytes, peak_bytes, retained_bytes, small_allocations, small_bytes : int
         Allocations of one steady call over all memory spaces; ``host_…`` and ``device_…`` are those of one space.
     device_rounded_bytes : int
@@ -230,7 +231,7 @@ class Measurement:
         return self._seen()
 
     def _seen(self) -> str:
-        """Return side effects that are not errors but that users should know."""
+        """Return properties of the call and of its timing that are not errors but that users should know."""
         found = []
         if self.includes_transfers:
             found.append("from the host and back")

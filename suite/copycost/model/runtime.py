@@ -77,7 +77,8 @@ class Runtime:
         variants can write to it.
     restore : callable
         ``restore(array, pristine)`` returns `array` with the content of `pristine` (an array of the runtime) restored,
-        or a new array if `array` is read-only. Nothing else may refer to the memory of the returned array.
+        or a new array if `array` cannot be written to or was consumed. Nothing else may refer to the memory of the
+        returned array.
     to_numpy : callable
         ``to_numpy(result)`` returns the current values as a NumPy array, which may share the result's memory. It raises
         TypeError, naming its argument, if that is not an array, and `ConsumedArrayError` for an array that a call has

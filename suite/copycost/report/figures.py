@@ -132,7 +132,9 @@ def relative_times(frame: pd.DataFrame, baseline: str) -> tuple[pd.DataFrame, pd
 
 
 def throughput(frame: pd.DataFrame, axis: Axes | None = None, *, picked: Sequence[str] = ()) -> Axes:
-    """Draw images per second by batch size, a line per variant, and the limit set by the machine's copy speed.
+    """Draw images per second by batch size, a line per variant, and the limit set by the copy speed.
+
+    The copy speed is that of the machine or, on a GPU, of the device.
 
     Parameters
     ----------

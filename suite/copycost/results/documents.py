@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 from copycost.results import schema as contract
 
-#: Return whether a value conforms to a part of a schema.
+#: Type of a function that returns whether a value conforms to a part of a schema.
 Check = Callable[[Any], bool]
 
 #: Integers are stored in columns of 64 bits.
@@ -184,14 +184,16 @@ _ALWAYS = frozenset(
 #: Fields that are never null in a run but may be null in a history.
 _UNTOLD = ("runtime", "writes", "threads")
 
-#: Fields that are printed to terminals unescaped: names must be printable, and remarks are escaped.
+#: Texts that are printed to terminals as they are: a name that is not printable is rejected, and a remark is escaped
+#: when it is read.
 _NAMES, _REMARKS = ("recipe", "variant", "runtime"), ("reason", "known")
 
 
 def check_measurement(row: dict[str, Any]) -> None:
     """Check that an object is a measurement according to ``schema.json``, ignoring unknown fields.
 
-    Integers in fields of floats become floats, and control characters in texts are escaped.
+    Integers in fields of floats become floats, and characters of ``reason`` and ``known`` that are not printable are
+    escaped.
 
     Parameters
     ----------

@@ -27,10 +27,8 @@ SCHEMA = 1
 
 ENVIRONMENT, MEASUREMENTS, CSV, _LOCK = "environment.json", "measurements.jsonl", "measurements.csv", ".lock"
 
-
 #: Name, environment and measurements of one run or asv file.
 Loaded = tuple[str, dict[str, Any], list[Measurement]]
-
 
 #: Fields that identify a case within a run.
 KEY = ("recipe", "device", "dtype", "layout", "batch", "height", "width", "variant")
@@ -200,7 +198,6 @@ _COUNT, _SECONDS = {"type": ["integer", "null"], "minimum": 0}, {"type": ["numbe
 
 
 _SIZE = {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}
-
 
 #: Schema of ``environment.json``. The environment in it is checked separately.
 _is_header = documents.checker(

@@ -35,7 +35,6 @@ def joined(loaded: Iterable[tuple[str, Mapping[str, Any], Sequence[Measurement]]
 #: Columns with the origin of a row of `read`, besides the name of its source.
 ORIGIN = ("engine", "machine", "environment", "commit", "commit_time", "hardware", "session")
 
-
 #: Columns that must be equal for times to be comparable. Those that describe a place best come first.
 _PLACE = ("machine", "hardware", "environment", "commit", "engine", "threads", "source", "session")
 
@@ -132,7 +131,6 @@ _MASKED: dict[str, tuple[Any, type[np.generic]]] = {
     "Int64": (pd.arrays.IntegerArray, np.int64),
     "Float64": (pd.arrays.FloatingArray, np.float64),
 }
-
 
 #: Dtypes of the columns, from the type annotations of the fields.
 _DTYPES = {

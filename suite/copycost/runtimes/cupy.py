@@ -112,7 +112,7 @@ extern "C" __global__ void copycost_hold(long long nanoseconds) {
 """
 
 #: Time for which the device is kept busy while a call is queued: this many nanoseconds, plus this multiple of the time
-#: that the host needed for the first call.
+#: that the host needed for an untimed call just before.
 _HELD_NS, _HELD_TIMES = 20_000, 3
 
 

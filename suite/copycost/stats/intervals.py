@@ -20,8 +20,8 @@ ROUNDS = 4
 #: Minimum number of blocks of every case, whatever the budget. With fewer, an interval is meaningless.
 FEWEST_BLOCKS = 3
 
-#: Width, as a fraction of the median, at which an interval is narrow enough, and minimum number of blocks for that.
-#: With fewer blocks an interval is often narrow by chance.
+#: Distance of the interval's farther end from the median, as a fraction, at which it is narrow enough, and minimum
+#: number of blocks for that. With fewer blocks an interval is often narrow by chance.
 PRECISION, CLEAR_BLOCKS = 0.01, 5
 
 

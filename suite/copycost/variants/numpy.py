@@ -246,8 +246,8 @@ def add(x: tuple[np.ndarray, np.ndarray]) -> Formula:
     return Formula(statements, expression, copy, into)
 
 
-#: Elements per tile, a multiple of 3 channels. With two tiles of constants, a tile takes 288 KiB, which fits into the
-#: private cache of a core.
+#: Elements per tile, a multiple of 3 channels. In float32, a tile and two tiles of constants take 288 KiB, which fits
+#: into the private cache of a core.
 _TILE = 3 << 13
 
 

@@ -22,11 +22,9 @@ from copycost.model.runtime import ConsumedArrayError
 #: Calls in an audit. They cycle through the inputs of the case.
 AUDIT_CALLS = 20
 
-
 #: Rounds of a call on new values and a call on known values: initial rounds, and additional rounds if the initial ones
 #: differ. Calls that take less than `_SHORTEST_NEW` seconds are not compared.
 _NEW_ROUNDS, _MORE_ROUNDS, _SHORTEST_NEW = 3, 12, 20e-6
-
 
 #: Results count as remembered if calls on new values take at least `_SEEN_BEFORE` times as long as calls on known
 #: values, and longer in at least a fraction `_IN_ORDER` of all pairs. With 15 calls each, that many pairs are in this
@@ -109,8 +107,8 @@ def audit(prepared: PreparedCall, calls: int = AUDIT_CALLS) -> Audit:
 def _remembers(prepared: PreparedCall) -> str | None:
     """Return why results seem to be remembered by the values of the input, or None.
 
-    The method times calls on new values and as many calls on known values, in random order. If nothing is
-    remembered, disturbances affect both alike.
+    Calls on new values and as many calls on known values are timed, in random order. If nothing is remembered,
+    disturbances affect both alike.
     """
     took: dict[bool, list[float]] = {True: [], False: []}  # key: whether the values are new
     values = [array.copy() for array in prepared.pixels[0]]

@@ -7,9 +7,7 @@ from time import perf_counter
 from copycost.engine.count_allocations import count
 from copycost.engine.line_profiler import completed, lines, placed
 from copycost.engine.prepared_call import PreparedCall
-from copycost.model.allocation import (
-    THRESHOLD,
-)
+from copycost.model.allocation import THRESHOLD
 from copycost.model.call_profile import CallProfile, Span
 
 #: Calls before the profiled one.

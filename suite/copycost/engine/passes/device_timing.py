@@ -11,7 +11,6 @@ from copycost.engine.records import DeviceSample
 #: Bytes written to flush the cache, in multiples of its size. A write of just its size may leave older contents in it.
 _FLUSHED = 2
 
-
 #: Maximum number of calls in a sample of device times, and the approximate duration of such a sample in seconds.
 _DEVICE_CALLS, _DEVICE_SECONDS = 20, 0.02
 

@@ -17,11 +17,9 @@ from copycost.stats.intervals import ROUNDS
 #: Fraction of the free memory that the calls of a block may leak in total.
 _GROWTH = 0.1
 
-
 #: CPU time of other threads, in nanoseconds, from which a call counts as multithreaded. A fraction of the call's
 #: duration would not be meaningful: on a busy machine a thread that waits for another thread spins for a long time.
 _ELSEWHERE_NS = 10_000
-
 
 #: Seconds for other threads to become idle: those of GNU's OpenMP spin for 16 ms after their work. A thread's CPU time
 #: becomes visible to other threads when it goes to sleep, or at the kernel's next tick.
@@ -29,7 +27,10 @@ _TO_REST = 0.03
 
 
 class WrongResult(Exception):
-    """Raised if a timed call's result, or its effect on its input, differs from the audit."""
+    """Raised if a timed result is wrong or the clock was replaced.
+
+    It is also raised if timed calls change an input that audited calls did not.
+    """
 
 
 def try_out(prepared: PreparedCall) -> tuple[bool, float]:
@@ -59,8 +60,8 @@ def calibrate(
     """
     prepared.changes = changes
     prepared.holding = list(range(len(prepared.pixels)))
-    # Each input has its own arrays: a variable is never shared. An input that is restored before every call needs
-    # only one copy.
+    # Each input has arrays of its own, since inputs must not share a variable. If calls change their input, one set of
+    # arrays is enough for all inputs: it is restored before every call.
     prepared.inputs = [prepared.fresh_input(k) for k in (prepared.holding[:1] if changes else prepared.holding)]
     prepared.samples = 2 * rounds  # as many again for finding `n` and warming up
     if leaked_bytes > 0:
@@ -81,7 +82,8 @@ def calibrate(
 def sample(prepared: PreparedCall, n: int) -> Sample:
     """Take a sample of `n` timed calls.
 
-    An untimed call precedes short calls, because other cases have used the caches since the last sample.
+    If a sample has several calls, and calls leak no memory, an untimed call precedes it, because other cases have used
+    the caches since the last sample.
 
     Raises
     ------

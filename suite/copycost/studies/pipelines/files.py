@@ -17,13 +17,6 @@ _HEIGHT, _WIDTH, _QUALITY = 375, 500, 90
 #: Height and width of the images that a pipeline returns.
 SIDE = 224
 
-#: Resizing methods: `nearest` is the default of Keras' `load_img`; `bilinear` interpolates between the nearest four
-#: pixels, as `tf.image.resize` does; `antialias` averages over all pixels that a result pixel covers, as Pillow does.
-RESIZES = ("nearest", "bilinear", "antialias")
-
-#: Scaling of 0 … 255: `tf` maps to −1 … 1; `caffe` reverses the channels and subtracts the mean.
-MODES = ("tf", "caffe")
-
 
 def write(folder: Path, photographs: Photographs, number: int) -> tuple[str, ...]:
     """Write crops of photographs as JPEG files and return their paths."""
@@ -42,8 +35,11 @@ def reference(path: str, resize: str, mode: str) -> np.ndarray:
     Parameters
     ----------
     path : str
-    resize : one of `RESIZES`
-    mode : one of `MODES`
+    resize : {"nearest", "bilinear", "antialias"}
+        ``"nearest"`` is the default of Keras' `load_img`. ``"bilinear"`` interpolates between the nearest four pixels,
+        as `tf.image.resize` does. ``"antialias"`` averages over all pixels that a result pixel covers, as Pillow does.
+    mode : {"tf", "caffe"}
+        Scaling of 0 … 255: ``"tf"`` maps to −1 … 1; ``"caffe"`` reverses the channels and subtracts the mean.
 
     Returns
     -------

@@ -92,7 +92,7 @@ class Pipeline:
 
 
 def steps(ways: int, blocks: int) -> int:
-    """Return the number of progress reports of `measure`."""
+    """Return the maximum number of progress reports of `measure`."""
     return ways * (1 + blocks * (1 + _ROUNDS))
 
 
@@ -121,7 +121,7 @@ def measure(
     traced : bool
         Whether to count the allocations of an epoch, which takes one step per pipeline.
     moved : callable
-        ``moved(doing)`` reports progress, ``steps(len(ways), blocks)`` times.
+        ``moved(doing)`` reports progress, ``steps(len(ways), blocks)`` times at most.
 
     Returns
     -------

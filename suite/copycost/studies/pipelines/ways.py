@@ -29,8 +29,10 @@ class Way:
     runtime : {"numpy", "tensorflow"}
         Runtime that the pipeline needs.
     decoder : {"Pillow", "TensorFlow", "TensorFlow, accurate"}
-    resize : one of `files.RESIZES`
-    mode : one of `files.MODES`
+    resize : {"nearest", "bilinear", "antialias"}
+        Method of resizing: see `files.reference`.
+    mode : {"tf", "caffe"}
+        Scaling: see `files.reference`.
     prepare : callable
     """
 
