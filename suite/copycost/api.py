@@ -189,17 +189,17 @@ def _measure(
     try:
         variable = type(x[0] if isinstance(x, tuple | list) else x).__name__.endswith("Variable")  # TensorFlow's
 
-        def block() -> PreparedCall:
+        def prepare_again() -> PreparedCall:
             writes = row["writes"]
             return PreparedCall(
                 its, lambda example: call, writes, device, inputs, truth, nothing, variable or writes == "input", places
             )
 
-        returned, first_seconds = timing.try_out(block())
+        returned, first_seconds = timing.try_out(prepare_again())
         if out is None and not returned:
             row["writes"] = "input"
 
-        first = block()
+        first = prepare_again()
         audited = audit(first) if truth else audit(first, _UNCHECKED_CALLS)
         if out is None and audited.input_changed and audited.result_shares == "input":
             row["writes"] = "input"
@@ -212,7 +212,7 @@ def _measure(
         found = [assemble.of_audit(audited), traced, unjudged]
         if not blocks:
             return ended(audited.status, audited.reason, *found, assemble.untimed())
-        timed = _time(block, blocks, bool(audited.input_changed), leaked, given, first_seconds)
+        timed = _time(prepare_again, blocks, bool(audited.input_changed), leaked, given, first_seconds)
         return ended(audited.status, audited.reason, *found, timed)
     except WrongResult as exception:
         return ended("wrong", str(exception))
@@ -294,17 +294,17 @@ def _device(runtime: Runtime, array: Any) -> str:
     return device
 
 
-def _allocations(block: PreparedCall) -> tuple[dict[str, Any], int]:
+def _allocations(prepared: PreparedCall) -> tuple[dict[str, Any], int]:
     """Return the allocations of a call and the bytes that it leaks, or why they were not traced."""
     try:
-        traced = allocations.trace(block)
+        traced = allocations.trace(prepared)
     except InstrumentBusyError as busy:
         return {"missing": dict.fromkeys(assemble.ALLOCATIONS, str(busy))}, 0
     return assemble.of_allocations(traced), traced.leaked_bytes
 
 
 def _time(
-    block: Callable[[], PreparedCall],
+    prepare_again: Callable[[], PreparedCall],
     blocks: int,
     changes: bool,
     leaked: int,
@@ -315,7 +315,7 @@ def _time(
     n, result_bytes = None, 0
     start = perf_counter()
     while len(records) < blocks and (len(records) < 2 or perf_counter() - start < _SECONDS):
-        fresh = block()
+        fresh = prepare_again()
         ready = timing.calibrate(fresh, changes, leaked, n)
         n = ready.calls
         taken = [timing.sample(fresh, n) for _ in range(ROUNDS)]

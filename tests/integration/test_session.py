@@ -18,7 +18,7 @@ from conftest import measure
 from copycost import registry
 from copycost.cases import images
 from copycost.cases.case import Case, CaseError
-from copycost.cases.feasibility import child_bytes, misfit, shared_bytes, skip_reason
+from copycost.cases.feasibility import misfit, shared_bytes, skip_reason, worker_bytes
 from copycost.cases.profiles import PROFILES, Axes
 from copycost.cases.selection import check_axes, expand, select
 from copycost.catalog import import_context
@@ -256,7 +256,7 @@ def test_what_does_not_fit_in_memory_is_skipped_with_both_figures() -> None:
     large = case(batch=4096, height=2048, width=2048)
     reason = skip_reason(large, None, 8 * 2**30)
     assert reason is not None
-    needed = shared_bytes(large, large.elements) + child_bytes(large, large.elements)
+    needed = shared_bytes(large, large.elements) + worker_bytes(large, large.elements)
     assert reason == f"needs about {needed / 2**30:.3g} GiB, and 8 GiB of memory is free"
     assert skip_reason(case(), None, 8 * 2**30) is None
 

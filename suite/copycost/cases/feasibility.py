@@ -13,13 +13,13 @@ from copycost.recipes import RESIZED
 #: Bytes for each element of a reference: its value, and the bound on the error of a result.
 _REFERENCE_BYTES = 8 + 8
 
-#: Arrays, of the larger of input and result, that a child process holds at once: three pristine inputs and the call's
+#: Arrays, of the larger of input and result, that a worker holds at once: three pristine inputs and the call's
 #: input, the result, its buffer and the values that poison it (twice), three correct results, a snapshot, and the
 #: intermediates of a plain implementation. Measured with TensorFlow: 13.
-_ARRAYS_PER_CHILD = 16
+_ARRAYS_PER_WORKER = 16
 
 #: Memory of a process that has imported TensorFlow but holds no array yet, in bytes.
-_CHILD_BYTES = 400 * 2**20
+_WORKER_BYTES = 400 * 2**20
 
 #: Device memory of such a process, in bytes: a CUDA context, and the buffer that is written to flush the cache.
 _CONTEXT_BYTES = 800 * 2**20
@@ -50,7 +50,7 @@ def skip_reason(case: Case, no_gpu: str | None, free_bytes: int) -> str | None:
         return lacking
     # Assume a result as large as an input. The session checks again when the size is known.
     elements = case.elements // case.recipe.inputs
-    return too_large(shared_bytes(case, elements) + child_bytes(case, elements), free_bytes)
+    return too_large(shared_bytes(case, elements) + worker_bytes(case, elements), free_bytes)
 
 
 def misfit(case: Case, results: Sequence[tuple[tuple[int, ...], np.dtype]]) -> str | None:
@@ -81,9 +81,9 @@ def shared_bytes(case: Case, result_elements: int) -> int:
     return INPUTS * (case.nbytes + _REFERENCE_BYTES * result_elements)
 
 
-def child_bytes(case: Case, result_elements: int) -> int:
+def worker_bytes(case: Case, result_elements: int) -> int:
     """Return a generous estimate of the bytes of one process that measures the case."""
-    return _CHILD_BYTES + _array_bytes(case, result_elements)
+    return _WORKER_BYTES + _array_bytes(case, result_elements)
 
 
 def device_bytes(case: Case, result_elements: int) -> int:
@@ -92,7 +92,7 @@ def device_bytes(case: Case, result_elements: int) -> int:
 
 
 def _array_bytes(case: Case, result_elements: int) -> int:
-    return _ARRAYS_PER_CHILD * max(case.nbytes, result_elements * case.result_dtype.itemsize)
+    return _ARRAYS_PER_WORKER * max(case.nbytes, result_elements * case.result_dtype.itemsize)
 
 
 def _gib(count: int) -> str:

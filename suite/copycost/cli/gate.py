@@ -123,11 +123,11 @@ def gate(**options: Any) -> None:
             blocks = 0 if options["exact"] else _BLOCKS
             plan = Plan(threads, blocks, options["budget"], None, taken_in["no_gpu"])
 
-            def on_case(doing: str, done: float) -> None:
+            def on_step(doing: str, done: float) -> None:
                 progress.update(bar, description=doing[: max(10, console.width - 50)], completed=done)
 
             with kept:
-                measured = measuring.measure(chosen, plan, photographs, options["tolerance"], on_case)
+                measured = measuring.measure(chosen, plan, photographs, options["tolerance"], on_step)
                 own = base.place.python != sys.executable
                 libraries = commits.libraries(base) if own else taken_in["libraries"]
                 taken_in["session"] = uuid.uuid4().hex

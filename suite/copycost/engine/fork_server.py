@@ -61,14 +61,14 @@ def main(control_fd: int, runtime: str, source: str) -> None:
             _, fds, _, _ = socket.recv_fds(control, 1, 2)
             if not forkable:
                 messages.send(os.getpid())
-                _become_block(*fds)
+                _become_worker(*fds)
                 return
             pid = os.fork()
             if pid == 0:
                 try:
                     messages.close()
                     control.close()
-                    _become_block(*fds)
+                    _become_worker(*fds)
                 finally:
                     os._exit(0)
             for fd in fds:
@@ -79,7 +79,7 @@ def main(control_fd: int, runtime: str, source: str) -> None:
             messages.send(os.waitpid(pid, 0)[1])
 
 
-def _become_block(connection_fd: int, stderr_fd: int) -> None:
+def _become_worker(connection_fd: int, stderr_fd: int) -> None:
     """Serve one job in this process, in a separate process group, and die with the parent."""
     with contextlib.suppress(OSError):  # a process that was not forked already is a group leader
         os.setpgid(0, 0)

@@ -8,7 +8,7 @@ import numpy as np
 
 from copycost.cases import images
 from copycost.cases.case import INPUTS, Case
-from copycost.cases.feasibility import child_bytes, device_bytes, misfit, too_large
+from copycost.cases.feasibility import device_bytes, misfit, too_large, worker_bytes
 from copycost.engine.case_state import Files
 from copycost.engine.references import ReferenceJob, load_references
 from copycost.engine.worker import CaseFailure
@@ -85,7 +85,7 @@ class Results:
 
     def skip_reason(self, case: Case) -> str | None:
         """Return why a case cannot be measured, now that the size of its result is known, or None."""
-        reason = misfit(case, self.shapes) or too_large(child_bytes(case, self.elements), free_memory())
+        reason = misfit(case, self.shapes) or too_large(worker_bytes(case, self.elements), free_memory())
         if not reason and self._free_on_device is not None:
             needed = device_bytes(case, self.elements)
             reason = too_large(needed, self._free_on_device, "of the device's memory")
@@ -93,7 +93,7 @@ class Results:
 
     def at_once(self, case: Case) -> int:
         """Return how many processes of the group fit in free memory, including the device's; at least one."""
-        fit = free_memory() // child_bytes(case, self.elements)
+        fit = free_memory() // worker_bytes(case, self.elements)
         if self._free_on_device is not None:
             fit = min(fit, self._free_on_device // device_bytes(case, self.elements))
         return max(1, int(_MEMORY_SHARE * fit))

@@ -84,7 +84,7 @@ class CaseJob:
         prepare = registry.variants[self.recipe, self.variant].prepare
         assert prepare is not None  # it was registered in this process
         truth = ExpectedResults([load_references(name) for name in self.references], np.dtype(self.dtype))
-        block = PreparedCall(
+        prepared = PreparedCall(
             runtime,
             prepare,
             self.writes,
@@ -96,7 +96,7 @@ class CaseJob:
         )
         if self.place is not None:
             import_context.check_origin(self.place)  # after preparing, which may import more modules
-        return block
+        return prepared
 
 
 class PreparedCall:

@@ -122,7 +122,7 @@ class ForkServer:
             raise CaseFailure("failed", value)
         self.forkable, self.imported = value, True
 
-    def child(self) -> Worker:
+    def fork(self) -> Worker:
         """Start a worker.
 
         Raises
@@ -133,12 +133,12 @@ class ForkServer:
             # A process that cannot fork serves a single job itself, so start another one.
             alone = ForkServer(self.runtime, self.source, self.environment, self.python, self.folder)
             alone.ready()
-            return alone._child()
+            return alone._fork()
         with self._lock:
             self.ready()
-        return self.child() if not self.forkable else self._child()
+        return self.fork() if not self.forkable else self._fork()
 
-    def _child(self) -> Worker:
+    def _fork(self) -> Worker:
         ours, theirs = socket.socketpair()
         # The rest of an answer follows its beginning at once: a read that stalls for 10 s is an error.
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 10, 0))

@@ -128,7 +128,7 @@ class WorkerPool:
         CaseFailure
             If the runtime or the source cannot be imported.
         """
-        worker = self._fork_server(runtime, source).child()
+        worker = self._fork_server(runtime, source).fork()
         self._workers.add(worker)
         return worker
 

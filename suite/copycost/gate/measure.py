@@ -172,7 +172,7 @@ def measure(
     plan: Plan,
     photographs: images.Photographs,
     tolerance: float,
-    on_case: Callable[[str, float], None] = lambda doing, done: None,
+    on_step: Callable[[str, float], None] = lambda doing, done: None,
 ) -> Measured:
     """Measure both sides of every case that base and head share.
 
@@ -187,8 +187,8 @@ def measure(
     photographs : Photographs
     tolerance : float
         Relative change of time below which a difference is ignored.
-    on_case : callable, optional
-        ``on_case(doing, done)``: the current step in a few words, and the fraction done.
+    on_step : callable, optional
+        ``on_step(doing, done)``: the current step in a few words, and the fraction done.
     """
     deadline = monotonic() + plan.budget
     before = {case.key: case for case in chosen.base}
@@ -199,10 +199,10 @@ def measure(
     states: list[tuple[Group | None, CaseState, CaseState]] = []
     with Session(plan, photographs, places=chosen.places) as session:
         try:
-            on_case("importing", 0.0)
+            on_step("importing", 0.0)
             session.start([*chosen.base, *chosen.head])
             for number, heads in enumerate(shared.values()):
-                on_case(f"examining {heads[0].label()}", number / len(shared))
+                on_step(f"examining {heads[0].label()}", number / len(shared))
                 # Head comes first, so that head's reference decides which results are right.
                 group, found = session.examine([*heads, *(before[case.key] for case in heads)])
                 states += [(group, *both) for both in zip(found[len(heads) :], found[: len(heads)], strict=True)]
@@ -222,7 +222,7 @@ def measure(
             elif worse:
                 stopped = "exact"
             else:
-                stopped = _time(session, pairs, deadline, tolerance, on_case)
+                stopped = _time(session, pairs, deadline, tolerance, on_step)
             base, head = ([both[side].complete(group) for group, *both in states] for side in (0, 1))
         finally:
             for group in {id(group): group for group, *_ in states if group}.values():
@@ -239,7 +239,7 @@ def _time(
     pairs: Sequence[_Pair],
     deadline: float,
     tolerance: float,
-    on_case: Callable[[str, float], None],
+    on_step: Callable[[str, float], None],
 ) -> str:
     """Time the undecided pairs block after block, and return why timing stopped."""
     order = random.Random(_SEED)
@@ -258,7 +258,7 @@ def _time(
             for state in (pair.base, pair.head):
                 state.left = state.limit  # the limit applies per block, because the number of blocks is open
             undecided = f"{len(left)} of {len(pairs)} cases not yet clear"
-            on_case(f"block {block}, {undecided}", (start - begun) / (deadline - begun))
+            on_step(f"block {block}, {undecided}", (start - begun) / (deadline - begun))
             try:
                 session.runner.run([pair.base, pair.head], pair.group, PAIRS)
             except KeyboardInterrupt:  # report the results so far

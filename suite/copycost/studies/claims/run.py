@@ -116,12 +116,12 @@ def check_claims(claims: Sequence[Claim], on_claim: Callable[[Claim], None] = la
 
 
 def _ask(fork_server: ForkServer, claim: Claim) -> dict[str, Any]:
-    child = fork_server.child()
+    worker = fork_server.fork()
     try:
-        child.open(Job(claim.id, claim.runtime), _TIMEOUT)
-        return child.ask(_TIMEOUT, Job.look)[0]
+        worker.open(Job(claim.id, claim.runtime), _TIMEOUT)
+        return worker.ask(_TIMEOUT, Job.look)[0]
     finally:
-        child.close()
+        worker.close()
 
 
 def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:

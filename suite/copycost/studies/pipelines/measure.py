@@ -148,22 +148,22 @@ def measure(
             if one.ended is not None:
                 return None
             try:
-                child = fork_servers[one.way.runtime].child()
+                worker = fork_servers[one.way.runtime].fork()
             except CaseFailure as end:  # the runtime cannot be imported
                 one.ended = end.status, end.reason
                 return None
-            one.open(child, Job(one.way.name, paths, batch, threads))
-            first = one.ask(child, Block.first)
+            one.open(worker, Job(one.way.name, paths, batch, threads))
+            first = one.ask(worker, Block.first)
             if first is not None:
                 one.first.append(first)
-            return child
+            return worker
 
         try:
             for one in taken if traced else ():
                 moved(f"allocations of {one.way.name}")
-                if (child := open_(one)) is not None:
-                    one.allocated = one.ask(child, Block.allocations)
-                    child.close()
+                if (worker := open_(one)) is not None:
+                    one.allocated = one.ask(worker, Block.allocations)
+                    worker.close()
             for _ in range(blocks):
                 _block(taken, open_, moved)
         except KeyboardInterrupt:
@@ -183,18 +183,18 @@ class _Taken:
     checked: Checked | None = None
     allocated: Allocated | None = None
 
-    def open(self, child: Worker, job: Job) -> None:
+    def open(self, worker: Worker, job: Job) -> None:
         """Start a job in a worker."""
         try:
-            child.open(job, _TIMEOUT)
+            worker.open(job, _TIMEOUT)
         except CaseFailure as end:
             self.ended = end.status, end.reason
 
-    def ask(self, child: Worker, method: Callable[[Block], R]) -> R | None:
+    def ask(self, worker: Worker, method: Callable[[Block], R]) -> R | None:
         """Return the worker's answer to a request, or None if the pipeline has ended."""
         if self.ended is None:
             try:
-                return child.ask(_TIMEOUT, method)[0]
+                return worker.ask(_TIMEOUT, method)[0]
             except CaseFailure as end:
                 self.ended = end.status, end.reason
         return None
@@ -236,21 +236,21 @@ class _Taken:
 
 def _block(taken: Sequence[_Taken], open_: Callable[[_Taken], Worker | None], moved: Callable[[str], None]) -> None:
     """Run one block: start a fresh process for every pipeline, then run their epochs interleaved."""
-    children: list[tuple[_Taken, Worker]] = []
+    workers: list[tuple[_Taken, Worker]] = []
     for one in random.sample(taken, len(taken)):
         moved(f"first batch of {one.way.name}")
-        if (child := open_(one)) is not None:
-            children.append((one, child))
-    taking: dict[str, list[float]] = {one.way.name: [] for one, _ in children}
+        if (worker := open_(one)) is not None:
+            workers.append((one, worker))
+    taking: dict[str, list[float]] = {one.way.name: [] for one, _ in workers}
     for _ in range(_ROUNDS):
-        for one, child in random.sample(children, len(children)):
+        for one, worker in random.sample(workers, len(workers)):
             moved(f"an epoch of {one.way.name}")
-            if (seconds := one.ask(child, Block.time)) is not None:
+            if (seconds := one.ask(worker, Block.time)) is not None:
                 taking[one.way.name].append(seconds)
-    for one, child in children:
+    for one, worker in workers:
         if one.checked is None:
-            one.checked = one.ask(child, Block.check)
-        child.close()
-    for one, _ in children:  # append together, because blocks of different pipelines are compared in pairs
+            one.checked = one.ask(worker, Block.check)
+        worker.close()
+    for one, _ in workers:  # append together, because blocks of different pipelines are compared in pairs
         if one.ended is None:
             one.samples.append(taking[one.way.name])
