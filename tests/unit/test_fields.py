@@ -87,6 +87,7 @@ def test_fields_with_one_description_share_a_row() -> None:
     assert "| `height`, `width` | pixels | size of the input images |" in rows
     assert any(row.startswith("| `seconds`, `seconds_low`, `seconds_high` | s | ") for row in rows)
     assert any(row.startswith("| `calls` | | ") for row in rows)
+    assert any(row.startswith("| `host_allocations`, ") and "` | number, B | " in row for row in rows)
 
 
 #: Annotation → type in JSON Schema.

@@ -120,7 +120,9 @@ def columns() -> str:
     for doc, family in groupby(SPECS.items(), key=lambda item: item[1].doc):
         its = dict(family)
         names = ", ".join(f"`{name}`" for name in its)
-        unit = ", ".join(dict.fromkeys(spec.unit for spec in its.values()))
+        units = dict.fromkeys(spec.unit for spec in its.values())
+        # Some fields of a family may have a unit and others be plain numbers.
+        unit = ", ".join(unit or "number" for unit in units) if any(units) else ""
         lines.append(f"| {names} | {unit} | {doc} |".replace("|  |", "| |"))
     return "\n".join(lines)
 
