@@ -15,7 +15,6 @@ from typing import Any
 
 import click
 
-from copycost import registry
 from copycost.cases import case, images, selection
 from copycost.cases.case import Case
 from copycost.cases.profiles import PROFILES, Axes
@@ -23,6 +22,7 @@ from copycost.gate import commits, measure
 from copycost.machine import devices
 from copycost.model import naming
 from copycost.model.errors import one_line
+from copycost.model.vocabulary import DTYPES, LAYOUTS
 from copycost.results import store
 from copycost.tracking import project
 
@@ -194,9 +194,9 @@ SELECTION = [
                  help="Number of images in a batch, or none for one image without a batch axis."),
     click.option("--size", "size", multiple=True, type=Size(), metavar="HxW",
                  help="Height and width of the images, e.g. 224x224."),
-    click.option("--dtype", "dtype", multiple=True, type=Word("dtype", registry.DTYPES), metavar="NAME",
+    click.option("--dtype", "dtype", multiple=True, type=Word("dtype", DTYPES), metavar="NAME",
                  help="Input dtype: uint8, float16, float32, float64."),
-    click.option("--layout", "layout", multiple=True, type=Word("layout", selection.LAYOUTS), metavar="NAME",
+    click.option("--layout", "layout", multiple=True, type=Word("layout", LAYOUTS), metavar="NAME",
                  help="Layout of the images: channels_last or channels_first."),
     click.option("--with", "with_files", multiple=True, type=FilePath(), metavar="FILE",
                  help="Python file that defines your own variants and recipes. Can be repeated."),

@@ -16,7 +16,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from copycost import registry
 from copycost.analysis.operations import Operation, operations
 from copycost.cases import case, images, selection
 from copycost.cases.case import Case
@@ -35,6 +34,7 @@ from copycost.machine import devices
 from copycost.model import naming, numbers
 from copycost.model.call_profile import CallProfile
 from copycost.model.measurement import Measurement
+from copycost.model.vocabulary import DTYPES, LAYOUTS
 from copycost.report.trace import trace
 from copycost.results import load, store
 
@@ -143,9 +143,9 @@ def named(words: Sequence[str], files: Sequence[str] = ()) -> Case:
             raise case.CaseError(
                 f"'{word}' is not a shape of images: expected e.g. 8×224×224×3, or 224×224×3 for one image"
             )
-        elif word in registry.DTYPES:
+        elif word in DTYPES:
             axes = replace(axes, dtypes=(word,))
-        elif word in selection.LAYOUTS:
+        elif word in LAYOUTS:
             axes = replace(axes, layouts=(word,))
         elif word in ("cpu", "gpu"):
             device = word
