@@ -15,7 +15,7 @@ track: .venv/measures
 	@$(BIN)/copycost track $(OPTIONS)
 
 check: lint
-	$(BIN)/python -m pytest --quiet -n 2 tests/unit
+	$(BIN)/python -m pytest --quiet -n 2 -m "not slow" tests/unit
 
 test: .venv/tests browser lint docs
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

@@ -105,6 +105,7 @@ SMALL = ("--recipe", "tf", "--batch", 1, "--size", "32x24", "--budget", 1)
 NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", ["40", "80", "200"])
 def test_run_ends_with_the_answer_and_where_every_case_is(command: Command, tmp_path: Path, columns: str) -> None:
     chosen = ("--variant", "numpy-out", "--variant", "numpy-new", "--variant", "cupy-*", "--dtype", "float32")
@@ -136,6 +137,7 @@ def test_run_that_times_nothing_says_so(command: Command) -> None:
     assert done.stdout.splitlines()[-1] == "All cases: copycost show here"
 
 
+@pytest.mark.slow
 def test_run_of_failures_only_names_them(command: Command) -> None:
     chosen = ("--device", "cpu", "--dtype", "float32", "--with", BAD, "--variant", "wrong-constant")
     done = command("run", *SMALL, *chosen, "--out", "here", env={"COLUMNS": "80"})
@@ -145,6 +147,7 @@ def test_run_of_failures_only_names_them(command: Command) -> None:
     assert done.stdout.splitlines()[-1] == "All cases: copycost show here"
 
 
+@pytest.mark.slow
 def test_run_with_json_on_standard_output_has_its_answer_on_standard_error(command: Command) -> None:
     chosen = ("--device", "cpu", "--variant", "numpy-out", "--dtype", "float32")
     done = command("run", *SMALL, *chosen, "--out", "here", "--json", "-")

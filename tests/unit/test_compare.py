@@ -184,6 +184,7 @@ def keep(folder: Path, side: Side) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_command_exits_by_its_verdict(command: Command, tmp_path: Path) -> None:
     base, slower = (keep(tmp_path / name, side) for name, side in zip("ab", sides(1.3), strict=True))
     same = keep(tmp_path / "same", sides(1.0)[1])
@@ -240,6 +241,7 @@ def test_what_cannot_be_compared_is_one_line(
     assert message in done.stderr
 
 
+@pytest.mark.slow
 def test_commits_of_asvs_results(command: Command, tmp_path: Path) -> None:
     """Of the same machine and environment; what is exact is told, and time as of different times."""
     folder = tmp_path / "results"

@@ -68,6 +68,7 @@ def test_nothing_to_say_without_both(tmp_path: object) -> None:
     assert pays(table.frame(only)).empty
 
 
+@pytest.mark.slow
 def test_the_page_says_it(tmp_path) -> None:  # type: ignore[no-untyped-def]
     page = write_html(tmp_path, [("run", {}, costs(1e-4, 5e-4, 2e-5))]).read_text()
     assert "GPU break-even batch size" in page

@@ -183,6 +183,7 @@ def test_blocks_that_are_all_equal_have_an_interval_without_width() -> None:
     assert other.ratio(0.01).low < 1 < other.ratio(0.01).high
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spread", [0.005, 0.02, 0.06])
 def test_to_look_again_and_again_makes_no_false_alarms(spread: float) -> None:
     """The gate's whole scheme: twelve cases, every look with its share, and the last one with the other half."""

@@ -60,6 +60,7 @@ def test_a_measurement_without_one_field_survives_every_form(name: str | None, t
         assert pd.isna(value) if cell == name else value == getattr(FULL, str(cell)) or cell == "instruments"
 
 
+@pytest.mark.slow
 def test_a_run_of_a_batch_and_of_one_image_is_written_shown_and_read(command: Command, tmp_path: Path) -> None:
     arguments = ["--recipe", "resize_scale", "--batch", 2, "--batch", "none", "--size", "32x48", "--dtype", "float32"]
     done = command("run", *arguments, "--variant", "numpy-new", "--blocks", 2, "--out", "one", "--json", "one.json")

@@ -171,6 +171,7 @@ LIBRARIES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("recipe", HONEST)
 def test_an_honest_formula_is_right(recipe: str, library: str) -> None:
