@@ -18,7 +18,7 @@ from copycost.asv import benchmarks
 from copycost.asv.benchmarks import Cases, Failed
 from copycost.catalog import discovery
 from copycost.machine.environment import METHOD_VERSION
-from copycost.results.asv_format import PARAMETERS
+from copycost.results.asv_format import PARAMETERS, TRACKED
 
 ROOT = Path(__file__).parents[2]
 CASE = ("tf", "numpy-out", "cpu", "float32", "channels_last", 224, 224, 32)
@@ -100,6 +100,11 @@ def test_a_version_is_that_of_the_way_of_measuring() -> None:
     units = {name: getattr(method, "unit", None) for name, method in vars(Cases).items() if name.startswith("track_")}
     assert len(units) == 9
     assert all(units.values())
+
+
+def test_what_is_read_from_asv_is_what_it_tracks() -> None:
+    """The reader of asv's files knows the names and does not import the benchmarks."""
+    assert sorted(TRACKED) == sorted(name.removeprefix("track_") for name in vars(Cases) if name.startswith("track_"))
 
 
 @pytest.mark.parametrize(
