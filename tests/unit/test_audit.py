@@ -41,6 +41,18 @@ def test_ulp_is_the_distance_in_spacings_of_the_reference() -> None:
     assert judge(result, exactly(reference, 1), F32).max_ulp == 1
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_ulp_agrees_with_numpy_spacing_over_all_exponents(dtype: str) -> None:
+    limits = np.finfo(dtype)
+    values = np.geomspace(limits.smallest_subnormal, limits.max / 2, 500, dtype=np.longdouble).astype(dtype)
+    reference = np.concatenate([values, -values, [0]]).astype(dtype)
+    for i in range(0, reference.size, 37):
+        result = reference.copy()
+        result[i] += 3 * np.spacing(abs(reference[i]))
+        verdict = judge(result, exactly(reference.astype(np.float64), np.inf), np.dtype(dtype))
+        assert verdict.max_ulp == 3
+
+
 def test_integers_and_booleans_are_compared_exactly() -> None:
     for values in (np.array([0, 255], np.uint8), np.array([True, False])):
         assert judge(values, exactly(values), values.dtype).reason is None

@@ -69,8 +69,7 @@ def judge(result: np.ndarray, reference: Reference, dtype: np.dtype, ulp: bool =
         if worst_ulp is not None and largest:
             spacing = unit[: part.size]
             np.copyto(spacing, ref, casting="same_kind")
-            np.abs(spacing, out=spacing)
-            np.spacing(spacing, out=spacing)
+            _to_spacing(spacing)
             with np.errstate(over="ignore"):
                 np.divide(off, spacing, out=off)
             # In float64, the distance from 0 in units of 5e-324 can exceed the range of float64.
@@ -79,6 +78,18 @@ def judge(result: np.ndarray, reference: Reference, dtype: np.dtype, ulp: bool =
         reason = f"off by up to {off_by:.3g}, where {allowed:.3g} is allowed, in {wrong:,} of {result.size:,} values"
         return Verdict(reason, worst, worst_ulp)
     return Verdict(None, worst, worst_ulp)
+
+
+def _to_spacing(values: np.ndarray) -> None:
+    """Replace finite values by their distance to the next larger magnitude, as `numpy.spacing` of the magnitude does.
+
+    The exponent bits alone are the power of two below the value. NumPy's function takes six times as long.
+    """
+    limits = np.finfo(values.dtype)
+    bits = values.view(f"u{values.dtype.itemsize}")
+    np.bitwise_and(bits, np.array(np.inf, values.dtype).view(bits.dtype), out=bits)
+    np.multiply(values, limits.eps, out=values)
+    np.maximum(values, limits.smallest_subnormal, out=values)
 
 
 def same(one: np.ndarray, other: np.ndarray) -> bool:

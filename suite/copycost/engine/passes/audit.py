@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from statistics import median
 from time import perf_counter_ns
@@ -19,17 +21,21 @@ from copycost.engine.source_code import code
 from copycost.model.errors import describe
 from copycost.model.runtime import ConsumedArrayError
 
-#: Calls in an audit. They cycle through the inputs of the case.
-AUDIT_CALLS = 20
+#: Calls in an audit, which cycle through the three inputs of the case: once in new arrays, then in a reused one.
+AUDIT_CALLS = 12
 
-#: Rounds of a call on new values and a call on known values: initial rounds, and additional rounds if the initial ones
-#: differ. Calls that take less than `_SHORTEST_NEW` seconds are not compared.
-_NEW_ROUNDS, _MORE_ROUNDS, _SHORTEST_NEW = 3, 12, 20e-6
+#: Total numbers of rounds after which calls on new values are compared with calls on known values. A comparison with
+#: more rounds follows only if the earlier ones could not tell. A round is one call of each kind.
+_COMPARED_AFTER = (3, 7, 15, 40)
+
+#: Calls that take less than this many seconds are not compared.
+_SHORTEST_NEW = 20e-6
 
 #: Results count as remembered if calls on new values take at least `_SEEN_BEFORE` times as long as calls on known
-#: values, and longer in at least a fraction `_IN_ORDER` of all pairs. With 15 calls each, that many pairs are in this
-#: order by chance once in 800,000 times (Mann–Whitney U of 214 or more).
-_SEEN_BEFORE, _IN_ORDER = 2.0, 0.95
+#: values (a smaller advantage is not worth remembering for), and if the order of all calls by duration is one that
+#: chance gives once in a million times (standard score of Mann and Whitney's U; with 15 calls of each kind, U is at
+#: least 214 of 225). Single calls that were disturbed then decide nothing.
+_SEEN_BEFORE, _SCORE = 1.1, 4.2
 
 
 def audit(prepared: PreparedCall, calls: int = AUDIT_CALLS) -> Audit:
@@ -114,8 +120,8 @@ def _remembers(prepared: PreparedCall) -> str | None:
     values = [array.copy() for array in prepared.pixels[0]]
     last = len(prepared.pixels) - 1
     x, between = prepared.fresh_input(0), prepared.fresh_input(last)
-    for rounds in (_NEW_ROUNDS, _MORE_ROUNDS):
-        for _ in range(rounds):
+    for rounds in _COMPARED_AFTER:
+        while len(took[True]) < rounds:
             places = [swap(array) for array in values]
             for new in random.sample((True, False), 2):
                 x = prepared.changed_to(x, values if new else prepared.pixels[0], places)
@@ -132,13 +138,21 @@ def _remembers(prepared: PreparedCall) -> str | None:
         first, later = median(took[True]), median(took[False])
         if first < _SHORTEST_NEW or first < _SEEN_BEFORE * later:
             return None
-    longer = sum(new > seen for new in took[True] for seen in took[False])
-    if longer < _IN_ORDER * len(took[True]) ** 2:
+        if _score(took[True], took[False]) >= _SCORE:
+            break
+    else:
         return None
     return (
         f"a call on new values takes {first * 1e6:,.0f} µs, but a call on known values takes "
         f"{later * 1e6:,.0f} µs: it remembers results"
     )
+
+
+def _score(longer: Sequence[float], shorter: Sequence[float]) -> float:
+    """Return the standard score of Mann and Whitney's U for two samples of the same size."""
+    n = len(longer)
+    u = sum(one > other for one in longer for other in shorter)
+    return (u - n * n / 2) / math.sqrt(n * n * (2 * n + 1) / 12)
 
 
 def _seconds(prepared: PreparedCall, x: tuple[Any, ...]) -> float:
