@@ -98,6 +98,7 @@ def measure(
     blocks: int = 3,
     budget: float = 1.0,
     timeout: float = 120.0,
+    share: str = "shipped",
     image: images.Photographs | None = None,
     only: Callable[[Case], bool] = lambda case: True,
 ) -> Iterator[Measurement]:
@@ -106,7 +107,7 @@ def measure(
         recipes=recipes, variants=variants, devices=devices_, batches=batches, sizes=(size,), dtypes=dtypes,
         layouts=layouts, files=files,
     )  # fmt: skip
-    plan = Plan(devices.cpus(), blocks, budget, timeout, devices.gpus()[1])
+    plan = Plan(devices.cpus(), blocks, budget, timeout, devices.gpus()[1], share)
     with Session(plan, image or images.read()) as session:
         yield from session.measure([case for case in cases if only(case)])
 

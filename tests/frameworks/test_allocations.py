@@ -17,7 +17,7 @@ from conftest import by_variant, measure
 from copycost import registry
 from copycost.catalog import discovery, import_context
 from copycost.engine.assemble import of_allocations
-from copycost.engine.count_allocations import count
+from copycost.engine.count_allocations import Calls, count, count_each
 from copycost.engine.host_allocations import trace_host
 from copycost.engine.records import AllocationTrace
 from copycost.model.allocation import AllocationEvent, AllocationSummary, combine, median_summary, summarize
@@ -358,8 +358,8 @@ def test_small_images_are_seen_by_the_other_instrument() -> None:
 
 
 def calls(*functions: Callable[[], object]) -> tuple[list[AllocationSummary], int]:
-    windows, leaked = trace_host([lambda call=call: call for call in functions])  # type: ignore[misc]
-    return [summarize(events) for events in windows], leaked[-1]
+    (traces,) = trace_host([[lambda call=call: call for call in functions]])  # type: ignore[misc]
+    return [summarize(events) for events in traces.events], traces.leaked_bytes[-1]
 
 
 def test_a_known_request_is_counted_exactly_and_in_order() -> None:
@@ -395,11 +395,34 @@ def test_a_release_of_what_was_made_before_the_window_has_a_size() -> None:
 
         return call
 
-    windows, leaked = trace_host([prepare] * 4)
-    assert [summarize(events) for events in windows] == [
-        AllocationSummary(1, 20_000, 20_000, 10_000, *small(events)) for events in windows
+    (traces,) = trace_host([[prepare] * 4])
+    assert [summarize(events) for events in traces.events] == [
+        AllocationSummary(1, 20_000, 20_000, 10_000, *small(events)) for events in traces.events
     ]
-    assert leaked == [0, 0, 0]
+    assert traces.leaked_bytes == [0, 0, 0]
+
+
+def test_cases_that_are_traced_together_have_the_counts_of_each_alone() -> None:
+    kept: list[np.ndarray] = []
+
+    def leaks(i: int) -> Callable[[], None]:
+        return lambda: kept.append(np.empty(10_000, np.uint8))
+
+    def frees_what_the_other_leaked(i: int) -> Callable[[], np.ndarray]:
+        def call() -> np.ndarray:
+            kept.clear()
+            return np.empty(30_000, np.uint8)
+
+        return call
+
+    def makes_two(i: int) -> Callable[[], np.ndarray]:
+        return lambda: np.empty(50_000, np.uint8)[:10] + np.empty(20_000, np.uint8)[:10]
+
+    counts = count_each([Calls(leaks), Calls(frees_what_the_other_leaked), Calls(makes_two)], NUMPY)
+    assert [counted.leaked_bytes for counted in counts] == [10_000, 0, 0]
+    hosts = [counted.host() or [] for counted in counts]
+    figures = [[(t.allocations, t.allocated_bytes, t.retained_bytes) for t in host] for host in hosts]
+    assert figures == [[(1, 10_000, 10_000)] * 3, [(1, 30_000, 30_000)] * 3, [(2, 70_000, 0)] * 3]
 
 
 def test_what_making_an_input_leaves_to_be_released_is_of_no_counted_call() -> None:

@@ -231,15 +231,16 @@ def test_a_block_that_is_cut_at_its_end_is_no_block(late: str, monkeypatch: pyte
     asked: list[str] = []
     ask = WorkerPool.ask
 
-    def cut(self: WorkerPool, state: Any, worker: Any, what: str, method: Any, *args: Any) -> Any:
+    def cut(self: WorkerPool, state: Any, job: Any, what: str, method: Any, *args: Any) -> Any:
         name = method.__name__
         asked.append(name)
         if asked.count("check") + (late != "check") == 4 and name == late and asked.count("sample") % 4 == 0:
-            self.close_worker(worker)
+            self.close_worker(job.worker)
             raise CaseFailure("timeout", "took more than 1 s")
-        return ask(self, state, worker, what, method, *args)
+        return ask(self, state, job, what, method, *args)
 
     monkeypatch.setattr(WorkerPool, "ask", cut)
+    monkeypatch.setattr("copycost.engine.session.MOST_ROUNDS", 4)
     (m,) = measure(variants=("numpy-out",), blocks=9, budget=60)
     assert (m.status, m.stopped_by, m.blocks) == ("ok", "timeout", 3)
     assert m.samples is not None

@@ -72,6 +72,14 @@ from copycost.stats.intervals import ROUNDS
     metavar="SECONDS",
     help="Time limit for one case.  [default: 60, or more for large batches]",
 )
+@click.option(
+    "--share",
+    type=click.Choice(["shipped", "all", "none"]),
+    default="shipped",
+    show_default=True,
+    help="Variants that may share processes on the CPU, where a runtime is slow to start: those that ship with "
+    "copycost, all (trust --with files too), or none.",
+)
 @click.option("--resume", is_flag=True, help="Complete the unfinished run in --out.")
 @click.option("--out", type=FilePath(), metavar="DIR", help="Folder to write the run to.  [default: reports/<time>]")
 @click.option(
@@ -146,7 +154,7 @@ def _prepare(options: dict[str, Any]) -> _Prepared:
     profile = PROFILES[options["profile"]]
     blocks = profile.blocks if options["blocks"] is None else options["blocks"]
     budget = options["budget"] or (profile.budget if options["blocks"] is None else math.inf)
-    plan = Plan(threads, blocks, budget, options["timeout"], taken_in["no_gpu"])
+    plan = Plan(threads, blocks, budget, options["timeout"], taken_in["no_gpu"], options["share"])
     settings = {name: value for name, value in options.items() if name not in _NOT_SETTINGS}
     # A run records the names of files, but not the folders of the machine that measured it.
     settings["image"] = photographs.name if options["image"] else None

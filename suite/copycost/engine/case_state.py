@@ -27,6 +27,8 @@ class CaseState:
     left: float  # remaining seconds of its timeout
     limit: float
     threads: int = 0
+    shares: bool = False  # whether it may share a process with other cases
+    alone: bool = False  # whether it failed in a shared process
     fields: dict[str, Any] = field(default_factory=dict)
     leaked_bytes: int = 0
     one_thread: bool = False

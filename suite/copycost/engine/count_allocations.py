@@ -7,14 +7,14 @@ the profiler does not. It is off by default on a CPU without AVX-512 VNNI or AVX
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from copycost.engine.host_allocations import WINDOWS, trace_host
+from copycost.engine.host_allocations import WINDOWS, CallTraces, Prepare, trace_host
 from copycost.model.allocation import AllocationEvent, AllocationSummary, combine, summarize
 from copycost.model.runtime import Runtime
 
@@ -60,38 +60,52 @@ class Counted:
         return [combine(summarize(one), summarize(e for e in other if e.space == "host")) for one, other in pairs]
 
 
+@dataclass(frozen=True)
+class Calls:
+    """Calls whose allocations are counted.
+
+    Attributes
+    ----------
+    prepare : callable
+        ``prepare(i)`` returns the call of window `i`, 0 to the number of windows. Its allocations are not counted.
+    size : callable, optional
+        ``size(result)`` returns the bytes of a result that the caller owns, which are not a leak.
+    """
+
+    prepare: Callable[[int], Callable[[], Any]]
+    size: Callable[[Any], int] = lambda result: 0
+
+
 def count(
-    prepare: Callable[[int], Callable[[], Any]],
-    runtime: Runtime,
-    *,
-    windows: int = WINDOWS,
-    on_host: bool = True,
-    size: Callable[[Any], int] = lambda result: 0,
+    prepare: Callable[[int], Callable[[], Any]], runtime: Runtime, *, windows: int = WINDOWS, on_host: bool = True
 ) -> Counted:
-    """Count the allocations of the same calls under each instrument, after one call that is not counted.
+    """Count the allocations of the same calls under each instrument; see `count_each`."""
+    return count_each([Calls(prepare)], runtime, windows=windows, on_host=on_host)[0]
+
+
+def count_each(
+    cases: Sequence[Calls], runtime: Runtime, *, windows: int = WINDOWS, on_host: bool = True
+) -> list[Counted]:
+    """Count the allocations of some cases' calls under each instrument, after one call of each that is not counted.
 
     Every instrument also watches the creation of a test array of known size. If the instruments together do not see its
     bytes exactly once, they miss the runtime's memory, or two of them see the same memory. The counts are then missing.
 
     Parameters
     ----------
-    prepare : callable
-        ``prepare(i)`` returns the call of window `i`, 0 to `windows`. Allocations of `prepare` are not counted.
+    cases : sequence of Calls
     runtime : Runtime
     windows : int, optional
-        Number of calls that are counted.
+        Number of calls that are counted, of each case.
     on_host : bool, optional
         Whether the runtime's arrays are in the host's memory. If not, a test array cannot test the host's instruments.
-    size : callable, optional
-        ``size(result)`` returns the bytes of a result that the caller owns, which are not a leak.
 
     Raises
     ------
     InstrumentBusyError
         If other code in this process already uses an instrument.
     """
-    known = np.zeros(_KNOWN, np.float32)
-    held = []
+    held: list[Any] = []
 
     def make() -> Any:
         made = runtime.array(known, False)
@@ -101,43 +115,65 @@ def count(
         held.append(made)
         return made
 
-    prepares: list[Callable[[], Callable[[], Any]]] = [partial(prepare, i) for i in range(windows + 1)]
-    probes: list[Callable[[], Callable[[], Any]]] = [lambda: make] * (_PROBES if on_host else 0)
-    if on_host:
-        make()
-    library: list[list[AllocationEvent]] | None = None
+    known = np.zeros(_KNOWN, np.float32)
+    prepares: list[list[Prepare]] = [[partial(calls.prepare, i) for i in range(windows + 1)] for calls in cases]
+    probes: list[Prepare] = [lambda: make] * (_PROBES + 1) if on_host else []
+    library: list[CallTraces] | None = None
     instruments: tuple[str, ...] = ()
-    missing, leaked = None, 0
+    missing = None
     try:
-        library, left = trace_host([*prepares, *probes])
-        leaked = left[windows - 1]
+        library = trace_host([*prepares, probes] if probes else prepares)
         instruments = ("memray",)
     except ImportError:
         missing = "memray is not installed"
-    traces: list[list[AllocationEvent]] = [[] for _ in range(windows + len(probes))]
+    traces = [CallTraces([[] for _ in range(windows)], [0] * windows) for _ in cases]
+    probed: list[list[AllocationEvent]] = [[] for _ in range(_PROBES)]
     if runtime.trace is not None:
-        traces = []
-        for one in prepares:
-            result, events = runtime.trace(one())
-            traces.append(events)
-            owned = size(result)
-            result = None
-        # Memory that the pool keeps for later is not a leak.
-        last = summarize(event for event in traces[-1] if event.space != "driver")
-        leaked += max(0, last.retained_bytes - owned)
-        traces = [*traces[1:], *(runtime.trace(make)[1] for _ in probes)]
+        traces = [_trace(runtime.trace, calls, made) for calls, made in zip(cases, prepares, strict=True)]
+        probed = [runtime.trace(make)[1] for _ in probes[1:]]
         instruments = (*instruments, runtime.instrument)
     if library is not None and probes:
-        # Only requests of the test array's size, rounded up: another thread may release other memory meanwhile. The
-        # mean, because it may also release a copy of one test array while the next is made.
-        sizes = range(known.nbytes, known.nbytes + _ROUNDED)
-        both = ([*one, *other] for one, other in zip(library[windows:], traces[windows:], strict=True))
-        seen = sum(e.bytes for events in both for e in events if abs(e.bytes) in sizes) // len(probes)
-        library = library[:windows]
+        *library, test = library
+        seen = _seen(known.nbytes, [[*one, *other] for one, other in zip(test.events, probed, strict=True)])
         if not known.nbytes <= seen < 2 * known.nbytes:
             library = None
             missing = (
                 f"allocations of {runtime.name} cannot be counted here: of a test array of {known.nbytes:,} bytes, "
                 f"{' and '.join(instruments)} saw {seen:,} bytes"
             )
-    return Counted(library, traces[:windows], leaked, instruments, missing)
+    return [
+        Counted(
+            library[i].events if library is not None else None,
+            trace.events,
+            trace.leaked_bytes[-1] + (library[i].leaked_bytes[-1] if library is not None else 0),
+            instruments,
+            missing,
+        )
+        for i, trace in enumerate(traces)
+    ]
+
+
+def _trace(
+    trace: Callable[[Callable[[], Any]], tuple[Any, list[AllocationEvent]]], calls: Calls, prepares: Sequence[Prepare]
+) -> CallTraces:
+    """Trace the requests of a case's calls to the runtime's own allocator, without those of its first call."""
+    events, leaked = [], []
+    for prepare in prepares:
+        result, requests = trace(prepare())
+        owned = calls.size(result)
+        result = None
+        events.append(requests)
+        # Memory that the pool keeps for later is not a leak.
+        kept = summarize(event for event in requests if event.space != "driver").retained_bytes
+        leaked.append(max(0, kept - owned))
+    return CallTraces(events[1:], leaked[1:])
+
+
+def _seen(nbytes: int, probes: Sequence[Sequence[AllocationEvent]]) -> int:
+    """Return how many bytes of a test array the instruments saw, in the mean of several.
+
+    Only requests of the array's size, rounded up, are counted: another thread may release other memory meanwhile. The
+    mean, because it may also release a copy of one test array while the next is made.
+    """
+    sizes = range(nbytes, nbytes + _ROUNDED)
+    return sum(event.bytes for events in probes for event in events if abs(event.bytes) in sizes) // len(probes)

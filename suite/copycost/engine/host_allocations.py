@@ -6,11 +6,14 @@ Every instrument returns a list of `AllocationEvent`, from which `copycost.model
 from __future__ import annotations
 
 import gc
+import itertools
 import linecache
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from copycost.model.allocation import THRESHOLD, AllocationEvent, InstrumentBusyError
@@ -27,26 +30,42 @@ _ARENA = 1 << 20
 _MARK = 7_340_033
 
 
-def trace_host(prepares: Sequence[Callable[[], Callable[[], Any]]]) -> tuple[list[list[AllocationEvent]], list[int]]:
-    """Make calls and return the requests of each to the C library, and the bytes that each leaked.
+#: A function that makes its input and returns a call on it.
+Prepare = Callable[[], Callable[[], Any]]
 
-    One memray tracker spans all calls, since starting one takes 0.3 s if TensorFlow is loaded. A request of an unusual
-    size marks the begin and the end of each window. A result is released after the end. All inputs are made inside the
-    tracker, since memray knows the size of a release only if it has seen the request. They are made before the first
-    call and released after the last one: other threads of a library may release temporary memory of an input later.
 
-    Parameters
+@dataclass(frozen=True)
+class CallTraces:
+    """Requests of some calls to an allocator.
+
+    Attributes
     ----------
-    prepares : sequence of callable
-        At least two functions, each of which makes its input and returns the call. The first call is not counted.
-
-    Returns
-    -------
     events : list of list of AllocationEvent
         One list per call, without the first.
     leaked_bytes : list of int
-        Bytes that each call requested and that were alive after its result and all inputs were released, minus the
-        bytes of earlier calls' requests that it freed.
+        Bytes that each of these calls requested and that were alive after its result and all inputs were released,
+        minus the bytes of earlier calls' requests that it freed.
+    """
+
+    events: list[list[AllocationEvent]]
+    leaked_bytes: list[int]
+
+
+def trace_host(cases: Sequence[Sequence[Prepare]]) -> list[CallTraces]:
+    """Make the calls of some cases, and trace the requests of each call to the C library.
+
+    One memray tracker spans all calls, since starting one and ending it takes half a second if TensorFlow is loaded. A
+    request of an unusual size marks the begin and the end of each call's window. A result is released after the end.
+
+    All inputs are made inside the tracker, since memray knows the size of a release only if it has seen the request.
+    Those of a case are made before its first call and released after its last one: other threads of a library may
+    release temporary memory of an input later. What is released in a window of another case is not counted there.
+
+    Parameters
+    ----------
+    cases : sequence of sequence of callable
+        For each case, at least two functions, each of which makes its input and returns the call. The first call of a
+        case is not counted.
 
     Raises
     ------
@@ -55,7 +74,7 @@ def trace_host(prepares: Sequence[Callable[[], Callable[[], Any]]]) -> tuple[lis
     InstrumentBusyError
         If another tracker is active.
     """
-    from memray import AllocatorType, FileDestination, FileReader, Tracker
+    from memray import AllocatorType, FileReader
 
     freeing = (AllocatorType.FREE, AllocatorType.MUNMAP)
     handle, name = tempfile.mkstemp(prefix="copycost-", suffix=".memray")
@@ -63,65 +82,113 @@ def trace_host(prepares: Sequence[Callable[[], Callable[[], Any]]]) -> tuple[lis
     collects = gc.isenabled()
     gc.disable()  # a collection is unrelated to the call that happens to run at that time
     try:
-        with _started(Tracker, FileDestination(name, overwrite=True, compress_on_exit=False)):
-            calls = [prepare() for prepare in prepares]
-            for i, call in enumerate(calls):
-                bytes(_MARK + 3 * i)
-                result = call()
-                bytes(_MARK + 3 * i + 1)
-                del result
-                bytes(_MARK + 3 * i + 2)
-            del call, calls
+        _record(cases, name)
+        windows = _Windows([len(prepares) for prepares in cases])
         with FileReader(name) as reader:
-            records = [
-                (r.allocator, r.address, r.size, "" if r.allocator in freeing or r.size < THRESHOLD else _where(r))
-                for r in reader.get_allocation_records()
-            ]
+            for record in reader.get_allocation_records():
+                if record.allocator in freeing:
+                    windows.release(record.address)
+                elif record.allocator != AllocatorType.MMAP or record.size != _ARENA:
+                    windows.request(record.address, record.size, partial(_where, record))
     finally:
         os.unlink(name)
         if collects:
             gc.enable()
+    return windows.traces()
 
-    first = _MARK + bytes.__basicsize__  # the request of a `bytes` object of _MARK bytes
-    marks = set(range(first, first + 3 * len(prepares)))
-    window, step = -1, 2
-    windows: list[list[AllocationEvent]] = [[] for _ in prepares]
-    left = [0] * len(prepares)
-    live: dict[int, int] = {}
-    # Address of memory → the call that has requested it; None for memory of an input.
-    owners: dict[int, int | None] = {}
-    ops: dict[int, str] = {}
-    marked: set[int] = set()
-    for allocator, address, size, where in records:
-        if size in marks:
-            window, step = divmod(size - first, 3)
-            marked.add(address)
-            marks.discard(size)  # each mark is made once: later requests of the same size are not marks
-            continue
-        if address in marked:  # the release of a mark
-            marked.discard(address)
-            if allocator in freeing:
-                continue
-        during = window if step < 2 else None
-        if allocator in freeing:
-            known = live.pop(address, 0)
-            if not known:
-                continue
-            change = -known
-            where = ops.pop(address, "")
-            owner = owners.pop(address)
-            charged = None if owner is None else owner if during is None else during
-        else:
-            if allocator == AllocatorType.MMAP and size == _ARENA:
-                continue
-            live[address] = change = size
-            ops[address] = where
-            owners[address] = charged = during
-        if step == 0:
-            windows[window].append(AllocationEvent(change, "host", "memray", where))
+
+def _record(cases: Sequence[Sequence[Prepare]], name: str) -> None:
+    """Make the calls of all cases in order, with marks around each, and have a tracker write to a file."""
+    from memray import FileDestination, Tracker
+
+    marks = itertools.count(_MARK)
+    with _started(Tracker, FileDestination(name, overwrite=True, compress_on_exit=False)):
+        for prepares in cases:
+            calls = [prepare() for prepare in prepares]
+            for call in calls:
+                bytes(next(marks))
+                result = call()
+                bytes(next(marks))
+                del result
+                bytes(next(marks))
+            del call, calls
+
+
+@dataclass
+class _Memory:
+    """Memory that is alive: its size, the line that requested it, its case, and the window that requested it.
+
+    The window is None for memory of an input.
+    """
+
+    size: int
+    where: str
+    case: int
+    window: int | None
+
+
+class _Windows:
+    """The windows of all calls, filled by a trace's records in order."""
+
+    def __init__(self, calls: Sequence[int]) -> None:
+        self._cases = [case for case, number in enumerate(calls) for _ in range(number)]  # by window
+        self._events: list[list[AllocationEvent]] = [[] for _ in self._cases]
+        self._left = [0] * len(self._cases)
+        self._live: dict[int, _Memory] = {}
+        self._first = _MARK + bytes.__basicsize__  # the request of a `bytes` object of _MARK bytes
+        self._marks = set(range(self._first, self._first + 3 * len(self._cases)))
+        self._marked: set[int] = set()
+        # The last mark. After the first of a window its call runs, after the second its result is released, and after
+        # the third it is over.
+        self._window, self._step = -1, 2
+
+    def request(self, address: int, size: int, where: Callable[[], str]) -> None:
+        """Add a request to the window in which it was made."""
+        if size in self._marks:
+            self._window, self._step = divmod(size - self._first, 3)
+            self._marked.add(address)
+            self._marks.discard(size)  # each mark is made once: later requests of the same size are not marks
+            return
+        self._marked.discard(address)
+        window = self._window if self._step < 2 else None
+        memory = _Memory(size, where() if size >= THRESHOLD else "", self._case(), window)
+        self._live[address] = memory
+        self._add(size, memory.where, window)
+
+    def release(self, address: int) -> None:
+        """Add a release to the window in which it was made, unless the memory is of a mark or of another case."""
+        if address in self._marked:
+            self._marked.discard(address)
+            return
+        memory = self._live.pop(address, None)
+        during = self._window if self._step < 2 else None
+        if memory is None or (during is not None and memory.case != self._case()):
+            return
+        charged = during if memory.window is not None and during is not None else memory.window
+        self._add(-memory.size, memory.where, charged)
+
+    def _case(self) -> int:
+        """Return the case whose inputs or windows the trace has reached."""
+        reached = self._window + (self._step == 2)
+        return self._cases[min(reached, len(self._cases) - 1)]
+
+    def _add(self, change: int, where: str, charged: int | None) -> None:
+        if self._step == 0:
+            self._events[self._window].append(AllocationEvent(change, "host", "memray", where))
         if charged is not None and abs(change) >= THRESHOLD:
-            left[charged] += change
-    return windows[1:], [max(0, one) for one in left[1:]]
+            self._left[charged] += change
+
+    def traces(self) -> list[CallTraces]:
+        """Return the windows of each case, without its first one."""
+        traces = []
+        for case in range(max(self._cases) + 1):
+            windows = [window for window, of in enumerate(self._cases) if of == case][1:]
+            traces.append(
+                CallTraces(
+                    [self._events[window] for window in windows], [max(0, self._left[window]) for window in windows]
+                )
+            )
+        return traces
 
 
 def _where(record: Any) -> str:

@@ -22,6 +22,9 @@ class Plan:
         each 2²⁰ numbers in its input.
     no_gpu : str or None
         Why there is no CUDA device. None if there is one.
+    share : {"shipped", "all", "none"}
+        Which variants may share a process: those that ship with copycost, or also those of the user's files. They do
+        only on the CPU, and only if their runtime is slow to start.
     """
 
     threads: int
@@ -29,3 +32,4 @@ class Plan:
     budget: float
     timeout: float | None
     no_gpu: str | None
+    share: str = "shipped"

@@ -17,18 +17,18 @@ from copycost.cases.case import Case
 from copycost.cases.feasibility import assumed_elements, shared_bytes, skip_reason
 from copycost.catalog import import_context
 from copycost.engine import assemble, group_inputs, schedule
-from copycost.engine.block_runner import BlockRunner
+from copycost.engine.block_runner import BlockRunner, bundled, may_share
 from copycost.engine.case_state import CaseState, Files, Group, left
 from copycost.engine.passes import allocations, audit, call_profile, timing
 from copycost.engine.plan import Plan
 from copycost.engine.shared_folder import shared_folder
 from copycost.engine.time_account import TimeAccount
 from copycost.engine.worker import CaseFailure
-from copycost.engine.worker_pool import WorkerPool
+from copycost.engine.worker_pool import OpenJob, WorkerPool
 from copycost.machine.memory import free_memory
 from copycost.model.call_profile import CallProfile
 from copycost.model.measurement import Measurement
-from copycost.stats.intervals import FEWEST_BLOCKS, ROUNDS
+from copycost.stats.intervals import FEWEST_BLOCKS, MOST_ROUNDS, ROUNDS
 
 #: Random seed for the order of samples.
 _SEED = 0
@@ -158,37 +158,68 @@ class Session:
                 state.end("skipped", reason)
         group.result_bytes, group.size = results.nbytes, results.at_once(first.case)
         with self.time_account.wall():
-            self.pool.each(lambda state: self._examine(state, group.files), left(states), group.size)
+            most = max(1, min(-(-len(left(states)) // self.pool.parallel), group.size // self.pool.parallel))
+            bundles = bundled(left(states), most)
+            self.pool.each(lambda bundle: self._examine(bundle, group.files), bundles, group.size)
         return group if left(states) else None
 
     def _state(self, case: Case) -> CaseState:
         fixed, by_size = _TIMEOUT
         limit = self.plan.timeout if self.plan.timeout is not None else fixed + by_size * case.elements / 2**20
-        return CaseState(case, limit, limit, self.plan.threads)
+        return CaseState(case, limit, limit, self.plan.threads, may_share(case, self.plan.share, self.pool.places))
 
-    def _examine(self, state: CaseState, files: Files) -> None:
-        """Audit and trace a case in one worker."""
+    def _examine(self, states: Sequence[CaseState], files: Files) -> None:
+        """Audit and trace cases in one worker, and those that fail in it, unless it is their own, each in another."""
         worker = None
+        audited: list[tuple[CaseState, OpenJob]] = []
         try:
-            self.on_case(state.case, "audit")
-            worker = self.runner.start(state, files)
-            found = self.pool.ask(state, worker, "audit", audit.audit)
-            state.fields |= assemble.of_audit(found)
-            if found.status != "ok":
-                state.end(found.status, found.reason)
-                return
-            if self.plan.blocks:
-                state.one_thread = self.pool.ask(state, worker, "audit", timing.uses_one_thread)
-            self.on_case(state.case, "allocations")
-            traced = self.pool.ask(state, worker, "allocations", allocations.trace)
-            state.leaked_bytes = traced.leaked_bytes
-            counted = assemble.of_allocations(traced)
-            state.fields |= counted | {"missing": state.fields["missing"] | counted["missing"]}
-        except CaseFailure as failure:
-            state.end(failure.status, failure.reason)
+            for state, job in zip(states, self.runner.start(states, files), strict=True):
+                if isinstance(job, CaseFailure):
+                    _fail(state, job)
+                    continue
+                worker = job.worker
+                try:
+                    self._audit(state, job)
+                    audited += [(state, job)] if state.measurement is None else []
+                except CaseFailure as failure:
+                    _fail(state, failure)
+            self._trace([pair for pair in audited if not pair[0].alone])
         finally:
             if worker is not None:
                 self.pool.close_worker(worker)
+        if len(states) > 1:
+            for state in states:
+                if state.alone:
+                    self._examine([state], files)
+
+    def _audit(self, state: CaseState, job: OpenJob) -> None:
+        self.on_case(state.case, "audit")
+        found = self.pool.ask(state, job, "audit", audit.audit)
+        if found.status != "ok" and job.worker.shared:
+            raise CaseFailure(found.status, found.reason or "", shared=True)
+        state.fields |= assemble.of_audit(found)
+        if found.status != "ok":
+            state.end(found.status, found.reason)
+        elif self.plan.blocks:
+            state.one_thread = self.pool.ask(state, job, "audit", timing.uses_one_thread)
+
+    def _trace(self, audited: Sequence[tuple[CaseState, OpenJob]]) -> None:
+        """Trace cases that have passed their audit, in the worker that they share."""
+        if not audited:
+            return
+        states, jobs = zip(*audited, strict=True)
+        for state in states:
+            self.on_case(state.case, "allocations")
+        try:
+            traces = self.pool.ask_together(states, jobs, "allocations", allocations.trace_each)
+        except CaseFailure as failure:
+            for state in states:
+                _fail(state, failure)
+            return
+        for state, traced in zip(states, traces, strict=True):
+            state.leaked_bytes = traced.leaked_bytes
+            counted = assemble.of_allocations(traced)
+            state.fields |= counted | {"missing": state.fields["missing"] | counted["missing"]}
 
     def profile(self, case: Case) -> tuple[Measurement, CallProfile | None]:
         """Audit and trace a case, then profile a call of it if its results are right."""
@@ -197,9 +228,11 @@ class Session:
             return state.so_far(), None
         try:
             self.on_case(case, "profile")
-            worker = self.runner.start(state, group.files)
-            found = self.pool.ask(state, worker, "profile", call_profile.profile)
-            self.pool.close_worker(worker)
+            (job,) = self.runner.start([state], group.files)
+            if isinstance(job, CaseFailure):
+                raise job
+            found = self.pool.ask(state, job, "profile", call_profile.profile)
+            self.pool.close_worker(job.worker)
             return state.complete(group), found
         except CaseFailure as failure:
             state.end(failure.status, failure.reason)
@@ -218,15 +251,23 @@ class Session:
                 for state in states:
                     state.ended = state.ended or "budget"
                 break
-            self.runner.run(running, group, ROUNDS, copies)
+            self.runner.run(running, group, ROUNDS, copies, MOST_ROUNDS)
             longest = max(longest, (monotonic() - start) / len(running))
         return [state.complete(group, copies) for state in states]
 
     def trace_again(self, state: CaseState, group: Group) -> None:
         """Trace a case in another process, and turn counts that differ into ranges."""
         again = self._state(state.case)
-        self._examine(again, group.files)
+        self._examine([again], group.files)
         if again.measurement:
             state.measurement = again.measurement
         else:
             state.fields = assemble.with_ranges(state.fields, again.fields)
+
+
+def _fail(state: CaseState, failure: CaseFailure) -> None:
+    """End a case, unless another case that shared its process can be the cause."""
+    if failure.shared:
+        state.alone = True
+    else:
+        state.end(failure.status, failure.reason)

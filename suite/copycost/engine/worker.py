@@ -38,12 +38,16 @@ class Job(Protocol):
 
 
 class CaseFailure(Exception):
-    """Raised if an import, a worker or a request fails; `status` and `reason` are those of its case."""
+    """Raised if an import, a worker or a request fails; `status` and `reason` are those of its case.
 
-    def __init__(self, status: str, reason: str) -> None:
+    ``shared`` is True if the worker also serves other cases, which may be the cause of the failure.
+    """
+
+    def __init__(self, status: str, reason: str, shared: bool = False) -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
+        self.shared = shared
 
 
 class ForkServer:
@@ -181,10 +185,12 @@ class ForkServer:
 
 
 class Worker:
-    """A process that serves one job, and the end of its stderr output."""
+    """A process that serves one job, or several if it is shared, and the end of its stderr output."""
 
     def __init__(self, fork_server: ForkServer, pid: int, connection: Connection, stderr: int) -> None:
         self.fork_server, self.pid, self.connection, self._stderr_fd = fork_server, pid, connection, stderr
+        self.shared = False
+        self.turn = threading.Lock()  # of the threads that send requests
         self._stderr = b""
         self._selector = selectors.DefaultSelector()
         self._selector.register(connection, selectors.EVENT_READ)
@@ -195,21 +201,29 @@ class Worker:
             self._selector.register(self._pidfd, selectors.EVENT_READ)
         self._open = True
 
-    def open(self, job: Job, timeout: float) -> float:
+    def open(self, job: Job, timeout: float, number: int = 0) -> float:
         """Start a job, whose server then answers requests; return the seconds that it took.
+
+        Parameters
+        ----------
+        job : Job
+        timeout : float
+            Seconds.
+        number : int, optional
+            The job's number in later requests, if the worker is shared.
 
         Raises
         ------
         CaseFailure
             As `ask`.
         """
-        _, seconds = self._exchange(job, timeout)
+        _, seconds = self._exchange((number, job), timeout)
         return seconds
 
     def ask(
         self, timeout: float, method: Callable[Concatenate[Any, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> tuple[R, float]:
-        """Call a function of the job's server in the worker; return its result and the seconds that it took.
+        """Call a function of the only job's server in the worker; return its result and the seconds that it took.
 
         Parameters
         ----------
@@ -223,19 +237,33 @@ class Worker:
         Raises
         ------
         CaseFailure
-            If the worker raised, died, or did not answer within `timeout` seconds. The worker has then ended.
+            If the worker raised, died, or did not answer within `timeout` seconds. The worker has then ended, unless it
+            is shared and only raised.
         """
-        return self._exchange((method, args, kwargs), timeout)
+        return self.ask_job(0, timeout, method, *args, **kwargs)
+
+    def ask_job(
+        self,
+        number: int | tuple[int, ...],
+        timeout: float,
+        method: Callable[Concatenate[Any, P], R],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> tuple[R, float]:
+        """Call a function of the server of a job, or of a list of the servers of several; as `ask`."""
+        return self._exchange((number, (method, args, kwargs)), timeout)
 
     def _exchange(self, request: Any, timeout: float) -> tuple[Any, float]:
         deadline = monotonic() + timeout
+        if not self._open:  # it ended while it served another job
+            raise CaseFailure("crashed", "its process has ended", self.shared)
         try:
             self.connection.send(request)
             while not self.connection.poll(0):
                 left = deadline - monotonic()
                 if left <= 0:
                     self.close()
-                    raise CaseFailure("timeout", "did not answer")
+                    raise CaseFailure("timeout", "did not answer", self.shared)
                 ready = {key.fileobj for key, _ in self._selector.select(left)}
                 if self._stderr_fd in ready:
                     self._read_stderr()
@@ -246,15 +274,16 @@ class Worker:
             code = self.close()
             said = self._stderr.decode(errors="replace").split("\n")
             last = next((one_line(line)[:200] for line in reversed(said) if line.strip()), "")
-            raise CaseFailure("crashed", _ending(code) + (f": {last}" if last else "")) from None
+            raise CaseFailure("crashed", _ending(code) + (f": {last}" if last else ""), self.shared) from None
         except CaseFailure:
             raise
         except Exception:  # not a pickled answer: something else wrote to the connection
             self.close()
-            raise CaseFailure("crashed", "its answer could not be read") from None
+            raise CaseFailure("crashed", "its answer could not be read", self.shared) from None
         if status != "ok":
-            self.close()
-            raise CaseFailure(status, value)
+            if not self.shared:
+                self.close()
+            raise CaseFailure(status, value, self.shared)
         return value, seconds
 
     def kill(self) -> None:

@@ -14,25 +14,28 @@ from copycost.model.runtime import RuntimeUnavailable
 def serve(connection: Any) -> None:
     """Answer the session's requests until it closes the connection.
 
-    The first message is a job, whose ``start()`` returns the server. Each following request is a function of
-    the server, with its other arguments. The answer is ``("ok", value, seconds)`` or
+    A request is a pair of job numbers and what to do. The first request with a number brings a job, whose ``start()``
+    returns its server. Each later one is a function of the server, with its other arguments. A request with several
+    numbers is a function of a list of servers. The answer is ``("ok", value, seconds)`` or
     ``("skipped" | "wrong" | "failed", reason, seconds)``.
     """
-    server: Any = None
+    servers: dict[int, Any] = {}
     process = os.getpid()
     while True:
         try:
-            request = connection.recv()
+            numbers, request = connection.recv()
         except EOFError:
             return
         start = perf_counter()
         try:
-            if isinstance(request, tuple):
-                method, args, kwargs = request
-                answer: tuple[str, Any] = ("ok", method(server, *args, **kwargs))
+            if not isinstance(request, tuple):
+                servers[numbers] = request.start()
+                answer: tuple[str, Any] = ("ok", None)
             else:
-                server = request.start()
-                answer = ("ok", None)
+                method, args, kwargs = request
+                several = isinstance(numbers, tuple)
+                asked = [servers[number] for number in numbers] if several else servers[numbers]
+                answer = ("ok", method(asked, *args, **kwargs))
         except RuntimeUnavailable as exception:
             answer = ("skipped", str(exception))
         except WrongResult as exception:

@@ -9,6 +9,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -40,6 +41,14 @@ _THREAD_VARIABLES = (
 )
 
 
+@dataclass(frozen=True)
+class OpenJob:
+    """A job that a worker has started, and its number among the worker's jobs."""
+
+    worker: Worker
+    number: int
+
+
 class WorkerPool:
     """Fork servers and workers, with the time that they take.
 
@@ -63,9 +72,9 @@ class WorkerPool:
         # The pool's own folder removes the temporary files that killed workers leave behind.
         self._scratch = new_folder(tempfile.gettempdir())
         self._environment["TMPDIR"] = str(self._scratch)
-        self._parallel = max(1, min(_PARALLEL, len(os.sched_getaffinity(0))))
+        self.parallel = max(1, min(_PARALLEL, len(os.sched_getaffinity(0))))
         # Use one pool of threads for the whole session: a process may die with the thread that has started it.
-        self._threads = ThreadPoolExecutor(self._parallel)
+        self._threads = ThreadPoolExecutor(self.parallel)
         self._asked: list[Future[Any]] = []
         self._fork_servers: dict[tuple[str, str, str], ForkServer] = {}
         self._workers: set[Worker] = set()
@@ -120,8 +129,8 @@ class WorkerPool:
                 self._fork_servers[key] = ForkServer(runtime, key[1], environment, key[2], folder)
             return self._fork_servers[key]
 
-    def worker(self, runtime: str, source: str) -> Worker:
-        """Start a worker.
+    def worker(self, runtime: str, source: str, shared: bool = False) -> Worker:
+        """Start a worker, for one job or for several.
 
         Raises
         ------
@@ -129,6 +138,7 @@ class WorkerPool:
             If the runtime or the source cannot be imported.
         """
         worker = self._fork_server(runtime, source).fork()
+        worker.shared = shared
         self._workers.add(worker)
         return worker
 
@@ -137,14 +147,15 @@ class WorkerPool:
         worker.close()
         self._workers.discard(worker)
 
-    def open(self, state: CaseState, worker: Worker, job: Job) -> None:
-        """Start a case's job in a worker; as `ask`."""
-        self._timed(state, worker, "compile and start", lambda timeout: (None, worker.open(job, timeout)))
+    def open(self, state: CaseState, worker: Worker, job: Job, number: int = 0) -> OpenJob:
+        """Start a case's job in a worker, with a number of its own in a shared one; as `ask`."""
+        self._timed(state, worker, "compile and start", lambda timeout: (None, worker.open(job, timeout, number)))
+        return OpenJob(worker, number)
 
     def ask(
         self,
         state: CaseState,
-        worker: Worker,
+        job: OpenJob,
         what: str,
         method: Callable[Concatenate[Any, P], R],
         *args: P.args,
@@ -155,8 +166,8 @@ class WorkerPool:
         Parameters
         ----------
         state : CaseState
-        worker : Worker
-            Closed if the request fails.
+        job : OpenJob
+            Its worker is closed if the request fails, unless the worker is shared and only raised.
         what : str
             Category of the time account.
         method, *args, **kwargs
@@ -166,20 +177,55 @@ class WorkerPool:
         ------
         CaseFailure
         """
-        return self._timed(state, worker, what, lambda timeout: worker.ask(timeout, method, *args, **kwargs))
+        return self._timed(
+            state, job.worker, what, lambda timeout: job.worker.ask_job(job.number, timeout, method, *args, **kwargs)
+        )
+
+    def ask_together(
+        self,
+        states: Sequence[CaseState],
+        jobs: Sequence[OpenJob],
+        what: str,
+        method: Callable[[Sequence[Any]], list[R]],
+    ) -> list[R]:
+        """Send one request about several cases, whose jobs one worker serves, and charge each an equal part of it.
+
+        Parameters
+        ----------
+        states, jobs : sequence
+            The jobs of the cases, in the same order.
+        what : str
+            Category of the time account.
+        method : callable
+            A function of the list of their servers that returns a list with an answer for each.
+
+        Raises
+        ------
+        CaseFailure
+        """
+        worker, numbers = jobs[0].worker, tuple(job.number for job in jobs)
+        joint = replace(states[0], left=min(state.left for state in states) * len(states))
+        begun = joint.left
+        try:
+            return self._timed(joint, worker, what, lambda timeout: worker.ask_job(numbers, timeout, method))
+        finally:
+            for state in states:
+                state.left -= (begun - joint.left) / len(states)
 
     def _timed(self, state: CaseState, worker: Worker, what: str, request: Callable[[float], tuple[R, float]]) -> R:
-        start = monotonic()
-        try:
-            value, seconds = request(state.left)
-        except CaseFailure as failure:
-            self.close_worker(worker)
-            self.time_account.busy(what, monotonic() - start)
-            if failure.status == "timeout":
-                failure.reason = f"took more than {state.limit:.3g} s ({what})"
-            raise
-        finally:
-            state.left = max(0.0, state.left - (monotonic() - start))
+        with worker.turn:  # waiting for the worker's other jobs is not charged
+            start = monotonic()
+            try:
+                value, seconds = request(state.left)
+            except CaseFailure as failure:
+                if not worker.shared:
+                    self.close_worker(worker)
+                self.time_account.busy(what, monotonic() - start)
+                if failure.status == "timeout":
+                    failure.reason = f"took more than {state.limit:.3g} s ({what})"
+                raise
+            finally:
+                state.left = max(0.0, state.left - (monotonic() - start))
         if isinstance(value, Sample):
             self.time_account.busy("reset", value.reset_seconds)
             self.time_account.busy("timed calls", value.seconds * value.calls)
@@ -190,7 +236,7 @@ class WorkerPool:
 
     def each(self, function: Callable[[T], R], things: Sequence[T], at_once: int) -> list[R]:
         """Map a function over things, in parallel: at most `at_once`, `_PARALLEL` and the number of cores at a time."""
-        if min(at_once, self._parallel) == 1:
+        if min(at_once, self.parallel) == 1:
             return [function(thing) for thing in things]
         turn = threading.Semaphore(at_once)
 

@@ -105,6 +105,9 @@ class Runtime:
     spoil : callable or None
         ``spoil(result)`` overwrites every element of a result in place. None if the array of `to_numpy` shares the
         result's memory, or if results are read-only.
+    slow_to_start : bool
+        Whether a process needs long to make its first call, for a context, threads or a compiler. Cases on the CPU then
+        share processes.
     """
 
     name: str
@@ -124,3 +127,4 @@ class Runtime:
     profile: Callable[[Callable[[], Any]], CallProfile] | None = None
     gpu: Device | None = None
     spoil: Callable[[Any], None] | None = None
+    slow_to_start: bool = False

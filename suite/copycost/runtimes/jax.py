@@ -76,4 +76,5 @@ RUNTIME = Runtime(
     contiguous=lambda array: not isinstance(array, np.ndarray) or bool(array.flags.c_contiguous),
     fence=lambda: None,
     wait=_wait,  # JAX has no fence for all queued work, only for individual arrays
+    slow_to_start=True,
 )

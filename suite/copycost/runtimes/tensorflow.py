@@ -297,4 +297,5 @@ RUNTIME = Runtime(
         instrument=_INSTRUMENT,
         sees_driver=False,
     ),
+    slow_to_start=True,
 )

@@ -70,4 +70,5 @@ RUNTIME = Runtime(
     extent=_extent,
     contiguous=_contiguous,
     fence=lambda: None,
+    slow_to_start=True,
 )

@@ -14,8 +14,9 @@ from statistics import fmean, median, stdev
 
 from copycost.stats import student_t
 
-#: Samples taken in each block, one per round.
-ROUNDS = 4
+#: Samples taken in each block, one per round: in all blocks, and at most, while they take less time than the block's
+#: start did.
+ROUNDS, MOST_ROUNDS = 4, 16
 
 #: Minimum number of blocks of every case, whatever the budget. With fewer, an interval is meaningless.
 FEWEST_BLOCKS = 3

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from copycost.engine.count_allocations import count
+from copycost.engine.count_allocations import Calls, Counted, count_each
 from copycost.engine.prepared_call import PreparedCall
 from copycost.engine.records import AllocationTrace
 from copycost.model.allocation import (
@@ -23,16 +24,32 @@ _LONGEST_TIMELINE = 400
 
 def trace(prepared: PreparedCall) -> AllocationTrace:
     """Trace a few warmed-up calls, each on its own input, under one instrument after the other."""
-    traced, agree = _trace_once(prepared)
+    return trace_each([prepared])[0]
+
+
+def trace_each(cases: Sequence[PreparedCall]) -> list[AllocationTrace]:
+    """Trace a few warmed-up calls of each case. All cases have the same runtime and device.
+
+    The instruments are started once for all cases.
+    """
+    traces = _trace_once(cases)
     # A pool may have grown between the calls. Differences that persist in a second trace are real.
-    return traced if agree else _trace_once(prepared)[0]
+    unlike = [i for i, (_, agree) in enumerate(traces) if not agree]
+    if unlike:
+        for i, again in zip(unlike, _trace_once([cases[i] for i in unlike]), strict=True):
+            traces[i] = again
+    return [trace for trace, _ in traces]
 
 
-def _trace_once(prepared: PreparedCall) -> tuple[AllocationTrace, bool]:
-    """Return the allocations of the traced calls, and whether these calls agree."""
-    counted = count(
-        prepared.fenced_call, prepared.runtime, on_host=prepared.device == "cpu", size=partial(_owned_bytes, prepared)
-    )
+def _trace_once(cases: Sequence[PreparedCall]) -> list[tuple[AllocationTrace, bool]]:
+    """Return the allocations of each case's traced calls, and whether these calls agree."""
+    calls = [Calls(prepared.fenced_call, partial(_owned_bytes, prepared)) for prepared in cases]
+    counts = count_each(calls, cases[0].runtime, on_host=cases[0].device == "cpu")
+    return [_summarized(prepared, counted) for prepared, counted in zip(cases, counts, strict=True)]
+
+
+def _summarized(prepared: PreparedCall, counted: Counted) -> tuple[AllocationTrace, bool]:
+    """Return the figures of the counted calls, and whether these calls agree."""
     host, traces, leaked = counted.library, counted.runtime, counted.leaked_bytes
     on_host = counted.host()
     instruments, missing = counted.instruments, counted.missing
