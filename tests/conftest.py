@@ -37,6 +37,10 @@ os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", _COMPILED.name)
 for _name in [name for name in os.environ if name.startswith("COPYCOST_")]:
     del os.environ[_name]
 
+# What an earlier test found is not what this one finds, and the user's own cache is left alone.
+_CACHE = tempfile.TemporaryDirectory(prefix="copycost-cache-")
+os.environ["COPYCOST_CACHE_DIR"] = _CACHE.name
+
 BAD = Path(__file__).with_name("bad_variants.py")
 
 

@@ -9,7 +9,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from copycost.cli.options import (
     selection_options,
     write_json,
 )
+from copycost.engine.audit_cache import open_cache
 from copycost.engine.plan import Plan
 from copycost.engine.session import Session
 from copycost.machine import devices, environment
@@ -79,6 +80,12 @@ from copycost.stats.intervals import ROUNDS
     show_default=True,
     help="Variants that may share processes on the CPU, where a runtime is slow to start: those that ship with "
     "copycost, all (trust --with files too), or none.",
+)
+@click.option(
+    "--fresh",
+    is_flag=True,
+    help="Audit and trace every case, instead of reusing the findings of earlier runs with the same code and "
+    "environment.",
 )
 @click.option("--resume", is_flag=True, help="Complete the unfinished run in --out.")
 @click.option("--out", type=FilePath(), metavar="DIR", help="Folder to write the run to.  [default: reports/<time>]")
@@ -155,6 +162,8 @@ def _prepare(options: dict[str, Any]) -> _Prepared:
     blocks = profile.blocks if options["blocks"] is None else options["blocks"]
     budget = options["budget"] or (profile.budget if options["blocks"] is None else math.inf)
     plan = Plan(threads, blocks, budget, options["timeout"], taken_in["no_gpu"], options["share"])
+    if not options["fresh"]:
+        plan = replace(plan, audits=open_cache(taken_in))
     settings = {name: value for name, value in options.items() if name not in _NOT_SETTINGS}
     # A run records the names of files, but not the folders of the machine that measured it.
     settings["image"] = photographs.name if options["image"] else None
@@ -274,6 +283,15 @@ def _conclude(console: Console, writing: store.Run, prepared: _Prepared, folder:
         console.print(
             Text(
                 f"Overhead per case: {overhead:.2f} s outside timed calls, over {ran} measured cases.",
+                style="dim",
+            )
+        )
+    begun = writing.environment["time"]
+    if earlier := sum(m.audited is not None and m.audited < begun for m in measured):
+        console.print(
+            Text(
+                f"Audit and allocations of {earlier} of {ran} cases are those of earlier runs with the same code and "
+                "environment; --fresh makes them anew.",
                 style="dim",
             )
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from copycost.engine.records import AllocationTrace, Audit, BlockRecord, DeviceSample
@@ -35,6 +36,7 @@ def of_audit(audit: Audit) -> dict[str, Any]:
         "code": audit.code,
         "missing": {} if audit.code else {"code": "the source code cannot be extracted"},
         "instruments": ("audit",),
+        "audited": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 

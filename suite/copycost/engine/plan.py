@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from copycost.engine.audit_cache import AuditCache
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -25,6 +27,8 @@ class Plan:
     share : {"shipped", "all", "none"}
         Which variants may share a process: those that ship with copycost, or also those of the user's files. They do
         only on the CPU, and only if their runtime is slow to start.
+    audits : AuditCache or None
+        Findings of earlier runs, which are used instead of an audit and a trace. None audits every case.
     """
 
     threads: int
@@ -33,3 +37,4 @@ class Plan:
     timeout: float | None
     no_gpu: str | None
     share: str = "shipped"
+    audits: AuditCache | None = None

@@ -17,6 +17,7 @@ from copycost.cases.case import Case
 from copycost.cases.feasibility import assumed_elements, shared_bytes, skip_reason
 from copycost.catalog import import_context
 from copycost.engine import assemble, group_inputs, schedule
+from copycost.engine.audit_cache import Findings
 from copycost.engine.block_runner import BlockRunner, bundled, may_share
 from copycost.engine.case_state import CaseState, Files, Group, left
 from copycost.engine.passes import allocations, audit, call_profile, timing
@@ -158,15 +159,29 @@ class Session:
                 state.end("skipped", reason)
         group.result_bytes, group.size = results.nbytes, results.at_once(first.case)
         with self.time_account.wall():
-            most = max(1, min(-(-len(left(states)) // self.pool.parallel), group.size // self.pool.parallel))
-            bundles = bundled(left(states), most)
+            new = [state for state in left(states) if not self._recall(state)]
+            most = max(1, min(-(-len(new) // self.pool.parallel), group.size // self.pool.parallel))
+            bundles = bundled(new, most)
             self.pool.each(lambda bundle: self._examine(bundle, group.files), bundles, group.size)
+        if self.plan.audits is not None and self.plan.blocks:  # without timing, threads are not looked at
+            for state in new:
+                if state.measurement is None:
+                    self.plan.audits.save(state.case, Findings(state.fields, state.leaked_bytes, state.one_thread))
         return group if left(states) else None
 
     def _state(self, case: Case) -> CaseState:
         fixed, by_size = _TIMEOUT
         limit = self.plan.timeout if self.plan.timeout is not None else fixed + by_size * case.elements / 2**20
         return CaseState(case, limit, limit, self.plan.threads, may_share(case, self.plan.share, self.pool.places))
+
+    def _recall(self, state: CaseState) -> bool:
+        """Take the findings of an earlier run about a case, and return whether there are any."""
+        findings = self.plan.audits.load(state.case) if self.plan.audits is not None else None
+        if findings is None:
+            return False
+        state.fields, state.leaked_bytes = dict(findings.fields), findings.leaked_bytes
+        state.one_thread = findings.one_thread
+        return True
 
     def _examine(self, states: Sequence[CaseState], files: Files) -> None:
         """Audit and trace cases in one worker, and those that fail in it, unless it is their own, each in another."""

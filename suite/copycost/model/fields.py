@@ -238,4 +238,10 @@ SPECS: dict[str, FieldSpec] = {
         required=False,
     ),
     "instruments": FieldSpec("", "instruments that gave these numbers", {"type": "array", "items": _TEXT}),
+    "audited": FieldSpec(
+        "",
+        "time of the audit and of the allocation trace, in UTC; earlier than the run where an earlier run made them",
+        _optional(_TEXT),
+        required=False,
+    ),
 }

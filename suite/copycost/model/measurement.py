@@ -89,6 +89,9 @@ class Measurement:
         Requests and releases of one call in order, with ``bytes`` (negative for a release), ``space`` (host or device)
         and ``op``, the operation that made the request. Only those of 4,096 bytes and more, grouped by instrument.
     instruments : tuple of str
+    audited : str or None
+        Time of the audit and of the allocation trace, in UTC (ISO 8601). It is earlier than the run's where an earlier
+        run with the same code, on the same machine, made them.
     """
 
     recipe: str
@@ -168,6 +171,7 @@ class Measurement:
     code: str | None = None
     timeline: list[dict[str, Any]] | None = None
     instruments: tuple[str, ...] = ()
+    audited: str | None = None
 
     def __str__(self) -> str:
         """Describe the measurement in one line.
@@ -250,7 +254,7 @@ class Measurement:
 FIELDS = tuple(f.name for f in fields(Measurement))
 
 #: Fields that may be missing from a measurement.
-FIGURES = tuple(f.name for f in fields(Measurement) if f.default is None and f.name not in ("reason", "known"))
+FIGURES = tuple(f.name for f in fields(Measurement) if f.default is None and f.name not in ("reason", "known", "audited"))
 
 
 def from_dict(row: Mapping[str, Any]) -> Measurement:

@@ -38,6 +38,7 @@ COLUMNS = {
     "missing": ("word", "reason if missing"),
     "blocks": ("count", "blocks"),
     "instruments": ("word", "instruments"),
+    "audited": ("word", "audited"),
     "profile": ("link", "profile"),
 }
 

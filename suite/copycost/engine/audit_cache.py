@@ -1,0 +1,134 @@
+"""Audit cache: findings of earlier runs about cases whose code and environment are unchanged.
+
+Whether a result is right, and what a call allocates, depends on the code of the variant, on the libraries and on the
+machine, not on the moment. Only times are measured anew in every run. Every run still compares results of timed calls
+with the reference.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from copycost.cases.case import Case
+from copycost.catalog.loading import is_builtin
+
+#: Parts of an environment that do not change what an audit finds.
+_VOLATILE = ("time", "load", "image", "governor", "kernel")
+
+#: Findings that no run has used for so many days are deleted.
+_DAYS = 90
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the audit and the trace of a case found.
+
+    Attributes
+    ----------
+    fields : mapping of str to Any
+        Fields of the measurement.
+    leaked_bytes : int
+        Bytes that each call leaks.
+    one_thread : bool
+        Whether a call does all its work in the calling thread.
+    """
+
+    fields: Mapping[str, Any]
+    leaked_bytes: int
+    one_thread: bool
+
+
+@dataclass(frozen=True)
+class AuditCache:
+    """Findings in files, one for each case in each environment.
+
+    Attributes
+    ----------
+    folder : Path
+    environment : str
+        Digest of the environment, and of copycost's own code.
+    """
+
+    folder: Path
+    environment: str
+
+    def load(self, case: Case) -> Findings | None:
+        """Return the findings of an earlier run about a case, or None."""
+        path = self._path(case)
+        if path is None:
+            return None
+        try:
+            document = json.loads(path.read_bytes())
+            fields = document["fields"]
+            fields["instruments"] = tuple(fields["instruments"])
+            findings = Findings(fields, int(document["leaked_bytes"]), bool(document["one_thread"]))
+            os.utime(path)
+        except (OSError, ValueError, KeyError, TypeError):  # missing or damaged: the case is audited
+            return None
+        return findings
+
+    def save(self, case: Case, findings: Findings) -> None:
+        """Keep findings for later runs, if the case is made of nothing but code that ships with copycost.
+
+        A folder that cannot be written to is not an error: the next run audits again.
+        """
+        path = self._path(case)
+        if path is None:
+            return
+        with contextlib.suppress(OSError):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=self.folder, prefix="writing-")
+            try:
+                with open(handle, "w", encoding="utf-8") as file:
+                    json.dump(asdict(findings), file)
+                os.replace(name, path)
+            except OSError:
+                os.unlink(name)
+
+    def _path(self, case: Case) -> Path | None:
+        if not (is_builtin(case.variant.source) and is_builtin(case.recipe.source)):
+            return None  # a user's file may import anything
+        key = json.dumps([self.environment, *case.key])
+        return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
+
+
+def open_cache(environment: Mapping[str, Any]) -> AuditCache:
+    """Return the cache of this user for an environment, without findings that were not used for 90 days.
+
+    The folder is ``audits`` in ``COPYCOST_CACHE_DIR``, else in ``copycost`` in ``XDG_CACHE_HOME`` or ``~/.cache``.
+
+    Parameters
+    ----------
+    environment : mapping
+        As `copycost.machine.environment.capture` returns it.
+    """
+    own = os.environ.get("COPYCOST_CACHE_DIR")
+    general = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    folder = Path(own or os.path.join(general, "copycost")) / "audits"
+    oldest = time.time() - _DAYS * 86400
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(folder):
+            if entry.stat().st_mtime < oldest:
+                os.unlink(entry)
+    constant = {name: value for name, value in environment.items() if name not in _VOLATILE}
+    digest = hashlib.sha256(json.dumps([constant, _digest_of_code()], sort_keys=True).encode())
+    return AuditCache(folder, digest.hexdigest())
+
+
+def _digest_of_code() -> str:
+    """Return a digest of copycost's own modules: those of the variants, and those that audit them."""
+    root = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(f"{path.relative_to(root)}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
