@@ -104,7 +104,13 @@ def test_findings_belong_to_one_case_in_one_environment_and_expire(
     findings = Findings({"instruments": ("audit",), "allocations": 3}, 5, False)
     cache.save(case, findings)
     assert open_cache(here | {"load": 99.0, "time": "later"}).load(case) == findings
-    changes: tuple[dict[str, Any], ...] = ({"libraries": {}}, {"cpu_flags": []}, {"threads": 1}, {"image_sha256": "1" * 64}, {"engine": 0})
+    changes: tuple[dict[str, Any], ...] = (
+        {"libraries": {}},
+        {"cpu_flags": []},
+        {"threads": 1},
+        {"image_sha256": "1" * 64},
+        {"engine": 0},
+    )
     for change in changes:
         assert open_cache(here | change).load(case) is None
     for other in (replace(case, batch=2), replace(case, dtype="uint8"), replace(case, layout="channels_first")):

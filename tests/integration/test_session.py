@@ -25,7 +25,7 @@ from copycost.catalog import import_context
 from copycost.engine.case_state import CaseState
 from copycost.engine.plan import Plan
 from copycost.engine.records import BlockRecord, Sample
-from copycost.engine.schedule import due
+from copycost.engine.schedule import due, undecided
 from copycost.engine.session import Session
 from copycost.engine.time_account import SPENDING
 from copycost.engine.worker import CaseFailure, ForkServer
@@ -205,24 +205,86 @@ def test_threads_that_work_for_microseconds_are_seen() -> None:
     assert found == {"torch-inplace": False, "torch-out": False, "numpy-out": True}
 
 
-def test_the_budget_goes_to_the_wider_intervals() -> None:
+def in_progress(variant: str, *seconds: float, **fields: object) -> CaseState:
+    """A case with blocks of these times."""
+    state = CaseState(case(variant), 60, 60)
+    state.fields = {"input_changed": False, "result_shares": "nothing"} | fields
+    state.records = [BlockRecord((Sample(one, 1, 0.0),)) for one in seconds]
+    return state
+
+
+def test_the_budget_goes_to_what_is_not_clear() -> None:
     plan = Plan(1, 9, 60, 60, "none")
-    narrow, wide, wider, done = (CaseState(case(), 60, 60) for _ in range(4))
-    states = [narrow, wide, wider, done]
-    assert due(states, plan) == states
-    for state, seconds in (
-        (narrow, (1.0, 1.02, 0.98)), (wide, (1.0, 1.1, 0.9)), (wider, (1.0, 1.3, 0.7)),
-        (done, (1.0, 1.0001, 0.9999, 1.0, 1.0)),
-    ):  # fmt: skip
-        state.records = [BlockRecord((Sample(one, 1, 0.0),)) for one in seconds]
-    assert due([*states[:3], CaseState(case(), 60, 60)], plan)[0].blocks == []  # first those that have few
-    assert due(states, plan) == [wide, wider]
-    assert done.ended == "clear"
-    wider.records *= 3
-    assert due(states, plan) == [wide]
-    assert wider.ended == "blocks"
-    narrow.ended = None
-    assert due([narrow, wide], Plan(1, 4, math.inf, 60, "none")) == [narrow, wide]
+    fastest = in_progress("numba-out", 0.1, 0.1, 0.1001, 0.1, 0.1)
+    narrow = in_progress("numpy-out", 1.0, 1.001, 0.999, 1.0, 1.0)
+    wide = in_progress("tf-eager", 1.0, 1.3, 0.7, 1.0, 1.1)
+    few = in_progress("tf-graph", 1.0, 1.0)
+    assert due([fastest, narrow, wide, few], plan, 0.05) == [few]
+    few.records *= 2  # narrow by chance: four blocks are too few to say so
+    assert due([fastest, narrow, wide, few], plan, 0.05) == [wide, few]
+    assert (fastest.ended, narrow.ended) == ("clear", "clear")
+    wide.records *= 2
+    assert due([fastest, narrow, wide, few], plan, 0.05) == [few]
+    assert wide.ended == "blocks"
+    fresh = in_progress("numpy-out", 1.0, 1.001, 0.999, 1.0, 1.0)
+    assert due([fresh, few], Plan(1, 6, math.inf, 60, "none"), 0.05) == [fresh, few]
+
+
+def test_a_headline_is_decided_by_a_difference_or_by_its_absence() -> None:
+    fastest = in_progress("numba-out", 1.00, 1.01, 0.99, 1.00, 1.01)
+    slower = in_progress("numpy-new", 2.00, 2.01, 1.99, 2.00, 2.01)
+    same = in_progress("numexpr-out", 1.00, 1.01, 0.99, 1.01, 1.00)
+    close = in_progress("keras-numpy", 1.02, 1.30, 0.90, 1.10, 1.00)
+    third = in_progress("tf-eager", 1.05, 1.35, 0.95, 1.05, 1.04)
+    assert undecided([fastest, slower], 0.05) == []
+    assert undecided([fastest, same, slower], 0.05) == []
+    assert undecided([fastest, slower, close, same], 0.05) == [fastest, close]
+    # Neither runner-up nor baseline: no headline is about it.
+    assert undecided([fastest, same, slower, third], 0.05) == []
+    assert undecided([in_progress("tf-eager", 1.0, 1.0), *[in_progress("numpy-out", 1.0)]], 0.05) == []
+    # What changes its input is not chosen, and is compared with nothing.
+    inplace = in_progress("numpy-inplace", 1.0, 1.4, 0.8, 0.9, 1.2, input_changed=True)
+    assert undecided([inplace, fastest, slower], 0.05) == []
+
+
+@pytest.mark.parametrize(("decide", "blocks"), [(0.0, 3), (60.0, 6)])
+def test_time_beyond_the_budget_is_for_what_is_undecided(decide: float, blocks: int, tmp_path: Path) -> None:
+    """Two variants are the faster one in turns; the third never is."""
+    path = tmp_path / "turns.py"
+    path.write_text(f"""
+import time
+from copycost import variant
+
+def taking(name, *seconds):
+    def prepare(example):
+        with open({str(tmp_path)!r} + "/" + name, "a+") as file:
+            print("a process", file=file, flush=True)
+            file.seek(0)
+            wait = seconds[len(file.readlines()) % len(seconds)]
+        def call(x):
+            time.sleep(wait)
+            return x / 127.5 - 1
+        return call
+    prepare.__name__ = name
+    variant(recipe="tf", runtime="numpy", writes="new", accepts=("float64",))(prepare)
+
+taking("heads", 0.004, 0.012)
+taking("tails", 0.012, 0.004)
+taking("never", 0.04)
+""")
+    names = ("heads", "tails", "never")
+    cases = select(
+        recipes=("tf",), variants=names, devices=("cpu",), batches=(1,), sizes=((8, 8),), dtypes=("float64",),
+        layouts=("channels_last",), files=(path,),
+    )  # fmt: skip
+    with Session(Plan(2, 6, 0.01, 60, "none", decide=decide), images.read()) as session:
+        found = {m.variant: (m.status, m.blocks, m.stopped_by) for m in session.measure(cases)}
+    stopped = "blocks" if decide else "budget"
+    assert found == {
+        "heads": ("ok", blocks, stopped),
+        "tails": ("ok", blocks, stopped),
+        "never": ("ok", 3, "budget"),
+    }
 
 
 @pytest.mark.parametrize("late", ["check", "sample"])

@@ -9,13 +9,14 @@ from typing import Any
 
 import pandas as pd
 
+from copycost.cases.profiles import BASELINES
 from copycost.model import numbers
 from copycost.model.measurement import Measurement
 from copycost.results.table import measurements, origins
 from copycost.stats.rivals import Rivals, rivals
 
-#: Baselines: the usual NumPy code with a new result, and Keras' function on an array.
-PLAIN, KERAS = "numpy-new", "keras-numpy"
+#: The two baselines, in the order of preference.
+PLAIN, KERAS = BASELINES
 
 #: Fields that interchangeable cases have in common.
 _GROUP = ("recipe", "device", "dtype", "layout", "height", "width", "channels", "batch")
@@ -342,7 +343,7 @@ class _Group:
     @property
     def bases(self) -> list[Measurement]:
         """The baselines that are right, in the order of preference."""
-        return [m for name in (PLAIN, KERAS) for m in self.rows if m.variant == name and m.status == "ok"]
+        return [m for name in BASELINES for m in self.rows if m.variant == name and m.status == "ok"]
 
 
 def _answers(groups: Sequence[_Group]) -> list[Answer]:

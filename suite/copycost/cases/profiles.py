@@ -27,6 +27,10 @@ class Axes:
     layouts: tuple[str, ...]
 
 
+#: Variants that the fastest one is compared with: what most people write, and what Keras' documentation recommends.
+BASELINES = ("numpy-new", "keras-numpy")
+
+
 @dataclass(frozen=True)
 class Profile:
     """A named choice of axes, maximum number of blocks of a case, and seconds of timing for the whole run."""

@@ -68,6 +68,12 @@ from copycost.stats.intervals import ROUNDS
     help="Time budget for timing all cases.  [default: the profile's]",
 )
 @click.option(
+    "--until-decided",
+    is_flag=True,
+    help="After the budget, go on timing the fastest variant of a group, the runner-up and the baselines, for up to "
+    "four times the budget, until their comparisons are decided.",
+)
+@click.option(
     "--timeout",
     type=Seconds(),
     metavar="SECONDS",
@@ -162,6 +168,8 @@ def _prepare(options: dict[str, Any]) -> _Prepared:
     blocks = profile.blocks if options["blocks"] is None else options["blocks"]
     budget = options["budget"] or (profile.budget if options["blocks"] is None else math.inf)
     plan = Plan(threads, blocks, budget, options["timeout"], taken_in["no_gpu"], options["share"])
+    if options["until_decided"] and budget < math.inf:
+        plan = replace(plan, decide=_UNTIL_DECIDED * budget, blocks=_DECIDING_BLOCKS)
     if not options["fresh"]:
         plan = replace(plan, audits=open_cache(taken_in))
     settings = {name: value for name, value in options.items() if name not in _NOT_SETTINGS}
@@ -175,6 +183,9 @@ def _digests(files: Sequence[str]) -> dict[str, str]:
     """Return the SHA-256 of each file by its name."""
     return {Path(file).name: hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files}
 
+
+#: With --until-decided: seconds beyond the budget, as a multiple of it, and the maximum number of blocks.
+_UNTIL_DECIDED, _DECIDING_BLOCKS = 4, 100
 
 #: Options that decide where a run is written, but not its content.
 _NOT_SETTINGS = ("resume", "out", "json_file")

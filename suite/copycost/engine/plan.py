@@ -29,6 +29,9 @@ class Plan:
         only on the CPU, and only if their runtime is slow to start.
     audits : AuditCache or None
         Findings of earlier runs, which are used instead of an audit and a trace. None audits every case.
+    decide : float
+        Seconds beyond the budget for cases whose comparison is undecided: the fastest of a group, the runner-up and the
+        baselines.
     """
 
     threads: int
@@ -38,3 +41,4 @@ class Plan:
     no_gpu: str | None
     share: str = "shipped"
     audits: AuditCache | None = None
+    decide: float = 0.0

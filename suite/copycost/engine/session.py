@@ -9,6 +9,8 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from time import monotonic
 
@@ -33,6 +35,9 @@ from copycost.stats.intervals import FEWEST_BLOCKS, MOST_ROUNDS, ROUNDS
 
 #: Random seed for the order of samples.
 _SEED = 0
+
+#: Probability that the headline of any group claims a difference that is not there.
+_MISSES = 0.05
 
 #: Default timeout of a case: a fixed number of seconds, plus seconds for each 2²⁰ numbers in its input.
 _TIMEOUT = (60.0, 5.0)
@@ -63,7 +68,8 @@ class Session:
         self.time_account = TimeAccount()
         self.pool = WorkerPool(plan.threads, self.time_account, places or {})
         self.runner = BlockRunner(self.pool, plan.threads, plan.blocks, random.Random(_SEED), on_case)
-        self._spent = 0.0  # seconds of the budget
+        self._spent = self._decided = 0.0  # seconds of the budget, and beyond it
+        self._miss = _MISSES  # probability that one interval may miss the truth
 
     def __enter__(self) -> Session:
         return self
@@ -77,10 +83,12 @@ class Session:
         free = free_memory()
         runnable = {case.key for case in cases if not skip_reason(case, self.plan.no_gpu, free)}
         weights = [sum(schedule.weight(case) for case in group if case.key in runnable) for group in groups]
+        self._miss = _MISSES / max(1, len(groups))
         self.start([case for case in cases if case.key in runnable])
         for i, group in enumerate(groups):
-            share = (self.plan.budget - self._spent) * weights[i] / (sum(weights[i:]) or 1)
-            yield from self._measure_group(group, share)
+            part = weights[i] / (sum(weights[i:]) or 1)
+            share, more = (self.plan.budget - self._spent) * part, (self.plan.decide - self._decided) * part
+            yield from self._measure_group(group, share, more)
 
     def start(self, cases: Iterable[Case]) -> None:
         """Import the runtimes and sources of all cases in parallel; a failed import fails again for its cases."""
@@ -88,7 +96,7 @@ class Session:
         with self.time_account.wall("import"):
             self.pool.import_all([("numpy", "copycost.recipes"), *sources] if sources else [])
 
-    def _measure_group(self, cases: Sequence[Case], share: float) -> Iterator[Measurement]:
+    def _measure_group(self, cases: Sequence[Case], share: float, more: float) -> Iterator[Measurement]:
         group, states = self.examine(cases)
         try:
             yield from (state.measurement for state in states if state.measurement)
@@ -101,8 +109,11 @@ class Session:
             start = monotonic()
             parts = [examined[i : i + group.size] for i in range(0, len(examined), group.size)]
             for number, part in enumerate(parts, 1):
-                yield from self._time(part, group, start + share * number / len(parts))
-            self._spent += monotonic() - start
+                end = start + share * number / len(parts)
+                yield from self._time(part, group, Deadlines(end, end + more / len(parts)))
+            took = monotonic() - start
+            self._spent += min(share, took)
+            self._decided += max(0.0, took - share)
         finally:
             if group is not None:
                 group.close()
@@ -255,19 +266,24 @@ class Session:
         finally:
             group.close()
 
-    def _time(self, states: Sequence[CaseState], group: Group, deadline: float) -> list[Measurement]:
-        """Time interleaved cases, block after block, until they have all their blocks or the deadline passes."""
+    def _time(self, states: Sequence[CaseState], group: Group, until: Deadlines) -> list[Measurement]:
+        """Time interleaved cases, block after block, until they have all their blocks or the time is up."""
         copies: list[float] = []
-        longest = 0.0  # longest share of a case in the seconds of a block
-        while running := schedule.due(states, self.plan):
+        share = 0.0  # share of a case in the seconds of the last block
+        while running := schedule.due(states, self.plan, self._miss):
             start = monotonic()
-            enough = all(len(state.records) >= FEWEST_BLOCKS for state in running)
-            if enough and start + longest * len(running) > deadline:
-                for state in states:
-                    state.ended = state.ended or "budget"
-                break
+            if all(len(state.records) >= FEWEST_BLOCKS for state in running):
+                fit = partial(_fit, share=share, start=start)
+                if not fit(running, until.all):
+                    first = [state for state in schedule.undecided(states, self._miss) if state in running]
+                    kept = first if fit(first, until.undecided) else []
+                    for state in running:
+                        state.ended = None if state in kept else "budget"
+                    running = kept
+                    if not running:
+                        break
             self.runner.run(running, group, ROUNDS, copies, MOST_ROUNDS)
-            longest = max(longest, (monotonic() - start) / len(running))
+            share = (monotonic() - start) / len(running)
         return [state.complete(group, copies) for state in states]
 
     def trace_again(self, state: CaseState, group: Group) -> None:
@@ -278,6 +294,25 @@ class Session:
             state.measurement = again.measurement
         else:
             state.fields = assemble.with_ranges(state.fields, again.fields)
+
+
+@dataclass(frozen=True)
+class Deadlines:
+    """When the timing of a group ends: of all its cases, and of those whose comparison is undecided.
+
+    Attributes
+    ----------
+    all, undecided : float
+        On the clock of `time.monotonic`.
+    """
+
+    all: float
+    undecided: float
+
+
+def _fit(states: Sequence[CaseState], deadline: float, share: float, start: float) -> bool:
+    """Return whether a block of some cases that starts now ends before a deadline."""
+    return start + share * len(states) <= deadline
 
 
 def _fail(state: CaseState, failure: CaseFailure) -> None:

@@ -254,7 +254,9 @@ class Measurement:
 FIELDS = tuple(f.name for f in fields(Measurement))
 
 #: Fields that may be missing from a measurement.
-FIGURES = tuple(f.name for f in fields(Measurement) if f.default is None and f.name not in ("reason", "known", "audited"))
+FIGURES = tuple(
+    f.name for f in fields(Measurement) if f.default is None and f.name not in ("reason", "known", "audited")
+)
 
 
 def from_dict(row: Mapping[str, Any]) -> Measurement:

@@ -23,7 +23,7 @@ FEWEST_BLOCKS = 3
 
 #: Distance of the interval's farther end from the median, as a fraction, at which it is narrow enough, and minimum
 #: number of blocks for that. With fewer blocks an interval is often narrow by chance.
-PRECISION, CLEAR_BLOCKS = 0.01, 5
+PRECISION, CLEAR_BLOCKS = 0.03, 5
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,9 @@ Samples = Sequence[Sequence[float]]
 #: Minimum number of variants to share spreads. With fewer, each variant uses its own spread (by simulation).
 FEWEST = 8
 
+#: Fraction by which two times may differ and yet count as the same.
+SAME = 0.05
+
 #: Maximum number of degrees of freedom of the usual variance.
 _MOST_DF = 10_000.0
 
@@ -137,11 +140,13 @@ class Rivals:
         Returns
         -------
         Estimate or None
-            None if the variants have fewer than two blocks in common, or if their samples were not taken in pairs.
+            None if the variants have fewer than two blocks in common.
         """
-        pairs = list(zip(self.samples[other], self.samples[chosen], strict=False))
+        # Blocks that were taken together have as many samples of one as of the other.
+        blocks = zip(self.samples[other], self.samples[chosen], strict=False)
+        pairs = [(one, its) for one, its in blocks if len(one) == len(its)]
         n = len(pairs)
-        if n < 2 or any(len(one) != len(its) for one, its in pairs):
+        if n < 2:
             return None
         logs = [median(math.log(a) - math.log(b) for a, b in zip(one, its, strict=True)) for one, its in pairs]
         least = Part(WITHIN_SESSION, ITS_DF)
