@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from copycost.engine.compare_arrays import judge, overlap, same
-from copycost.engine.rounding import Reference
+from copycost.engine.compare_arrays import judge, overlap, same, within
+from copycost.engine.rounding import Reference, limits
 
 F32 = np.dtype("float32")
 
@@ -51,6 +51,38 @@ def test_ulp_agrees_with_numpy_spacing_over_all_exponents(dtype: str) -> None:
         result[i] += 3 * np.spacing(abs(reference[i]))
         verdict = judge(result, exactly(reference.astype(np.float64), np.inf), np.dtype(dtype))
         assert verdict.max_ulp == 3
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_limits_are_the_last_results_that_the_verdict_calls_right(dtype: str) -> None:
+    random = np.random.default_rng(0)
+    values = random.normal(0, 1, 5000) * 10.0 ** random.integers(-4, 4, 5000)
+    bound = (np.abs(values) * 10.0 ** random.uniform(-4, -2, 5000)).astype(np.float32)
+    values[:3], bound[:3] = (0, 1, -1), (1e-3, 0, 0)
+    reference = Reference(values, bound, *limits(values, bound, np.dtype(dtype)))
+    assert reference.low is not None
+    assert reference.high is not None
+    some = reference.low <= reference.high  # else no number of the dtype is within the bound
+    assert some.mean() > 0.5
+    for last, beyond in ((reference.low, -np.inf), (reference.high, np.inf)):
+        first_wrong = np.nextafter(last, np.array(beyond, dtype))
+        errors = np.abs(np.stack([last, first_wrong]).astype(np.float64) - values)
+        assert (errors[0] <= bound)[some].all()
+        assert (errors[1] > bound).all()
+
+
+def test_a_right_result_lies_within_its_limits_and_no_other_does() -> None:
+    reference = np.random.default_rng(0).random((3, 70_001))
+    low, high = limits(reference, np.full(reference.shape, 1e-6, np.float32), F32)
+    right = reference.astype(np.float32)
+    assert within(right, low, high)
+    for place in (0, 32_768, 210_002):
+        for bad in (np.nan, np.inf, right.reshape(-1)[place] + 2e-6):
+            result = right.copy()
+            result.reshape(-1)[place] = bad
+            assert not within(result, low, high)
+    assert not within(right.astype(np.float64), low, high)
+    assert not within(right[:2], low, high)
 
 
 def test_integers_and_booleans_are_compared_exactly() -> None:

@@ -10,8 +10,9 @@ from copycost.cases.case import CHANNELS, INPUTS, Case
 from copycost.catalog import discovery
 from copycost.recipes import RESIZED
 
-#: Bytes for each element of a reference: its value, and the bound on the error of a result.
-_REFERENCE_BYTES = 8 + 8
+#: Bytes for each element of a reference: its value, the bound on the error of a result, and the two limits of a right
+#: result.
+_REFERENCE_BYTES = 8 + 8 + 2 * 8
 
 #: Arrays, of the larger of input and result, that a worker holds at once: three pristine inputs and the call's
 #: input, the result, its buffer and the values that poison it (twice), three correct results, a snapshot, and the

@@ -80,6 +80,18 @@ def judge(result: np.ndarray, reference: Reference, dtype: np.dtype, ulp: bool =
     return Verdict(None, worst, worst_ulp)
 
 
+def within(result: np.ndarray, low: np.ndarray, high: np.ndarray) -> bool:
+    """Return whether a result has the dtype and shape of two limits, and every element lies between them."""
+    if result.dtype != low.dtype or result.shape != low.shape:
+        return False
+    got, least, most = result.reshape(-1), low.reshape(-1), high.reshape(-1)
+    for start in range(0, got.size, _CHUNK):
+        part, lower, upper = (array[start : start + _CHUNK] for array in (got, least, most))
+        if not np.logical_and(part >= lower, part <= upper).all():  # false for NaN
+            return False
+    return True
+
+
 def _to_spacing(values: np.ndarray) -> None:
     """Replace finite values by their distance to the next larger magnitude, as `numpy.spacing` of the magnitude does.
 

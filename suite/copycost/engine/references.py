@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
 from copycost import registry
 from copycost.catalog import import_context
-from copycost.engine.compare_arrays import Verdict, judge
-from copycost.engine.rounding import Reference, bounded
+from copycost.engine.compare_arrays import Verdict, judge, within
+from copycost.engine.rounding import Reference, bounded, limits
 
 #: Factor of a recipe's own tolerance: |result − reference| ≤ _FACTOR · eps(result dtype) · magnitude.
 _FACTOR = 8
@@ -45,6 +45,14 @@ class ExpectedResults:
                 None, larger_error(worst.max_abs_error, found.max_abs_error), larger_error(worst.max_ulp, found.max_ulp)
             )
         return worst
+
+    def refuse(self, k: int, result: Sequence[np.ndarray]) -> str | None:
+        """Return why a result is not that of input `k`, or None; as `judge`, but without measuring right results."""
+        right = (
+            reference.low is not None and reference.high is not None and within(array, reference.low, reference.high)
+            for array, reference in zip(result, self.references[k], strict=True)
+        )
+        return None if all(right) else self.judge(k, result, ulp=False).reason
 
     def nothing(self) -> tuple[np.ndarray, ...]:
         """Return the contents of `out` before a call: every element is wrong, so that unwritten ones are detected."""
@@ -111,19 +119,22 @@ class ReferenceJob:
 
 
 def save_references(path: str, references: Sequence[Reference]) -> None:
-    """Save the reference of each array of a result as ``PATH-i-values.npy`` and ``PATH-i-bound.npy``."""
-    for i, one in enumerate(references):
-        np.save(f"{path}-{i}-values.npy", one.values)
-        np.save(f"{path}-{i}-bound.npy", one.bound)
+    """Save the reference of each array `i` of a result as ``PATH-i-values.npy``, ``PATH-i-bound.npy``, and so on."""
+    for i, reference in enumerate(references):
+        for name, array in vars(reference).items():
+            if array is not None:
+                np.save(f"{path}-{i}-{name}.npy", array)
 
 
 def load_references(path: str) -> list[Reference]:
     """Load references saved by `save_references`, mapped into memory."""
-    found: list[Reference] = []
-    while os.path.exists(f"{path}-{len(found)}-bound.npy"):
-        names = (f"{path}-{len(found)}-{what}.npy" for what in ("values", "bound"))
-        found.append(Reference(*(np.load(name, mmap_mode="r") for name in names)))
-    return found
+    references: list[Reference] = []
+    while os.path.exists(f"{path}-{len(references)}-bound.npy"):
+        files = {field.name: f"{path}-{len(references)}-{field.name}.npy" for field in fields(Reference)}
+        references.append(
+            Reference(**{name: np.load(file, mmap_mode="r") for name, file in files.items() if os.path.exists(file)})
+        )
+    return references
 
 
 def refer(
@@ -162,7 +173,8 @@ def refer(
             bound = np.maximum(bound, _FACTOR * float(np.finfo(dtype).eps) * magnitude)
         if layout == "channels_first" and values.ndim >= 3:
             values, bound = np.moveaxis(values, -1, -3), np.moveaxis(bound, -1, -3)
-        found.append(Reference(np.ascontiguousarray(values), np.ascontiguousarray(bound)))
+        values, bound = np.ascontiguousarray(values), np.ascontiguousarray(bound)
+        found.append(Reference(values, bound, *(limits(values, bound, dtype) if values.dtype.kind == "f" else ())))
     return found
 
 

@@ -43,10 +43,29 @@ class Reference:
         Values in float64, or the exact integers or booleans.
     bound : ndarray of float32 or float64, same shape
         Maximum absolute error of each element.
+    low, high : ndarray of the result's dtype, same shape, or None
+        Smallest and largest right value of each element: see `limits`. None if they were not computed.
     """
 
     values: np.ndarray
     bound: np.ndarray
+    low: np.ndarray | None = None
+    high: np.ndarray | None = None
+
+
+def limits(values: np.ndarray, bound: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    """Return the smallest and the largest number of a dtype that is within the bound of each value.
+
+    A result is right if it lies between them, which takes a third of the memory traffic of computing its errors.
+    """
+    ends = []
+    for end, towards in ((values - bound, np.inf), (values + bound, -np.inf)):
+        with np.errstate(over="ignore"):
+            rounded = end.astype(dtype)
+            outside = rounded < end if towards > 0 else rounded > end
+            np.nextafter(rounded, dtype.type(towards), out=rounded, where=outside)
+        ends.append(rounded)
+    return ends[0], ends[1]
 
 
 def bounded(reference: Callable[..., Any], x: Any, dtype: np.dtype, exact: bool) -> list[Reference]:

@@ -197,11 +197,7 @@ def _misplaced(prepared: PreparedCall, result: Any, k: int, snapshot: list[np.nd
         return None
     try:
         held = prepared.values(prepared.target())
-        right = (
-            prepared.truth.judge(k, held, ulp=False).reason is None
-            if prepared.truth
-            else all(map(same, held, snapshot))
-        )
+        right = prepared.truth.refuse(k, held) is None if prepared.truth else all(map(same, held, snapshot))
     except (ConsumedArrayError, TypeError):
         right = False
     if right:

@@ -135,7 +135,7 @@ def _check_last(prepared: PreparedCall) -> None:
         return
     try:
         values = prepared.values(prepared.last)
-        reason = prepared.truth.judge(prepared.last_k, values, ulp=False).reason if prepared.truth else None
+        reason = prepared.truth.refuse(prepared.last_k, values) if prepared.truth else None
     except TypeError as exception:
         reason = str(exception)
     if reason:
