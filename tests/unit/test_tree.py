@@ -34,6 +34,28 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     assert [line for line in lines if "tf-xla" in line]
 
 
+LONG = "raised ValueError: " + " ".join(f"word{k}" for k in range(30))
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_remarks_and_reasons_are_complete_at_every_width(width: int) -> None:
+    rows = [
+        PLAIN, KERAS,
+        replace(M, variant="broken", status="failed", reason=LONG, seconds=None, samples=None),
+        *(
+            replace(M, variant="cupy-new", batch=k, status="skipped", reason=f"{k}: {LONG}", seconds=None, samples=None)
+            for k in range(1, 7)
+        ),
+    ]  # fmt: skip
+    lines = shown(rows, width)
+    assert max(map(len, lines)) <= width
+    text = " ".join(" ".join(lines).replace("│", " ").split())
+    assert KERAS.remarks() in text
+    assert LONG in text
+    for k in range(1, 7):
+        assert f"1 case skipped: {k}: {LONG}" in text
+
+
 def test_by_recipe_and_batch_the_fastest_first() -> None:
     lines = shown(ROWS, 120)
     assert [line.split()[0] for line in lines if line and line[0] not in "├└│ 1"] == ["caffe", "tf"]
