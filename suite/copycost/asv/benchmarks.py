@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any, ClassVar
@@ -87,13 +88,24 @@ class Cases:
                     "these arguments"
                 )
             naming.check_name("runtime", runtime, discovery.runtimes())
-            its = [v for v in registry.variants.values() if v.runtime == runtime and loading.is_builtin(v.source)]
-            cls.params = _parameters(expand(axes, its, _recipes(its)))
+            shipped = [v for v in registry.variants.values() if v.runtime == runtime and loading.is_builtin(v.source)]
+            cls.params = _parameters(expand(axes, shipped, _recipes(shipped)))
             return
-        its = [v for v in registry.variants.values() if getattr(v.prepare, "__module__", None) == cls.__module__]
-        if not its:
+        stated = {
+            "batches": tuple(batches),
+            "sizes": tuple(sizes),
+            "dtypes": naming.as_tuple(dtypes),
+            "layouts": naming.as_tuple(layouts),
+        }
+        cls._measure_own(axes, {name: values for name, values in stated.items() if values})
+
+    @classmethod
+    def _measure_own(cls, axes: Axes, stated: dict[str, tuple[Any, ...]]) -> None:
+        """Benchmark the variants that the class's own module registers, on the axes that the class states."""
+        own = [v for v in registry.variants.values() if getattr(v.prepare, "__module__", None) == cls.__module__]
+        if not own:
             raise naming.RegistrationError(f"{cls.__module__} registers no variant before its class {cls.__name__}")
-        recipes = _recipes(its)
+        recipes = _recipes(own)
         if cls.__module__ in cls._own or len(recipes) > 1:
             # asv runs `setup_cache` once for all classes that define it in the same line of the same module, and
             # measures every variant with every recipe.
@@ -101,19 +113,14 @@ class Cases:
                 f"{cls.__module__}: only one recipe and one class per file are allowed: put others in separate files"
             )
         cls._own.add(cls.__module__)
+        registry.benchmark_axes[own[0].source] = stated  # for `copycost gate`, which measures the same cases
         (recipe,) = recipes
-        axes = Axes(
-            (glob.escape(recipe),),
-            tuple(batches) or axes.batches,
-            tuple(sizes) or axes.sizes,
-            naming.as_tuple(dtypes) or axes.dtypes,
-            naming.as_tuple(layouts) or axes.layouts,
-        )
-        cls.params = _parameters(expand(axes, its, recipes))
+        axes = replace(axes, recipes=(glob.escape(recipe),), **stated)
+        cls.params = _parameters(expand(axes, own, recipes))
         file = str(sys.modules[cls.__module__].__file__)
 
         def setup_cache(*_: object) -> dict[str, Any]:
-            return session(axes, file, [v.name for v in its])
+            return session(axes, file, [v.name for v in own])
 
         setup_cache.__module__ = cls.__module__
         setup_cache.timeout = _SESSION  # type: ignore[attr-defined]

@@ -25,6 +25,7 @@ from copycost.cli.options import (
     axes_of,
     check_writable,
     errors,
+    given_axes,
     install_interrupt_handlers,
     new_folder,
     one_line_message,
@@ -79,8 +80,7 @@ def gate(**options: Any) -> None:
     """  # fmt: skip
     check_outputs(options)
     top = commits.root(Path())
-    axes = axes_of(options)
-    selection.check_axes(axes)
+    selection.check_axes(axes_of(options))
     photographs = images.read(Path(options["image"]) if options["image"] else None)
     files = _files(top, options["with_files"])
     unknown = commits.untracked(top, files)
@@ -115,7 +115,7 @@ def gate(**options: Any) -> None:
             given = _placed(top, files, base, head)
             progress.update(bar, description="reading variants")
             chosen = measuring.choose(
-                base, head, given, axes,
+                base, head, given, options["profile"], given_axes(options),
                 recipes=options["recipe"], variants=options["variant"], devices=options["device"],
             )  # fmt: skip
             threads = options["threads"] or devices.cpus()

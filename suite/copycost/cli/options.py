@@ -218,16 +218,17 @@ def choose(options: dict[str, Any]) -> list[Case]:
         variants=options["variant"],
         devices=options["device"],
         files=options["with_files"],
-        **_axes(options),
+        **given_axes(options),
     )
 
 
 def axes_of(options: dict[str, Any]) -> Axes:
     """Return the axes of the profile, replaced by those that the options give."""
-    return selection.axes_of(options["profile"], **_axes(options))
+    return selection.axes_of(options["profile"], **given_axes(options))
 
 
-def _axes(options: dict[str, Any]) -> dict[str, Any]:
+def given_axes(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the values that the options give for each axis: none for an axis that they leave to the profile."""
     return {
         "batches": [None if batch == "none" else batch for batch in options["batch"]],
         "sizes": options["size"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from copycost.cases import images, selection
 from copycost.cases.case import Case, as_row
 from copycost.cases.profiles import Axes
 from copycost.catalog import description, import_context
+from copycost.catalog.description import Description
 from copycost.engine import assemble
 from copycost.engine.case_state import CaseState, Group
 from copycost.engine.plan import Plan
@@ -67,7 +68,8 @@ def choose(
     base: Commit,
     head: Commit,
     files: Mapping[str, bool],
-    axes: Axes,
+    profile: str,
+    given: Mapping[str, Sequence[Any]],
     *,
     recipes: Sequence[str] = (),
     variants: Sequence[str] = (),
@@ -81,7 +83,10 @@ def choose(
     files : mapping of str to bool
         File name, relative to a commit's folder → whether base lacked the file and uses head's copy. If empty, both are
         commits of copycost itself, and the variants that they ship are measured.
-    axes : Axes
+    profile : str
+    given : mapping of str to sequence
+        Values of axes in place of those that a file's benchmark class sets, or else the profile: see
+        `copycost.cases.selection.axes_of`. An empty sequence leaves the axis to them.
     recipes, variants, devices : sequence of str
         Glob patterns.
 
@@ -90,58 +95,76 @@ def choose(
     RegistrationError, CaseError
     NothingToMeasure
     """
-    if not files:
-        return _shipped(base, head, axes, recipes=recipes, variants=variants, devices=devices)
+    if files:
+        cases, places = _defined(base, head, files, profile, given)
+    else:
+        axes = selection.axes_of(profile, **given)
+        cases, places = _shipped(base, head, replace(axes, recipes=("*",)) if recipes else axes)
+    # A name that exists in only one of the commits is valid.
+    kept = selection.matching(cases, recipes=recipes, variants=variants, devices=devices)
+    before, after = (
+        [case for case in kept if places[case.variant.source] == commit.place] for commit in (base, head)
+    )  # fmt: skip
+    return Chosen(before, after, places)
+
+
+#: Import context of each source.
+_Places = dict[str, import_context.ImportContext]
+
+
+def _defined(
+    base: Commit, head: Commit, files: Mapping[str, bool], profile: str, given: Mapping[str, Sequence[Any]]
+) -> tuple[list[Case], _Places]:
+    """Return the cases that files define in either commit."""
     sources = {commit.name: {name: str(Path(commit.place.folder, name)) for name in files} for commit in (base, head)}
 
-    def describe(commit: Commit, name: str) -> tuple[list[Any], list[Any]] | naming.RegistrationError:
+    def describe(commit: Commit, name: str) -> Description | naming.RegistrationError:
         try:
             return description.describe(sources[commit.name][name], commit.place)
         except naming.RegistrationError as error:
             short = str(error).replace(f"{commit.place.folder}/", "")
             return naming.RegistrationError(f"{commit.name}: {short}")
 
-    asked = [(commit, name) for commit in (base, head) for name in files]
+    questions = [(commit, name) for commit in (base, head) for name in files]
     with ThreadPoolExecutor(2) as pool:
-        answers = list(pool.map(lambda one: describe(*one), asked))
-    described: dict[str, dict[str, tuple[list[Any], list[Any]]]] = {"base": {}, "head": {}}
-    for (commit, name), answer in zip(asked, answers, strict=True):
+        answers = list(pool.map(lambda question: describe(*question), questions))
+    described: dict[str, dict[str, Description]] = {"base": {}, "head": {}}
+    for (commit, name), answer in zip(questions, answers, strict=True):
         if isinstance(answer, naming.RegistrationError):
             if commit is base and files[name]:  # base may lack modules that head's copy of the file imports
                 continue
             raise answer
         described[commit.name][sources[commit.name][name]] = answer
-    found = [case for its in described.values() for case in selection.defined_by(its, axes)]
-    if not found:
+    cases = [case for descriptions in described.values() for case in _cases(descriptions, profile, given)]
+    if not cases:
         raise NothingToMeasure(f"no variant is defined in {', '.join(files)}")
-    # A name that exists in only one of the commits is valid.
-    kept = selection.matching(found, recipes=recipes, variants=variants, devices=devices)
-    places = {path: commit.place for commit in (base, head) for path in sources[commit.name].values()}
-    before, after = ([case for case in kept if places[case.variant.source] == one.place] for one in (base, head))
-    return Chosen(before, after, places)
+    return cases, {path: commit.place for commit in (base, head) for path in sources[commit.name].values()}
 
 
-def _shipped(
-    base: Commit, head: Commit, axes: Axes, *, recipes: Sequence[str], variants: Sequence[str], devices: Sequence[str]
-) -> Chosen:
-    """Select the cases that two commits of copycost ship, for the profile's recipes or the named recipes."""
-    axes = replace(axes, recipes=("*",)) if recipes else axes
-    found: list[Case] = []
-    places: dict[str, import_context.ImportContext] = {}
+def _cases(descriptions: Mapping[str, Description], profile: str, given: Mapping[str, Sequence[Any]]) -> Iterator[Case]:
+    """Yield the cases of one commit's files: each file's on the axes that its benchmark class sets."""
+    stated = {name: values for name, values in given.items() if values}
+    for source, definitions in descriptions.items():
+        axes = selection.axes_of(profile, **{**definitions.axes, **stated})
+        yield from (case for case in selection.defined_by(descriptions, axes) if case.variant.source == source)
+
+
+def _shipped(base: Commit, head: Commit, axes: Axes) -> tuple[list[Case], _Places]:
+    """Return the cases that two commits of copycost ship."""
+    cases: list[Case] = []
+    places: _Places = {}
     for commit in (base, head):
         try:
-            its, ways = description.describe(_SHIPPED, commit.place)
+            shipped = description.describe(_SHIPPED, commit.place)
         except naming.RegistrationError as error:
             raise naming.RegistrationError(f"{commit.name}: {error}") from None
         # Both sides have modules of the same names, so append the side to each source.
-        references = {one.name: replace(one, source=f"{one.source}@{commit.name}") for one in its}
-        ways = [replace(one, source=f"{one.source}@{commit.name}") for one in ways]
-        found += selection.expand(axes, ways, references)
-        sources = {one.source for one in references.values()} | {one.source for one in ways}
+        recipes = {r.name: replace(r, source=f"{r.source}@{commit.name}") for r in shipped.recipes}
+        variants = [replace(v, source=f"{v.source}@{commit.name}") for v in shipped.variants]
+        cases += selection.expand(axes, variants, recipes)
+        sources = {r.source for r in recipes.values()} | {v.source for v in variants}
         places |= dict.fromkeys(sources, commit.place)
-    kept = selection.matching(found, recipes=recipes, variants=variants, devices=devices)
-    before, after = ([case for case in kept if places[case.variant.source] == one.place] for one in (base, head))
-    return Chosen(before, after, places)
+    return cases, places
 
 
 #: The module that imports every shipped variant.
