@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from dataclasses import replace
 
 import pytest
@@ -79,3 +80,33 @@ def test_the_command(command, tmp_path) -> None:
     assert "numpy-new" in done.stdout
     done = command("show", "nothing")
     assert (done.returncode, done.stderr) == (2, "Error: no run at nothing\n")
+
+
+def test_folder_that_holds_no_run_names_what_to_show_instead(command, tmp_path) -> None:
+    def refusal(folder: str) -> str:
+        done = command("show", folder)
+        assert done.returncode == 2
+        (line,) = done.stderr.splitlines()
+        return line.removeprefix("Error: ")
+
+    def add_run(folder: str) -> None:
+        with store.Run(tmp_path / folder, resume=False) as run:
+            run.begin({"engine": 1}, {}, 1)
+            run.add(PLAIN)
+
+    (tmp_path / "empty").mkdir()
+    assert refusal("empty") == "empty holds no run: name a folder written by copycost run --out"
+    add_run("gate/head")
+    assert refusal("gate") == "gate holds no run itself, but one in it: name gate/head"
+    add_run("gate/base")
+    os.utime(tmp_path / "gate/head/environment.json", (1, 1))
+    assert refusal("gate") == "gate holds no run itself, but 2 in it: name one of them; the latest is gate/base"
+    assert command("compare", "gate", "gate/base").stderr.endswith("the latest is gate/base\n")
+    page = tmp_path / "history" / "index.html"
+    page.parent.mkdir()
+    page.touch()
+    assert refusal("history") == "history holds no run, but a report: name the run that it was written from"
+    (page.parent / "asv").mkdir()
+    assert refusal("history") == "history holds no run, but pages of asv's results: name these, .asv/results"
+    (tmp_path / "asv.conf.json").write_text('{"version": 1, "repo": ".", "project": "p", "results_dir": "kept"}')
+    assert refusal("history").endswith("name these, kept")

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from copycost.analysis.compare import TOLERANCE, Comparison, Side, joined
 from copycost.cli.options import FilePath, check_writable, errors, write_json, write_text
+from copycost.cli.runs import load_runs
 from copycost.report import comparison as shown
 from copycost.report.console import print_line
 from copycost.results import asv_files as history
@@ -118,7 +119,7 @@ def _sides(name: str) -> dict[str, Side]:
     """
     path, _, commit = name.rpartition("@")
     if Path(name).exists() or not path or not history.holds(Path(path)):
-        loaded = load.load_all(Path(name))
+        loaded = load_runs(name)
         if len(loaded) > 1:
             raise store.RunError(f"{name} holds several results of asv: name a commit, e.g. {name}@main")
         return {_label(environment): Side(environment, measurements) for _, environment, measurements in loaded}
