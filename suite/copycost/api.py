@@ -244,8 +244,8 @@ def _subject(
     device = _device(runtime, arrays[0])
     buffer: tuple[np.ndarray, ...] | None = None
     if out is not None:
-        like, *more = _values(runtime, "out", out)
-        if more:
+        like, *rest = _values(runtime, "out", out)
+        if rest:
             raise ValueError("out is a pair: expected one array")
         buffer = (np.full(like.shape, np.nan if like.dtype.kind == "f" else 0, like.dtype),)
     # The same values in other orders: a cached result is then wrong, and a reused buffer is detected.
@@ -294,11 +294,11 @@ def _runtime(name: str) -> Runtime:
     return runtime
 
 
-def _values(runtime: Runtime, name: str, given: Any) -> tuple[np.ndarray, ...]:
+def _values(runtime: Runtime, name: str, value: Any) -> tuple[np.ndarray, ...]:
     """Return copies of an array or a pair of arrays as a tuple of NumPy arrays."""
-    arrays = tuple(given) if isinstance(given, tuple | list) else (given,)
+    arrays = tuple(value) if isinstance(value, tuple | list) else (value,)
     if len(arrays) > 2 or not arrays:
-        raise ValueError(f"{name} is a {type(given).__name__} of {len(arrays)}: expected an array, or a pair of them")
+        raise ValueError(f"{name} is a {type(value).__name__} of {len(arrays)}: expected an array, or a pair of them")
     try:
         values = tuple(np.array(runtime.to_numpy(array), order="C") for array in arrays)
     except TypeError as error:

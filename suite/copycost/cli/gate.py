@@ -84,11 +84,11 @@ def gate(**options: Any) -> None:
     if unchanged := _unchanged(subject, options["base"]):
         _print_unchanged(unchanged, subject, options)
         return
-    kept = _Kept(options)
+    run_folder = _RunFolder(options)
     install_interrupt_handlers()
     start = time.monotonic()
-    outcome = _measure(subject, options, kept)
-    _conclude(outcome, subject, options, kept.folder, time.monotonic() - start)
+    outcome = _measure(subject, options, run_folder)
+    _conclude(outcome, subject, options, run_folder.folder, time.monotonic() - start)
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def _print_unchanged(verdict: str, subject: _Subject, options: dict[str, Any]) -
         write_text(options["markdown_file"], f"**{verdict}**\n")
 
 
-def _measure(subject: _Subject, options: dict[str, Any], kept: _Kept) -> _Outcome:
+def _measure(subject: _Subject, options: dict[str, Any], run_folder: _RunFolder) -> _Outcome:
     """Check out base and head, measure the cases that they define, and keep both runs."""
     console = Console(stderr=True)
     with Progress(
@@ -166,11 +166,11 @@ def _measure(subject: _Subject, options: dict[str, Any], kept: _Kept) -> _Outcom
     ) as progress:  # fmt: skip
         bar = progress.add_task("checking out", total=1.0)
 
-        def on_step(step: str, done: float) -> None:
-            progress.update(bar, description=step[: max(10, console.width - 50)], completed=done)
+        def on_step(step: str, fraction: float) -> None:
+            progress.update(bar, description=step[: max(10, console.width - 50)], completed=fraction)
 
         with commits.checked_out(subject.top, options["base"]) as (base, head):
-            names = _placed(subject.top, subject.files, base, head)
+            names = _copy_missing(subject.top, subject.files, base, head)
             on_step("reading variants", 0.0)
             chosen = measuring.choose(
                 base, head, names, options["profile"], given_axes(options),
@@ -180,10 +180,10 @@ def _measure(subject: _Subject, options: dict[str, Any], kept: _Kept) -> _Outcom
             captured = environment.capture(threads, subject.photographs.name, subject.photographs.sha256)
             blocks = 0 if options["exact"] else _BLOCKS
             plan = Plan(threads, blocks, options["budget"], None, captured["no_gpu"])
-            with kept:
+            with run_folder:
                 measured = measuring.measure(chosen, plan, subject.photographs, options["tolerance"], on_step)
                 sides = _sides(base, head, measured, captured)
-                kept.write(*sides)
+                run_folder.write(*sides)
     return _Outcome(base, head, chosen, measured, sides)
 
 
@@ -217,7 +217,7 @@ def _conclude(outcome: _Outcome, subject: _Subject, options: dict[str, Any], fol
     lines += subject.note
     lines.append(f"{seconds:.0f} s, {_WHY[measured.stopped_by]}; kept in {printable(folder)}")
     libraries = [side.environment["libraries"] for side in sides]
-    more = {
+    fields = {
         "base": {"commit": base.commit, "title": base.title, "libraries": libraries[0]},
         "head": {"commit": head.commit, "title": head.title, "changed": head.changed, "libraries": libraries[1]},
         "seconds": round(seconds, 2),
@@ -225,7 +225,7 @@ def _conclude(outcome: _Outcome, subject: _Subject, options: dict[str, Any], fol
     }
     comparison = measuring.with_unmatched(comparison, outcome.chosen)
     try:
-        print_verdict_and_exit(comparison, options, [*measured.base, *measured.head], lines, more)
+        print_verdict_and_exit(comparison, options, [*measured.base, *measured.head], lines, fields)
     finally:
         if measured.stopped_by == "interrupted":
             sys.exit(INTERRUPTED)
@@ -247,29 +247,29 @@ _WHY = {
 }
 
 
-def _files(top: Path, given: tuple[str, ...]) -> list[Path]:
+def _files(top: Path, names: tuple[str, ...]) -> list[Path]:
     """Return the absolute paths of the files that define the variants; empty for the variants that copycost ships."""
-    if given:
-        for name in given:
+    if names:
+        for name in names:
             if not name.endswith(".py"):
                 raise store.RunError(f"{name} is not a .py file")
             if not Path(name).is_file():
                 raise store.RunError(f"no file {name}")
-        return [Path(name).resolve() for name in given]
+        return [Path(name).resolve() for name in names]
     folder = project.benchmarks(top)
-    found = [path for path in sorted(folder.rglob("*.py")) if _DEFINES.search(path.read_text("utf-8", "replace"))]
-    if not found and not commits.ships_variants(top):
+    files = [path for path in sorted(folder.rglob("*.py")) if _DEFINES.search(path.read_text("utf-8", "replace"))]
+    if not files and not commits.ships_variants(top):
         raise measuring.NothingToMeasure(
             f"no file in {folder.name}/ defines a variant: name one by --with, or write one with copycost init"
         )
-    return found
+    return files
 
 
 #: A decorator that registers a variant.
 _DEFINES = re.compile(r"^\s*@(\w+\.)?(variant\(|formula\b)", re.MULTILINE)
 
 
-def _placed(top: Path, files: list[Path], base: Commit, head: Commit) -> dict[str, bool]:
+def _copy_missing(top: Path, files: list[Path], base: Commit, head: Commit) -> dict[str, bool]:
     """Copy missing files into the folders of both commits.
 
     Return the name of each file within the folders, and whether base lacked it and received head's version.
@@ -277,16 +277,16 @@ def _placed(top: Path, files: list[Path], base: Commit, head: Commit) -> dict[st
     names: dict[str, bool] = {}
     for number, path in enumerate(files):
         name = str(path.relative_to(top)) if path.is_relative_to(top) else f"copycost-with/{number}/{path.name}"
-        held, wanted = (Path(commit.place.folder, name) for commit in (head, base))
-        names[name] = not wanted.exists()
-        for target, source in ((held, path), (wanted, held)):
+        in_head, in_base = (Path(commit.place.folder, name) for commit in (head, base))
+        names[name] = not in_base.exists()
+        for target, source in ((in_head, path), (in_base, in_head)):
             if not target.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(source, target)
     return names
 
 
-class _Kept:
+class _RunFolder:
     """The folder that keeps both runs, created before measuring and removed if no run was written.
 
     Parameters
@@ -309,20 +309,20 @@ class _Kept:
             if (run.folder / store.ENVIRONMENT).exists():
                 raise store.RunError(f"{run.folder} holds a run: choose another folder with --out")
 
-    def __enter__(self) -> _Kept:
+    def __enter__(self) -> _RunFolder:
         folders = [*(run.folder for run in self._runs.values()), self.folder, *self.folder.parents]
-        self._made = [folder for folder in folders if not folder.exists()]
-        self._written = False
+        self._new_folders = [folder for folder in folders if not folder.exists()]
+        self._has_runs = False
         for run in self._runs.values():
             run.__enter__()
         return self
 
-    def __exit__(self, *given: Any) -> None:
+    def __exit__(self, *exception: Any) -> None:
         for run in self._runs.values():
-            run.__exit__(*given)
-        if self._written:
+            run.__exit__(*exception)
+        if self._has_runs:
             return
-        for folder in self._made:
+        for folder in self._new_folders:
             if folder.parent == self.folder:
                 shutil.rmtree(folder, ignore_errors=True)
             with contextlib.suppress(OSError):  # the folder no longer exists, or is not empty
@@ -336,4 +336,4 @@ class _Kept:
             for m in side.measurements:
                 run.add(m)
             run.finish({}, finished=True)
-        self._written = True
+        self._has_runs = True

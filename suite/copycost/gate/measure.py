@@ -101,9 +101,9 @@ def choose(
         axes = selection.axes_of(profile, **given)
         cases, places = _shipped(base, head, replace(axes, recipes=("*",)) if recipes else axes)
     # A name that exists in only one of the commits is valid.
-    kept = selection.matching(cases, recipes=recipes, variants=variants, devices=devices)
+    matching = selection.matching(cases, recipes=recipes, variants=variants, devices=devices)
     before, after = (
-        [case for case in kept if places[case.variant.source] == commit.place] for commit in (base, head)
+        [case for case in matching if places[case.variant.source] == commit.place] for commit in (base, head)
     )  # fmt: skip
     return Chosen(before, after, places)
 
@@ -195,7 +195,7 @@ def measure(
     plan: Plan,
     photographs: images.Photographs,
     tolerance: float,
-    on_step: Callable[[str, float], None] = lambda doing, done: None,
+    on_step: Callable[[str, float], None] = lambda step, fraction: None,
 ) -> Measured:
     """Measure both sides of every case that base and head share.
 
@@ -211,7 +211,7 @@ def measure(
     tolerance : float
         Relative change of time below which a difference is ignored.
     on_step : callable, optional
-        ``on_step(doing, done)``: the current step in a few words, and the fraction done.
+        ``on_step(step, fraction)``: the current step in a few words, and the fraction of the work that is done.
     """
     deadline = monotonic() + plan.budget
     before = {case.key: case for case in chosen.base}
@@ -227,18 +227,19 @@ def measure(
             for number, heads in enumerate(shared.values()):
                 on_step(f"examining {heads[0].label()}", number / len(shared))
                 # Head comes first, so that head's reference decides which results are right.
-                group, found = session.examine([*heads, *(before[case.key] for case in heads)])
-                states += [(group, *both) for both in zip(found[len(heads) :], found[: len(heads)], strict=True)]
-            for group, one, other in states:
-                if group and any(row.is_worse and row.metric in COUNTS for row in _exact(one, other)):
+                group, examined = session.examine([*heads, *(before[case.key] for case in heads)])
+                sides = zip(examined[len(heads) :], examined[: len(heads)], strict=True)
+                states += [(group, base_state, head_state) for base_state, head_state in sides]
+            for group, base_state, head_state in states:
+                if group and any(row.is_worse and row.metric in COUNTS for row in _exact(base_state, head_state)):
                     # Trace again: counts that differ between processes do not characterize a commit.
-                    session.trace_again(one, group)
-                    session.trace_again(other, group)
-            worse = any(row.is_worse for _, one, other in states for row in _exact(one, other))
+                    session.trace_again(base_state, group)
+                    session.trace_again(head_state, group)
+            worse = any(row.is_worse for _, base_state, head_state in states for row in _exact(base_state, head_state))
             pairs = [
-                _Pair(group, one, other)
-                for group, one, other in states
-                if group and not (one.measurement or other.measurement)
+                _Pair(group, base_state, head_state)
+                for group, base_state, head_state in states
+                if group and not (base_state.measurement or head_state.measurement)
             ]
             if not (plan.blocks and pairs):
                 stopped = "untimed"
@@ -246,7 +247,8 @@ def measure(
                 stopped = "exact"
             else:
                 stopped = _time(session, pairs, deadline, tolerance, on_step)
-            base, head = ([both[side].complete(group) for group, *both in states] for side in (0, 1))
+            base = [state.complete(group) for group, state, _ in states]
+            head = [state.complete(group) for group, _, state in states]
         finally:
             for group in {id(group): group for group, *_ in states if group}.values():
                 group.close()
@@ -266,32 +268,32 @@ def _time(
 ) -> str:
     """Time the undecided pairs block after block, and return why timing stopped."""
     order = random.Random(_SEED)
-    begun = monotonic()
+    session_start = monotonic()
     longest: dict[int, float] = {}
     for block in itertools.count(1):
-        left = [pair for pair in pairs if not pair.ended]
-        if not left:
+        undecided_pairs = [pair for pair in pairs if not pair.ended]
+        if not undecided_pairs:
             return "budget" if any(pair.base.ended == "budget" for pair in pairs) else "clear"
-        order.shuffle(left)
-        for pair in left:
+        order.shuffle(undecided_pairs)
+        for pair in undecided_pairs:
             start = monotonic()
             if start + longest.get(id(pair), 0.0) > deadline:
                 pair.base.ended = pair.head.ended = "budget"
                 continue
             for state in (pair.base, pair.head):
                 state.left = state.limit  # the limit applies per block, because the number of blocks is open
-            undecided = f"{len(left)} of {len(pairs)} cases not yet clear"
-            on_step(f"block {block}, {undecided}", (start - begun) / (deadline - begun))
+            undecided = f"{len(undecided_pairs)} of {len(pairs)} cases not yet clear"
+            on_step(f"block {block}, {undecided}", (start - session_start) / (deadline - session_start))
             try:
                 session.runner.run([pair.base, pair.head], pair.group, PAIRS)
             except KeyboardInterrupt:  # report the results so far
-                for one in pairs:
-                    if not one.ended:
-                        one.base.ended = one.head.ended = "budget"
+                for unfinished in pairs:
+                    if not unfinished.ended:
+                        unfinished.base.ended = unfinished.head.ended = "budget"
                 return "interrupted"
             longest[id(pair)] = max(longest.get(id(pair), 0.0), monotonic() - start)
         if block in LOOKS:
-            for pair in left:
+            for pair in undecided_pairs:
                 if pair.decided(tolerance, FALSE_ALARMS / 2 / len(LOOKS) / len(pairs)):
                     pair.base.ended = pair.head.ended = "clear"
     raise AssertionError  # unreachable: itertools.count does not end
@@ -301,8 +303,8 @@ def why_nothing(measured: Measured) -> str:
     """Return, in one line, why no case was measured on both sides."""
     if not measured.head:
         return "base and head have no case in common"
-    for side, its in (("head", measured.head), ("base", measured.base)):
-        for m in its:
+    for side, measurements in (("head", measured.head), ("base", measured.base)):
+        for m in measurements:
             if m.status not in ("ok", "unchecked"):
                 return f"no case was measured on both sides: {m.variant} of {side}: {m.status}: {m.reason}"
     return "no case was measured"
@@ -312,8 +314,8 @@ def with_unmatched(comparison: Comparison, chosen: Chosen) -> Comparison:
     """Return a comparison with the cases that exist on only one side added."""
     keys = [{case.key for case in side} for side in (chosen.base, chosen.head)]
     alone = [
-        [_unmeasured(case) for case in side if case.key not in other]
-        for side, other in zip((chosen.base, chosen.head), reversed(keys), strict=True)
+        [_unmeasured(case) for case in side if case.key not in other_keys]
+        for side, other_keys in zip((chosen.base, chosen.head), reversed(keys), strict=True)
     ]
     return replace(comparison, only_base=alone[0], only_head=alone[1])
 
