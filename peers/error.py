@@ -70,19 +70,19 @@ def asv(project: Path) -> Medians:
     return {" ".join(map(str, name)): value for name, value in zip(names, row["result"], strict=True)}
 
 
-def error(found: list[Medians], reference: Medians) -> float:
+def error(runs: list[Medians], reference: Medians) -> float:
     """Return the root mean square of the logarithms of the ratios to the reference."""
-    return math.sqrt(fmean(math.log(one[case] / reference[case]) ** 2 for one in found for case in reference))
+    return math.sqrt(fmean(math.log(medians[case] / reference[case]) ** 2 for medians in runs for case in reference))
 
 
-def middle(found: list[Medians]) -> Medians:
+def middle(runs: list[Medians]) -> Medians:
     """Return the median of each case."""
-    return {case: median(one[case] for one in found) for case in found[0]}
+    return {case: median(medians[case] for medians in runs) for case in runs[0]}
 
 
 def main() -> None:
     """Measure all tools and write the results."""
-    taken: dict[str, list[tuple[float, Medians]]] = {}
+    runs_by_tool: dict[str, list[tuple[float, Medians]]] = {}
     blocks: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder, Progress() as progress:
         project = Path(folder) / "project"
@@ -100,32 +100,34 @@ def main() -> None:
         for _ in range(REPETITIONS):
             for name in ("asv run", *(f"copycost run --blocks {number}" for number in BLOCKS)):
                 progress.update(bar, description="reference")
-                for case, its in copycost(4).items():
-                    blocks.setdefault(case, []).extend(its)
+                for case, case_blocks in copycost(4).items():
+                    blocks.setdefault(case, []).extend(case_blocks)
                 progress.update(bar, description=name)
                 start = time.monotonic()
                 if name == "asv run":
-                    found = asv(project)
+                    medians = asv(project)
                 else:
-                    found = {case: median(its) for case, its in copycost(int(name.split()[-1])).items()}
-                taken.setdefault(name, []).append((time.monotonic() - start, found))
+                    medians = {
+                        case: median(case_blocks) for case, case_blocks in copycost(int(name.split()[-1])).items()
+                    }
+                runs_by_tool.setdefault(name, []).append((time.monotonic() - start, medians))
                 progress.advance(bar)
-    reference = {case: median(its) for case, its in blocks.items()}
+    reference = {case: median(case_blocks) for case, case_blocks in blocks.items()}
     table: dict[str, dict[str, Any]] = {
         name: {
             "seconds": median(seconds for seconds, _ in runs),
-            "error": error([found for _, found in runs], reference),
-            "error_against_its_own": error([found for _, found in runs], middle([found for _, found in runs])),
-            "runs": [{"seconds": round(seconds, 2), "medians": found} for seconds, found in runs],
+            "error": error([medians for _, medians in runs], reference),
+            "error_against_its_own": error([medians for _, medians in runs], middle([medians for _, medians in runs])),
+            "runs": [{"seconds": round(seconds, 2), "medians": medians} for seconds, medians in runs],
         }
-        for name, runs in taken.items()
+        for name, runs in runs_by_tool.items()
     }
     RESULTS.mkdir(exist_ok=True)
     document = {"reference": {case: {"seconds": reference[case], "blocks": len(blocks[case])} for case in reference}}
     (RESULTS / "error.json").write_text(json.dumps(document | {"tools": table}, indent=1) + "\n")
     for name, row in table.items():
-        own = f"{100 * row['error_against_its_own']:.1f} % against its own median"
-        print(f"{name}: {row['seconds']:.1f} s, root mean square error {100 * row['error']:.1f} %, {own}")
+        deviation = f"{100 * row['error_against_its_own']:.1f} % against its own median"
+        print(f"{name}: {row['seconds']:.1f} s, root mean square error {100 * row['error']:.1f} %, {deviation}")
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def difference(case: Side) -> Difference | None:
     blocks = case["differences"]
     if len(blocks) < 2:
         return None
-    return ratios.paired([[1.0]] * len(blocks), [[math.exp(one)] for one in blocks])
+    return ratios.paired([[1.0]] * len(blocks), [[math.exp(logarithm)] for logarithm in blocks])
 
 
 # Scores by which a tool's threshold can be moved: a case is called slower where its score is above the threshold.
@@ -94,10 +94,10 @@ def difference(case: Side) -> Difference | None:
 
 def _copycost(case: Side) -> float:
     """How small the share of false alarms may be at which it is still called slower, as its negative logarithm."""
-    one = difference(case)
-    if one is None or one.value <= 0:
+    change = difference(case)
+    if change is None or change.value <= 0:
         return 0.0
-    above = student_t.tail(one.value / one.error, one.df) if one.error else 0.0
+    above = student_t.tail(change.value / change.error, change.df) if change.error else 0.0
     return -math.log10(max(2 * above, 1e-300))
 
 
@@ -160,8 +160,8 @@ def draw(trials: Mapping[str, list[Row]], path: Path) -> None:
                     linewidth=2.5 if tool == "copycost" else 1.3, zorder=3 if tool == "copycost" else 2,
                 )  # fmt: skip
                 rows = trials[tool]
-                none, its = ([row for row in rows if row["change"] == one] for one in ("none", change))
-                at = (mean(bool(row["worse"]) for row in none), mean(map(found, its)))
+                none, changed_rows = ([row for row in rows if row["change"] == kind] for kind in ("none", change))
+                at = (mean(bool(row["worse"]) for row in none), mean(map(found, changed_rows)))
                 if name in ("copycost gate", "pyperf compare_to", "pytest-benchmark, mean") or tool.startswith("asv"):
                     panel.plot(*at, "o", color=colours[name], zorder=4, clip_on=False)
         panel.set_title(f"{change.replace('%', ' %')} time in one of four functions")
@@ -180,31 +180,32 @@ def draw(trials: Mapping[str, list[Row]], path: Path) -> None:
 
 def coverage(rows: Iterable[Row]) -> tuple[int, int]:
     """Of the 95 % intervals of cases in which nothing changed, how many hold 1, and how many there are."""
-    held = total = 0
+    holding = total = 0
     for row in rows:
         for name, case in row["cases"].items():
-            one = difference(case) if name not in of_changed(row) else None
-            if one is not None:
-                interval = one.ratio(0.05)
-                held += interval.low <= 1 <= interval.high
+            change = difference(case) if name not in of_changed(row) else None
+            if change is not None:
+                interval = change.ratio(0.05)
+                holding += interval.low <= 1 <= interval.high
                 total += 1
-    return held, total
+    return holding, total
 
 
 def across(rows: Sequence[Row]) -> tuple[int, int, list[float]]:
     """Compare base of each A/A trial with head of the next; return false alarms, comparisons and differences."""
-    its = [row for row in rows if row["change"] == "none"]
+    unchanged = [row for row in rows if row["change"] == "none"]
     alarms, values = 0, []
-    for one, other in pairwise(its):
-        names = [name for name in one["cases"] if name in other["cases"]]
+    for trial, next_trial in pairwise(unchanged):
+        names = [name for name in trial["cases"] if name in next_trial["cases"]]
         sides = [
-            ([[s] for s in one["cases"][name]["base"]], [[s] for s in other["cases"][name]["head"]]) for name in names
+            ([[s] for s in trial["cases"][name]["base"]], [[s] for s in next_trial["cases"][name]["head"]])
+            for name in names
         ]
         differences = [d for d in ratios.unpaired(sides) if d is not None]
         verdicts = {d.ratio(FALSE_ALARMS / len(differences)).verdict(TOLERANCE) for d in differences}
         alarms += bool(verdicts & {"slower", "faster"})
         values += [d.value for d in differences]
-    return alarms, max(0, len(its) - 1), values
+    return alarms, max(0, len(unchanged) - 1), values
 
 
 def by_spread(rows: Iterable[Row], change: str, most: float) -> tuple[dict[str, int], dict[str, int]]:
@@ -216,8 +217,8 @@ def by_spread(rows: Iterable[Row], change: str, most: float) -> tuple[dict[str, 
             continue
         for name in of_changed(row):
             case = row["cases"][name]
-            one = difference(case)
-            into = tight if one is not None and one.spread <= most else loose
+            effect = difference(case)
+            into = tight if effect is not None and effect.spread <= most else loose
             into[case["verdict"]] = into.get(case["verdict"], 0) + 1
     return tight, loose
 
@@ -232,8 +233,8 @@ def table(trials: Mapping[str, list[Row]]) -> list[str]:
         none = [row for row in rows if row["change"] == "none"]
         cells = [share(sum(bool(row["worse"]) for row in none), len(none))]
         for change in CHANGES[1:]:
-            its = [row for row in rows if row["change"] == change]
-            cells.append(share(sum(map(found, its)), len(its)))
+            trials_of_change = [row for row in rows if row["change"] == change]
+            cells.append(share(sum(map(found, trials_of_change)), len(trials_of_change)))
         seconds = median(row["seconds"] for row in rows if row["change"] not in EXACT)
         lines.append(f"| {tool} | {seconds:.0f} | " + " | ".join(cells) + " |")
     return lines
@@ -241,15 +242,15 @@ def table(trials: Mapping[str, list[Row]]) -> list[str]:
 
 def words(verdicts: Mapping[str, int]) -> str:
     """Numbers of verdicts: ``56 slower, 4 unsure``."""
-    return ", ".join(f"{n} {word}" for word, n in sorted(verdicts.items(), key=lambda one: -one[1])) or "none"
+    return ", ".join(f"{n} {word}" for word, n in sorted(verdicts.items(), key=lambda item: -item[1])) or "none"
 
 
 def errors(document: Mapping[str, Any]) -> list[str]:
     """How far the tools' medians were from the truth, and how long each took (`peers.error`)."""
-    asv, *ours = document["tools"].values()
+    asv, *copycost_runs = document["tools"].values()
     blocks = {case["blocks"] for case in document["reference"].values()}
-    near = min((one for one in ours if one["error_against_its_own"] <= asv["error_against_its_own"]),
-               key=lambda one: one["seconds"], default=None)  # fmt: skip
+    near = min((tool for tool in copycost_runs if tool["error_against_its_own"] <= asv["error_against_its_own"]),
+               key=lambda tool: tool["seconds"], default=None)  # fmt: skip
     lines = [
         "", "## Time to a given error", "",
         f"Each tool measured twelve cases of recipe tf (NumPy's `out=`, TensorFlow eager, graph and XLA; batches 1, 8, "
@@ -259,11 +260,11 @@ def errors(document: Mapping[str, Any]) -> list[str]:
         "small cases take up to twice as long, so each tool is also compared with the median of its own runs.", "",
         "| | seconds | error against the reference | against its own median |", "| --- | ---: | ---: | ---: |",
     ]  # fmt: skip
-    for name, one in document["tools"].items():
-        took = [run["seconds"] for run in one["runs"]]
+    for name, tool in document["tools"].items():
+        took = [run["seconds"] for run in tool["runs"]]
         lines.append(
-            f"| `{name}` | {one['seconds']:.1f} ({min(took):.1f}–{max(took):.1f}) | {100 * one['error']:.1f} % | "
-            f"{100 * one['error_against_its_own']:.1f} % |"
+            f"| `{name}` | {tool['seconds']:.1f} ({min(took):.1f}–{max(took):.1f}) | {100 * tool['error']:.1f} % | "
+            f"{100 * tool['error_against_its_own']:.1f} % |"
         )
     lines.append("")
     if near is not None:
@@ -276,13 +277,55 @@ def errors(document: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def by_case(trials: Mapping[str, list[Row]]) -> list[str]:
+    """How often copycost's intervals hold the truth, and which changes it detects, case by case."""
+    quiet = trials.get("copycost", [])
+    beside = trials.get("copycost-beside-a-neighbour", [])
+    long = trials.get("copycost-120s", [])
+    lines = []
+    for title, rows in (("quiet, 30 s", quiet), ("beside a busy neighbour, 30 s", beside), ("120 s", long)):
+        held, total = coverage(rows)
+        if total:
+            none = sum(wrong(row) for row in rows)
+            lines.append(
+                f"* {title}: the 95 % interval contained the true ratio of 1 in {share(held, total)} of cases without "
+                f"a change, in {len(rows)} pairs of runs. Comparisons that called such a case slower: "
+                f"{share(none, len(rows))}."
+            )
+    for change in ("+10%", "+5%"):
+        tight, loose = by_spread(long, change, 0.03)
+        lines.append(
+            f"* {change.replace('%', ' %')} in 120 s, by case: {words(tight)} for cases whose blocks spread 3 % or "
+            f"less; {words(loose)} for the others."
+        )
+    for change in ("+10%", "+5%", "+2%"):
+        tight, loose = by_spread(quiet, change, 0.03)
+        lines.append(
+            f"* {change.replace('%', ' %')} in 30 s, by case: {words(tight)} for cases whose blocks spread 3 % or "
+            f"less; {words(loose)} for the others."
+        )
+    exact = [row for row in quiet if row["change"] in EXACT]
+    if exact:
+        lines.append(
+            f"* A copy, a mutation and a wrong value: detected in {share(sum(map(found, exact)), len(exact))}, another "
+            f"case called worse in {share(sum(map(wrong, exact)), len(exact))}, after a median of "
+            f"{median(row['seconds'] for row in exact):.1f} s (at most {max(row['seconds'] for row in exact):.1f} s)."
+        )
+    alarms, number, values = across(quiet)
+    if number:
+        spread = median(map(abs, values)) / 0.6745
+        lines.append(
+            f"* `compare` on base of one A/A trial and head of the next, minutes apart: a false alarm in "
+            f"{share(alarms, number)}. The same code differed by {100 * spread:.1f} % (robust standard deviation), and "
+            f"by at most {100 * max(map(abs, values)):.0f} %."
+        )
+    return lines
+
+
 def write() -> None:
     """Write the page and the chart."""
     trials = load()
     draw(trials, DOCS / "trials.svg")
-    ours = trials.get("copycost", [])
-    beside = trials.get("copycost-beside-a-neighbour", [])
-    long = trials.get("copycost-120s", [])
     lines = [
         "# Trials", "",
         "This page compares how often copycost, asv, pytest-benchmark and pyperf detect a hidden change, and how often "
@@ -301,42 +344,7 @@ def write() -> None:
         "A line shows the tool with other thresholds, and the dot shows it with its default. Up and to the left "
         "is better.", "", "## copycost by case", "",
     ]  # fmt: skip
-    for title, rows in (("quiet, 30 s", ours), ("beside a busy neighbour, 30 s", beside), ("120 s", long)):
-        held, total = coverage(rows)
-        if total:
-            none = sum(wrong(row) for row in rows)
-            lines.append(
-                f"* {title}: the 95 % interval contained the true ratio of 1 in {share(held, total)} of cases without "
-                f"a change, in {len(rows)} pairs of runs. Comparisons that called such a case slower: "
-                f"{share(none, len(rows))}."
-            )
-    for change in ("+10%", "+5%"):
-        tight, loose = by_spread(long, change, 0.03)
-        lines.append(
-            f"* {change.replace('%', ' %')} in 120 s, by case: {words(tight)} for cases whose blocks spread 3 % or "
-            f"less; {words(loose)} for the others."
-        )
-    for change in ("+10%", "+5%", "+2%"):
-        tight, loose = by_spread(ours, change, 0.03)
-        lines.append(
-            f"* {change.replace('%', ' %')} in 30 s, by case: {words(tight)} for cases whose blocks spread 3 % or "
-            f"less; {words(loose)} for the others."
-        )
-    exact = [row for row in ours if row["change"] in EXACT]
-    if exact:
-        lines.append(
-            f"* A copy, a mutation and a wrong value: detected in {share(sum(map(found, exact)), len(exact))}, another "
-            f"case called worse in {share(sum(map(wrong, exact)), len(exact))}, after a median of "
-            f"{median(row['seconds'] for row in exact):.1f} s (at most {max(row['seconds'] for row in exact):.1f} s)."
-        )
-    alarms, number, values = across(ours)
-    if number:
-        spread = median(map(abs, values)) / 0.6745
-        lines.append(
-            f"* `compare` on base of one A/A trial and head of the next, minutes apart: a false alarm in "
-            f"{share(alarms, number)}. The same code differed by {100 * spread:.1f} % (robust standard deviation), and "
-            f"by at most {100 * max(map(abs, values)):.0f} %."
-        )
+    lines += by_case(trials)
     if (path := RESULTS / "error.json").exists():
         lines += errors(json.loads(path.read_text()))
     (DOCS / "trials.md").write_text("\n".join(lines) + "\n")

@@ -68,27 +68,27 @@ def commit(repository: Path, message: str) -> str:
 
 def git(repository: Path, *arguments: str) -> str:
     """Run git and return its output."""
-    done = subprocess.run(["git", "-C", str(repository), *arguments], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+    process = subprocess.run(["git", "-C", str(repository), *arguments], capture_output=True, text=True, check=True)
+    return process.stdout.strip()
 
 
 def copycost(repository: Path, base: str, head: str, seconds: float) -> Found:
     """Run `copycost gate`, with head checked out."""
     out = Path(tempfile.mkdtemp(prefix="copycost-trial-"))
     try:
-        done = _run(
+        process = _run(
             repository, "copycost", "gate", "--base", base, "--with", "copycost_variants.py",
             *(word for batch in BATCHES for word in ("--batch", str(batch))), "--dtype", "float32",
             "--budget", f"{seconds}", "--out", str(out / "runs"), "--json", str(out / "gate.json"), allowed=(0, 1),
         )  # fmt: skip
-        told = json.loads((out / "gate.json").read_text())
-        assert told["exit_status"] == done.returncode
+        verdict = json.loads((out / "gate.json").read_text())
+        assert verdict["exit_status"] == process.returncode
         sides = [_measured(out / "runs" / side) for side in ("base", "head")]
     finally:
         shutil.rmtree(out, ignore_errors=True)
     worse: dict[str, str] = {}
     unsure, cases = [], {}
-    for row in told["rows"]:
+    for row in verdict["rows"]:
         name = f"{row['variant'].replace('-', '_')}-{row['batch']}"
         if row["verdict"] in ("slower", "worse"):
             worse[name] = " ".join(filter(None, [worse.get(name), row["metric"]]))
@@ -118,7 +118,7 @@ def asv(repository: Path, base: str, head: str, *options: str) -> Found:
     results = repository / ".asv" / "results"
     for path in results.glob("*/*-*.json"):
         path.unlink()
-    done = _run(
+    process = _run(
         repository, "asv", "continuous", "--record-samples", "-a", "rounds=4", *options, base, head, allowed=(0, 1)
     )
     sides = []
@@ -126,27 +126,27 @@ def asv(repository: Path, base: str, head: str, *options: str) -> Found:
         (path,) = results.glob(f"*/{name[:8]}-*.json")
         sides.append(_asv_result(json.loads(path.read_text())))
     worse = {}
-    for line in done.stdout.splitlines():
-        found = re.search(r"\|\s*\+\s*\|.*\|\s*([\d.]+|inf)\s*\|\s*\S*time_(\w+)\((\d+)\)", line)
-        if found:
-            worse[f"{found[2]}-{found[3]}"] = found[1]
-    if done.returncode != bool(worse):
-        raise ToolFailed(f"asv ended with exit status {done.returncode}, but reported {len(worse)} cases as worse")
+    for line in process.stdout.splitlines():
+        match = re.search(r"\|\s*\+\s*\|.*\|\s*([\d.]+|inf)\s*\|\s*\S*time_(\w+)\((\d+)\)", line)
+        if match:
+            worse[f"{match[2]}-{match[3]}"] = match[1]
+    if process.returncode != bool(worse):
+        raise ToolFailed(f"asv ended with exit status {process.returncode}, but reported {len(worse)} cases as worse")
     return Found(worse, [], {name: {"base": sides[0][name], "head": sides[1][name]} for name in sides[0]})
 
 
 def _asv_result(document: dict[str, Any]) -> dict[str, Any]:
-    found = {}
+    cases = {}
     for benchmark, row in document["results"].items():
-        named = dict(zip(document["result_columns"], row, strict=False))
+        columns = dict(zip(document["result_columns"], row, strict=False))
         function = benchmark.rpartition(".time_")[2]
-        for i, batch in enumerate(named["params"][0]):
-            found[f"{function}-{batch}"] = {
-                "value": _short(named["result"][i]),
-                "ci": [_short(named[key][i]) for key in ("stats_ci_99_a", "stats_ci_99_b")],
-                "samples": [_short(value) for value in named["samples"][i]],
+        for i, batch in enumerate(columns["params"][0]):
+            cases[f"{function}-{batch}"] = {
+                "value": _short(columns["result"][i]),
+                "ci": [_short(columns[key][i]) for key in ("stats_ci_99_a", "stats_ci_99_b")],
+                "samples": [_short(value) for value in columns["samples"][i]],
             }
-    return found
+    return cases
 
 
 def pytest_benchmark(repository: Path, base: str, head: str) -> Found:
@@ -167,21 +167,21 @@ def pytest_benchmark(repository: Path, base: str, head: str) -> Found:
         shutil.rmtree(out, ignore_errors=True)
     sides = [
         {
-            re.sub(r"test_(\w+)\[(\d+)\]", r"\1-\2", one["name"]): {
-                key: _short(one["stats"][key]) for key in ("min", "mean", "median")
+            re.sub(r"test_(\w+)\[(\d+)\]", r"\1-\2", case["name"]): {
+                key: _short(case["stats"][key]) for key in ("min", "mean", "median")
             }
-            for one in its["benchmarks"]
+            for case in document["benchmarks"]
         }
-        for its in saved
+        for document in saved
     ]
     worse = {
-        name: f"{sides[1][name]['mean'] / one['mean']:.3f}"
-        for name, one in sides[0].items()
-        if sides[1][name]["mean"] > 1.05 * one["mean"]
+        name: f"{sides[1][name]['mean'] / case['mean']:.3f}"
+        for name, case in sides[0].items()
+        if sides[1][name]["mean"] > 1.05 * case["mean"]
     }
     if bool(status.returncode) != bool(worse):
         raise ToolFailed(f"pytest ended with exit status {status.returncode}, but {len(worse)} cases are slower")
-    return Found(worse, [], {name: {"base": one, "head": sides[1][name]} for name, one in sides[0].items()})
+    return Found(worse, [], {name: {"base": case, "head": sides[1][name]} for name, case in sides[0].items()})
 
 
 def pyperf(repository: Path, base: str, head: str) -> Found:
@@ -195,21 +195,21 @@ def pyperf(repository: Path, base: str, head: str) -> Found:
                 "--processes", "2", "--values", "5", "--warmups", "1", "--min-time", "0.025",
             )  # fmt: skip
         names = [str(out / f"{side}.json") for side in ("base", "head")]
-        told = _run(repository, sys.executable, "-m", "pyperf", "compare_to", *names).stdout
+        text = _run(repository, sys.executable, "-m", "pyperf", "compare_to", *names).stdout
         sides = [_pyperf_values(json.loads(Path(name).read_text())) for name in names]
     finally:
         git(repository, "checkout", "-q", head)
         shutil.rmtree(out, ignore_errors=True)
-    worse = dict(re.findall(r"^(\S+): Mean .*: ([\d.]+)x slower$", told, re.MULTILINE))
-    return Found(worse, [], {name: {"base": one, "head": sides[1][name]} for name, one in sides[0].items()})
+    worse = dict(re.findall(r"^(\S+): Mean .*: ([\d.]+)x slower$", text, re.MULTILINE))
+    return Found(worse, [], {name: {"base": values, "head": sides[1][name]} for name, values in sides[0].items()})
 
 
 def _pyperf_values(document: dict[str, Any]) -> dict[str, list[float]]:
-    found = {}
+    values_by_name = {}
     for benchmark in document["benchmarks"]:
         name = benchmark.get("metadata", {}).get("name") or document["metadata"]["name"]
-        found[name] = [_short(value) for run in benchmark["runs"] for value in run.get("values", ())]
-    return found
+        values_by_name[name] = [_short(value) for run in benchmark["runs"] for value in run.get("values", ())]
+    return values_by_name
 
 
 def _run(
@@ -217,15 +217,16 @@ def _run(
 ) -> subprocess.CompletedProcess[str]:
     beside = Path(sys.executable).parent / program  # an absolute path is not changed
     environment = os.environ | {"HOME": str(repository / ".home"), "COLUMNS": "200"}
-    done = subprocess.run(
+    process = subprocess.run(
         [str(beside) if beside.exists() else program, *arguments],
         cwd=repository, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL,
     )  # fmt: skip
-    if done.returncode not in allowed:
+    if process.returncode not in allowed:
         raise ToolFailed(
-            f"{program} {' '.join(arguments)} ended with exit status {done.returncode}:\n{done.stdout}{done.stderr}"
+            f"{program} {' '.join(arguments)} ended with exit status {process.returncode}:\n"
+            f"{process.stdout}{process.stderr}"
         )
-    return done
+    return process
 
 
 def _short(value: float) -> float:

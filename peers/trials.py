@@ -35,7 +35,7 @@ TOOLS: dict[str, Callable[[Path, str, str], tools.Found]] = {
     "copycost-beside-a-neighbour": partial(tools.copycost, seconds=30),
     "copycost-120s": partial(tools.copycost, seconds=120),
     "asv": tools.asv,
-    "asv-interleaved": lambda *given: tools.asv(*given, "--interleave-rounds"),
+    "asv-interleaved": lambda *arguments: tools.asv(*arguments, "--interleave-rounds"),
     "pytest-benchmark": tools.pytest_benchmark,
     "pyperf": tools.pyperf,
 }
@@ -72,16 +72,16 @@ def plan() -> list[Trial]:
     """Return every trial, with the trials of each tool spread over the whole time."""
     lists = []
     for tool in TOOLS:
-        none, each = _NUMBERS.get(tool, _PEERS)
+        none, count = _NUMBERS.get(tool, _PEERS)
         of_change = {
-            change: none if change == "none" else each if tool != "copycost-120s" or change in ("+5%", "+10%") else 0
+            change: none if change == "none" else count if tool != "copycost-120s" or change in ("+5%", "+10%") else 0
             for change in CHANGES
         }
         kinds = [[Trial(tool, change, n) for n in range(number)] for change, number in of_change.items()]
-        lists.append([trial for several in zip_longest(*kinds) for trial in several if trial])
+        lists.append([trial for row in zip_longest(*kinds) for trial in row if trial])
     longest = max(map(len, lists))
-    placed = [((i + 0.5) / len(its) * longest, trial) for its in lists for i, trial in enumerate(its)]
-    return [trial for _, trial in sorted(placed, key=lambda one: one[0])]
+    positions = [((i + 0.5) / len(trials) * longest, trial) for trials in lists for i, trial in enumerate(trials)]
+    return [trial for _, trial in sorted(positions, key=lambda pair: pair[0])]
 
 
 def changed(source: str, trial: Trial) -> str:
@@ -101,20 +101,20 @@ def run(trial: Trial, repository: Path) -> dict[str, object]:
     source = (tools.SUBJECT / "imaging.py").read_text()
     path.write_text(f"{source}\n# base of {trial.tool} {trial.change} {trial.number}\n")
     base = tools.commit(repository, "base")
-    edited = changed(path.read_text(), trial)
-    assert edited != path.read_text()
-    path.write_text(edited)
+    source_of_head = changed(path.read_text(), trial)
+    assert source_of_head != path.read_text()
+    path.write_text(source_of_head)
     head = tools.commit(repository, "head")
     start = time.monotonic()
     with neighbour() if trial.tool.endswith("neighbour") else quiet():
-        found = TOOLS[trial.tool](repository, base, head)
+        result = TOOLS[trial.tool](repository, base, head)
     seconds = time.monotonic() - start
     return asdict(trial) | {
         "function": None if trial.change == "none" else trial.function,
         "at": int(time.time()),
         "seconds": round(seconds, 2),
         "machine": f"{processor()}, {len(os.sched_getaffinity(0))} CPUs, Python {platform.python_version()}",
-        **asdict(found),
+        **asdict(result),
     }
 
 
@@ -140,23 +140,23 @@ def disturb() -> None:
     import numpy as np
 
     order = random.Random(time.time_ns())
-    one, two = np.ones(2**22), np.ones(2**22)
+    target, source = np.ones(2**22), np.ones(2**22)
     while True:
         until = time.monotonic() + order.uniform(0.2, 3)
-        work = order.choice([lambda: np.copyto(one, two), lambda: sum(range(20_000))])
+        work = order.choice([lambda: np.copyto(target, source), lambda: sum(range(20_000))])
         while time.monotonic() < until:
             work()
         time.sleep(order.uniform(0.2, 2))
 
 
-def done() -> set[Trial]:
+def stored_trials() -> set[Trial]:
     """Return the trials that have a stored result."""
-    found = set()
+    trials = set()
     for path in RESULTS.glob("*.jsonl"):
         for line in path.read_text().splitlines():
             row = json.loads(line)
-            found.add(Trial(row["tool"], row["change"], row["number"]))
-    return found
+            trials.add(Trial(row["tool"], row["change"], row["number"]))
+    return trials
 
 
 def main() -> None:
@@ -169,9 +169,9 @@ def main() -> None:
     if options.neighbour:
         disturb()
     end = time.monotonic() + 60 * options.minutes
-    before = done()
+    before = stored_trials()
     chosen = [trial for trial in plan() if trial.tool in (options.tool or TOOLS)]
-    left = [trial for trial in chosen if trial not in before]
+    remaining = [trial for trial in chosen if trial not in before]
     RESULTS.mkdir(exist_ok=True)
     with (
         tempfile.TemporaryDirectory(prefix="copycost-trials-") as folder,
@@ -180,10 +180,10 @@ def main() -> None:
             TimeRemainingColumn(),
         ) as progress,
     ):  # fmt: skip
-        bar = progress.add_task("preparing", total=len(chosen), completed=len(chosen) - len(left))
+        bar = progress.add_task("preparing", total=len(chosen), completed=len(chosen) - len(remaining))
         repository = Path(folder) / "subject"
         tools.prepare(repository)
-        for trial in left:
+        for trial in remaining:
             if time.monotonic() > end:
                 break
             progress.update(bar, description=f"{trial.tool} {trial.change}")

@@ -20,9 +20,9 @@ def main() -> None:
     for path in sorted(Path(__file__).with_name("calibration").glob("*.jsonl")):
         for row in map(json.loads, path.read_text().splitlines()):
             for name, case in row["cases"].items():
-                its = case["differences"]
-                if name not in of_changed(row) and len(its) > 1:
-                    cases.append((fmean(its), stdev(its) ** 2 / len(its)))
+                differences = case["differences"]
+                if name not in of_changed(row) and len(differences) > 1:
+                    cases.append((fmean(differences), stdev(differences) ** 2 / len(differences)))
     print(f"{len(cases)} cases")
     for tenths in range(8):
         variance = (tenths / 2000) ** 2

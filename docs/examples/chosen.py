@@ -42,12 +42,13 @@ def world(random, spread, truth, blocks):
 def quoted(logs):
     """The variant that the overview chooses, and its saving."""
     rows = []
-    for k, its in enumerate(1e-3 * np.exp(logs)):
+    for k, seconds in enumerate(1e-3 * np.exp(logs)):
         name = f"variant-{k}" if k else "numpy-new"
         rows.append(
             Measurement(
                 "tf", name, "numpy", "new", "cpu", "float32", "channels_last", 32, 224, 224, 3, 2, "ok",
-                seconds=median(its), samples=[[one] for one in its], input_changed=False, result_shares="nothing",
+                seconds=median(seconds), samples=[[value] for value in seconds],
+                input_changed=False, result_shares="nothing",
             )
         )  # fmt: skip
     (answer,) = overview(rows).answers
@@ -102,7 +103,12 @@ if __name__ == "__main__":
     for truth in TRUTHS:
         for spread in SPREADS:
             for blocks in BLOCKS:
-                found = held(spread, truth, blocks, trials)
-                shares = [100 * n / found.answers for n in (found.before, found.after, found.claimed)]
-                cells = [f"{shares[0]:.1f} %", f"{shares[1]:.1f} %", f"×/÷ {found.narrow:.2f}", f"×/÷ {found.wide:.2f}"]
+                outcome = held(spread, truth, blocks, trials)
+                shares = [100 * n / outcome.answers for n in (outcome.before, outcome.after, outcome.claimed)]
+                cells = [
+                    f"{shares[0]:.1f} %",
+                    f"{shares[1]:.1f} %",
+                    f"×/÷ {outcome.narrow:.2f}",
+                    f"×/÷ {outcome.wide:.2f}",
+                ]
                 print(f"| {truth} | {spread} | {blocks} | {' | '.join(cells)} | {shares[2]:.1f} % |", flush=True)

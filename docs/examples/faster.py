@@ -34,14 +34,14 @@ HEAD = ("recipe", "dtype", "batch", "fastest", "time", "of copy speed", "NumPy a
         "against `keras-numpy`")  # fmt: skip
 print(f"| {' | '.join(HEAD)} |\n| --- | --- | ---: | --- | ---: | ---: | --- | ---: | ---: |")
 for key in order:
-    its = groups[key]
-    best = min(its.values(), key=lambda m: m.seconds)
-    numpy = min((m for m in its.values() if m.runtime == "numpy"), key=lambda m: m.seconds)
+    group = groups[key]
+    best = min(group.values(), key=lambda m: m.seconds)
+    numpy = min((m for m in group.values() if m.runtime == "numpy"), key=lambda m: m.seconds)
     recipe, dtype, batch = key
     print(
         f"| `{recipe}` | {dtype} | {batch} | `{best.variant}` | {numbers.seconds(best.seconds)} "
         f"| {numbers.percent(best.copy_fraction)} | `{numpy.variant}` {numbers.seconds(numpy.seconds)} "
-        f"| {times(its['numpy-new'], best)} | {times(its.get('keras-numpy'), best)} |"
+        f"| {times(group['numpy-new'], best)} | {times(group.get('keras-numpy'), best)} |"
     )
 print("\nBatch 32, times:\n")
 print("| recipe | dtype |" + "".join(f" `{name}` |" for name in SHOWN))

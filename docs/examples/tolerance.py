@@ -34,10 +34,10 @@ def mutated(constants: tuple[float, ...], dtype: np.dtype, steps: int) -> Iterat
     """The constants in a dtype, with one of them so many units in the last place larger, or smaller."""
     for i in range(len(constants)):
         for direction in (-np.inf, np.inf):
-            found = [dtype.type(c) for c in constants]
+            constants_moved = [dtype.type(c) for c in constants]
             for _ in range(steps):
-                found[i] = np.nextafter(found[i], dtype.type(direction))
-            yield found
+                constants_moved[i] = np.nextafter(constants_moved[i], dtype.type(direction))
+            yield constants_moved
 
 
 def found(recipe: str, dtype: str, steps: int) -> tuple[int, int]:
@@ -49,7 +49,9 @@ def found(recipe: str, dtype: str, steps: int) -> tuple[int, int]:
     x = images.batch(images.read(), (2, 224, 224), dtype, "channels_last", 0)
     to = np.dtype("float32" if dtype == "uint8" else dtype)
     (right,) = refer(reference, [x], "channels_last", to)
-    wrong = [judge(formula(x.astype(to), *its), right, to, ulp=False).reason for its in mutated(constants, to, steps)]
+    wrong = [
+        judge(formula(x.astype(to), *values), right, to, ulp=False).reason for values in mutated(constants, to, steps)
+    ]
     return sum(reason is not None for reason in wrong), len(wrong)
 
 

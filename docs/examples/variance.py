@@ -78,10 +78,10 @@ def process(kind: str, size: str, forks: int, buffers: int, connection: Connecti
     __import__("tensorflow" if kind == "tensorflow" else "numpy")
     ends = []
     for _ in range(forks):
-        ours, theirs = multiprocessing.Pipe()
+        end, other_end = multiprocessing.Pipe()
         if os.fork() == 0:
-            forked(kind, size, buffers, theirs)
-        ends.append(ours)
+            forked(kind, size, buffers, other_end)
+        ends.append(end)
     connection.send("ready")
     while True:
         fork, buffer, cpus = connection.recv()
@@ -96,13 +96,13 @@ class Crowd:
         spawn = multiprocessing.get_context("spawn")
         self.ends, self.processes = [], []
         for i in range(processes):
-            ours, theirs = spawn.Pipe()
+            end, other_end = spawn.Pipe()
             if padding is not None:
                 os.environ["PADDING"] = "x" * padding[i]
-            one = spawn.Process(target=process, args=(kind, size, forks, buffers, theirs))
-            one.start()
-            self.ends.append(ours)
-            self.processes.append(one)
+            child = spawn.Process(target=process, args=(kind, size, forks, buffers, other_end))
+            child.start()
+            self.ends.append(end)
+            self.processes.append(child)
         os.environ.pop("PADDING", None)
         for end in self.ends:
             end.recv()
@@ -116,26 +116,26 @@ class Crowd:
     def rounds(self, seconds: float, pinned: bool = False) -> dict[tuple[int, int, int], list[float]]:
         """log(seconds) of every cell in every round, in random order; pinned: a round is on one CPU, the next on
         another."""
-        taken = {cell: [] for cell in self.cells}
+        samples = {cell: [] for cell in self.cells}
         end = time.monotonic() + seconds
-        while time.monotonic() < end or len(taken[self.cells[0]]) < 5:
+        while time.monotonic() < end or len(samples[self.cells[0]]) < 5:
             cpus = {random.choice(sorted(ALL))} if pinned else ALL
             for cell in random.sample(self.cells, len(self.cells)):
-                taken[cell].append(math.log(self.sample(cell, cpus)))
-        return taken
+                samples[cell].append(math.log(self.sample(cell, cpus)))
+        return samples
 
     def close(self) -> None:
-        for one in self.processes:
-            for child in Path(f"/proc/{one.pid}/task/{one.pid}/children").read_text().split():
+        for process in self.processes:
+            for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
                 os.kill(int(child), 9)
-            one.kill()
-            one.join()
+            process.kill()
+            process.join()
 
 
-def centre(taken):
+def centre(samples):
     """What all cells have in common in each round, and every cell without it."""
-    common = [median(values) for values in zip(*taken.values(), strict=True)]
-    return common, {cell: [v - c for v, c in zip(values, common, strict=True)] for cell, values in taken.items()}
+    common = [median(values) for values in zip(*samples.values(), strict=True)]
+    return common, {cell: [v - c for v, c in zip(values, common, strict=True)] for cell, values in samples.items()}
 
 
 def medians(centred):
@@ -145,9 +145,9 @@ def medians(centred):
     return {cell: median(values) for cell, values in centred.items()}, noise
 
 
-def components(taken, forks: int, buffers: int) -> dict[str, float]:
+def components(samples, forks: int, buffers: int) -> dict[str, float]:
     """Standard deviations, as fractions, of each source: a nested analysis of variance of medians."""
-    common, centred = centre(taken)
+    common, centred = centre(samples)
     middle, noise = medians(centred)
 
     def within(level):
@@ -160,21 +160,23 @@ def components(taken, forks: int, buffers: int) -> dict[str, float]:
         return fmean(variance(values) for values in groups.values())
 
     buffer_ms, fork_ms, process_ms = within(3), within(2), within(1)
-    found = {
+    deviations = {
         "buffer to buffer": buffer_ms - noise,
         "fork to fork": fork_ms - buffer_ms / buffers,
         "process to process": process_ms - fork_ms / forks,
     }
-    found = {name: math.sqrt(max(0.0, value)) for name, value in found.items()}
+    deviations = {name: math.sqrt(max(0.0, value)) for name, value in deviations.items()}
     quartiles = [quantiles(values, n=4) for values in centred.values()]
-    found["sample to sample, standard deviation"] = math.sqrt(fmean(variance(values) for values in centred.values()))
-    found["sample to sample, from the quartiles"] = fmean(q[2] - q[0] for q in quartiles) / 1.349
-    found["round to round, all alike"] = stdev(common)
+    deviations["sample to sample, standard deviation"] = math.sqrt(
+        fmean(variance(values) for values in centred.values())
+    )
+    deviations["sample to sample, from the quartiles"] = fmean(q[2] - q[0] for q in quartiles) / 1.349
+    deviations["round to round, all alike"] = stdev(common)
     part = max(1, len(common) // 6)
-    found["sixth to sixth of the time, all alike"] = stdev(
+    deviations["sixth to sixth of the time, all alike"] = stdev(
         median(common[i : i + part]) for i in range(0, len(common) - part + 1, part)
     )
-    return found
+    return deviations
 
 
 def spin() -> None:
@@ -192,19 +194,19 @@ def stream() -> None:
 
 def beside(neighbours, crowd: Crowd, seconds: float, pinned: bool) -> dict[str, float]:
     """Spread of samples, and of the median ratio of twelve pairs of samples, of one buffer each of two processes."""
-    others = [multiprocessing.get_context("spawn").Process(target=other, daemon=True) for other in neighbours]
-    for other in others:
-        other.start()
-    time.sleep(1.0 if others else 0.0)
-    taken = crowd.rounds(seconds, pinned)
-    for other in others:
-        other.kill()
-        other.join()
-    one, two = (taken[cell] for cell in crowd.cells[:2])
-    pairs = [a - b for a, b in zip(one, two, strict=True)]
+    processes = [multiprocessing.get_context("spawn").Process(target=work, daemon=True) for work in neighbours]
+    for process in processes:
+        process.start()
+    time.sleep(1.0 if processes else 0.0)
+    samples = crowd.rounds(seconds, pinned)
+    for process in processes:
+        process.kill()
+        process.join()
+    first, second = (samples[cell] for cell in crowd.cells[:2])
+    pairs = [a - b for a, b in zip(first, second, strict=True)]
     blocks = [pairs[i : i + 12] for i in range(0, len(pairs) - 11, 12)]
     return {
-        "samples": stdev(one),
+        "samples": stdev(first),
         "median ratio of 12 pairs": stdev(map(median, blocks)),
     }
 
@@ -221,8 +223,8 @@ def huge_pages(kind: str, size: str, seconds: float) -> float:
     while time.monotonic() < end:
         cpus = {random.choice(sorted(ALL))}
         cell = random.choice(crowds[0].cells)
-        asked, not_asked = (math.log(crowd.sample(cell, cpus)) for crowd in crowds)
-        ratios.append(not_asked - asked)
+        with_pages, without_pages = (math.log(crowd.sample(cell, cpus)) for crowd in crowds)
+        ratios.append(without_pages - with_pages)
     for crowd in crowds:
         crowd.close()
     return median(ratios)
@@ -249,15 +251,15 @@ def main() -> None:
     if options.placement:  # in a process of which the caller says where things come to lie
         kind, size = options.placement.split(":")
         crowd = Crowd(kind, size, 8, 1, 1, json.loads(os.environ["PADDINGS"]))
-        taken = crowd.rounds(seconds / 4, pinned=True)
+        samples = crowd.rounds(seconds / 4, pinned=True)
         crowd.close()
-        middle, noise = medians(centre(taken)[1])
+        middle, noise = medians(centre(samples)[1])
         print(math.sqrt(max(0.0, variance(middle.values()) - noise)))
         return
-    found: dict[str, dict[str, float]] = {}
+    tables: dict[str, dict[str, float]] = {}
     for kind in ("numpy", "tensorflow"):
         for size in SHAPES:
-            part = found[f"{kind}, {size}"] = {}
+            part = tables[f"{kind}, {size}"] = {}
             print(f"{kind}, {size}", file=sys.stderr, flush=True)
             crowd = Crowd(kind, size, 5, 3, 3)
             part |= components(crowd.rounds(seconds, pinned=True), 3, 3)
@@ -276,29 +278,29 @@ def main() -> None:
             crowd.close()
             if kind == "numpy":
                 still = ["setarch", "-R"]
-                same = json.dumps([0] * 8)
+                equal_paddings = json.dumps([0] * 8)
                 for label, before, variables in (
-                    ("addresses random", [], {"PADDINGS": same}),
-                    ("addresses fixed", still, {"PADDINGS": same}),
+                    ("addresses random", [], {"PADDINGS": equal_paddings}),
+                    ("addresses fixed", still, {"PADDINGS": equal_paddings}),
                     ("environment of 0 to 3.5 KiB", still, {"PADDINGS": json.dumps([512 * i for i in range(8)])}),
-                    ("heap displaced by 0 to 64 KiB", still, {"PADDINGS": same, "DISPLACED": "65536"}),
+                    ("heap displaced by 0 to 64 KiB", still, {"PADDINGS": equal_paddings, "DISPLACED": "65536"}),
                 ):
-                    done = subprocess.run(
+                    process = subprocess.run(
                         [*before, sys.executable, __file__, "--placement", f"{kind}:{size}"]
                         + ["--quick"] * options.quick,
                         env=os.environ | variables, capture_output=True, text=True, check=True,
                     )  # fmt: skip
-                    part[f"process to process, {label}"] = float(done.stdout)
+                    part[f"process to process, {label}"] = float(process.stdout)
                 part["without huge pages, longer by"] = huge_pages(kind, size, seconds / 6)
-    rows = list(dict.fromkeys(name for part in found.values() for name in part))
-    print(f"| | {' | '.join(found)} |")
-    print(f"| --- |{' ---: |' * len(found)}")
+    rows = list(dict.fromkeys(name for part in tables.values() for name in part))
+    print(f"| | {' | '.join(tables)} |")
+    print(f"| --- |{' ---: |' * len(tables)}")
     for name in rows:
-        cells = (f"{100 * part[name]:.1f} %" if name in part else "" for part in found.values())
+        cells = (f"{100 * part[name]:.1f} %" if name in part else "" for part in tables.values())
         print(f"| {name} | {' | '.join(cells)} |")
     if options.json:
         with open(options.json, "w") as file:
-            json.dump(found, file, indent=1)
+            json.dump(tables, file, indent=1)
 
 
 if __name__ == "__main__":

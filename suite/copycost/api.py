@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -154,6 +155,59 @@ def run(
     return table.frame(measured)
 
 
+@dataclass
+class _Subject:
+    """A call that is measured in this process, with its arrays.
+
+    Attributes
+    ----------
+    call : callable
+    runtime : Runtime
+    device : str
+    inputs : list of tuple of ndarray
+        Values of each input: those of the caller, their twin, and the same values in reverse.
+    twins : tuple of ndarray
+        For each array of an input, the indices at which the first two inputs differ.
+    out : tuple of ndarray or None
+        Contents of the buffer before a call. None if the call takes no buffer.
+    variable : bool
+        Whether the caller's array is a TensorFlow variable, which a call can write to.
+    row : dict
+        Fields of the measurement that describe the call. ``writes`` becomes ``"input"`` once a call is seen to write
+        its result there.
+    truth : ExpectedResults or None
+        None if there is no reference.
+    """
+
+    call: Callable[..., Any]
+    runtime: Runtime
+    device: str
+    inputs: list[tuple[np.ndarray, ...]]
+    twins: tuple[np.ndarray, ...]
+    out: tuple[np.ndarray, ...] | None
+    variable: bool
+    row: dict[str, Any]
+    truth: ExpectedResults | None = None
+
+    @property
+    def images(self) -> int:
+        """Number of images in an input."""
+        shape = self.inputs[0][0].shape
+        return int(np.prod(shape[:-3])) if len(shape) > 3 else 1
+
+    def prepare(self) -> PreparedCall:
+        """Return the call with fresh arrays."""
+        writes = self.row["writes"]
+        return PreparedCall(
+            self.runtime, lambda example: self.call, writes, self.device, self.inputs, self.truth, self.out,
+            self.variable or writes == "input", self.twins,
+        )  # fmt: skip
+
+    def end(self, status: str, reason: str | None, *parts: Mapping[str, Any]) -> Measurement:
+        """Return the measurement of the call."""
+        return assemble.measurement(self.row, devices.cpus(), status, reason, *parts)
+
+
 def _measure(
     call: Callable[..., Any], x: Any, reference: Callable[..., Any] | None, out: Any, runtime: str, blocks: int
 ) -> Measurement:
@@ -161,85 +215,98 @@ def _measure(
     for name, function in (("call", call), ("reference", reference)):
         if not callable(function) and (name == "call" or function is not None):
             raise TypeError(f"{name} is {type(function).__name__}, not a function")
-    its = _runtime(runtime)
-    # Convert to arrays of the runtime first: by default JAX converts float64 to float32.
-    arrays = tuple(its.array(one, False) for one in _values(its, "x", x))
-    given = tuple(np.array(its.to_numpy(one), order="C") for one in arrays)
-    device = _device(its, arrays[0])
     recipe = next((r for r in registry.recipes.values() if reference is not None and r.reference is reference), None)
-    nothing: tuple[np.ndarray, ...] | None = None
-    if out is not None:
-        like, *more = _values(its, "out", out)
-        if more:
-            raise ValueError("out is a pair: expected one array")
-        nothing = (np.full(like.shape, np.nan if like.dtype.kind == "f" else 0, like.dtype),)
-    # The same values in other orders: a cached result is then wrong, and a reused buffer is detected.
-    twins = [images.twin(one) for one in given]
-    inputs = [given, tuple(copy for copy, _ in twins), tuple(np.ascontiguousarray(np.flip(one)) for one in given)]
-    places = tuple(where for _, where in twins)
-    row = _row(call, given[0], reference, recipe, runtime, device) | {"writes": "new" if out is None else "out"}
-
-    def ended(status: str, reason: str | None, *parts: dict[str, Any]) -> Measurement:
-        return assemble.measurement(row, devices.cpus(), status, reason, *parts)
-
+    subject = _subject(call, x, reference, recipe, out, _runtime(runtime))
     try:
-        truth = _truth(reference, recipe, inputs, row["layout"])
+        subject.truth = _truth(reference, recipe, subject.inputs, subject.row["layout"])
     except Exception as exception:
-        return ended("failed", f"the reference {describe(exception)}")
+        return subject.end("failed", f"the reference {describe(exception)}")
     try:
-        variable = type(x[0] if isinstance(x, tuple | list) else x).__name__.endswith("Variable")  # TensorFlow's
-
-        def prepare_again() -> PreparedCall:
-            writes = row["writes"]
-            return PreparedCall(
-                its, lambda example: call, writes, device, inputs, truth, nothing, variable or writes == "input", places
-            )
-
-        returned, first_seconds = timing.try_out(prepare_again())
-        if out is None and not returned:
-            row["writes"] = "input"
-
-        first = prepare_again()
-        audited = audit(first) if truth else audit(first, _UNCHECKED_CALLS)
-        if out is None and audited.input_changed and audited.result_shares == "input":
-            row["writes"] = "input"
-        if audited.status not in ("ok", "unchecked"):
-            return ended(audited.status, audited.reason, assemble.of_audit(audited))
-        if not returned and out is None and not audited.input_changed:
-            return ended("wrong", "returned nothing, and its input is unchanged", assemble.of_audit(audited))
-        traced, leaked = _allocations(first)
-        unjudged = {} if truth else {"missing": dict.fromkeys(("max_abs_error", "max_ulp"), audited.reason)}
-        found = [assemble.of_audit(audited), traced, unjudged]
-        if not blocks:
-            return ended(audited.status, audited.reason, *found, assemble.untimed())
-        timed = _time(prepare_again, blocks, bool(audited.input_changed), leaked, given, first_seconds)
-        return ended(audited.status, audited.reason, *found, timed)
+        return _examine_and_time(subject, blocks)
     except WrongResult as exception:
-        return ended("wrong", str(exception))
+        return subject.end("wrong", str(exception))
     except Exception as exception:  # a user's function may raise anything
-        return ended("failed", describe(exception))
+        return subject.end("failed", describe(exception))
+
+
+def _subject(
+    call: Callable[..., Any],
+    x: Any,
+    reference: Callable[..., Any] | None,
+    recipe: Recipe | None,
+    out: Any,
+    runtime: Runtime,
+) -> _Subject:
+    """Return a call with copies of its arrays, or raise TypeError or ValueError if they cannot be measured."""
+    # Convert to arrays of the runtime first: by default JAX converts float64 to float32.
+    arrays = tuple(runtime.array(array, False) for array in _values(runtime, "x", x))
+    values = tuple(np.array(runtime.to_numpy(array), order="C") for array in arrays)
+    device = _device(runtime, arrays[0])
+    buffer: tuple[np.ndarray, ...] | None = None
+    if out is not None:
+        like, *rest = _values(runtime, "out", out)
+        if rest:
+            raise ValueError("out is a pair: expected one array")
+        buffer = (np.full(like.shape, np.nan if like.dtype.kind == "f" else 0, like.dtype),)
+    # The same values in other orders: a cached result is then wrong, and a reused buffer is detected.
+    twins = [images.twin(array) for array in values]
+    reverse = tuple(np.ascontiguousarray(np.flip(array)) for array in values)
+    row = _row(call, values[0], reference, recipe, runtime.name, device)
+    return _Subject(
+        call, runtime, device,
+        inputs=[values, tuple(twin for twin, _ in twins), reverse],
+        twins=tuple(places for _, places in twins),
+        out=buffer,
+        variable=type(x[0] if isinstance(x, tuple | list) else x).__name__.endswith("Variable"),
+        row=row | {"writes": "new" if out is None else "out"},
+    )  # fmt: skip
+
+
+def _examine_and_time(subject: _Subject, blocks: int) -> Measurement:
+    """Audit and trace a call, then time it in blocks if its results are right."""
+    returned, seconds_first = timing.try_out(subject.prepare())
+    if subject.out is None and not returned:
+        subject.row["writes"] = "input"
+    prepared = subject.prepare()
+    audited = audit(prepared) if subject.truth else audit(prepared, _UNCHECKED_CALLS)
+    if subject.out is None and audited.input_changed and audited.result_shares == "input":
+        subject.row["writes"] = "input"
+    parts = [assemble.of_audit(audited)]
+    if audited.status not in ("ok", "unchecked"):
+        return subject.end(audited.status, audited.reason, *parts)
+    if not returned and subject.out is None and not audited.input_changed:
+        return subject.end("wrong", "returned nothing, and its input is unchanged", *parts)
+    traced, leaked_bytes = _allocations(prepared)
+    parts.append(traced)
+    if not subject.truth:
+        parts.append({"missing": dict.fromkeys(("max_abs_error", "max_ulp"), audited.reason)})
+    if not blocks:
+        parts.append(assemble.untimed())
+    else:
+        parts.append(_time(subject, blocks, bool(audited.input_changed), leaked_bytes, seconds_first))
+    return subject.end(audited.status, audited.reason, *parts)
 
 
 def _runtime(name: str) -> Runtime:
-    found = discovery.runtime(name)
-    if lacking := discovery.not_installed(found):
+    runtime = discovery.runtime(name)
+    if lacking := discovery.not_installed(runtime):
         raise ValueError(lacking)
-    return found
+    return runtime
 
 
-def _values(runtime: Runtime, name: str, given: Any) -> tuple[np.ndarray, ...]:
+def _values(runtime: Runtime, name: str, value: Any) -> tuple[np.ndarray, ...]:
     """Return copies of an array or a pair of arrays as a tuple of NumPy arrays."""
-    several = tuple(given) if isinstance(given, tuple | list) else (given,)
-    if len(several) > 2 or not several:
-        raise ValueError(f"{name} is a {type(given).__name__} of {len(several)}: expected an array, or a pair of them")
+    arrays = tuple(value) if isinstance(value, tuple | list) else (value,)
+    if len(arrays) > 2 or not arrays:
+        raise ValueError(f"{name} is a {type(value).__name__} of {len(arrays)}: expected an array, or a pair of them")
     try:
-        values = tuple(np.array(runtime.to_numpy(one), order="C") for one in several)
+        values = tuple(np.array(runtime.to_numpy(array), order="C") for array in arrays)
     except TypeError as error:
         raise TypeError(f"{name} {str(error).replace('returned', 'is')}") from None
-    for one in values:
-        if one.dtype.kind not in "fiu" or not one.size:
+    for array in values:
+        if array.dtype.kind not in "fiu" or not array.size:
             raise ValueError(
-                f"{name} has dtype {one.dtype} and shape {one.shape}: expected a non-empty array of real numbers"
+                f"{name} has dtype {array.dtype} and shape {array.shape}: expected a non-empty array of real numbers"
             )
     return values
 
@@ -277,10 +344,10 @@ def _truth(
     if reference is None:
         return None
     # A recipe's reference takes channels-last images, while the user's own takes x as it is.
-    given = layout if recipe else "channels_last"
+    taken_layout = layout if recipe else "channels_last"
     dtype = result_dtype((recipe.dtype if recipe else None) or inputs[0][0].dtype)
     magnitude = recipe.magnitude if recipe else None
-    return ExpectedResults([refer(reference, one, given, dtype, magnitude) for one in inputs], dtype)
+    return ExpectedResults([refer(reference, values, taken_layout, dtype, magnitude) for values in inputs], dtype)
 
 
 def _device(runtime: Runtime, array: Any) -> str:
@@ -304,32 +371,27 @@ def _allocations(prepared: PreparedCall) -> tuple[dict[str, Any], int]:
 
 
 def _time(
-    prepare_again: Callable[[], PreparedCall],
-    blocks: int,
-    changes: bool,
-    leaked: int,
-    given: tuple[np.ndarray, ...],
-    first: float,
-) -> dict[str, Any]:
+    subject: _Subject, blocks: int, changes: bool, leaked_bytes: int, seconds_first: float
+) -> dict[str, Any]:  # fmt: skip
+    """Time a call block by block, each with fresh arrays, and return the fields that come from timing."""
     records: list[BlockRecord] = []
-    n, result_bytes = None, 0
+    calls, result_bytes = None, 0
     start = perf_counter()
     while len(records) < blocks and (len(records) < 2 or perf_counter() - start < _SECONDS):
-        fresh = prepare_again()
-        ready = timing.calibrate(fresh, changes, leaked, n)
-        n = ready.calls
-        taken = [timing.sample(fresh, n) for _ in range(ROUNDS)]
-        own = fresh.device != "cpu" and fresh.runtime.gpu is not None
-        device = [device_timing.sample(fresh, sample.seconds) for sample in taken if own]
-        condition = devices.condition() if fresh.device != "cpu" else None
-        result_bytes = timing.last_bytes(fresh)
-        timing.check(fresh)
-        records.append(BlockRecord(tuple(taken), tuple(device), condition))
+        prepared = subject.prepare()
+        calls = timing.calibrate(prepared, changes, leaked_bytes, calls).calls
+        samples = [timing.sample(prepared, calls) for _ in range(ROUNDS)]
+        has_own_clock = prepared.device != "cpu" and prepared.runtime.gpu is not None
+        on_device = [device_timing.sample(prepared, sample.seconds) for sample in samples if has_own_clock]
+        condition = devices.condition() if prepared.device != "cpu" else None
+        result_bytes = timing.last_bytes(prepared)
+        timing.check(prepared)
+        records.append(BlockRecord(tuple(samples), tuple(on_device), condition))
     return assemble.of_time(
         records,
-        first=first,
+        first=seconds_first,
         stopped_by="blocks" if len(records) == blocks else "budget",
-        images=int(np.prod(given[0].shape[:-3])) if given[0].ndim > 3 else 1,
-        bytes_moved=sum(one.nbytes for one in given) + result_bytes,
+        images=subject.images,
+        bytes_moved=sum(array.nbytes for array in subject.inputs[0]) + result_bytes,
         copy_speed=None,
     )

@@ -21,10 +21,10 @@ def copycost() -> Callable[..., Measurement]:
     """
     from copycost.api import look  # only in tests that use the fixture
 
-    def measured(call: Callable[..., Any], x: Any, **more: Any) -> Measurement:
-        found = look(call, x, **more)
-        if found.input_changed is None or (found.reason or "").startswith("returned nothing"):
-            pytest.fail(str(found), pytrace=False)
-        return found
+    def measured(call: Callable[..., Any], x: Any, **options: Any) -> Measurement:
+        measurement = look(call, x, **options)
+        if measurement.input_changed is None or (measurement.reason or "").startswith("returned nothing"):
+            pytest.fail(str(measurement), pytrace=False)
+        return measurement
 
     return measured

@@ -93,6 +93,10 @@ recipes: dict[str, Recipe] = {}
 variants: dict[tuple[str, str], Variant] = {}
 
 
+#: Axes that the benchmark class of a source sets, by source: name of the axis → its values. See `copycost.asv.Cases`.
+benchmark_axes: dict[str, dict[str, tuple[Any, ...]]] = {}
+
+
 _sources: list[str] = []  # sources being loaded, innermost last
 
 

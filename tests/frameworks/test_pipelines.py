@@ -143,13 +143,13 @@ def test_a_batch_that_is_given_again_is_found(paths: tuple[str, ...], monkeypatc
 def test_an_interrupted_measurement_keeps_its_whole_blocks() -> None:
     said: list[str] = []
 
-    def moved(doing: str) -> None:
-        said.append(doing)
+    def on_step(step: str) -> None:
+        said.append(step)
         if len(said) == 5:  # in the second of two blocks of three steps each
             raise KeyboardInterrupt
 
     (one,), interrupted = measure(
-        [WAYS[BASELINE]], images.read(), number=8, batch=4, blocks=2, threads=1, traced=False, moved=moved
+        [WAYS[BASELINE]], images.read(), number=8, batch=4, blocks=2, threads=1, traced=False, on_step=on_step
     )
     assert interrupted
     assert [len(block) for block in one.samples] == [2]

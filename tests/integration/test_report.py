@@ -133,3 +133,17 @@ def test_a_trace_is_linked_from_its_case(tmp_path: Path) -> None:
     links = dict(zip([name for name, *_ in table["columns"]], table["cells"], strict=True))["profile"]
     assert links[0] is None
     assert (tmp_path / "page" / table["words"][links[1]]).read_text() == path.read_text()
+
+
+def test_text_about_shipped_variants_is_only_beside_shipped_variants(tmp_path: Path) -> None:
+    """The history of somebody's project has neither copycost's recipes nor its names."""
+    environment = {"engine": 3, "machine": "m", "environment": "e", "commit_time": "2026-01-01"}
+    own = replace(PLAIN, recipe="shop.scale", variant="scale-pixels", runtime=None, writes=None)
+    runs = [(f"run {k}", environment | {"commit": k * 40}, [own]) for k in "ab"]
+    text = write_html(tmp_path / "own", runs, history="asv/index.html").read_text()
+    assert "scale-pixels" in text
+    for word in ("Keras", "keras", "caffe", "numpy-", "-inplace", "this machine"):
+        assert word not in re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL), word
+    text = write_html(tmp_path / "shipped", [("run", {}, [PLAIN, FAST])]).read_text()
+    assert "The recipe <code>tf</code> is a mode of Keras' <code>preprocess_input</code>." in text
+    assert "Variants named <code>-new</code>" in text

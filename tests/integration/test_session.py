@@ -345,7 +345,7 @@ def test_a_missing_package_is_a_skip_that_says_how_to_get_it(monkeypatch: pytest
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert skip_reason(case("cupy-out", device="gpu"), None, 2**40) == (
-        "cupy is not installed: pip install 'copycost[cupy]'"
+        "cupy is not installed: pip install -e '.[cupy]' in a clone of copycost"
     )
 
 

@@ -84,7 +84,7 @@ NOT_RUN = {
     "asv continuous HEAD~2 HEAD~1": "makes the environment of the project from a package index",
     "docker build --tag copycost-gpu .": "needs Docker and a package index",
     "docker run --rm --gpus all --entrypoint nvidia-smi copycost-gpu -L": "needs Docker and a GPU",
-    "pip install '.[gpu]'": "installs from a package index",
+    "pip install -e '.[gpu]'": "installs from a package index",
     "- uses: actions/checkout@v4": "needs GitHub; its commands are parsed",
     "# notebook.py": "is docs/examples/notebook.py, which test_docs.py runs",
     "# test_preprocessing.py": "is docs/examples/test_preprocessing.py, which test_docs.py runs",

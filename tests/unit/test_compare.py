@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Command
+from rich.console import Console
 from test_asv_results import write
 from test_results import M
 
@@ -94,6 +95,17 @@ def test_nothing_that_was_measured_is_nothing_to_be_sure_of() -> None:
     found = compare(Side(HERE, [other, OK]), Side(HERE, [other, OK]), timed=False)
     assert found.verdict == "no worse"
     assert "1 case skipped on both sides: no CUDA device." in comparison.notes(found)
+
+
+def test_cases_skipped_on_both_sides_are_not_counted_as_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    skipped = replace(OK, batch=9, status="skipped", reason="it is for float32 only", samples=None, seconds=None)
+    side = Side(HERE, [OK, skipped])
+    found = compare(side, side, timed=False)
+    figures = len(exact(OK, OK))
+    said = f"Exact figures of 1 case: {figures} of {figures} the same."
+    assert said in comparison.markdown(found, "title")
+    comparison.terminal(Console(width=120), found)
+    assert said in capsys.readouterr().out
 
 
 def test_a_time_that_was_wanted_and_is_not_there_cannot_be_told() -> None:

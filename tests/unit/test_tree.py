@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from dataclasses import replace
 
 import pytest
@@ -34,6 +35,28 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     assert [line for line in lines if "tf-xla" in line]
 
 
+LONG = "raised ValueError: " + " ".join(f"word{k}" for k in range(30))
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_remarks_and_reasons_are_complete_at_every_width(width: int) -> None:
+    rows = [
+        PLAIN, KERAS,
+        replace(M, variant="broken", status="failed", reason=LONG, seconds=None, samples=None),
+        *(
+            replace(M, variant="cupy-new", batch=k, status="skipped", reason=f"{k}: {LONG}", seconds=None, samples=None)
+            for k in range(1, 7)
+        ),
+    ]  # fmt: skip
+    lines = shown(rows, width)
+    assert max(map(len, lines)) <= width
+    text = " ".join(" ".join(lines).replace("│", " ").split())
+    assert KERAS.remarks() in text
+    assert LONG in text
+    for k in range(1, 7):
+        assert f"1 case skipped: {k}: {LONG}" in text
+
+
 def test_by_recipe_and_batch_the_fastest_first() -> None:
     lines = shown(ROWS, 120)
     assert [line.split()[0] for line in lines if line and line[0] not in "├└│ 1"] == ["caffe", "tf"]
@@ -57,3 +80,33 @@ def test_the_command(command, tmp_path) -> None:
     assert "numpy-new" in done.stdout
     done = command("show", "nothing")
     assert (done.returncode, done.stderr) == (2, "Error: no run at nothing\n")
+
+
+def test_folder_that_holds_no_run_names_what_to_show_instead(command, tmp_path) -> None:
+    def refusal(folder: str) -> str:
+        done = command("show", folder)
+        assert done.returncode == 2
+        (line,) = done.stderr.splitlines()
+        return line.removeprefix("Error: ")
+
+    def add_run(folder: str) -> None:
+        with store.Run(tmp_path / folder, resume=False) as run:
+            run.begin({"engine": 1}, {}, 1)
+            run.add(PLAIN)
+
+    (tmp_path / "empty").mkdir()
+    assert refusal("empty") == "empty holds no run: name a folder written by copycost run --out"
+    add_run("gate/head")
+    assert refusal("gate") == "gate holds no run itself, but one in it: name gate/head"
+    add_run("gate/base")
+    os.utime(tmp_path / "gate/head/environment.json", (1, 1))
+    assert refusal("gate") == "gate holds no run itself, but 2 in it: name one of them; the latest is gate/base"
+    assert command("compare", "gate", "gate/base").stderr.endswith("the latest is gate/base\n")
+    page = tmp_path / "history" / "index.html"
+    page.parent.mkdir()
+    page.touch()
+    assert refusal("history") == "history holds no run, but a report: name the run that it was written from"
+    (page.parent / "asv").mkdir()
+    assert refusal("history") == "history holds no run, but pages of asv's results: name these, .asv/results"
+    (tmp_path / "asv.conf.json").write_text('{"version": 1, "repo": ".", "project": "p", "results_dir": "kept"}')
+    assert refusal("history").endswith("name these, kept")

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any, ClassVar
@@ -87,13 +88,24 @@ class Cases:
                     "these arguments"
                 )
             naming.check_name("runtime", runtime, discovery.runtimes())
-            its = [v for v in registry.variants.values() if v.runtime == runtime and loading.is_builtin(v.source)]
-            cls.params = _parameters(expand(axes, its, _recipes(its)))
+            shipped = [v for v in registry.variants.values() if v.runtime == runtime and loading.is_builtin(v.source)]
+            cls.params = _parameters(expand(axes, shipped, _recipes(shipped)))
             return
-        its = [v for v in registry.variants.values() if getattr(v.prepare, "__module__", None) == cls.__module__]
-        if not its:
+        stated = {
+            "batches": tuple(batches),
+            "sizes": tuple(sizes),
+            "dtypes": naming.as_tuple(dtypes),
+            "layouts": naming.as_tuple(layouts),
+        }
+        cls._measure_own(axes, {name: values for name, values in stated.items() if values})
+
+    @classmethod
+    def _measure_own(cls, axes: Axes, stated: dict[str, tuple[Any, ...]]) -> None:
+        """Benchmark the variants that the class's own module registers, on the axes that the class states."""
+        variants = [v for v in registry.variants.values() if getattr(v.prepare, "__module__", None) == cls.__module__]
+        if not variants:
             raise naming.RegistrationError(f"{cls.__module__} registers no variant before its class {cls.__name__}")
-        recipes = _recipes(its)
+        recipes = _recipes(variants)
         if cls.__module__ in cls._own or len(recipes) > 1:
             # asv runs `setup_cache` once for all classes that define it in the same line of the same module, and
             # measures every variant with every recipe.
@@ -101,19 +113,14 @@ class Cases:
                 f"{cls.__module__}: only one recipe and one class per file are allowed: put others in separate files"
             )
         cls._own.add(cls.__module__)
+        registry.benchmark_axes[variants[0].source] = stated  # for `copycost gate`, which measures the same cases
         (recipe,) = recipes
-        axes = Axes(
-            (glob.escape(recipe),),
-            tuple(batches) or axes.batches,
-            tuple(sizes) or axes.sizes,
-            naming.as_tuple(dtypes) or axes.dtypes,
-            naming.as_tuple(layouts) or axes.layouts,
-        )
-        cls.params = _parameters(expand(axes, its, recipes))
+        axes = replace(axes, recipes=(glob.escape(recipe),), **stated)
+        cls.params = _parameters(expand(axes, variants, recipes))
         file = str(sys.modules[cls.__module__].__file__)
 
         def setup_cache(*_: object) -> dict[str, Any]:
-            return session(axes, file, [v.name for v in its])
+            return session(axes, file, [v.name for v in variants])
 
         setup_cache.__module__ = cls.__module__
         setup_cache.timeout = _SESSION  # type: ignore[attr-defined]
@@ -193,10 +200,10 @@ def session(axes: Axes, file: str | None = None, variants: Sequence[str] = ()) -
     RuntimeError
         If the environment variables select cases that do not exist, or the commit's copycost fails.
     """
-    given = _given(axes)
+    options = _given(axes)
     arguments = ["--profile", profile(), "--blocks", str(BLOCKS), *chosen()]
     if file is not None:
-        stated = {
+        axis_options = {
             "recipe": axes.recipes,
             "variant": map(glob.escape, variants),
             "batch": ("none" if batch is None else str(batch) for batch in axes.batches),
@@ -205,22 +212,23 @@ def session(axes: Axes, file: str | None = None, variants: Sequence[str] = ()) -
             "layout": axes.layouts,
         }
         arguments += ["--with", file]
-        arguments += [word for name, values in stated.items() if not given.get(name) for word in _each(name, values)]
+        left_out = [name for name in axis_options if not options.get(name)]
+        arguments += [word for name in left_out for word in _each(name, axis_options[name])]
     _try(arguments)
-    out = tempfile.mkdtemp(prefix=f"{os.environ.get('ASV_COMMIT', '')[:8] or 'now'}-", dir=_kept())
+    out = tempfile.mkdtemp(prefix=f"{os.environ.get('ASV_COMMIT', '')[:8] or 'now'}-", dir=_runs_folder())
     # Use only the command and its JSON document, which all commits have in common: today's classes can then measure the
     # copycost of a commit from last year.
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "copycost", "run", *arguments, "--out", out, "--json", "run.json"],
         stdin=subprocess.DEVNULL, capture_output=True, text=True,
     )  # fmt: skip
-    last = " ".join(done.stderr.strip().splitlines()[-1:])
-    if done.returncode == 2 or re.search("No module named '?copycost", last):
+    last = " ".join(process.stderr.strip().splitlines()[-1:])
+    if process.returncode == 2 or re.search("No module named '?copycost", last):
         return {"rows": {}, "missing": f"this commit's copycost cannot measure these cases: {last}"}
     try:
         document = json.loads(Path("run.json").read_text())
     except (OSError, ValueError):
-        raise RuntimeError(f"`copycost run` ended with {done.returncode}:\n{done.stderr}") from None
+        raise RuntimeError(f"`copycost run` ended with {process.returncode}:\n{process.stderr}") from None
     engine = document["environment"]["engine"]
     if engine != METHOD_VERSION:
         return {
@@ -251,25 +259,27 @@ def chosen() -> list[str]:
     return [*_each("device", filter(None, [device])), *shlex.split(os.environ.get("COPYCOST_OPTIONS", ""))]
 
 
-def _kept() -> str:
+def _runs_folder() -> str:
     """Return the folder for the sessions' runs: ``COPYCOST_RUNS``, or asv's temporary folder, which asv removes."""
-    kept = os.environ.get("COPYCOST_RUNS")
-    if not kept:
+    folder = os.environ.get("COPYCOST_RUNS")
+    if not folder:
         return os.getcwd()
-    if not os.path.isabs(kept):
-        raise RuntimeError(f"invalid COPYCOST_RUNS '{kept}': expected an absolute path, as asv works in other folders")
-    Path(kept).mkdir(parents=True, exist_ok=True)
-    return kept
+    if not os.path.isabs(folder):
+        raise RuntimeError(
+            f"invalid COPYCOST_RUNS '{folder}': expected an absolute path, as asv works in other folders"
+        )
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _given(axes: Axes) -> dict[str, Any]:
     """Return the chosen options by name, or raise RuntimeError for an option that does not select among the cases."""
-    found = _parsed(chosen())
-    if found is None:
+    parsed_options = _parsed(chosen())
+    if parsed_options is None:
         return {}
-    _, given = found
-    image = given.get("image")
-    if refused := set(given) & {"profile", "blocks", "out", "resume", "json_file", "with_files"}:
+    _, options = parsed_options
+    image = options.get("image")
+    if refused := set(options) & {"profile", "blocks", "out", "resume", "json_file", "with_files"}:
         raise RuntimeError(f"COPYCOST_OPTIONS: --{min(refused).partition('_')[0]} is not allowed: remove it")
     if image and not os.path.isabs(image):
         raise RuntimeError(
@@ -277,10 +287,10 @@ def _given(axes: Axes) -> dict[str, Any]:
         )
     there = {"batch": axes.batches, "size": axes.sizes, "dtype": axes.dtypes, "layout": axes.layouts}
     for name, values in there.items():
-        for value in given.get(name, ()):
+        for value in options.get(name, ()):
             if (None if value == "none" else value) not in values:
                 raise RuntimeError(f"COPYCOST_OPTIONS: {name} {value} is not measured here: expected one of {values}")
-    return given
+    return options
 
 
 def _parsed(options: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]] | None:
@@ -297,12 +307,12 @@ def _parsed(options: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]] | N
 
 def _try(arguments: Sequence[str]) -> None:
     """Raise RuntimeError for options that today's copycost rejects: these are mistakes, not limits of an old commit."""
-    found = _parsed(arguments)
-    if found is not None:
+    parsed_options = _parsed(arguments)
+    if parsed_options is not None:
         from copycost.cli.options import choose
 
         try:
-            choose(found[0])
+            choose(parsed_options[0])
         except (naming.RegistrationError, CaseError) as error:
             raise RuntimeError(str(error)) from None
 

@@ -30,23 +30,23 @@ class Claims:
 
     def setup_cache(self) -> dict[str, Any]:
         """Check all claims with the installed copycost, which is the commit's version."""
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-m", "copycost", "claims", "--json", "claims.json"],
             stdin=subprocess.DEVNULL, capture_output=True, text=True,
         )  # fmt: skip
-        if done.returncode == 2:
+        if process.returncode == 2:
             return {}
         try:
-            found = json.loads(Path("claims.json").read_text())["claims"]
+            claims = json.loads(Path("claims.json").read_text())["claims"]
         except (OSError, ValueError, KeyError):
-            raise RuntimeError(f"`copycost claims` ended with {done.returncode}:\n{done.stderr}") from None
-        return {one["id"]: [one["verdict"], one["because"]] for one in found}
+            raise RuntimeError(f"`copycost claims` ended with {process.returncode}:\n{process.stderr}") from None
+        return {claim["id"]: [claim["verdict"], claim["because"]] for claim in claims}
 
     setup_cache.timeout = _SESSION  # type: ignore[attr-defined]
 
-    def track_verdict(self, found: dict[str, Any], claim: str) -> float:
+    def track_verdict(self, verdicts: dict[str, Any], claim: str) -> float:
         """Return 1 if a claim holds, 0.5 if it depends, 0 if it is refuted."""
-        verdict, because = found.get(claim, (None, "this commit does not have this claim"))
+        verdict, because = verdicts.get(claim, (None, "this commit does not have this claim"))
         if verdict is None:
             print(f"n/a: {because}", file=sys.stderr)
         return _VERDICTS.get(verdict, math.nan)

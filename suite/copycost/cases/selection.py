@@ -17,6 +17,7 @@ from copycost import registry
 from copycost.cases.case import CHANNELS, Case, CaseError
 from copycost.cases.profiles import PROFILES, Axes
 from copycost.catalog import description, discovery, loading
+from copycost.catalog.description import Description
 from copycost.model import naming
 from copycost.model.vocabulary import DEVICES, DTYPES, LAYOUTS
 from copycost.registry import Recipe, Variant
@@ -159,7 +160,7 @@ def axes_of(
     )
 
 
-def defined_by(described: Mapping[str, tuple[list[Recipe], list[Variant]]], axes: Axes) -> list[Case]:
+def defined_by(described: Mapping[str, Description], axes: Axes) -> list[Case]:
     """Return the cases of the variants that files define, for every recipe that they compute, and no shipped variants.
 
     Raises
@@ -196,16 +197,16 @@ def matching(
     return list(cases)
 
 
-def _joined(known: Known, described: Mapping[str, tuple[list[Recipe], list[Variant]]]) -> Known:
+def _joined(known: Known, described: Mapping[str, Description]) -> Known:
     """Return the known recipes and variants with those of files or modules added, or raise RegistrationError."""
     recipes, variants = dict(known.recipes), dict(known.variants)
-    for source, (more, _) in described.items():
-        for recipe in more:
+    for source, definitions in described.items():
+        for recipe in definitions.recipes:
             if recipe.name in recipes:
                 raise naming.RegistrationError(f"{source}: recipe '{recipe.name}' is defined twice")
             recipes[recipe.name] = recipe
-    for source, (_, found) in described.items():
-        for variant in found:
+    for source, definitions in described.items():
+        for variant in definitions.variants:
             if (variant.recipe, variant.name) in variants:
                 raise naming.RegistrationError(
                     f"{source}: variant '{variant.name}' of recipe '{variant.recipe}' is defined twice"

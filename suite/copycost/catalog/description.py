@@ -10,22 +10,38 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
-if TYPE_CHECKING:
-    pass
 from copycost.catalog.discovery import load_shipped
 from copycost.catalog.import_context import ImportContext, check_origin, child_environment, enter
 from copycost.catalog.loading import is_builtin, load
 from copycost.model.naming import RegistrationError
-from copycost.registry import Recipe, Variant, recipes, variants
+from copycost.registry import Recipe, Variant, benchmark_axes, recipes, variants
 
 #: Seconds that a user's file may take to import in the process that only inspects it.
 _IMPORT_TIMEOUT = 120
 
 
-def describe(source: str, place: ImportContext | None = None) -> tuple[list[Recipe], list[Variant]]:
+@dataclass(frozen=True)
+class Description:
+    """What a user's file or module defines.
+
+    Attributes
+    ----------
+    recipes : list of Recipe
+    variants : list of Variant
+    axes : mapping of str to tuple
+        Axes that its benchmark class sets (``batches``, ``sizes``, ``dtypes``, ``layouts``), in place of the profile's.
+    """
+
+    recipes: list[Recipe]
+    variants: list[Variant]
+    axes: Mapping[str, tuple[Any, ...]]
+
+
+def describe(source: str, place: ImportContext | None = None) -> Description:
     """Return the recipes and variants of a user's file or module, which is imported in a separate process.
 
     Side effects of the import stay in that process.
@@ -79,7 +95,8 @@ def describe(source: str, place: ImportContext | None = None) -> tuple[list[Reci
         raise RegistrationError(answer["error"])
     several = ("accepts", "devices", "layouts")
     found = [Variant(**v | {name: tuple(v[name]) for name in several}) for v in answer["variants"]]
-    return [Recipe(**r) for r in answer["recipes"]], found
+    axes = {name: tuple(tuple(v) if isinstance(v, list) else v for v in vs) for name, vs in answer["axes"].items()}
+    return Description([Recipe(**r) for r in answer["recipes"]], found, axes)
 
 
 def _answer(source: str, place: dict[str, Any] | None) -> dict[str, Any]:
@@ -94,6 +111,7 @@ def _answer(source: str, place: dict[str, Any] | None) -> dict[str, Any]:
             check_origin(ImportContext(**place))
         answer["recipes"] = [_plain(r, "reference") for r in recipes.values() if r.name not in shipped[0]]
         answer["variants"] = [_plain(v, "prepare") for key, v in variants.items() if key not in shipped[1]]
+        answer["axes"] = benchmark_axes.get(source, {})
     except RegistrationError as error:
         answer["error"] = f"{source}: {error}" if source not in str(error) else str(error)
     except BaseException as error:  # a file may raise anything, including SystemExit

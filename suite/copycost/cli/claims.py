@@ -48,8 +48,8 @@ def claims(ids: tuple[str, ...], only_list: bool, json_file: str | None) -> None
 
     Exit status: 0 finished, whatever the verdicts; 1 the check of a claim failed; 2 usage error.
     """
-    every = load()
-    chosen = [every[name] for name in chosen_names("claim", ids, list(every))]
+    all_claims = load()
+    chosen = [all_claims[name] for name in chosen_names("claim", ids, list(all_claims))]
     check_writable(json_file)
     console = Console(stderr=json_file == "-", highlight=False)
     if only_list:
@@ -57,7 +57,7 @@ def claims(ids: tuple[str, ...], only_list: bool, json_file: str | None) -> None
             print_line(console, Text.assemble((claim.id, "bold"), f"  {claim.claim}"))
         return
     install_interrupt_handlers()
-    found: list[Judged] = []
+    results: list[Judged] = []
     with Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         console=Console(stderr=True), transient=True,
@@ -65,10 +65,10 @@ def claims(ids: tuple[str, ...], only_list: bool, json_file: str | None) -> None
         bar = progress.add_task("starting", total=len(chosen))
         narrow = max(10, progress.console.width - 44)
         try:
-            for one in check_claims(chosen, lambda claim: progress.update(bar, description=claim.id[:narrow])):
-                found.append(one)
+            for result in check_claims(chosen, lambda claim: progress.update(bar, description=claim.id[:narrow])):
+                results.append(result)
                 progress.advance(bar)
-                show(console, one)
+                show(console, result)
         except KeyboardInterrupt:
             interrupted = True
         else:
@@ -76,18 +76,18 @@ def claims(ids: tuple[str, ...], only_list: bool, json_file: str | None) -> None
     if json_file:
         picture = images.read()
         taken_in = environment.capture(devices.cpus(), picture.name, picture.sha256)
-        write_json(json_file, document(taken_in, found))
-    counts = Counter(one.verdict or "without a verdict" for one in found)
-    noun = "claim" if len(found) == 1 else "claims"
-    console.print(Text(f"{len(found)} {noun}: " + ", ".join(f"{n} {what}" for what, n in counts.most_common())))
+        write_json(json_file, document(taken_in, results))
+    counts = Counter(result.verdict or "without a verdict" for result in results)
+    noun = "claim" if len(results) == 1 else "claims"
+    console.print(Text(f"{len(results)} {noun}: " + ", ".join(f"{n} {what}" for what, n in counts.most_common())))
     if interrupted:
         sys.exit(INTERRUPTED)
-    sys.exit(1 if any(one.failed for one in found) else 0)
+    sys.exit(1 if any(result.failed for result in results) else 0)
 
 
-def document(taken_in: dict[str, Any], found: list[Judged]) -> dict[str, Any]:
+def document(taken_in: dict[str, Any], results: list[Judged]) -> dict[str, Any]:
     """Return the JSON document ``{"schema": 1, "environment": {…}, "claims": [{…}]}``."""
-    return {"schema": SCHEMA, "environment": taken_in, "claims": [one.to_dict() for one in found]}
+    return {"schema": SCHEMA, "environment": taken_in, "claims": [result.to_dict() for result in results]}
 
 
 def claims_of(path: Path) -> dict[str, Any] | None:
@@ -99,16 +99,16 @@ def claims_of(path: Path) -> dict[str, Any] | None:
         If the file holds claims with a missing field or a field of the wrong type.
     """
     try:
-        found = documents.read(path)
+        contents = documents.read(path)
     except (OSError, ValueError):
         return None
-    if not isinstance(found, dict) or "claims" not in found:
+    if not isinstance(contents, dict) or "claims" not in contents:
         return None
-    if type(found.get("schema")) is not int or found["schema"] != SCHEMA:
-        raise RunError(f"{path} has schema {documents.short(found.get('schema'))}; this version reads {SCHEMA}")
-    if not _is_document(found):
+    if type(contents.get("schema")) is not int or contents["schema"] != SCHEMA:
+        raise RunError(f"{path} has schema {documents.short(contents.get('schema'))}; this version reads {SCHEMA}")
+    if not _is_document(contents):
         raise RunError(f"{path} holds incomplete claims: write it again with copycost claims --json")
-    return found
+    return contents
 
 
 _TEXT = {"type": "string"}
@@ -147,10 +147,12 @@ _is_document = documents.checker(
 )
 
 
-def show(console: Console, one: Judged) -> None:
+def show(console: Console, result: Judged) -> None:
     """Print a claim, its verdict, the evidence, and code that reproduces it."""
-    console.print(Text.assemble((one.verdict or "no verdict", f"bold {_STYLES[one.verdict]}"), "  ", one.claim.claim))
-    console.print(Padding(Text(one.because), (0, 0, 0, 2)))
-    console.print(Padding(Text(f"{one.claim.id}, {one.claim.document}", "dim"), (0, 0, 0, 2)))
-    code = Syntax(one.claim.reproduce, "python", theme="ansi_dark", background_color="default", word_wrap=True)
+    console.print(
+        Text.assemble((result.verdict or "no verdict", f"bold {_STYLES[result.verdict]}"), "  ", result.claim.claim)
+    )
+    console.print(Padding(Text(result.because), (0, 0, 0, 2)))
+    console.print(Padding(Text(f"{result.claim.id}, {result.claim.document}", "dim"), (0, 0, 0, 2)))
+    code = Syntax(result.claim.reproduce, "python", theme="ansi_dark", background_color="default", word_wrap=True)
     console.print(Padding(code, (0, 0, 1, 4)))

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from copycost.analysis.compare import TOLERANCE, Comparison, Side, joined
 from copycost.cli.options import FilePath, check_writable, errors, write_json, write_text
+from copycost.cli.runs import load_runs
 from copycost.report import comparison as shown
 from copycost.report.console import print_line
 from copycost.results import asv_files as history
@@ -71,14 +72,16 @@ def compare(base: str, head: str, **options: Any) -> None:
     sides = [_sides(name) for name in (base, head)]
     shared = [label for label in sides[0] if label in sides[1]]
     if not shared:
-        one, other = (" and ".join(filter(None, its)) or "a run" for its in sides)
-        raise store.RunError(f"base is {one}, head is {other}: no machine and environment has results of both")
+        base_name, head_name = (" and ".join(filter(None, labels)) or "a run" for labels in sides)
+        raise store.RunError(
+            f"base is {base_name}, head is {head_name}: no machine and environment has results of both"
+        )
     pairs = [(label if len(shared) > 1 else "", sides[0][label], sides[1][label]) for label in shared]
     comparison = joined(pairs, tolerance=options["tolerance"])
     if not comparison.rows:
         raise store.RunError("base and head have no case in common")
     print_verdict_and_exit(
-        comparison, options, [m for side in sides for one in side.values() for m in one.measurements], [], {}
+        comparison, options, [m for labelled in sides for side in labelled.values() for m in side.measurements], [], {}
     )
 
 
@@ -91,7 +94,7 @@ def check_outputs(options: dict[str, Any]) -> None:
 
 
 def print_verdict_and_exit(
-    comparison: Comparison, options: dict[str, Any], measured: Any, head_lines: list[str], more: dict[str, Any]
+    comparison: Comparison, options: dict[str, Any], measured: Any, head_lines: list[str], fields: dict[str, Any]
 ) -> None:
     """Print and write a comparison, and exit with its status."""
     to_stderr = "-" in (options["json_file"], options["markdown_file"])
@@ -105,7 +108,7 @@ def print_verdict_and_exit(
     if comparison.verdict == "unsure" and options["strict"]:
         status = UNSURE
     if options["json_file"]:
-        write_json(options["json_file"], shown.document(comparison, exit_status=status, **more))
+        write_json(options["json_file"], shown.document(comparison, exit_status=status, **fields))
     if options["markdown_file"]:
         write_text(options["markdown_file"], shown.markdown(comparison, " · ".join(head_lines) or "copycost compare"))
     sys.exit(status)
@@ -118,19 +121,19 @@ def _sides(name: str) -> dict[str, Side]:
     """
     path, _, commit = name.rpartition("@")
     if Path(name).exists() or not path or not history.holds(Path(path)):
-        loaded = load.load_all(Path(name))
+        loaded = load_runs(name)
         if len(loaded) > 1:
             raise store.RunError(f"{name} holds several results of asv: name a commit, e.g. {name}@main")
         return {_label(environment): Side(environment, measurements) for _, environment, measurements in loaded}
     full = _resolved(commit)
     if len(full) < 4:
         raise store.RunError(f"'{commit}' is not a commit: expected a git revision or at least 4 digits of a hash")
-    found = [one for one in load.load_all(Path(path)) if one[1]["commit"].startswith(full)]
-    if not found:
+    results = [result for result in load.load_all(Path(path)) if result[1]["commit"].startswith(full)]
+    if not results:
         raise store.RunError(f"{path} has no result of commit {commit}")
-    if len({environment["commit"] for _, environment, _ in found}) > 1:
+    if len({environment["commit"] for _, environment, _ in results}) > 1:
         raise store.RunError(f"{path} has results of several commits that begin with {commit}: give more digits")
-    return {_label(environment): Side(environment, measurements) for _, environment, measurements in found}
+    return {_label(environment): Side(environment, measurements) for _, environment, measurements in results}
 
 
 def _label(environment: Mapping[str, Any]) -> str:
@@ -141,7 +144,7 @@ def _label(environment: Mapping[str, Any]) -> str:
 def _resolved(commit: str) -> str:
     """Return the hash of a git revision, or the argument itself if git does not know it."""
     try:
-        done = subprocess.run(["git", "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}"], capture_output=True)
+        git = subprocess.run(["git", "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}"], capture_output=True)
     except (OSError, ValueError):  # git is not installed, or the name is not a valid argument
         return commit
-    return done.stdout.decode().strip() or commit
+    return git.stdout.decode().strip() or commit

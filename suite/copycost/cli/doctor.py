@@ -15,13 +15,13 @@ from copycost.machine import doctor
 def doctor_() -> None:
     """Check this machine for settings that make timings noisy."""
     console = Console()
-    shown = Table(box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD)
     for name in ("", "check", "value", "advice"):
-        shown.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold")
     findings = doctor.examine()
     for f in findings:
         mark, style = {True: ("✓", "green"), False: ("!", "yellow"), None: ("·", "dim")}[f.good]
-        shown.add_row(Text(mark, style), f.what, Text(f.value), Text(f.advice if f.good is False else ""))
-    console.print(shown)
+        table.add_row(Text(mark, style), f.what, Text(f.value), Text(f.advice if f.good is False else ""))
+    console.print(table)
     unsteady = sum(f.good is False for f in findings)
     console.print("No potential problems found." if not unsteady else f"{unsteady} potential problems found.")

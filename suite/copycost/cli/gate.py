@@ -8,6 +8,7 @@ import shutil
 import sys
 import time
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from copycost.cli.options import (
     axes_of,
     check_writable,
     errors,
+    given_axes,
     install_interrupt_handlers,
     new_folder,
     one_line_message,
@@ -78,82 +80,152 @@ def gate(**options: Any) -> None:
     Exit status: 0 no case is worse; 1 a case is worse; 2 usage error; 3 a case is unsure, with --strict.
     """  # fmt: skip
     check_outputs(options)
+    subject = _prepare(options)
+    if unchanged := _unchanged(subject, options["base"]):
+        _print_unchanged(unchanged, subject, options)
+        return
+    run_folder = _RunFolder(options)
+    install_interrupt_handlers()
+    start = time.monotonic()
+    outcome = _measure(subject, options, run_folder)
+    _conclude(outcome, subject, options, run_folder.folder, time.monotonic() - start)
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """What the options name, checked before any work starts.
+
+    Attributes
+    ----------
+    top : Path
+        Root of the repository.
+    files : list of Path
+        Files that define the variants; empty for the variants that copycost ships.
+    photographs : Photographs
+    untracked : list of str
+        Python files that are not part of head, because git does not track them.
+    """
+
+    top: Path
+    files: list[Path]
+    photographs: images.Photographs
+    untracked: list[str]
+
+    @property
+    def note(self) -> list[str]:
+        """A line about the untracked files, if there are any."""
+        if not self.untracked:
+            return []
+        names = ", ".join(self.untracked[:5]) + " …" * (len(self.untracked) > 5)
+        return [f"not part of head, because git does not track them: {names}"]
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """Measurements of base and head, and the cases that they were chosen from."""
+
+    base: Commit
+    head: Commit
+    chosen: measuring.Chosen
+    measured: measuring.Measured
+    sides: tuple[Side, Side]
+
+
+def _prepare(options: dict[str, Any]) -> _Subject:
     top = commits.root(Path())
-    axes = axes_of(options)
-    selection.check_axes(axes)
+    selection.check_axes(axes_of(options))
     photographs = images.read(Path(options["image"]) if options["image"] else None)
     files = _files(top, options["with_files"])
-    unknown = commits.untracked(top, files)
-    left_out = (
-        f"not part of head, because git does not track them: {', '.join(unknown[:5])}{' …' * (len(unknown) > 5)}"
-        if unknown
-        else None
-    )
-    same = None
-    if commits.same_tree(top, options["base"]) and not unknown:
-        same = f"no worse: the working tree is identical to {options['base']}"
-    elif not files and commits.same_shipped(top, options["base"]):
-        same = f"no worse: recipes and variants are identical to those of {options['base']}"
-    if same:
-        for line in filter(None, (left_out, same)):
-            print(one_line_message(line), file=sys.stderr)
-        if options["json_file"]:
-            write_json(options["json_file"], {"schema": SCHEMA, "verdict": "no worse", "exit_status": 0, "rows": []})
-        if options["markdown_file"]:
-            write_text(options["markdown_file"], f"**{same}**\n")
-        return
-    kept = _Kept(options)
-    install_interrupt_handlers()
+    return _Subject(top, files, photographs, commits.untracked(top, files))
+
+
+def _unchanged(subject: _Subject, base: str) -> str | None:
+    """Return the verdict if base and head are identical, so that nothing need be measured; else None."""
+    if commits.same_tree(subject.top, base) and not subject.untracked:
+        return f"no worse: the working tree is identical to {base}"
+    if not subject.files and commits.same_shipped(subject.top, base):
+        return f"no worse: recipes and variants are identical to those of {base}"
+    return None
+
+
+def _print_unchanged(verdict: str, subject: _Subject, options: dict[str, Any]) -> None:
+    for line in (*subject.note, verdict):
+        print(one_line_message(line), file=sys.stderr)
+    if options["json_file"]:
+        write_json(options["json_file"], {"schema": SCHEMA, "verdict": "no worse", "exit_status": 0, "rows": []})
+    if options["markdown_file"]:
+        write_text(options["markdown_file"], f"**{verdict}**\n")
+
+
+def _measure(subject: _Subject, options: dict[str, Any], run_folder: _RunFolder) -> _Outcome:
+    """Check out base and head, measure the cases that they define, and keep both runs."""
     console = Console(stderr=True)
-    begun = time.monotonic()
     with Progress(
         TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn(), console=console,
         transient=True, disable=not console.is_terminal,
     ) as progress:  # fmt: skip
         bar = progress.add_task("checking out", total=1.0)
-        with commits.checked_out(top, options["base"]) as (base, head):
-            given = _placed(top, files, base, head)
-            progress.update(bar, description="reading variants")
+
+        def on_step(step: str, fraction: float) -> None:
+            progress.update(bar, description=step[: max(10, console.width - 50)], completed=fraction)
+
+        with commits.checked_out(subject.top, options["base"]) as (base, head):
+            names = _copy_missing(subject.top, subject.files, base, head)
+            on_step("reading variants", 0.0)
             chosen = measuring.choose(
-                base, head, given, axes,
+                base, head, names, options["profile"], given_axes(options),
                 recipes=options["recipe"], variants=options["variant"], devices=options["device"],
             )  # fmt: skip
             threads = options["threads"] or devices.cpus()
-            taken_in = environment.capture(threads, photographs.name, photographs.sha256)
+            captured = environment.capture(threads, subject.photographs.name, subject.photographs.sha256)
             blocks = 0 if options["exact"] else _BLOCKS
-            plan = Plan(threads, blocks, options["budget"], None, taken_in["no_gpu"])
+            plan = Plan(threads, blocks, options["budget"], None, captured["no_gpu"])
+            with run_folder:
+                measured = measuring.measure(chosen, plan, subject.photographs, options["tolerance"], on_step)
+                sides = _sides(base, head, measured, captured)
+                run_folder.write(*sides)
+    return _Outcome(base, head, chosen, measured, sides)
 
-            def on_step(doing: str, done: float) -> None:
-                progress.update(bar, description=doing[: max(10, console.width - 50)], completed=done)
 
-            with kept:
-                measured = measuring.measure(chosen, plan, photographs, options["tolerance"], on_step)
-                own = base.place.python != sys.executable
-                libraries = commits.libraries(base) if own else taken_in["libraries"]
-                taken_in["session"] = uuid.uuid4().hex
-                base_in = taken_in | {"commit": base.commit, "libraries": libraries}
-                head_in = taken_in | {"commit": head.commit, "changed": head.changed}
-                sides = Side(base_in, measured.base), Side(head_in, measured.head)
-                kept.write(*sides)
+def _sides(
+    base: Commit, head: Commit, measured: measuring.Measured, captured: dict[str, Any]
+) -> tuple[Side, Side]:  # fmt: skip
+    """Return both sides with their environments, which name one session."""
+    common = captured | {"session": uuid.uuid4().hex}
+    libraries = commits.libraries(base) if _is_separate(base) else captured["libraries"]
+    return (
+        Side(common | {"commit": base.commit, "libraries": libraries}, measured.base),
+        Side(common | {"commit": head.commit, "changed": head.changed}, measured.head),
+    )
+
+
+def _is_separate(base: Commit) -> bool:
+    """Return whether base is measured by an interpreter of its own, because it requires other libraries than head."""
+    return base.place.python != sys.executable
+
+
+def _conclude(outcome: _Outcome, subject: _Subject, options: dict[str, Any], folder: Path, seconds: float) -> None:
+    """Compare the sides, print and write the verdict, and exit with its status."""
+    base, head, measured, sides = outcome.base, outcome.head, outcome.measured, outcome.sides
     timed = measured.stopped_by not in ("untimed", "exact")
     comparison = compare(*sides, tolerance=options["tolerance"], timed=timed)
     if not comparison.measured and comparison.verdict != "worse":
         raise measuring.NothingToMeasure(measuring.why_nothing(measured))
-    comparison = measuring.with_unmatched(comparison, chosen)
     lines = [f"base {base.title}", f"head {head.title}{' and uncommitted changes' if head.changed else ''}"]
-    if own:
+    if _is_separate(base):
         lines.append(f"base uses a separate interpreter because it requires other libraries: {_differing(*sides)}")
-    lines += [left_out] if left_out else []
-    lines.append(f"{time.monotonic() - begun:.0f} s, {_WHY[measured.stopped_by]}; kept in {printable(kept.folder)}")
-    more = {
-        "base": {"commit": base.commit, "title": base.title, "libraries": libraries},
-        "head": {
-            "commit": head.commit, "title": head.title, "changed": head.changed, "libraries": taken_in["libraries"],
-        },
-        "seconds": round(time.monotonic() - begun, 2), "stopped_by": measured.stopped_by,
-    }  # fmt: skip
+    lines += subject.note
+    lines.append(f"{seconds:.0f} s, {_WHY[measured.stopped_by]}; kept in {printable(folder)}")
+    libraries = [side.environment["libraries"] for side in sides]
+    fields = {
+        "base": {"commit": base.commit, "title": base.title, "libraries": libraries[0]},
+        "head": {"commit": head.commit, "title": head.title, "changed": head.changed, "libraries": libraries[1]},
+        "seconds": round(seconds, 2),
+        "stopped_by": measured.stopped_by,
+    }
+    comparison = measuring.with_unmatched(comparison, outcome.chosen)
     try:
-        print_verdict_and_exit(comparison, options, [*measured.base, *measured.head], lines, more)
+        print_verdict_and_exit(comparison, options, [*measured.base, *measured.head], lines, fields)
     finally:
         if measured.stopped_by == "interrupted":
             sys.exit(INTERRUPTED)
@@ -161,9 +233,9 @@ def gate(**options: Any) -> None:
 
 def _differing(base: Side, head: Side) -> str:
     """Return the libraries whose versions differ between base's and head's interpreters."""
-    one, other = (side.environment["libraries"] for side in (base, head))
-    names = [name for name in one if one[name] != other.get(name)]
-    return ", ".join(f"{name} {one[name]} and {other.get(name, 'none')}" for name in names) or "no version differs"
+    before, after = (side.environment["libraries"] for side in (base, head))
+    names = [name for name in before if before[name] != after.get(name)]
+    return ", ".join(f"{name} {before[name]} and {after.get(name, 'none')}" for name in names) or "no version differs"
 
 
 _WHY = {
@@ -175,29 +247,29 @@ _WHY = {
 }
 
 
-def _files(top: Path, given: tuple[str, ...]) -> list[Path]:
+def _files(top: Path, names: tuple[str, ...]) -> list[Path]:
     """Return the absolute paths of the files that define the variants; empty for the variants that copycost ships."""
-    if given:
-        for name in given:
+    if names:
+        for name in names:
             if not name.endswith(".py"):
                 raise store.RunError(f"{name} is not a .py file")
             if not Path(name).is_file():
                 raise store.RunError(f"no file {name}")
-        return [Path(name).resolve() for name in given]
+        return [Path(name).resolve() for name in names]
     folder = project.benchmarks(top)
-    found = [path for path in sorted(folder.rglob("*.py")) if _DEFINES.search(path.read_text("utf-8", "replace"))]
-    if not found and not commits.ships_variants(top):
+    files = [path for path in sorted(folder.rglob("*.py")) if _DEFINES.search(path.read_text("utf-8", "replace"))]
+    if not files and not commits.ships_variants(top):
         raise measuring.NothingToMeasure(
             f"no file in {folder.name}/ defines a variant: name one by --with, or write one with copycost init"
         )
-    return found
+    return files
 
 
 #: A decorator that registers a variant.
 _DEFINES = re.compile(r"^\s*@(\w+\.)?(variant\(|formula\b)", re.MULTILINE)
 
 
-def _placed(top: Path, files: list[Path], base: Commit, head: Commit) -> dict[str, bool]:
+def _copy_missing(top: Path, files: list[Path], base: Commit, head: Commit) -> dict[str, bool]:
     """Copy missing files into the folders of both commits.
 
     Return the name of each file within the folders, and whether base lacked it and received head's version.
@@ -205,16 +277,16 @@ def _placed(top: Path, files: list[Path], base: Commit, head: Commit) -> dict[st
     names: dict[str, bool] = {}
     for number, path in enumerate(files):
         name = str(path.relative_to(top)) if path.is_relative_to(top) else f"copycost-with/{number}/{path.name}"
-        held, wanted = (Path(commit.place.folder, name) for commit in (head, base))
-        names[name] = not wanted.exists()
-        for target, source in ((held, path), (wanted, held)):
+        in_head, in_base = (Path(commit.place.folder, name) for commit in (head, base))
+        names[name] = not in_base.exists()
+        for target, source in ((in_head, path), (in_base, in_head)):
             if not target.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(source, target)
     return names
 
 
-class _Kept:
+class _RunFolder:
     """The folder that keeps both runs, created before measuring and removed if no run was written.
 
     Parameters
@@ -237,20 +309,20 @@ class _Kept:
             if (run.folder / store.ENVIRONMENT).exists():
                 raise store.RunError(f"{run.folder} holds a run: choose another folder with --out")
 
-    def __enter__(self) -> _Kept:
+    def __enter__(self) -> _RunFolder:
         folders = [*(run.folder for run in self._runs.values()), self.folder, *self.folder.parents]
-        self._made = [folder for folder in folders if not folder.exists()]
-        self._written = False
+        self._new_folders = [folder for folder in folders if not folder.exists()]
+        self._has_runs = False
         for run in self._runs.values():
             run.__enter__()
         return self
 
-    def __exit__(self, *given: Any) -> None:
+    def __exit__(self, *exception: Any) -> None:
         for run in self._runs.values():
-            run.__exit__(*given)
-        if self._written:
+            run.__exit__(*exception)
+        if self._has_runs:
             return
-        for folder in self._made:
+        for folder in self._new_folders:
             if folder.parent == self.folder:
                 shutil.rmtree(folder, ignore_errors=True)
             with contextlib.suppress(OSError):  # the folder no longer exists, or is not empty
@@ -264,4 +336,4 @@ class _Kept:
             for m in side.measurements:
                 run.add(m)
             run.finish({}, finished=True)
-        self._written = True
+        self._has_runs = True

@@ -59,11 +59,11 @@ def init(
         naming.check_name("recipe", recipe, registry.recipes)
     naming.check_name("runtime", runtime, discovery.runtimes())
     watched = project.Watched(function, recipe, formula, runtime, writes, dtypes)
-    written = [str(path.relative_to(Path.cwd())) for path in project.write(Path.cwd(), watched)]
-    print(f"Wrote {', '.join(written)}.")
-    needed = project.requirement()
-    if "asv.conf.json" not in written:
-        print(f"asv.conf.json already exists: make its install_command install '{needed}' too.")
-    elif "file:" in needed:
-        print(f"asv.conf.json installs '{needed}', a path on this machine: change it for use on other machines.")
+    names = [str(path.relative_to(Path.cwd())) for path in project.write(Path.cwd(), watched)]
+    print(f"Wrote {', '.join(names)}.")
+    requirement = project.requirement()
+    if "asv.conf.json" not in names:
+        print(f"asv.conf.json already exists: make its install_command install '{requirement}' too.")
+    elif "file:" in requirement:
+        print(f"asv.conf.json installs '{requirement}', a path on this machine: change it for use on other machines.")
     print("Commit the files and add .asv/ and reports/ to .gitignore. Then run: copycost track ALL, or a commit range")

@@ -33,9 +33,9 @@ def list_(what: str, **options: Any) -> None:
     """List recipes, variants, devices or cases, selected by the same options as in `run`."""
     console = Console()
     if what == "devices":
-        found, none = devices.gpus()
+        gpus, none = devices.gpus()
         rows: list[tuple[str, ...]] = [("cpu", f"{environment.processor() or 'unknown'}, {devices.cpus()} usable CPUs")]
-        rows += [(f"gpu:{k}", f"{gpu.name}, driver {gpu.driver}") for k, gpu in enumerate(found)]
+        rows += [(f"gpu:{k}", f"{gpu.name}, driver {gpu.driver}") for k, gpu in enumerate(gpus)]
         rows += [("gpu", none)] if none else []
         _print_columns(console, ("device", "description"), rows, wraps="description")
         return
@@ -49,9 +49,9 @@ def list_(what: str, **options: Any) -> None:
     elif what == "variants":
         rows = []
         for name in dict.fromkeys(case.variant.name for case in chosen):
-            its = [case for case in chosen if case.variant.name == name]
-            by = its[0].variant
-            of, on = (_unique(names) for names in ((c.recipe.name for c in its), (c.device for c in its)))
+            cases = [case for case in chosen if case.variant.name == name]
+            by = cases[0].variant
+            of, on = (_unique(names) for names in ((c.recipe.name for c in cases), (c.device for c in cases)))
             rows.append((name, by.runtime, by.writes, of, on, _source(by.source)))
         headings = ("variant", "runtime", "writes", "recipes", "devices", "defined in")
         _print_columns(console, headings, rows, wraps="recipes", optional=("runtime", "devices", "defined in"))
@@ -84,12 +84,12 @@ def _print_columns(
     for name in reversed(optional):
         if 1 + sum(map(needed.__getitem__, columns)) > console.width:
             del columns[name]
-    shown = Table(box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD)
     for name in columns:
-        shown.add_column(name, overflow="fold", no_wrap=name != wraps)
+        table.add_column(name, overflow="fold", no_wrap=name != wraps)
     for row in zip(*(cells[1:] for cells in columns.values()), strict=True):
-        shown.add_row(*map(Text, row))
-    console.print(shown)
+        table.add_row(*map(Text, row))
+    console.print(table)
 
 
 def _unique(words: Any) -> str:

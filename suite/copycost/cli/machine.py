@@ -21,7 +21,7 @@ from copycost.tracking import machine
 @errors
 def machine_(name: str | None) -> None:
     """Record this machine for asv, including the GPU, its driver, CUDA and the CPU's features."""
-    shown = Table(box=box.SIMPLE_HEAD, show_header=False)
+    table = Table(box=box.SIMPLE_HEAD, show_header=False)
     for key, value in machine.record(name).items():
-        shown.add_row(key, Text(str(value)))
-    Console().print(shown)
+        table.add_row(key, Text(str(value)))
+    Console().print(table)

@@ -130,10 +130,10 @@ class Size(click.ParamType):
     name = "HxW"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:  # noqa: D102
-        found = re.fullmatch(r"(\d{1,9})[x×](\d{1,9})", str(value))
-        if not found:
+        sides = re.fullmatch(r"(\d{1,9})[x×](\d{1,9})", str(value))
+        if not sides:
             self.fail(f"'{value}' is not a size: expected HEIGHTxWIDTH, e.g. 224x224")
-        return int(found[1]), int(found[2])
+        return int(sides[1]), int(sides[2])
 
 
 class Batch(click.ParamType):
@@ -158,9 +158,9 @@ class Device(click.ParamType):
     name = "GLOB"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: D102
-        if found := re.fullmatch(r"gpu:(\d{1,9})", str(value)):
+        if gpu := re.fullmatch(r"gpu:(\d{1,9})", str(value)):
             try:
-                devices.choose(int(found[1]))
+                devices.choose(int(gpu[1]))
             except LookupError as error:
                 self.fail(str(error))
             return "gpu"
@@ -218,16 +218,17 @@ def choose(options: dict[str, Any]) -> list[Case]:
         variants=options["variant"],
         devices=options["device"],
         files=options["with_files"],
-        **_axes(options),
+        **given_axes(options),
     )
 
 
 def axes_of(options: dict[str, Any]) -> Axes:
     """Return the axes of the profile, replaced by those that the options give."""
-    return selection.axes_of(options["profile"], **_axes(options))
+    return selection.axes_of(options["profile"], **given_axes(options))
 
 
-def _axes(options: dict[str, Any]) -> dict[str, Any]:
+def given_axes(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the values that the options give for each axis: none for an axis that they leave to the profile."""
     return {
         "batches": [None if batch == "none" else batch for batch in options["batch"]],
         "sizes": options["size"],
@@ -239,7 +240,7 @@ def _axes(options: dict[str, Any]) -> dict[str, Any]:
 def new_folder(suffix: str = "") -> Path:
     """Return a path in reports/ that does not exist yet, named after the current time."""
     name = datetime.now(UTC).strftime("%Y%m%d-%H%M%S") + suffix
-    folders = (Path("reports") / f"{name}{more}" for more in ("", *(f"-{n}" for n in range(2, 1000))))
+    folders = (Path("reports") / f"{name}{ending}" for ending in ("", *(f"-{n}" for n in range(2, 1000))))
     return next(folder for folder in folders if not folder.exists())
 
 

@@ -106,29 +106,30 @@ def pipelines_(
     ) as progress:
         bar = progress.add_task("starting", total=pipelines.steps(len(ways), blocks))
 
-        def moved(doing: str) -> None:
-            progress.update(bar, advance=1, description=doing[: max(10, progress.console.width - 30)])
+        def on_step(step: str) -> None:
+            progress.update(bar, advance=1, description=step[: max(10, progress.console.width - 30)])
 
-        found, interrupted = pipelines.measure(
-            ways, photographs, number=number, batch=batch, blocks=blocks, threads=threads, moved=moved
+        results, interrupted = pipelines.measure(
+            ways, photographs, number=number, batch=batch, blocks=blocks, threads=threads, on_step=on_step
         )
     if json_file:
         write_json(
-            json_file, {"schema": SCHEMA, "environment": taken_in, "pipelines": [one.to_dict() for one in found]}
+            json_file,
+            {"schema": SCHEMA, "environment": taken_in, "pipelines": [result.to_dict() for result in results]},
         )
-    show(console, found)
+    show(console, results)
     if interrupted:
         sys.exit(INTERRUPTED)
-    sys.exit(1 if any(one.status not in ("ok", "skipped") for one in found) else 0)
+    sys.exit(1 if any(result.status not in ("ok", "skipped") for result in results) else 0)
 
 
-def show(console: Console, found: list[Pipeline]) -> None:
+def show(console: Console, rows: list[Pipeline]) -> None:
     """Print a table of the pipelines, fastest first, and the reasons for those that were not measured."""
-    measured = sorted((p for p in found if p.images_per_second is not None), key=lambda p: -(p.images_per_second or 0))
+    measured = sorted((p for p in rows if p.images_per_second is not None), key=lambda p: -(p.images_per_second or 0))
     columns = [column for column in _COLUMNS if console.width >= column[1]]
     if measured:
-        one = measured[0]
-        title = Text(f"{one.images} JPEG files to 224×224×3 float32, in batches of {one.batch}", "bold")
+        first = measured[0]
+        title = Text(f"{first.images} JPEG files to 224×224×3 float32, in batches of {first.batch}", "bold")
         table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
         table.add_column("pipeline", no_wrap=True)
         for name, *_ in columns:
@@ -136,7 +137,7 @@ def show(console: Console, found: list[Pipeline]) -> None:
         for p in measured:
             table.add_row(p.name, *(cell(p) for *_, cell in columns), style=None if p.status == "ok" else "red")
         console.print(table)
-    for p in found:
+    for p in rows:
         if p.status != "ok":
             console.print(Text(f"{p.name}: {p.status}, {p.reason}", "dim" if p.status == "skipped" else "red"))
         elif p.reason:

@@ -104,13 +104,13 @@ def profile(
     install_interrupt_handlers()
     plan = Plan(threads or devices.cpus(), 0, 0.0, None, devices.gpus()[1])
     with Console(stderr=True).status(f"profiling {chosen.label()}"), Session(plan, photographs) as session:
-        measurement, found = session.profile(chosen)
-    if found is None:
+        measurement, profiled = session.profile(chosen)
+    if profiled is None:
         print(f"Error: {one_line_message(f'{chosen.label()}: {measurement.remarks()}')}", file=sys.stderr)
         sys.exit(1)
-    show(Console(highlight=False), measurement, found)
+    show(Console(highlight=False), measurement, profiled)
     if target is not None:
-        document = trace(found, {name: getattr(measurement, name) for name in store.KEY})
+        document = trace(profiled, {name: getattr(measurement, name) for name in store.KEY})
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             store.replace(target, json.dumps(document) + "\n")
@@ -160,30 +160,30 @@ def named(words: Sequence[str], files: Sequence[str] = ()) -> Case:
         raise case.CaseError("a case has one recipe and one variant, e.g. tf tf-eager 8×224×224×3 float32")
     if (recipes[0], variants[0]) not in known.variants:
         raise case.CaseError(f"recipe '{recipes[0]}' has no variant '{variants[0]}'")
-    (found,) = selection.expand(
+    (chosen,) = selection.expand(
         replace(axes, recipes=(glob.escape(recipes[0]),)),
         [known.variants[recipes[0], variants[0]]],
         known.recipes,
         only_devices=(device,),
     )
-    return found
+    return chosen
 
 
 def show(console: Console, measurement: Measurement, profile: CallProfile) -> None:
     """Print a profile as a table of operations."""
-    found = operations(profile)
+    rows = operations(profile)
     console.print(Text(f"{measurement.variant}, {measurement.group_title()}", "bold"))
-    several = len({one.where for one in found}) > 1
-    columns = [column for column in _COLUMNS if console.width >= column[1] and (several or column[0] != "where")]
+    several_places = len({row.where for row in rows}) > 1
+    columns = [column for column in _COLUMNS if console.width >= column[1] and (several_places or column[0] != "where")]
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("operation", overflow="fold", min_width=20)
     for name, *_ in columns:
         table.add_column(name, justify="left" if name == "where" else "right", no_wrap=True)
-    for one in found[:_MOST]:
-        table.add_row(Text(one.name), *(cell(one, profile) for *_, cell in columns))
+    for row in rows[:_MOST]:
+        table.add_row(Text(row.name), *(cell(row, profile) for *_, cell in columns))
     console.print(table)
-    if len(found) > _MOST:
-        console.print(Text(f"and {len(found) - _MOST} more operations", "dim"))
+    if len(rows) > _MOST:
+        console.print(Text(f"and {len(rows) - _MOST} more operations", "dim"))
     console.print(
         Text(
             f"One call took {numbers.seconds(profile.seconds)} under {profile.instrument}. Times include the overhead "
@@ -196,16 +196,16 @@ def show(console: Console, measurement: Measurement, profile: CallProfile) -> No
 
 #: Heading, minimum terminal width that shows the column, and cell.
 _COLUMNS: tuple[tuple[str, int, Callable[[Operation, CallProfile], str]], ...] = (
-    ("where", 100, lambda one, _: one.where),
-    ("calls", 90, lambda one, _: numbers.count(one.calls)),
-    ("time", 0, lambda one, _: numbers.seconds(one.seconds)),
+    ("where", 100, lambda row, _: row.where),
+    ("calls", 90, lambda row, _: numbers.count(row.calls)),
+    ("time", 0, lambda row, _: numbers.seconds(row.seconds)),
     (
         "of the call",
         80,
-        lambda one, profile: numbers.percent(None if one.seconds is None else one.seconds / profile.seconds),
+        lambda row, profile: numbers.percent(None if row.seconds is None else row.seconds / profile.seconds),
     ),
-    ("allocations", 70, lambda one, _: numbers.count(one.allocations)),
-    ("allocated", 0, lambda one, _: numbers.size(one.allocated_bytes)),
+    ("allocations", 70, lambda row, _: numbers.count(row.allocations)),
+    ("allocated", 0, lambda row, _: numbers.size(row.allocated_bytes)),
 )
 
 #: Maximum number of operations shown.

@@ -127,8 +127,8 @@ def run(ctx: click.Context, **options: Any) -> None:
         if not options["resume"]:
             writing.begin(prepared.taken_in, prepared.settings, len(prepared.chosen))
         measured = {store.key(m) for m in writing.measurements}
-        left = [case for case in prepared.chosen if case.key not in measured]
-        interrupted = _measure(writing, left, prepared)
+        remaining = [case for case in prepared.chosen if case.key not in measured]
+        interrupted = _measure(writing, remaining, prepared)
         if options["json_file"] is not None:
             write_json(options["json_file"], writing.document())
         _conclude(Console(stderr=options["json_file"] == "-"), writing, prepared, folder)
@@ -202,21 +202,23 @@ def _folder(out: str | None, resume: bool) -> Path:
 def _resumed(ctx: click.Context, folder: Path, settings: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     """Return the options of the run to resume; raise RunError for an option given with another value."""
     resumed = dict(options)
-    for name, held in settings.items():
+    for name, value in settings.items():
         if name == "with_files":
             # A run keeps only names and digests, so the user must pass the same files again.
-            if _digests([f for f in options[name] if Path(f).is_file()]) != held:
+            if _digests([f for f in options[name] if Path(f).is_file()]) != value:
                 raise store.RunError(
-                    f"{folder} was started with --with {' '.join(held) or 'nothing'}: pass the same unchanged files"
+                    f"{folder} was started with --with {' '.join(value) or 'nothing'}: pass the same unchanged files"
                 )
         elif name == "image":
-            if (Path(options[name]).name if options[name] else None) != held:
-                raise store.RunError(f"{folder} was started with --image {held or 'not given'}: pass the same image")
+            if (Path(options[name]).name if options[name] else None) != value:
+                raise store.RunError(f"{folder} was started with --image {value or 'not given'}: pass the same image")
         elif name in options:
             now = _plain(options[name])
-            if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE and now != held:
-                raise store.RunError(f"{folder} was started with {name} {held}: it cannot be resumed with {now}")
-            resumed[name] = [tuple(v) if isinstance(v, list) else v for v in held] if isinstance(held, list) else held
+            if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE and now != value:
+                raise store.RunError(f"{folder} was started with {name} {value}: it cannot be resumed with {now}")
+            resumed[name] = (
+                [tuple(v) if isinstance(v, list) else v for v in value] if isinstance(value, list) else value
+            )
     return resumed
 
 
@@ -225,15 +227,15 @@ def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def _measure(writing: store.Run, left: Sequence[Case], prepared: _Prepared) -> bool:
+def _measure(writing: store.Run, remaining: Sequence[Case], prepared: _Prepared) -> bool:
     """Measure the remaining cases with a progress bar on standard error, and return whether it was interrupted."""
     plan, total = prepared.plan, prepared.total
     console = Console(stderr=True)
     steps_of_case = 2 + plan.blocks * ROUNDS
     # Enter every case before measuring, because other threads count them. Cases without a device are not counted.
-    steps = {case.key: 0 for case in left if not prepared.lacks_device(case)}
+    steps = {case.key: 0 for case in remaining if not prepared.lacks_device(case)}
     before = total - len(steps)
-    begun = time.monotonic()
+    start = time.monotonic()
     install_interrupt_handlers()
     with Progress(
         TextColumn("{task.description}", markup=False),
@@ -245,29 +247,29 @@ def _measure(writing: store.Run, left: Sequence[Case], prepared: _Prepared) -> b
     ) as progress:
         bar = progress.add_task("starting", total=total, completed=before)
 
-        def moved(case: Case | None, doing: str) -> None:
-            done = before + sum(min(n, steps_of_case) for n in steps.values()) / steps_of_case
-            description = f"{doing} {case.label()}" if case else doing
-            progress.update(bar, completed=int(done), description=description[: max(10, console.width - 44)])
+        def update(case: Case | None, step: str) -> None:
+            position = before + sum(min(n, steps_of_case) for n in steps.values()) / steps_of_case
+            description = f"{step} {case.label()}" if case else step
+            progress.update(bar, completed=int(position), description=description[: max(10, console.width - 44)])
 
-        def on_case(case: Case, doing: str) -> None:
+        def on_case(case: Case, step: str) -> None:
             steps[case.key] += 1
-            moved(case, doing)
+            update(case, step)
 
         with Session(plan, prepared.photographs, on_case) as session:
             title = ""
             try:
-                moved(None, "importing")
-                for measurement in session.measure(left):
+                update(None, "importing")
+                for measurement in session.measure(remaining):
                     writing.add(measurement)
                     if prepared.lacks_device(measurement):
                         continue
                     steps[store.key(measurement)] = steps_of_case
-                    moved(None, "measured")
+                    update(None, "measured")
                     if not console.is_terminal and title != measurement.group_title():
                         # A log shows no progress bar: print a line for the first measurement of each group.
                         title = measurement.group_title()
-                        at = f"{_counted(writing, prepared):4} of {total} cases, {time.monotonic() - begun:4.0f} s"
+                        at = f"{_counted(writing, prepared):4} of {total} cases, {time.monotonic() - start:4.0f} s"
                         print(f"{at}: {title}", file=sys.stderr, flush=True)
             except KeyboardInterrupt:
                 writing.finish(session.time_account.seconds, finished=False)
@@ -284,16 +286,16 @@ def _counted(writing: store.Run, prepared: _Prepared) -> int:
 def _conclude(console: Console, writing: store.Run, prepared: _Prepared, folder: Path) -> None:
     """Print how the time was spent, what was skipped, the summary, and the command that shows every case."""
     measured = writing.measurements
-    spent = writing.environment["spent_seconds"]
-    wall = sum(spent.values())
-    ran = sum(m.status != "skipped" for m in measured)
-    parts = [f"{what} {seconds:.1f} s" for what, seconds in spent.items() if seconds >= 0.05]
+    seconds_by_phase = writing.environment["spent_seconds"]
+    wall = sum(seconds_by_phase.values())
+    number_run = sum(m.status != "skipped" for m in measured)
+    parts = [f"{what} {seconds:.1f} s" for what, seconds in seconds_by_phase.items() if seconds >= 0.05]
     console.print(Text(f"{wall:.1f} s{': ' if parts else ''}{', '.join(parts)}.", style="dim"))
-    if ran:
-        overhead = (wall - spent["timed calls"]) / ran
+    if number_run:
+        overhead = (wall - seconds_by_phase["timed calls"]) / number_run
         console.print(
             Text(
-                f"Overhead per case: {overhead:.2f} s outside timed calls, over {ran} measured cases.",
+                f"Overhead per case: {overhead:.2f} s outside timed calls, over {number_run} measured cases.",
                 style="dim",
             )
         )
@@ -309,11 +311,11 @@ def _conclude(console: Console, writing: store.Run, prepared: _Prepared, folder:
     show_skipped(console, measured)
     console.print()
     show_answer(console, overview(measured))
-    counted = _counted(writing, prepared)
+    number_measured = _counted(writing, prepared)
     console.print()
     if len(measured) < len(prepared.chosen):
         console.print(
-            Text(f"Stopped with {counted} of {prepared.total} cases measured. ")
+            Text(f"Stopped with {number_measured} of {prepared.total} cases measured. ")
             + Text(f"To continue: copycost run --resume --out {folder}")
         )
     # Never break the command, so that it can be copied: on a narrow terminal, it gets its own line.
@@ -327,7 +329,7 @@ def parsed(words: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
 
     Returns
     -------
-    options, given : dict
+    options, stated : dict
         All options by name, and those that `words` gives.
 
     Raises
@@ -339,9 +341,9 @@ def parsed(words: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
         context = run.make_context("run", list(words))
     except click.ClickException as error:
         raise ValueError(error.format_message()) from None
-    given = {
+    stated = {
         name: value
         for name, value in context.params.items()
         if context.get_parameter_source(name) == ParameterSource.COMMANDLINE
     }
-    return context.params, given
+    return context.params, stated

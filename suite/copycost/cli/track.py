@@ -62,20 +62,20 @@ def track_(revisions: str, asv_options: tuple[str, ...], html: str) -> None:
         transient=True,
     ) as progress:
         bar = progress.add_task("starting", total=None, sessions="")
-        told = ""
+        printed_step = ""
 
-        def moved(done: float, sessions: int, doing: str) -> None:
-            nonlocal told
-            said = f"{int(done)} of {sessions} sessions" if sessions else ""
-            shown = doing[: max(10, console.width - 48)]
-            progress.update(bar, completed=done, total=sessions or None, description=shown, sessions=said)
+        def on_progress(position: float, sessions: int, step: str) -> None:
+            nonlocal printed_step
+            count = f"{int(position)} of {sessions} sessions" if sessions else ""
+            description = step[: max(10, console.width - 48)]
+            progress.update(bar, completed=position, total=sessions or None, description=description, sessions=count)
             # A log shows no progress bar: print a line when the activity changes, not for every case.
-            if not console.is_terminal and doing.lstrip("0123456789") != told:
-                told = doing.lstrip("0123456789")
-                print(f"{said}: {doing}".lstrip(": "), file=sys.stderr, flush=True)
+            if not console.is_terminal and step.lstrip("0123456789") != printed_step:
+                printed_step = step.lstrip("0123456789")
+                print(f"{count}: {step}".lstrip(": "), file=sys.stderr, flush=True)
 
-        begun = time.time()
-        status = track.run(revisions, asv_options, log, moved)
+        start = time.time()
+        status = track.run(revisions, asv_options, log, on_progress)
     if status not in (0, 2):
         raise store.RunError(f"asv exited with status {status}: {track.last_words(log)}; its full output is in {log}")
     try:
@@ -87,7 +87,7 @@ def track_(revisions: str, asv_options: tuple[str, ...], html: str) -> None:
     from copycost.report import write_html  # matplotlib takes a second to import
 
     path = write_html(folder, loaded, history="asv/index.html")
-    new = [m for *_, found in history.load(track.results_folder(), begun) for m in found]
+    new = [m for *_, measurements in history.load(track.results_folder(), start) for m in measurements]
     measured = sum(m.status == "ok" for m in new)
     console.print(f"{measured or 'No'} {'case' if measured == 1 else 'cases'} measured", highlight=False)
     for what, why in track.reasons(log).items():

@@ -180,10 +180,10 @@ def _names(folder: Path) -> tuple[str, ...]:
     """Return the names of a commit's packages in any folder, and of the modules in its root and in src/."""
     files = [Path(name) for name in _git(folder, "ls-files", "-z", "--", "*.py").split("\0") if name]
     packages = {path.parent for path in files if path.name == "__init__.py" and not _ASIDE & set(path.parts)}
-    found = {path.name for path in packages if path.parent not in packages and path != Path()}
-    found |= {path.stem for path in files if path.parent in (Path(), Path("src"))} - {"__init__"}
+    names = {path.name for path in packages if path.parent not in packages and path != Path()}
+    names |= {path.stem for path in files if path.parent in (Path(), Path("src"))} - {"__init__"}
     # The running engine measures both sides, not the engine of either commit.
-    return tuple(sorted(found - {_PACKAGE} if ships_variants(folder) else found))
+    return tuple(sorted(names - {_PACKAGE} if ships_variants(folder) else names))
 
 
 def _resolve(repository: Path, ref: str) -> str:
@@ -217,7 +217,7 @@ def _git(folder: Path, *arguments: str, failure: str | None = None) -> str:
     """Run git and return its output, or raise RepositoryError with `failure` followed by git's error output."""
     environment = {name: value for name, value in os.environ.items() if name not in _OF_A_HOOK}
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             ["git", "-C", str(folder), *arguments],
             # File names may not be valid UTF-8.
             capture_output=True, text=True, errors="surrogateescape", env=environment, stdin=subprocess.DEVNULL,
@@ -226,12 +226,12 @@ def _git(folder: Path, *arguments: str, failure: str | None = None) -> str:
         raise RepositoryError("git is not installed") from None
     except (OSError, ValueError) as error:  # an argument is too long or contains a null character
         raise RepositoryError(f"{failure or 'git'}: {error}") from None
-    if done.returncode:
-        said = done.stderr.strip().splitlines()
-        named = next(word for word in arguments if word != "-c" and "=" not in word)
-        told = " ".join(said) if said else "failed"
-        raise RepositoryError(failure if failure and not said else f"{failure or f'git {named}'}: {told}")
-    return done.stdout.strip()
+    if process.returncode:
+        lines = process.stderr.strip().splitlines()
+        command = next(word for word in arguments if word != "-c" and "=" not in word)
+        message = " ".join(lines) if lines else "failed"
+        raise RepositoryError(failure if failure and not lines else f"{failure or f'git {command}'}: {message}")
+    return process.stdout.strip()
 
 
 def _path(folder: Path) -> tuple[str, ...]:
@@ -271,39 +271,39 @@ def _interpreter(base: Path, head: Path) -> str:
     if needs == _dependencies(head):
         return sys.executable
     try:
-        wanted = [need for need in metadata.requires("copycost") or () if need.startswith(_ENGINE_NEEDS)]
+        requirements = [need for need in metadata.requires("copycost") or () if need.startswith(_ENGINE_NEEDS)]
     except metadata.PackageNotFoundError:  # copycost runs from its source tree
-        wanted = list(_ENGINE_NEEDS)
-    told = json.dumps([needs, sorted(wanted), platform.python_version(), sys.prefix], sort_keys=True)
-    made = cache() / "environments" / hashlib.sha256(told.encode()).hexdigest()[:16]
-    python = made / "bin" / "python"
-    if not (made / "complete").exists():
-        shutil.rmtree(made, ignore_errors=True)
-        made.parent.mkdir(parents=True, exist_ok=True)
-        done = subprocess.run([sys.executable, "-m", "venv", str(made)], capture_output=True, text=True)
-        if done.returncode:
-            raise RepositoryError(f"cannot create an environment for base: {_last(done)}")
+        requirements = list(_ENGINE_NEEDS)
+    key = json.dumps([needs, sorted(requirements), platform.python_version(), sys.prefix], sort_keys=True)
+    folder = cache() / "environments" / hashlib.sha256(key.encode()).hexdigest()[:16]
+    python = folder / "bin" / "python"
+    if not (folder / "complete").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        process = subprocess.run([sys.executable, "-m", "venv", str(folder)], capture_output=True, text=True)
+        if process.returncode:
+            raise RepositoryError(f"cannot create an environment for base: {_last(process)}")
         files = ["-r", _REQUIREMENTS] if (base / _REQUIREMENTS).is_file() else []
         project = [str(base)] if any((base / name).is_file() for name in ("pyproject.toml", "setup.py")) else []
-        _pip(str(python), "cannot install the dependencies of base", base, *project, *files, *wanted)
-        (made / "complete").touch()
+        _pip(str(python), "cannot install the dependencies of base", base, *project, *files, *requirements)
+        (folder / "complete").touch()
     return str(python)
 
 
 def _dependencies(folder: Path) -> dict[str, Any]:
     """Return a project's runtime dependencies by file name, as pip reads them, without development dependencies."""
-    found: dict[str, Any] = {"pyproject.toml": _table(folder, "project").get("dependencies")}
+    dependencies: dict[str, Any] = {"pyproject.toml": _table(folder, "project").get("dependencies")}
     setup = configparser.ConfigParser(interpolation=None)
     with contextlib.suppress(configparser.Error, OSError, UnicodeDecodeError):
         setup.read(folder / "setup.cfg")
-    found["setup.cfg"] = setup.get("options", "install_requires", fallback=None)
+    dependencies["setup.cfg"] = setup.get("options", "install_requires", fallback=None)
     with contextlib.suppress(OSError):
-        found[_REQUIREMENTS] = (folder / _REQUIREMENTS).read_text(errors="replace")
+        dependencies[_REQUIREMENTS] = (folder / _REQUIREMENTS).read_text(errors="replace")
     with contextlib.suppress(OSError, SyntaxError, ValueError):
         for node in ast.walk(ast.parse((folder / "setup.py").read_text())):
             if isinstance(node, ast.keyword) and node.arg == "install_requires":
-                found["setup.py"] = ast.unparse(node.value)
-    return found
+                dependencies["setup.py"] = ast.unparse(node.value)
+    return dependencies
 
 
 #: The only dependency file with an agreed meaning besides pyproject.toml, setup.cfg and setup.py.
@@ -312,11 +312,11 @@ _REQUIREMENTS = "requirements.txt"
 
 def libraries(commit: Commit) -> dict[str, str]:
     """Return the library versions of a commit's interpreter."""
-    done = subprocess.run(
+    process = subprocess.run(
         [commit.place.python, "-c", "import json, copycost.machine.environment as e; print(json.dumps(e.versions()))"],
         capture_output=True, text=True, env=import_context.child_environment(commit.place), cwd=commit.place.folder,
     )  # fmt: skip
-    return json.loads(done.stdout)
+    return json.loads(process.stdout)
 
 
 def _table(folder: Path, name: str) -> Mapping[str, Any]:
@@ -328,16 +328,16 @@ def _table(folder: Path, name: str) -> Mapping[str, Any]:
 
 
 def _pip(python: str, what: str, folder: Path, *arguments: str) -> None:
-    done = subprocess.run(
+    process = subprocess.run(
         [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments],
         cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL,
     )  # fmt: skip
-    if done.returncode:
-        raise RepositoryError(f"{what}: {_last(done)}")
+    if process.returncode:
+        raise RepositoryError(f"{what}: {_last(process)}")
 
 
-def _last(done: subprocess.CompletedProcess[str]) -> str:
+def _last(process: subprocess.CompletedProcess[str]) -> str:
     """Return the first line of the error output that starts with "error", or else its first line."""
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    lines = [line for line in process.stderr.splitlines() if line.strip()]
     errors = [line for line in lines if line.lower().startswith("error")]
     return (errors or lines or ["failed"])[0].strip()

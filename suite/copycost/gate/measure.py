@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from copycost.cases import images, selection
 from copycost.cases.case import Case, as_row
 from copycost.cases.profiles import Axes
 from copycost.catalog import description, import_context
+from copycost.catalog.description import Description
 from copycost.engine import assemble
 from copycost.engine.case_state import CaseState, Group
 from copycost.engine.plan import Plan
@@ -67,7 +68,8 @@ def choose(
     base: Commit,
     head: Commit,
     files: Mapping[str, bool],
-    axes: Axes,
+    profile: str,
+    given: Mapping[str, Sequence[Any]],
     *,
     recipes: Sequence[str] = (),
     variants: Sequence[str] = (),
@@ -81,7 +83,10 @@ def choose(
     files : mapping of str to bool
         File name, relative to a commit's folder → whether base lacked the file and uses head's copy. If empty, both are
         commits of copycost itself, and the variants that they ship are measured.
-    axes : Axes
+    profile : str
+    given : mapping of str to sequence
+        Values of axes in place of those that a file's benchmark class sets, or else the profile: see
+        `copycost.cases.selection.axes_of`. An empty sequence leaves the axis to them.
     recipes, variants, devices : sequence of str
         Glob patterns.
 
@@ -90,58 +95,76 @@ def choose(
     RegistrationError, CaseError
     NothingToMeasure
     """
-    if not files:
-        return _shipped(base, head, axes, recipes=recipes, variants=variants, devices=devices)
+    if files:
+        cases, places = _defined(base, head, files, profile, given)
+    else:
+        axes = selection.axes_of(profile, **given)
+        cases, places = _shipped(base, head, replace(axes, recipes=("*",)) if recipes else axes)
+    # A name that exists in only one of the commits is valid.
+    matching = selection.matching(cases, recipes=recipes, variants=variants, devices=devices)
+    before, after = (
+        [case for case in matching if places[case.variant.source] == commit.place] for commit in (base, head)
+    )  # fmt: skip
+    return Chosen(before, after, places)
+
+
+#: Import context of each source.
+_Places = dict[str, import_context.ImportContext]
+
+
+def _defined(
+    base: Commit, head: Commit, files: Mapping[str, bool], profile: str, given: Mapping[str, Sequence[Any]]
+) -> tuple[list[Case], _Places]:
+    """Return the cases that files define in either commit."""
     sources = {commit.name: {name: str(Path(commit.place.folder, name)) for name in files} for commit in (base, head)}
 
-    def describe(commit: Commit, name: str) -> tuple[list[Any], list[Any]] | naming.RegistrationError:
+    def describe(commit: Commit, name: str) -> Description | naming.RegistrationError:
         try:
             return description.describe(sources[commit.name][name], commit.place)
         except naming.RegistrationError as error:
             short = str(error).replace(f"{commit.place.folder}/", "")
             return naming.RegistrationError(f"{commit.name}: {short}")
 
-    asked = [(commit, name) for commit in (base, head) for name in files]
+    questions = [(commit, name) for commit in (base, head) for name in files]
     with ThreadPoolExecutor(2) as pool:
-        answers = list(pool.map(lambda one: describe(*one), asked))
-    described: dict[str, dict[str, tuple[list[Any], list[Any]]]] = {"base": {}, "head": {}}
-    for (commit, name), answer in zip(asked, answers, strict=True):
+        answers = list(pool.map(lambda question: describe(*question), questions))
+    described: dict[str, dict[str, Description]] = {"base": {}, "head": {}}
+    for (commit, name), answer in zip(questions, answers, strict=True):
         if isinstance(answer, naming.RegistrationError):
             if commit is base and files[name]:  # base may lack modules that head's copy of the file imports
                 continue
             raise answer
         described[commit.name][sources[commit.name][name]] = answer
-    found = [case for its in described.values() for case in selection.defined_by(its, axes)]
-    if not found:
+    cases = [case for descriptions in described.values() for case in _cases(descriptions, profile, given)]
+    if not cases:
         raise NothingToMeasure(f"no variant is defined in {', '.join(files)}")
-    # A name that exists in only one of the commits is valid.
-    kept = selection.matching(found, recipes=recipes, variants=variants, devices=devices)
-    places = {path: commit.place for commit in (base, head) for path in sources[commit.name].values()}
-    before, after = ([case for case in kept if places[case.variant.source] == one.place] for one in (base, head))
-    return Chosen(before, after, places)
+    return cases, {path: commit.place for commit in (base, head) for path in sources[commit.name].values()}
 
 
-def _shipped(
-    base: Commit, head: Commit, axes: Axes, *, recipes: Sequence[str], variants: Sequence[str], devices: Sequence[str]
-) -> Chosen:
-    """Select the cases that two commits of copycost ship, for the profile's recipes or the named recipes."""
-    axes = replace(axes, recipes=("*",)) if recipes else axes
-    found: list[Case] = []
-    places: dict[str, import_context.ImportContext] = {}
+def _cases(descriptions: Mapping[str, Description], profile: str, given: Mapping[str, Sequence[Any]]) -> Iterator[Case]:
+    """Yield the cases of one commit's files: each file's on the axes that its benchmark class sets."""
+    stated = {name: values for name, values in given.items() if values}
+    for source, definitions in descriptions.items():
+        axes = selection.axes_of(profile, **{**definitions.axes, **stated})
+        yield from (case for case in selection.defined_by(descriptions, axes) if case.variant.source == source)
+
+
+def _shipped(base: Commit, head: Commit, axes: Axes) -> tuple[list[Case], _Places]:
+    """Return the cases that two commits of copycost ship."""
+    cases: list[Case] = []
+    places: _Places = {}
     for commit in (base, head):
         try:
-            its, ways = description.describe(_SHIPPED, commit.place)
+            shipped = description.describe(_SHIPPED, commit.place)
         except naming.RegistrationError as error:
             raise naming.RegistrationError(f"{commit.name}: {error}") from None
         # Both sides have modules of the same names, so append the side to each source.
-        references = {one.name: replace(one, source=f"{one.source}@{commit.name}") for one in its}
-        ways = [replace(one, source=f"{one.source}@{commit.name}") for one in ways]
-        found += selection.expand(axes, ways, references)
-        sources = {one.source for one in references.values()} | {one.source for one in ways}
+        recipes = {r.name: replace(r, source=f"{r.source}@{commit.name}") for r in shipped.recipes}
+        variants = [replace(v, source=f"{v.source}@{commit.name}") for v in shipped.variants]
+        cases += selection.expand(axes, variants, recipes)
+        sources = {r.source for r in recipes.values()} | {v.source for v in variants}
         places |= dict.fromkeys(sources, commit.place)
-    kept = selection.matching(found, recipes=recipes, variants=variants, devices=devices)
-    before, after = ([case for case in kept if places[case.variant.source] == one.place] for one in (base, head))
-    return Chosen(before, after, places)
+    return cases, places
 
 
 #: The module that imports every shipped variant.
@@ -172,7 +195,7 @@ def measure(
     plan: Plan,
     photographs: images.Photographs,
     tolerance: float,
-    on_step: Callable[[str, float], None] = lambda doing, done: None,
+    on_step: Callable[[str, float], None] = lambda step, fraction: None,
 ) -> Measured:
     """Measure both sides of every case that base and head share.
 
@@ -188,7 +211,7 @@ def measure(
     tolerance : float
         Relative change of time below which a difference is ignored.
     on_step : callable, optional
-        ``on_step(doing, done)``: the current step in a few words, and the fraction done.
+        ``on_step(step, fraction)``: the current step in a few words, and the fraction of the work that is done.
     """
     deadline = monotonic() + plan.budget
     before = {case.key: case for case in chosen.base}
@@ -204,18 +227,19 @@ def measure(
             for number, heads in enumerate(shared.values()):
                 on_step(f"examining {heads[0].label()}", number / len(shared))
                 # Head comes first, so that head's reference decides which results are right.
-                group, found = session.examine([*heads, *(before[case.key] for case in heads)])
-                states += [(group, *both) for both in zip(found[len(heads) :], found[: len(heads)], strict=True)]
-            for group, one, other in states:
-                if group and any(row.is_worse and row.metric in COUNTS for row in _exact(one, other)):
+                group, examined = session.examine([*heads, *(before[case.key] for case in heads)])
+                sides = zip(examined[len(heads) :], examined[: len(heads)], strict=True)
+                states += [(group, base_state, head_state) for base_state, head_state in sides]
+            for group, base_state, head_state in states:
+                if group and any(row.is_worse and row.metric in COUNTS for row in _exact(base_state, head_state)):
                     # Trace again: counts that differ between processes do not characterize a commit.
-                    session.trace_again(one, group)
-                    session.trace_again(other, group)
-            worse = any(row.is_worse for _, one, other in states for row in _exact(one, other))
+                    session.trace_again(base_state, group)
+                    session.trace_again(head_state, group)
+            worse = any(row.is_worse for _, base_state, head_state in states for row in _exact(base_state, head_state))
             pairs = [
-                _Pair(group, one, other)
-                for group, one, other in states
-                if group and not (one.measurement or other.measurement)
+                _Pair(group, base_state, head_state)
+                for group, base_state, head_state in states
+                if group and not (base_state.measurement or head_state.measurement)
             ]
             if not (plan.blocks and pairs):
                 stopped = "untimed"
@@ -223,7 +247,8 @@ def measure(
                 stopped = "exact"
             else:
                 stopped = _time(session, pairs, deadline, tolerance, on_step)
-            base, head = ([both[side].complete(group) for group, *both in states] for side in (0, 1))
+            base = [state.complete(group) for group, state, _ in states]
+            head = [state.complete(group) for group, _, state in states]
         finally:
             for group in {id(group): group for group, *_ in states if group}.values():
                 group.close()
@@ -243,32 +268,32 @@ def _time(
 ) -> str:
     """Time the undecided pairs block after block, and return why timing stopped."""
     order = random.Random(_SEED)
-    begun = monotonic()
+    session_start = monotonic()
     longest: dict[int, float] = {}
     for block in itertools.count(1):
-        left = [pair for pair in pairs if not pair.ended]
-        if not left:
+        undecided_pairs = [pair for pair in pairs if not pair.ended]
+        if not undecided_pairs:
             return "budget" if any(pair.base.ended == "budget" for pair in pairs) else "clear"
-        order.shuffle(left)
-        for pair in left:
+        order.shuffle(undecided_pairs)
+        for pair in undecided_pairs:
             start = monotonic()
             if start + longest.get(id(pair), 0.0) > deadline:
                 pair.base.ended = pair.head.ended = "budget"
                 continue
             for state in (pair.base, pair.head):
                 state.left = state.limit  # the limit applies per block, because the number of blocks is open
-            undecided = f"{len(left)} of {len(pairs)} cases not yet clear"
-            on_step(f"block {block}, {undecided}", (start - begun) / (deadline - begun))
+            undecided = f"{len(undecided_pairs)} of {len(pairs)} cases not yet clear"
+            on_step(f"block {block}, {undecided}", (start - session_start) / (deadline - session_start))
             try:
                 session.runner.run([pair.base, pair.head], pair.group, PAIRS)
             except KeyboardInterrupt:  # report the results so far
-                for one in pairs:
-                    if not one.ended:
-                        one.base.ended = one.head.ended = "budget"
+                for unfinished in pairs:
+                    if not unfinished.ended:
+                        unfinished.base.ended = unfinished.head.ended = "budget"
                 return "interrupted"
             longest[id(pair)] = max(longest.get(id(pair), 0.0), monotonic() - start)
         if block in LOOKS:
-            for pair in left:
+            for pair in undecided_pairs:
                 if pair.decided(tolerance, FALSE_ALARMS / 2 / len(LOOKS) / len(pairs)):
                     pair.base.ended = pair.head.ended = "clear"
     raise AssertionError  # unreachable: itertools.count does not end
@@ -278,8 +303,8 @@ def why_nothing(measured: Measured) -> str:
     """Return, in one line, why no case was measured on both sides."""
     if not measured.head:
         return "base and head have no case in common"
-    for side, its in (("head", measured.head), ("base", measured.base)):
-        for m in its:
+    for side, measurements in (("head", measured.head), ("base", measured.base)):
+        for m in measurements:
             if m.status not in ("ok", "unchecked"):
                 return f"no case was measured on both sides: {m.variant} of {side}: {m.status}: {m.reason}"
     return "no case was measured"
@@ -289,8 +314,8 @@ def with_unmatched(comparison: Comparison, chosen: Chosen) -> Comparison:
     """Return a comparison with the cases that exist on only one side added."""
     keys = [{case.key for case in side} for side in (chosen.base, chosen.head)]
     alone = [
-        [_unmeasured(case) for case in side if case.key not in other]
-        for side, other in zip((chosen.base, chosen.head), reversed(keys), strict=True)
+        [_unmeasured(case) for case in side if case.key not in other_keys]
+        for side, other_keys in zip((chosen.base, chosen.head), reversed(keys), strict=True)
     ]
     return replace(comparison, only_base=alone[0], only_head=alone[1])
 

@@ -172,7 +172,7 @@ def _gpu() -> list[Finding]:
 
 def _tensorflow() -> list[Finding]:
     if importlib.util.find_spec("tensorflow") is None:
-        return [Finding("TensorFlow", None, "not installed", "pip install 'copycost[tensorflow]'")]
+        return [Finding("TensorFlow", None, "not installed", "pip install -e '.[tensorflow]' in a clone of copycost")]
     setting = os.environ.get("TF_ENABLE_ONEDNN_OPTS")
     if not setting and platform.machine() != "x86_64":
         return [Finding("TensorFlow's oneDNN", None, "TF_ENABLE_ONEDNN_OPTS is not set, and this is not an x86 CPU")]

@@ -157,9 +157,7 @@ def notes(comparison: Comparison) -> list[str]:
             f"probability of 80 %, here {least if least == most else f'{least} to {most}'}. Changes below the "
             "tolerance count as the same."
         )
-    skipped = Counter(
-        row.reason for row in comparison.rows if row.metric == "status" and row.base == row.head == "skipped"
-    )
+    skipped = Counter(row.reason for row in comparison.rows if _is_skipped(row))
     found += [f"{_number(n, 'case')} skipped on both sides: {reason}." for reason, n in skipped.most_common()]
     for side, its in (("base", comparison.only_base), ("head", comparison.only_head)):
         if its:
@@ -263,12 +261,17 @@ def _notable(comparison: Comparison) -> list[Row]:
 
 
 def _exact_summary(comparison: Comparison) -> str:
-    rows = [row for row in comparison.rows if row.metric != "seconds"]
+    rows = [row for row in comparison.rows if row.metric != "seconds" and not _is_skipped(row)]
     same = sum(row.verdict == "same" for row in rows)
     cases = len({(row.label, *key(row.case)) for row in rows})
     errors = sum(row.metric == "max_abs_error" and row.verdict == "changed" for row in rows)
     rounding = f"; {errors} largest errors differ, all within the allowed rounding error" if errors else ""
     return f"Exact figures of {_number(cases, 'case')}: {same} of {len(rows)} the same{rounding}."
+
+
+def _is_skipped(row: Row) -> bool:
+    """Return whether a row says that neither side measured its case, because both skipped it."""
+    return row.metric == "status" and row.base == row.head == "skipped"
 
 
 def _cells(row: Row, tolerance: float) -> tuple[str, str, str, str]:

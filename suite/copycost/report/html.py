@@ -12,9 +12,12 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from copycost import registry
 from copycost.analysis.break_even import pays
 from copycost.analysis.history import places, steps
 from copycost.analysis.overview import PLAIN, Overview, overview
+from copycost.catalog import discovery
+from copycost.catalog.loading import is_builtin
 from copycost.model import numbers
 from copycost.model.measurement import Measurement
 from copycost.report import comparison, figures
@@ -140,9 +143,20 @@ def fragment(found: Overview) -> str:
 
 
 def _templates() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("copycost.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    environment.filters["shipped_variants"] = _shipped_variants
+    return environment
+
+
+def _shipped_variants(found: Overview) -> set[str]:
+    """Return the variants in the recommendations that ship with copycost, whose names follow its conventions."""
+    discovery.load_shipped()
+    shipped = {variant.name for variant in registry.variants.values() if is_builtin(variant.source)}
+    ways = [way for answer in found.answers for way in (answer.fastest, answer.lean, answer.over) if way]
+    names = {way.measurement.variant for way in ways} | {name for answer in found.answers for name in answer.ties}
+    return shipped & (names | {saving.base.variant for way in ways for saving in way.savings})
 
 
 def _write(path: Path, template: str, **content: Any) -> Path:

@@ -37,20 +37,32 @@ def show(console: Console, overview: Overview) -> None:
         console.print(text, soft_wrap=True)
 
 
-def show_skipped(console: Console, measurements: Sequence[Measurement]) -> None:
-    """Print each reason for skipped cases with the number of these cases, most frequent first."""
+def show_skipped(console: Console, measurements: Sequence[Measurement], most: int | None = _REASONS) -> None:
+    """Print each reason for skipped cases with the number of these cases, most frequent first.
+
+    Parameters
+    ----------
+    console : Console
+    measurements : sequence of Measurement
+    most : int or None
+        Maximum number of reasons. None shows all.
+    """
     reasons: dict[str | None, list[Measurement]] = {}
     for m in measurements:
         if m.status == "skipped":
             reasons.setdefault(m.reason, []).append(m)
-    ordered = sorted(reasons.items(), key=lambda one: -len(one[1]))
-    for reason, its in ordered[:_REASONS]:
-        kind = "GPU " if {m.device for m in its} == {"gpu"} else ""
-        text = f"{_count(len(its), f'{kind}case')} skipped: {' '.join(str(reason).split())}"
-        console.print(_line(text, console.width), style="dim")
-    rest = sum(len(its) for _, its in ordered[_REASONS:])
+    ordered = sorted(reasons.items(), key=lambda entry: -len(entry[1]))
+    shown = ordered if most is None else ordered[:most]
+    lines = []
+    for reason, cases in shown:
+        kind = "GPU " if {m.device for m in cases} == {"gpu"} else ""
+        lines.append(f"{_count(len(cases), f'{kind}case')} skipped: {' '.join(str(reason).split())}")
+    rest = sum(len(cases) for _, cases in ordered[len(shown) :])
     if rest:
-        console.print(_line(f"{_count(rest, 'case')} skipped for other reasons", console.width), style="dim")
+        lines.append(f"{_count(rest, 'case')} skipped for other reasons")
+    for text in lines:
+        for part in textwrap.wrap(text, console.width, subsequent_indent="  ", break_on_hyphens=False):
+            console.print(Text(part, "dim"), soft_wrap=True)
 
 
 def _answers(overview: Overview, room: int, width: int) -> list[Text]:

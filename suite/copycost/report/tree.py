@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
@@ -53,28 +54,52 @@ def show(console: Console, measurements: Sequence[Measurement]) -> None:
             console.print(Text.assemble(("└─ " if last else "├─ ", "dim"), (title, "bold")), soft_wrap=True)
             rows.sort(key=lambda m: (m.seconds is None, m.seconds or 0, m.variant))
             for j, m in enumerate(rows):
-                stem = ("   " if last else "│  ") + ("╰─ " if j == len(rows) - 1 else "├─ ")
-                console.print(_line(stem, m, cells[id(m)], widths, room, console.width), soft_wrap=True)
+                end = j == len(rows) - 1
+                stem, below = ("   " if last else "│  "), ("   " if end else "│  ")
+                stems = (stem + ("╰─ " if end else "├─ "), stem + below)
+                for line in _lines(stems, m, cells[id(m)], widths, room, console.width):
+                    console.print(line, soft_wrap=True)
         console.print()
-    show_skipped(console, measurements)
+    show_skipped(console, measurements, most=None)
 
 
-def _line(stem: str, m: Measurement, cells: Sequence[str], widths: Sequence[int], room: int, width: int) -> Text:
+def _lines(
+    stems: tuple[str, str], m: Measurement, cells: Sequence[str], widths: Sequence[int], room: int, width: int
+) -> list[Text]:
+    """Return the line of a case, followed by lines of its remarks if they do not fit beside the figures.
+
+    Parameters
+    ----------
+    stems : tuple of str
+        Branches of the tree left of the case, and left of the lines below it.
+    m : Measurement
+    cells : sequence of str
+    widths : sequence of int
+        Widths of the cells.
+    room : int
+        Width of the variant's name.
+    width : int
+        Width of the terminal.
+    """
     name = m.variant if len(m.variant) <= room else m.variant[: room - 1] + "…"
-    line = Text.assemble((stem, "dim"), f"{name:<{room}}")
-    if m.status in ("ok", "unchecked"):
+    line = Text.assemble((stems[0], "dim"), f"{name:<{room}}")
+    right = m.status in ("ok", "unchecked")
+    if right:
         for cell, wide in zip(cells, widths, strict=True):
             line.append(f"  {cell:>{wide}}")
-        said, style = m.remarks(), "dim"
-    else:
-        said, style = m.remarks(), "yellow" if m.known else "red"
-    # Truncate remarks that do not fit beside the figures; the report has them in full.
-    left = width - len(line) - 2
-    if said and left >= 12:
-        line.append("  " + (said if len(said) <= left else said[: left - 1] + "…"), style)
-    elif said and m.status not in ("ok", "unchecked"):
+    style = "dim" if right else "yellow" if m.known else "red"
+    remarks = " ".join(m.remarks().split())
+    if not remarks:
+        return [line]
+    if len(line) + 2 + len(remarks) <= width:
+        line.append(f"  {remarks}", style)
+        return [line]
+    if not right:
         line.append(f"  {m.status}", style)
-    return line
+        remarks = remarks.removeprefix(f"{m.status}: ")
+    indent = stems[1] + "  "
+    parts = textwrap.wrap(remarks, max(12, width - len(indent)), break_on_hyphens=False)
+    return [line, *(Text.assemble((indent, "dim"), (part, style)) for part in parts)]
 
 
 def _group(m: Measurement) -> tuple[Any, ...]:

@@ -180,7 +180,7 @@ def _copy(nbytes: int) -> Callable[[], None]:
 RUNTIME = Runtime(
     name="cupy",
     packages=("cupy",),
-    install="pip install 'copycost[cupy]'",
+    install="pip install -e '.[cupy]' in a clone of copycost",
     devices=("gpu",),
     start=_start,
     array=_array,

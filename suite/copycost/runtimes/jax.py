@@ -66,7 +66,7 @@ def _wait(result: Any) -> Any:
 RUNTIME = Runtime(
     name="jax",
     packages=("jax", "jax.numpy"),
-    install="pip install 'copycost[jax]'",
+    install="pip install -e '.[jax]' in a clone of copycost",
     devices=("cpu",),
     start=_start,
     array=_array,

@@ -11,5 +11,5 @@ RUNTIME = dataclasses.replace(
     numpy.RUNTIME,
     name="keras",
     packages=("keras", "keras.applications.imagenet_utils"),
-    install="pip install 'copycost[tensorflow]'",
+    install="pip install -e '.[tensorflow]' in a clone of copycost",
 )

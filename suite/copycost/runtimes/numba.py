@@ -24,6 +24,6 @@ RUNTIME = dataclasses.replace(
     numpy.RUNTIME,
     name="numba",
     packages=("numba",),
-    install="pip install 'copycost[fast]'",
+    install="pip install -e '.[fast]' in a clone of copycost",
     start=_start,
 )

@@ -18,6 +18,6 @@ RUNTIME = dataclasses.replace(
     numpy.RUNTIME,
     name="numexpr",
     packages=("numexpr",),
-    install="pip install 'copycost[fast]'",
+    install="pip install -e '.[fast]' in a clone of copycost",
     start=_start,
 )

@@ -26,7 +26,7 @@ def _start(device: str, threads: int) -> None:
     gpus = tf.config.list_physical_devices("GPU")
     if device == "gpu" and not gpus:
         raise RuntimeUnavailable(
-            "this TensorFlow sees no GPU; to install its CUDA libraries: pip install 'copycost[gpu]'"
+            "this TensorFlow sees no GPU; to install its CUDA libraries: pip install -e '.[gpu]' in a clone of copycost"
         )
     try:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
@@ -277,7 +277,7 @@ RUNTIME = Runtime(
         "keras.applications.imagenet_utils",
         "tensorflow.tsl.profiler.protobuf.xplane_pb2",
     ),
-    install="pip install 'copycost[tensorflow]'",
+    install="pip install -e '.[tensorflow]' in a clone of copycost",
     devices=("cpu", "gpu"),
     start=_start,
     array=_array,

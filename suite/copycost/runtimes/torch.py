@@ -61,7 +61,7 @@ RUNTIME = Runtime(
     name="torch",
     # `torch.compile` would import the second package when it is called, and the third when it compiles.
     packages=("torch", "torch._dynamo", "torch._inductor.compile_fx"),
-    install="pip install 'copycost[torch]'",
+    install="pip install -e '.[torch]' in a clone of copycost",
     devices=("cpu",),
     start=_start,
     array=_array,

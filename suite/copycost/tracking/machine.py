@@ -49,7 +49,7 @@ def record(name: str | None = None) -> dict[str, str]:
         "num_cpu": str(devices.cpus()),
         "ram": str(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")),
     }
-    more = {
+    hardware = {
         "cpu_features": " ".join(environment.cpu_flags()) or NONE,
         "gpu": _several(gpu.name for gpu in gpus),
         "gpu_driver": _several(gpu.driver or "not told" for gpu in gpus),
@@ -61,18 +61,18 @@ def record(name: str | None = None) -> dict[str, str]:
             raise RunError(f"{path} has version {records['version']} of asv's format: expected version {_VERSION}")
         if name is None:
             # asv looks up the host's name and falls back to the only record.
-            named = [key for key in records if key != "version"]
+            names = [key for key in records if key != "version"]
             host = platform.node()
-            name = named[0] if len(named) == 1 and host not in named else host
+            name = names[0] if len(names) == 1 and host not in names else host
         # Values that a user has written for asv's own fields take precedence.
-        mine = usual | records.get(name, {}) | more | {"machine": name}
-        records[name] = mine
+        entry = usual | records.get(name, {}) | hardware | {"machine": name}
+        records[name] = entry
         replace(path, json.dumps(records, indent=4, sort_keys=True) + "\n")
     except (ValueError, KeyError, TypeError):
         raise RunError(f"{path} is not an asv machine file: correct or remove it") from None
     except OSError as error:
         raise RunError(f"{path} cannot be written: {error.strerror}") from None
-    return mine
+    return entry
 
 
 def _several(names: Iterable[str]) -> str:

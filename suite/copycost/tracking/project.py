@@ -96,10 +96,10 @@ def write(root: Path, watched: Watched) -> list[Path]:
         ),
     }  # fmt: skip
     folder.mkdir(exist_ok=True)
-    written = [path for path in texts if not path.exists()]
-    for path in written:
+    new_files = [path for path in texts if not path.exists()]
+    for path in new_files:
         path.write_text(texts[path])
-    return written
+    return new_files
 
 
 def benchmarks(root: Path) -> Path:
@@ -119,8 +119,8 @@ def benchmarks(root: Path) -> Path:
 def requirement() -> str:
     """Return the pip requirement that installs the running copycost from its origin."""
     # PEP 610 records the origin. A source tree on the path has separate metadata, which does not record it.
-    for found in metadata.distributions(name="copycost"):
-        origin = json.loads(found.read_text("direct_url.json") or "{}")
+    for distribution in metadata.distributions(name="copycost"):
+        origin = json.loads(distribution.read_text("direct_url.json") or "{}")
         if "vcs_info" in origin:
             info = origin["vcs_info"]
             return f"copycost @ {info['vcs']}+{origin['url']}@{info['commit_id']}"
@@ -139,16 +139,16 @@ def _distribution(root: Path) -> str:
 
 def _branch(root: Path) -> str:
     """Return the name of the branch that is checked out."""
-    done = subprocess.run(["git", "rev-parse", "--show-toplevel"], cwd=root, capture_output=True, text=True)
-    if done.returncode:
+    process = subprocess.run(["git", "rev-parse", "--show-toplevel"], cwd=root, capture_output=True, text=True)
+    if process.returncode:
         raise ProjectError("not a git repository: asv measures commits, so run this command in a repository")
-    top = Path(done.stdout.strip())
+    top = Path(process.stdout.strip())
     if top.resolve() != root.resolve():
         raise ProjectError(f"not the root of the repository: run this command in {top}")
-    done = subprocess.run(["git", "symbolic-ref", "--short", "HEAD"], cwd=root, capture_output=True, text=True)
-    if done.returncode:
+    process = subprocess.run(["git", "symbolic-ref", "--short", "HEAD"], cwd=root, capture_output=True, text=True)
+    if process.returncode:
         raise ProjectError("no branch is checked out: asv follows a branch, so check one out first")
-    return done.stdout.strip()
+    return process.stdout.strip()
 
 
 def _look_for(root: Path, module: str, name: str) -> None:
@@ -177,22 +177,22 @@ def _look_for(root: Path, module: str, name: str) -> None:
     if "*" in names:
         return  # the function may come from a star import
     if name not in names:
-        found = ", ".join(n for n in names if not n.startswith("_")) or "nothing"
-        raise ProjectError(f"{source.relative_to(root)} has no function '{name}'; it has {found}")
+        public_names = ", ".join(n for n in names if not n.startswith("_")) or "nothing"
+        raise ProjectError(f"{source.relative_to(root)} has no function '{name}'; it has {public_names}")
 
 
 #: Program that evaluates a formula from standard input and prints the outcome as its last line.
 _TRIAL = """
 import json, sys
 import numpy as np
-given = json.loads(sys.stdin.read())
+formula = json.loads(sys.stdin.read())
 x = np.full((1, 224, 224, 3), 128.0)
 try:
-    result = np.asarray(eval(given, {"np": np, "x": x}))
-    said = [None, result.dtype.kind == "f" and result.size > 0, str(result)[:2000]]
+    result = np.asarray(eval(formula, {"np": np, "x": x}))
+    outcome = [None, result.dtype.kind == "f" and result.size > 0, str(result)[:2000]]
 except Exception as error:
-    said = [f"{type(error).__name__}: {error}"[:2000], False, ""]
-print("\\n" + json.dumps(said))
+    outcome = [f"{type(error).__name__}: {error}"[:2000], False, ""]
+print("\\n" + json.dumps(outcome))
 """
 
 #: Time limit for a formula, in seconds.
@@ -202,7 +202,7 @@ _PATIENCE = 20
 def _try(formula: str) -> None:
     """Raise ProjectError unless the formula maps an array to a floating-point array, evaluated in a new process."""
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-P", "-c", _TRIAL],
             input=json.dumps(formula).encode(),
             stdout=subprocess.PIPE,
@@ -212,10 +212,10 @@ def _try(formula: str) -> None:
     except subprocess.TimeoutExpired:
         raise ProjectError(f"the formula '{formula}' takes more than {_PATIENCE} s for one image") from None
     try:
-        wrong, right, given = json.loads(done.stdout.splitlines()[-1])
+        wrong, right, text = json.loads(process.stdout.splitlines()[-1])
     except (ValueError, IndexError):
         raise ProjectError(f"the formula '{formula}' ends the process that evaluates it") from None
     if wrong:
         raise ProjectError(f"the formula '{formula}' is not a valid expression of x: {wrong}")
     if not right:
-        raise ProjectError(f"the formula '{formula}' gives {' '.join(given.split())[:60]}: expected an array of floats")
+        raise ProjectError(f"the formula '{formula}' gives {' '.join(text.split())[:60]}: expected an array of floats")

@@ -26,7 +26,7 @@ _COMMIT = re.compile(r"For .* commit (\w+)")
 _ENVIRONMENT = re.compile(r"Benchmarking (\S+)")
 
 
-def run(revisions: str, options: tuple[str, ...], log: Path, moved: Callable[[float, int, str], None]) -> int:
+def run(revisions: str, options: tuple[str, ...], log: Path, on_progress: Callable[[float, int, str], None]) -> int:
     """Run asv over some commits and return its exit status.
 
     Parameters
@@ -38,8 +38,9 @@ def run(revisions: str, options: tuple[str, ...], log: Path, moved: Callable[[fl
         Further options of `asv run`.
     log : Path
         File that receives asv's output.
-    moved : callable
-        ``moved(done, sessions, doing)`` reports progress: sessions done, and their total number (0: not known yet).
+    on_progress : callable
+        ``on_progress(position, sessions, step)`` reports progress: the number of sessions done, their total number (0:
+        not known yet), and the current step.
 
     Raises
     ------
@@ -53,11 +54,11 @@ def run(revisions: str, options: tuple[str, ...], log: Path, moved: Callable[[fl
         arguments = ["--python=same", "--set-commit-hash", _head()]
     command = [sys.executable, "-m", "asv", "run", *arguments, "--record-samples", "--show-stderr"]
     command += ["--launch-method", "forkserver"]
-    kept = os.environ.get("COPYCOST_RUNS")
+    runs_folder = os.environ.get("COPYCOST_RUNS")
     machine.record()
     log.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="copycost-track-") as passing, open(log, "w") as said:
-        runs = Path(kept or Path(passing, "runs")).absolute()
+    with tempfile.TemporaryDirectory(prefix="copycost-track-") as scratch, open(log, "w") as output:
+        runs = Path(runs_folder or Path(scratch, "runs")).absolute()
         runs.mkdir(parents=True, exist_ok=True)
         process = subprocess.Popen(
             [*command, *options],
@@ -67,16 +68,16 @@ def run(revisions: str, options: tuple[str, ...], log: Path, moved: Callable[[fl
             text=True,
             errors="replace",
             # Files that an interrupted asv leaves behind are removed with the folder.
-            env=os.environ | {"COPYCOST_RUNS": str(runs), "TMPDIR": passing},
+            env=os.environ | {"COPYCOST_RUNS": str(runs), "TMPDIR": scratch},
             start_new_session=True,  # so that asv receives Ctrl-C only once, from the handler below
         )
         state = _State()
-        reader = Thread(target=_follow, args=(process, said, state), daemon=True)
+        reader = Thread(target=_follow, args=(process, output, state), daemon=True)
         reader.start()
         try:
             while reader.is_alive():
                 reader.join(0.5)
-                moved(*state.progress(runs))
+                on_progress(*state.progress(runs))
             return process.wait()
         except BaseException:
             process.send_signal(signal.SIGINT)  # asv then stops the processes that it started
@@ -94,11 +95,11 @@ def publish(folder: Path, log: Path) -> None:
     """
     pages = folder / "asv"
     command = [sys.executable, "-m", "asv", "publish", "--no-pull", "--html-dir", str(pages.absolute())]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    with open(log, "a") as said:
-        said.write(done.stdout + done.stderr)
-    if done.returncode:
-        raise RunError(f"`asv publish` ended with {done.returncode}: {last_words(log)}")
+    process = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    with open(log, "a") as output:
+        output.write(process.stdout + process.stderr)
+    if process.returncode:
+        raise RunError(f"`asv publish` ended with {process.returncode}: {last_words(log)}")
     index = pages / "index.html"
     page = index.read_text()
     link = '<ul class="nav navbar-nav"><li><a href="../index.html">copycost report</a></li></ul>'
@@ -114,8 +115,8 @@ def results_folder() -> Path:
 
 def changed() -> bool:
     """Return whether the working tree differs from the checked-out commit."""
-    done = subprocess.run(["git", "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True)
-    return bool(done.stdout.strip())
+    process = subprocess.run(["git", "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True)
+    return bool(process.stdout.strip())
 
 
 def last_words(log: Path) -> str:
@@ -138,10 +139,10 @@ class _State:
 
     def __init__(self) -> None:
         self.sessions = 0  # total number; 0: not known yet
-        self.begun = 0
+        self.number_begun = 0
         self.since = 0.0  # start time of the latest session
         self.commit = self.environment = ""
-        self.doing = "starting asv"
+        self.step = "starting asv"
 
     def heard(self, line: str) -> None:
         """Update the state from a line of asv's output."""
@@ -150,33 +151,33 @@ class _State:
         if commit := _COMMIT.search(line):
             self.commit, self.environment = commit[1][:8], ""
         if environment := _ENVIRONMENT.search(line):
-            self.begun, self.since = self.begun + 1, time.time()
+            self.number_begun, self.since = self.number_begun + 1, time.time()
             # asv terminates its next line only when the session has ended.
-            self.environment, self.doing = environment[1], "measuring"
+            self.environment, self.step = environment[1], "measuring"
         elif words := re.search(r"(Creating|Installing|Building|Discovering)", line):
-            self.doing = words[1].lower()
+            self.step = words[1].lower()
         elif ".track_" in line:
-            self.doing = "reading"
+            self.step = "reading"
 
     def progress(self, runs: Path) -> tuple[float, int, str]:
         """Return the number of sessions done, their total number, and the current activity."""
-        done: float = self.begun
-        doing = " ".join(filter(None, (self.doing, self.commit, self.environment)))
-        if self.doing == "measuring":
-            done -= 1
-            begun = [folder for folder in runs.iterdir() if folder.stat().st_mtime >= self.since]
-            measured, cases = _measured(max(begun, key=lambda one: one.stat().st_mtime)) if begun else (0, 0)
+        position: float = self.number_begun
+        step = " ".join(filter(None, (self.step, self.commit, self.environment)))
+        if self.step == "measuring":
+            position -= 1
+            folders = [folder for folder in runs.iterdir() if folder.stat().st_mtime >= self.since]
+            measured, cases = _measured(max(folders, key=lambda folder: folder.stat().st_mtime)) if folders else (0, 0)
             if cases:
-                done += measured / cases
-                doing = f"{measured} of {cases} cases, {self.commit} {self.environment}"
-        return done, self.sessions, doing
+                position += measured / cases
+                step = f"{measured} of {cases} cases, {self.commit} {self.environment}"
+        return position, self.sessions, step
 
 
-def _follow(process: subprocess.Popen[str], said: TextIO, state: _State) -> None:
+def _follow(process: subprocess.Popen[str], output: TextIO, state: _State) -> None:
     assert process.stdout is not None
     for line in process.stdout:
-        said.write(line)
-        said.flush()
+        output.write(line)
+        output.flush()
         state.heard(line)
 
 
@@ -190,7 +191,7 @@ def _measured(folder: Path) -> tuple[int, int]:
 
 
 def _head() -> str:
-    done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
-    if done.returncode:
+    process = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
+    if process.returncode:
         raise RunError("no commit to record the measurements for: run this command in a git repository with a commit")
-    return done.stdout.strip()
+    return process.stdout.strip()

@@ -86,7 +86,7 @@ class NoEvidence(Exception):
     """Error raised if there is no evidence to judge a claim by."""
 
 
-def all_or_none(found: list[bool]) -> str:
+def all_or_none(observations: list[bool]) -> str:
     """Return the verdict on a general claim: holds if it is true in all instances, refuted if in none, else depends.
 
     Raises
@@ -94,16 +94,16 @@ def all_or_none(found: list[bool]) -> str:
     NoEvidence
         If there are no instances because every call raised.
     """
-    if not found:
+    if not observations:
         raise NoEvidence("nothing could be checked: every call raised")
-    return HOLDS if all(found) else DEPENDS if any(found) else REFUTED
+    return HOLDS if all(observations) else DEPENDS if any(observations) else REFUTED
 
 
 def faster(ratios: list[Ratio]) -> str:
     """Return the verdict on "all are faster" from ratios of times: holds, refuted if all are slower, else depends."""
-    if all(one.sure_high < 1 for one in ratios):
+    if all(ratio.sure_high < 1 for ratio in ratios):
         return HOLDS
-    return REFUTED if all(one.sure_low > 1 for one in ratios) else DEPENDS
+    return REFUTED if all(ratio.sure_low > 1 for ratio in ratios) else DEPENDS
 
 
 def times(evidence: Evidence, what: str, base: str) -> Ratio:
@@ -113,16 +113,16 @@ def times(evidence: Evidence, what: str, base: str) -> Ratio:
     return difference.ratio(_FALSE_ALARMS)
 
 
-def interval(one: Ratio) -> str:
+def interval(ratio: Ratio) -> str:
     """Format a ratio with its interval."""
-    return f"{one.value:.2f} × ({one.low:.2f} … {one.high:.2f})"
+    return f"{ratio.value:.2f} × ({ratio.low:.2f} … {ratio.high:.2f})"
 
 
-def each(found: Mapping[str, Any], says: Callable[[Any], str]) -> str:
+def each(values: Mapping[str, Any], text: Callable[[Any], str]) -> str:
     """Format every name followed by the text of its value."""
-    return ", ".join(f"{name} {says(value)}" for name, value in found.items())
+    return ", ".join(f"{name} {text(value)}" for name, value in values.items())
 
 
-def yes(it: bool) -> str:
+def yes(condition: bool) -> str:
     """Return "yes" or "no"."""
-    return "yes" if it else "no"
+    return "yes" if condition else "no"

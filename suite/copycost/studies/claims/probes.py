@@ -83,10 +83,10 @@ def in_tensorflow(calls: Mapping[str, Callable[[], Any]]) -> dict[str, Allocatio
     for call in calls.values():
         for _ in range(2):
             call()
-    each = 1 + WINDOWS  # per call; the first window frees the memory that the previous call left
-    order = [call for call in calls.values() for _ in range(each)]
-    found = windows("tensorflow", lambda i: order[max(0, i - 1)], len(order))
-    return {name: median_summary(found[k * each + 1 : (k + 1) * each])[0] for k, name in enumerate(calls)}
+    size = 1 + WINDOWS  # per call; the first window frees the memory that the previous call left
+    order = [call for call in calls.values() for _ in range(size)]
+    events = windows("tensorflow", lambda i: order[max(0, i - 1)], len(order))
+    return {name: median_summary(events[k * size + 1 : (k + 1) * size])[0] for k, name in enumerate(calls)}
 
 
 def windows(
@@ -107,11 +107,11 @@ def windows(
     RuntimeUnavailable
         If the instruments do not see the runtime's memory on this machine.
     """
-    counted = count(prepare, discovery.runtime(runtime), windows=number)
-    found = counted.host()
-    if found is None:
-        raise RuntimeUnavailable(counted.missing)
-    return found
+    traces = count(prepare, discovery.runtime(runtime), windows=number)
+    summaries = traces.host()
+    if summaries is None:
+        raise RuntimeUnavailable(traces.missing)
+    return summaries
 
 
 def seconds(**calls: Callable[[], Any]) -> dict[str, list[float]]:
@@ -120,11 +120,11 @@ def seconds(**calls: Callable[[], Any]) -> dict[str, list[float]]:
     for name, call in calls.items():
         call()
         number[name] = max(1, int(_LEAST_SECONDS / max(1e-7, _timed(call, 3))))
-    found: dict[str, list[float]] = {name: [] for name in calls}
+    samples: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(_SAMPLES):
         for name, call in calls.items():
-            found[name].append(_timed(call, number[name]))
-    return found
+            samples[name].append(_timed(call, number[name]))
+    return samples
 
 
 def _timed(call: Callable[[], Any], number: int) -> float:

@@ -56,15 +56,15 @@ class Judged:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the object of the JSON document."""
-        one = self.claim
+        claim = self.claim
         return {
-            "id": one.id,
-            "document": one.document,
-            "claim": one.claim,
+            "id": claim.id,
+            "document": claim.document,
+            "claim": claim.claim,
             "verdict": self.verdict,
             "because": self.because,
             "evidence": self.evidence,
-            "reproduce": one.reproduce,
+            "reproduce": claim.reproduce,
         }
 
 
@@ -86,7 +86,7 @@ def check_claims(claims: Sequence[Claim], on_claim: Callable[[Claim], None] = la
     ------
     Judged
     """
-    lacking = {name: discovery.not_installed(discovery.runtime(name)) for name in {one.runtime for one in claims}}
+    lacking = {name: discovery.not_installed(discovery.runtime(name)) for name in {claim.runtime for claim in claims}}
     with ExitStack() as stack:
         fork_servers = {}
         for name, reason in lacking.items():
@@ -94,7 +94,7 @@ def check_claims(claims: Sequence[Claim], on_claim: Callable[[Claim], None] = la
                 fork_servers[name] = ForkServer(name, _SOURCE, import_context.child_environment())
                 stack.callback(fork_servers[name].close)
 
-        def one(claim: Claim) -> Judged:
+        def check(claim: Claim) -> Judged:
             on_claim(claim)
             reason = lacking[claim.runtime]
             if reason:
@@ -105,14 +105,14 @@ def check_claims(claims: Sequence[Claim], on_claim: Callable[[Claim], None] = la
                 )
             except CaseFailure as end:
                 # A library that does not behave as expected does not refute a claim.
-                said = end.reason if end.status == "skipped" else f"{end.status}: {end.reason}"
-                return Judged(claim, None, said, {}, failed=end.status != "skipped")
+                why = end.reason if end.status == "skipped" else f"{end.status}: {end.reason}"
+                return Judged(claim, None, why, {}, failed=end.status != "skipped")
             except NoEvidence as nothing:
                 return Judged(claim, None, str(nothing), {}, failed=True)
 
         pool = stack.enter_context(ThreadPoolExecutor(2))
-        yield from pool.map(one, [claim for claim in claims if not claim.blocks])
-        yield from map(one, [claim for claim in claims if claim.blocks])
+        yield from pool.map(check, [claim for claim in claims if not claim.blocks])
+        yield from map(check, [claim for claim in claims if claim.blocks])
 
 
 def _ask(fork_server: ForkServer, claim: Claim) -> dict[str, Any]:

@@ -106,22 +106,22 @@ class Block:
             if not np.isfinite(pixels).all():
                 return Checked(None, f"is not finite in the batch from image {at}")
             # One image of each later batch suffices to detect a repeated batch or a different order.
-            for one, path in zip(pixels, part if at == 0 else part[:1], strict=False):
-                away = np.abs(one - reference(path, self.way.resize, self.way.mode)).max()
+            for image, path in zip(pixels, part if at == 0 else part[:1], strict=False):
+                away = np.abs(image - reference(path, self.way.resize, self.way.mode)).max()
                 levels = max(levels, float(away) / _LEVEL[self.way.mode])
             at += len(part)
         return Checked(levels, None if at == len(files) else f"gave {at} images of {len(files)}")
 
     def allocations(self) -> Allocated:
         """Count the allocations of an epoch under each instrument."""
-        counted = count(lambda i: self._through, discovery.runtime(self.way.runtime), windows=1)
-        found = counted.host()
-        if found is None:
-            return Allocated(None, None, None, counted.instruments, counted.missing)
+        traces = count(lambda i: self._through, discovery.runtime(self.way.runtime), windows=1)
+        summaries = traces.host()
+        if summaries is None:
+            return Allocated(None, None, None, traces.instruments, traces.missing)
         batches = -(-len(self.job.files) // self.job.batch)
-        (epoch,) = found
+        (epoch,) = summaries
         return Allocated(
-            epoch.allocations / batches, epoch.allocated_bytes / batches, epoch.peak_bytes, counted.instruments
+            epoch.allocations / batches, epoch.allocated_bytes / batches, epoch.peak_bytes, traces.instruments
         )
 
     def _through(self) -> None:

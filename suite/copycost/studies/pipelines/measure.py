@@ -105,7 +105,7 @@ def measure(
     blocks: int,
     threads: int,
     traced: bool = True,
-    moved: Callable[[str], None] = lambda doing: None,
+    on_step: Callable[[str], None] = lambda step: None,
 ) -> tuple[list[Pipeline], bool]:
     """Measure pipelines on `number` temporary JPEG files, written from crops of photographs.
 
@@ -120,8 +120,8 @@ def measure(
     threads : int
     traced : bool
         Whether to count the allocations of an epoch, which takes one step per pipeline.
-    moved : callable
-        ``moved(doing)`` reports progress, ``steps(len(ways), blocks)`` times at most.
+    on_step : callable
+        ``on_step(step)`` reports progress, ``steps(len(ways), blocks)`` times at most.
 
     Returns
     -------
@@ -130,50 +130,50 @@ def measure(
     bool
         Whether the measurement was interrupted.
     """
-    taken = []
+    states = []
     interrupted = False
     for way in ways:
         lacking = discovery.not_installed(discovery.runtime(way.runtime))
-        taken.append(_Taken(way, ("skipped", lacking) if lacking else None))
+        states.append(_State(way, ("skipped", lacking) if lacking else None))
     with tempfile.TemporaryDirectory(prefix="copycost-") as folder, ExitStack() as stack:
         paths = files.write(Path(folder), photographs, number)
         fork_servers: dict[str, ForkServer] = {}
-        for runtime in {one.way.runtime for one in taken if one.ended is None}:
+        for runtime in {state.way.runtime for state in states if state.ended is None}:
             fork_servers[runtime] = ForkServer(
                 runtime, "copycost.studies.pipelines.ways", import_context.child_environment()
             )
             stack.callback(fork_servers[runtime].close)
 
-        def open_(one: _Taken) -> Worker | None:
-            if one.ended is not None:
+        def open_(state: _State) -> Worker | None:
+            if state.ended is not None:
                 return None
             try:
-                worker = fork_servers[one.way.runtime].fork()
+                worker = fork_servers[state.way.runtime].fork()
             except CaseFailure as end:  # the runtime cannot be imported
-                one.ended = end.status, end.reason
+                state.ended = end.status, end.reason
                 return None
-            one.open(worker, Job(one.way.name, paths, batch, threads))
-            first = one.ask(worker, Block.first)
+            state.open(worker, Job(state.way.name, paths, batch, threads))
+            first = state.ask(worker, Block.first)
             if first is not None:
-                one.first.append(first)
+                state.first.append(first)
             return worker
 
         try:
-            for one in taken if traced else ():
-                moved(f"allocations of {one.way.name}")
-                if (worker := open_(one)) is not None:
-                    one.allocated = one.ask(worker, Block.allocations)
+            for state in states if traced else ():
+                on_step(f"allocations of {state.way.name}")
+                if (worker := open_(state)) is not None:
+                    state.allocated = state.ask(worker, Block.allocations)
                     worker.close()
             for _ in range(blocks):
-                _block(taken, open_, moved)
+                _block(states, open_, on_step)
         except KeyboardInterrupt:
             interrupted = True
-    base = next((one.samples for one in taken if one.way.name == BASELINE), [])
-    return [one.pipeline(number, batch, base) for one in taken], interrupted
+    base = next((state.samples for state in states if state.way.name == BASELINE), [])
+    return [state.pipeline(number, batch, base) for state in states], interrupted
 
 
 @dataclass
-class _Taken:
+class _State:
     """Results of a pipeline so far; `ended` is a status and its reason if the pipeline has failed or is skipped."""
 
     way: Way
@@ -205,11 +205,11 @@ class _Taken:
         figures: dict[str, Any] = {}
         if self.ended is None:
             if self.samples:
-                found = estimate(self.samples)
-                figures |= {"images_per_second": number / found.value}
-                if found.low is not None and found.high is not None:
-                    figures["images_per_second_low"] = number / found.high
-                    figures["images_per_second_high"] = number / found.low
+                interval = estimate(self.samples)
+                figures |= {"images_per_second": number / interval.value}
+                if interval.low is not None and interval.high is not None:
+                    figures["images_per_second_low"] = number / interval.high
+                    figures["images_per_second_high"] = number / interval.low
             difference = ratios.paired(self.samples, base) if self.way.name != BASELINE else None
             if difference is not None:
                 times = difference.ratio(0.05)  # seconds of the loop over seconds of this pipeline, i.e. the speed-up
@@ -234,23 +234,23 @@ class _Taken:
         )  # fmt: skip
 
 
-def _block(taken: Sequence[_Taken], open_: Callable[[_Taken], Worker | None], moved: Callable[[str], None]) -> None:
+def _block(states: Sequence[_State], open_: Callable[[_State], Worker | None], on_step: Callable[[str], None]) -> None:
     """Run one block: start a fresh process for every pipeline, then run their epochs interleaved."""
-    workers: list[tuple[_Taken, Worker]] = []
-    for one in random.sample(taken, len(taken)):
-        moved(f"first batch of {one.way.name}")
-        if (worker := open_(one)) is not None:
-            workers.append((one, worker))
-    taking: dict[str, list[float]] = {one.way.name: [] for one, _ in workers}
+    workers: list[tuple[_State, Worker]] = []
+    for state in random.sample(states, len(states)):
+        on_step(f"first batch of {state.way.name}")
+        if (worker := open_(state)) is not None:
+            workers.append((state, worker))
+    seconds_by_name: dict[str, list[float]] = {state.way.name: [] for state, _ in workers}
     for _ in range(_ROUNDS):
-        for one, worker in random.sample(workers, len(workers)):
-            moved(f"an epoch of {one.way.name}")
-            if (seconds := one.ask(worker, Block.time)) is not None:
-                taking[one.way.name].append(seconds)
-    for one, worker in workers:
-        if one.checked is None:
-            one.checked = one.ask(worker, Block.check)
+        for state, worker in random.sample(workers, len(workers)):
+            on_step(f"an epoch of {state.way.name}")
+            if (seconds := state.ask(worker, Block.time)) is not None:
+                seconds_by_name[state.way.name].append(seconds)
+    for state, worker in workers:
+        if state.checked is None:
+            state.checked = state.ask(worker, Block.check)
         worker.close()
-    for one, _ in workers:  # append together, because blocks of different pipelines are compared in pairs
-        if one.ended is None:
-            one.samples.append(taking[one.way.name])
+    for state, _ in workers:  # append together, because blocks of different pipelines are compared in pairs
+        if state.ended is None:
+            state.samples.append(seconds_by_name[state.way.name])

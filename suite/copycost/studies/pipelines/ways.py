@@ -89,13 +89,13 @@ def _keras_loop(module: str, files: Sequence[str], batch: int) -> Epoch:
 
     preprocess_input = importlib.import_module(f"keras.applications.{module}").preprocess_input
 
-    def one(path: str) -> np.ndarray:
+    def image(path: str) -> np.ndarray:
         x = img_to_array(load_img(path, target_size=(SIDE, SIDE)))
         return preprocess_input(np.expand_dims(x, axis=0))
 
     def epoch() -> Iterator[np.ndarray]:
         for start in range(0, len(files), batch):
-            yield np.concatenate([one(path) for path in files[start : start + batch]])
+            yield np.concatenate([image(path) for path in files[start : start + batch]])
 
     return epoch
 

@@ -25,10 +25,10 @@ _DISPLACEMENTS = 8
 def digests() -> dict[str, str]:
     """Return a digest of the bits of each calculation's result, by name."""
     random = np.random.default_rng(0)
-    found: dict[str, str] = {}
+    by_name: dict[str, str] = {}
 
     def keep(name: str, result: Any) -> None:
-        found[name] = hashlib.sha256(np.ascontiguousarray(result).tobytes()).hexdigest()
+        by_name[name] = hashlib.sha256(np.ascontiguousarray(result).tobytes()).hexdigest()
 
     x: Any
     y: Any
@@ -56,16 +56,16 @@ def digests() -> dict[str, str]:
             ("minmax", (x - x.min()) / (x.max() - x.min())),
         ):  # fmt: skip
             keep(f"{name}, {kind}", result)
-    return found
+    return by_name
 
 
 def _in_a_fresh_process(before: str) -> dict[str, str]:
     """Return `digests` of a fresh process that first runs a line of Python."""
     code = f"{before}\nimport json\nfrom {__name__} import digests\nprint(json.dumps(digests()))"
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=import_context.child_environment()
     )
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(process.stdout.splitlines()[-1])
 
 
 @claim(
@@ -106,9 +106,9 @@ def _kind(value: Any) -> str:
     "Given a tensor, np.max is TensorFlow's and not NumPy's.",
     judge=lambda e: REFUTED if e["given a tensor"]["np.max"] == "NumPy" else HOLDS,
     because=lambda e: "; ".join(
-        f"{given}, these give NumPy's: {', '.join(n for n, kind in its.items() if kind == 'NumPy') or 'none'}; "
-        f"TensorFlow's: {', '.join(n for n, kind in its.items() if kind != 'NumPy') or 'none'}"
-        for given, its in e.items()
+        f"{form}, these give NumPy's: {', '.join(n for n, kind in kinds.items() if kind == 'NumPy') or 'none'}; "
+        f"TensorFlow's: {', '.join(n for n, kind in kinds.items() if kind != 'NumPy') or 'none'}"
+        for form, kinds in e.items()
     ),
     reproduce="""
 import numpy as np, tensorflow as tf
@@ -212,7 +212,7 @@ def numpy_on_tensors_differs() -> Evidence:
 @claim(
     DOCUMENT,
     "With eager execution off, NumPy's functions of a tensor raise an error.",
-    judge=lambda e: all_or_none([said.startswith("raises") for said in e["calls"].values()]),
+    judge=lambda e: all_or_none([outcome.startswith("raises") for outcome in e["calls"].values()]),
     because=lambda e: each(e["calls"], str),
     reproduce="""
 import numpy as np, tensorflow as tf
@@ -268,11 +268,11 @@ def tensorflow_computes_later() -> Evidence:
 @claim(
     DOCUMENT,
     "Explicit conversion between arrays and tensors costs nothing.",
-    judge=lambda e: all_or_none([not any(its["bytes"]) for its in e["ways"].values()]),
+    judge=lambda e: all_or_none([not any(sizes["bytes"]) for sizes in e["ways"].values()]),
     because=lambda e: "; ".join(
-        f"{name} {' or '.join(map(probes.batches, its['bytes']))}, "
-        f"{'shares' if its['shares'] else 'does not share'} memory" + (", read-only" if its["read_only"] else "")
-        for name, its in e["ways"].items()
+        f"{name} {' or '.join(map(probes.batches, sizes['bytes']))}, "
+        f"{'shares' if sizes['shares'] else 'does not share'} memory" + (", read-only" if sizes["read_only"] else "")
+        for name, sizes in e["ways"].items()
     ),
     reproduce="""
 import numpy as np, tensorflow as tf
@@ -319,9 +319,9 @@ def _way(call: Any, shares: bool, read_only: bool) -> dict[str, Any]:
         displaced.append(np.empty(probes.NBYTES, np.uint8))
         return call()
 
-    counted = probes.windows("tensorflow", lambda i: elsewhere, _DISPLACEMENTS)
-    found = {one.allocated_bytes - probes.NBYTES for one in counted}
-    return {"bytes": sorted(found), "shares": shares, "read_only": read_only}
+    summaries = probes.windows("tensorflow", lambda i: elsewhere, _DISPLACEMENTS)
+    sizes = {summary.allocated_bytes - probes.NBYTES for summary in summaries}
+    return {"bytes": sorted(sizes), "shares": shares, "read_only": read_only}
 
 
 @claim(
@@ -379,20 +379,20 @@ def type_hints_change_nothing() -> Evidence:
     x = probes.photographs("float32", (1, 8, 8, 3))
     try:
         hinted([1.0])  # type: ignore[arg-type]
-        given = "accepted"
+        outcome = "accepted"
     except AttributeError as error:
-        given = f"not refused by the hint, but by the code ({error})"
+        outcome = f"not refused by the hint, but by the code ({error})"
     return {
         "same_code": hinted.__code__.co_code == plain.__code__.co_code,
         "same_result": same(hinted(x), plain(x)),
-        "given": given,
+        "given": outcome,
     }
 
 
 @claim(
     DOCUMENT,
     "NumPy code that is given a tensor still runs without an error.",
-    judge=lambda e: all_or_none([not said.startswith("raises") for said in e["calls"].values()]),
+    judge=lambda e: all_or_none([not outcome.startswith("raises") for outcome in e["calls"].values()]),
     because=lambda e: each(e["calls"], str),
     reproduce="""
 import numpy as np, tensorflow as tf

@@ -20,42 +20,42 @@ def _each_module(dtypes: tuple[str, ...], tensors: bool) -> list[dict[str, Any]]
     """Call every module's function with an image and a batch of each dtype, in both layouts."""
     import tensorflow as tf
 
-    found: list[dict[str, Any]] = []
+    calls: list[dict[str, Any]] = []
     x: Any
     for name, function in probes.applications().items():
         for dtype in dtypes:
             batch = probes.photographs(dtype, (2, 32, 40, 3))
             first = np.ascontiguousarray(np.moveaxis(batch, -1, 1))
-            for given, layout in (
+            for pixels, layout in (
                 (batch, "channels_last"), (batch[0], "channels_last"),
                 (first, "channels_first"), (first[0], "channels_first"),
             ):  # fmt: skip
-                x = tf.constant(given) if tensors else given.copy()
+                x = tf.constant(pixels) if tensors else pixels.copy()
                 try:
                     result = function(x, data_format=layout)
                 except Exception as error:  # an exception of the library is evidence
-                    found.append({"module": name, "dtype": dtype, "raised": type(error).__name__})
+                    calls.append({"module": name, "dtype": dtype, "raised": type(error).__name__})
                     continue
                 values = np.asarray(memoryview(x)) if tensors else x
-                found.append(
+                calls.append(
                     {
                         "module": name,
                         "dtype": dtype,
-                        "changed": not same(values, given),
+                        "changed": not same(values, pixels),
                         "shares": result is x if tensors else bool(np.shares_memory(result, x)),
                         "looks_equal": bool(np.array_equal(np.asarray(result), values)),
                     }
                 )
-    return found
+    return calls
 
 
 def _count(evidence: Evidence, what: str) -> str:
     """Format how many of the calls have a property, with the number of modules and the dtypes."""
     calls = [call for call in evidence["calls"] if what in call]
-    its = [call for call in calls if call[what]]
-    modules = len({call["module"] for call in its})
-    dtypes = sorted({call["dtype"] for call in its})
-    return f"{len(its)} of {len(calls)} calls" + (f" ({modules} modules; {', '.join(dtypes)})" if its else "")
+    affected = [call for call in calls if call[what]]
+    modules = len({call["module"] for call in affected})
+    dtypes = sorted({call["dtype"] for call in affected})
+    return f"{len(affected)} of {len(calls)} calls" + (f" ({modules} modules; {', '.join(dtypes)})" if affected else "")
 
 
 @claim(
@@ -142,10 +142,10 @@ def tensors_are_left_as_they_were() -> Evidence:
 @claim(
     DOCUMENT,
     "preprocess_input does the same to an array and to a tensor.",
-    judge=lambda e: all_or_none([not its["raised"] and its["off"] <= 1e-3 for its in e["dtypes"].values()]),
+    judge=lambda e: all_or_none([not result["raised"] and result["off"] <= 1e-3 for result in e["dtypes"].values()]),
     because=lambda e: "; ".join(
-        f"{dtype}: differ by up to {its['off']:.2g}, a tensor raises in {its['raised']} of {e['modules']} modules"
-        for dtype, its in e["dtypes"].items()
+        f"{dtype}: differ by up to {result['off']:.2g}, a tensor raises in {result['raised']} of {e['modules']} modules"
+        for dtype, result in e["dtypes"].items()
     ),
     reproduce="""
 import tensorflow as tf
@@ -159,7 +159,7 @@ def arrays_and_tensors_are_alike() -> Evidence:
     import tensorflow as tf
 
     functions = probes.applications()
-    found = {}
+    results = {}
     for dtype in ("uint8", "float32", "float64"):
         off, raised = 0.0, 0
         for function in functions.values():
@@ -169,8 +169,8 @@ def arrays_and_tensors_are_alike() -> Evidence:
                 off = float(np.maximum(off, np.abs(np.asarray(function(tf.constant(x))) - expected).max()))
             except TypeError:
                 raised += 1
-        found[dtype] = {"off": off, "raised": raised}
-    return {"modules": len(functions), "dtypes": found}
+        results[dtype] = {"off": off, "raised": raised}
+    return {"modules": len(functions), "dtypes": results}
 
 
 @claim(
@@ -190,7 +190,7 @@ print(x.flags.writeable, (x + 1).flags.writeable, x[:1].flags.writeable)  # True
 )
 def arrays_are_immutable() -> Evidence:
     x = probes.photographs("float32", (2, 8, 8, 3))
-    made = {
+    arrays = {
         "np.array": np.array([1.0]),
         "np.zeros": np.zeros(3),
         "a sum": x + 1,
@@ -198,7 +198,7 @@ def arrays_are_immutable() -> Evidence:
         "astype": x.astype(np.float64),
         "np.asarray of a list": np.asarray([1, 2]),
     }
-    return {"writeable": {name: bool(array.flags.writeable) for name, array in made.items()}}
+    return {"writeable": {name: bool(array.flags.writeable) for name, array in arrays.items()}}
 
 
 def _custom(image: np.ndarray, inplace: bool = False) -> np.ndarray:
@@ -258,11 +258,11 @@ def inplace_gives_the_same() -> Evidence:
     off, values = {}, []
     for dtype in _DTYPES:
         x = probes.photographs(dtype, (2, 32, 40, 3))
-        given = _custom(x.copy(), inplace=False)
-        written = _custom(x, inplace=True)
-        off[dtype] = float(np.abs(given.astype(np.float64) - written).max())
+        copy = _custom(x.copy(), inplace=False)
+        in_place = _custom(x, inplace=True)
+        off[dtype] = float(np.abs(copy.astype(np.float64) - in_place).max())
         if dtype == "uint8":
-            values = sorted(set(written.ravel().tolist()))
+            values = sorted(set(in_place.ravel().tolist()))
     return {"off": off, "values_of_uint8": values}
 
 
@@ -288,7 +288,7 @@ def inplace_returns_another_array() -> Evidence:
 
 def _ways_of_changing(x: np.ndarray) -> dict[str, bool]:
     """Return, for common ways of writing x − 1, whether they change x."""
-    found = {}
+    changes = {}
     for name, way in {
         "x - 1": lambda y: y - 1,
         "np.subtract(x, 1)": lambda y: np.subtract(y, 1),
@@ -300,8 +300,8 @@ def _ways_of_changing(x: np.ndarray) -> dict[str, bool]:
     }.items():
         y = x.copy()
         way(y)
-        found[name] = not same(x, y)
-    return found
+        changes[name] = not same(x, y)
+    return changes
 
 
 @claim(

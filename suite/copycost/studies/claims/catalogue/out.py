@@ -42,16 +42,16 @@ def _tensors() -> tuple[Any, Any]:
     return tf.constant(a) + 0, tf.constant(b) + 0
 
 
-def _both(one: str, other: str) -> Callable[[Evidence], str]:
+def _both(first: str, second: str) -> Callable[[Evidence], str]:
     """Return a formatter of two numbers of bytes of the same way."""
-    return lambda its: f"{probes.batches(its[one])} and {probes.batches(its[other])}"
+    return lambda sizes: f"{probes.batches(sizes[first])} and {probes.batches(sizes[second])}"
 
 
 @claim(
     DOCUMENT,
     "np.add(a, b, out=c) allocates nothing.",
     runtime="numpy",
-    judge=lambda e: all_or_none([its == 0 for its in e["bytes"].values()]),
+    judge=lambda e: all_or_none([size == 0 for size in e["bytes"].values()]),
     because=lambda e: "bytes allocated: " + each(e["bytes"], "{:,}".format),
     reproduce="""
 import numpy as np, tracemalloc
@@ -79,7 +79,7 @@ def out_allocates_nothing() -> Evidence:
     DOCUMENT,
     "NumPy's expression x / 127.5 - 1.0 makes an array for each operation.",
     runtime="numpy",
-    judge=lambda e: all_or_none([its >= 2 * probes.NBYTES for its in e["bytes"].values()]),
+    judge=lambda e: all_or_none([size >= 2 * probes.NBYTES for size in e["bytes"].values()]),
     because=lambda e: each(e["bytes"], probes.batches) + f" (NumPy {e['numpy']})",
     reproduce="""
 import numpy as np, tracemalloc
@@ -91,12 +91,12 @@ for scale, one in ((127.5, 1.0), (np.float32(127.5), np.float32(1))):
 )
 def an_expression_makes_an_array_an_operation() -> Evidence:
     x, wide = probes.photographs("float32"), probes.photographs("float64", (4, 224, 224, 3))
-    scale, one = np.float32(127.5), np.float32(1)
+    scale, shift = np.float32(127.5), np.float32(1)
     return {
         "numpy": np.__version__,
         "bytes": {
             "float32 with Python's numbers": probes.in_numpy(lambda: x / 127.5 - 1.0).allocated_bytes,
-            "float32 with np.float32": probes.in_numpy(lambda: x / scale - one).allocated_bytes,
+            "float32 with np.float32": probes.in_numpy(lambda: x / scale - shift).allocated_bytes,
             "float64 with Python's numbers": probes.in_numpy(lambda: wide / 127.5 - 1.0).allocated_bytes,
         },
     }
@@ -136,9 +136,9 @@ def tensorflow_has_no_out() -> Evidence:
         "in a tf.function": _assigning(lambda a, b: a + b),
         "with jit_compile=True": _assigning(lambda a, b: a + b, jit_compile=True),
     }
-    found = probes.in_tensorflow({name: partial(way, c, a, b) for name, way in ways.items()})
+    summaries = probes.in_tensorflow({name: partial(way, c, a, b) for name, way in ways.items()})
     return {
-        "bytes": {name: its.allocated_bytes for name, its in found.items()},
+        "bytes": {name: summary.allocated_bytes for name, summary in summaries.items()},
         "same_address": _keeps_address(ways, c, a, b),
     }
 
@@ -159,7 +159,7 @@ def _address(variable: Any) -> int:
 @claim(
     DOCUMENT,
     "Assigning a result to a variable does not save memory.",
-    judge=lambda e: all_or_none([its["assigned"] >= its["new"] for its in e["ways"].values()]),
+    judge=lambda e: all_or_none([sizes["assigned"] >= sizes["new"] for sizes in e["ways"].values()]),
     because=lambda e: (
         "bytes allocated for a new result and for one that is assigned: "
         + each(e["ways"], _both("new", "assigned"))
@@ -189,14 +189,14 @@ def assign_saves_no_memory() -> Evidence:
         into = (lambda c, a, b: c.assign(a + b)) if options is None else _assigning(add, **options)
         calls[f"{name}, new"] = partial(new, a, b)
         calls[f"{name}, assigned"] = partial(into, c, a, b)
-    found = probes.in_tensorflow(calls)
+    summaries = probes.in_tensorflow(calls)
     return {
         "ways": {
             name: {
-                "new": found[f"{name}, new"].allocated_bytes,
-                "assigned": found[f"{name}, assigned"].allocated_bytes,
-                "new_kept": found[f"{name}, new"].retained_bytes,
-                "assigned_kept": found[f"{name}, assigned"].retained_bytes,
+                "new": summaries[f"{name}, new"].allocated_bytes,
+                "assigned": summaries[f"{name}, assigned"].allocated_bytes,
+                "new_kept": summaries[f"{name}, new"].retained_bytes,
+                "assigned_kept": summaries[f"{name}, assigned"].retained_bytes,
             }
             for name in names
         }
@@ -206,7 +206,7 @@ def assign_saves_no_memory() -> Evidence:
 @claim(
     DOCUMENT,
     "assign makes copies of the value that it is given.",
-    judge=lambda e: all_or_none([its["assigned"] > its["alone"] for its in e["ways"].values()]),
+    judge=lambda e: all_or_none([sizes["assigned"] > sizes["alone"] for sizes in e["ways"].values()]),
     because=lambda e: (
         "bytes of tf.add alone, and assigned: "
         + each(e["ways"], _both("alone", "assigned"))
@@ -225,7 +225,7 @@ def assign_makes_copies() -> Evidence:
     a, b = _tensors()
     c = tf.Variable(tf.zeros_like(a))
     graph, into = tf.function(tf.add), _assigning(tf.add)
-    found = probes.in_tensorflow(
+    summaries = probes.in_tensorflow(
         {
             "eager, alone": lambda: tf.add(a, b),
             "eager, assigned": lambda: c.assign(tf.add(a, b)),
@@ -240,7 +240,7 @@ def assign_makes_copies() -> Evidence:
     return {
         "adopted": bool(adopted),
         "ways": {
-            name: {what: found[f"{name}, {what}"].allocated_bytes for what in ("alone", "assigned")}
+            name: {what: summaries[f"{name}, {what}"].allocated_bytes for what in ("alone", "assigned")}
             for name in ("eager", "graph")
         },
     }
@@ -249,7 +249,7 @@ def assign_makes_copies() -> Evidence:
 @claim(
     DOCUMENT,
     "An assignment puts new memory into a variable; it never writes where the variable is.",
-    judge=lambda e: all_or_none([not kept for kept in e["kept"].values()]),
+    judge=lambda e: all_or_none([not same_address for same_address in e["kept"].values()]),
     because=lambda e: "the variable's address stays: " + each(e["kept"], yes),
     reproduce="""
 import tensorflow as tf
@@ -264,7 +264,7 @@ def assignments_never_write_in_place() -> Evidence:
 
     a, b = _tensors()
     graph, compiled = _assigning(tf.add), _assigning(tf.add, jit_compile=True)
-    kept = {}
+    same_address = {}
     for name, change in {
         "assign, eager": lambda c: c.assign(a + b),
         "assign, graph": lambda c: graph(c, a, b),
@@ -277,8 +277,8 @@ def assignments_never_write_in_place() -> Evidence:
         change(c)
         before = _address(c)
         change(c)
-        kept[name] = before == _address(c)
-    return {"kept": kept}
+        same_address[name] = before == _address(c)
+    return {"kept": same_address}
 
 
 @claim(
@@ -305,30 +305,30 @@ def shared_variables_change_under_readers() -> Evidence:
 
     a, b = _tensors()
     v = tf.Variable(a + 0)
-    held = v.read_value()
-    before = np.array(memoryview(held))
+    reader = v.read_value()
+    before = np.array(memoryview(reader))
     v.assign_add(b)
-    held_unchanged = same(before, np.array(memoryview(held)))
+    held_unchanged = same(before, np.array(memoryview(reader)))
     later = not same(before, np.array(memoryview(v.read_value())))
-    del held
+    del reader
 
     def with_reader() -> None:
-        held = v.read_value()
+        reader = v.read_value()
         v.assign_add(b)
-        del held
+        del reader
 
-    found = probes.in_tensorflow({"with_reader": with_reader, "alone": lambda: v.assign_add(b)})
+    summaries = probes.in_tensorflow({"with_reader": with_reader, "alone": lambda: v.assign_add(b)})
     return {
         "held_unchanged": held_unchanged,
         "later_changed": later,
-        **{name: its.allocated_bytes for name, its in found.items()},
+        **{name: summary.allocated_bytes for name, summary in summaries.items()},
     }
 
 
 @claim(
     DOCUMENT,
     "Tensors are immutable.",
-    judge=lambda e: all_or_none([not changed for changed in e["changed"].values()]),
+    judge=lambda e: all_or_none([not changes for changes in e["changed"].values()]),
     because=lambda e: "changed from outside, by " + each(e["changed"], yes),
     reproduce="""
 import numpy as np, tensorflow as tf
@@ -370,10 +370,10 @@ def tensors_are_immutable() -> Evidence:
 @claim(
     DOCUMENT,
     "A graph allocates fewer temporaries than the same operations one by one.",
-    judge=lambda e: all_or_none([its["graph"] < its["eager"] for its in e["formulas"].values()]),
+    judge=lambda e: all_or_none([counts["graph"] < counts["eager"] for counts in e["formulas"].values()]),
     because=lambda e: (
         "requests of 4 KiB and more, eager and graph: "
-        + ", ".join(f"{name} {its['eager']} and {its['graph']}" for name, its in e["formulas"].items())
+        + ", ".join(f"{name} {counts['eager']} and {counts['graph']}" for name, counts in e["formulas"].items())
     ),
     reproduce="""
 # What each allocates, to the byte:
@@ -396,10 +396,10 @@ def graphs_allocate_fewer_temporaries() -> Evidence:
     chain = _chain(8)
     calls["8 additions, eager"] = partial(chain, a)
     calls["8 additions, graph"] = partial(tf.function(chain), a)
-    found = probes.in_tensorflow(calls)
+    summaries = probes.in_tensorflow(calls)
     return {
         "formulas": {
-            formula: {name: found[f"{formula}, {name}"].allocations for name in ("eager", "graph")}
+            formula: {name: summaries[f"{formula}, {name}"].allocations for name in ("eager", "graph")}
             for formula in (*recipes, "8 additions")
         }
     }
@@ -417,11 +417,14 @@ def _chain(length: int) -> Callable[[Any], Any]:
 @claim(
     DOCUMENT,
     "tf.while_loop over the images of a batch takes less memory than the whole batch at once.",
-    judge=lambda e: all_or_none([its < e["peaks"]["at once"] for name, its in e["peaks"].items() if name != "at once"]),
+    judge=lambda e: all_or_none(
+        [peak < e["peaks"]["at once"] for name, peak in e["peaks"].items() if name != "at once"]
+    ),
     because=lambda e: (
         "peak during a call, and total allocated: "
         + "; ".join(
-            f"{name} {probes.batches(its)} and {probes.batches(e['totals'][name])}" for name, its in e["peaks"].items()
+            f"{name} {probes.batches(peak)} and {probes.batches(e['totals'][name])}"
+            for name, peak in e["peaks"].items()
         )
     ),
     reproduce="""
@@ -436,7 +439,7 @@ def while_loops_take_less_memory() -> Evidence:
 
     a, b = _tensors()
     c = tf.Variable(tf.zeros_like(a))
-    found = probes.in_tensorflow(
+    summaries = probes.in_tensorflow(
         {
             name: partial(probes.variant("add", variant, (a, b)), *arguments)
             for name, variant, arguments in (
@@ -448,8 +451,8 @@ def while_loops_take_less_memory() -> Evidence:
         }
     )
     return {
-        "peaks": {name: its.peak_bytes for name, its in found.items()},
-        "totals": {name: its.allocated_bytes for name, its in found.items()},
+        "peaks": {name: summary.peak_bytes for name, summary in summaries.items()},
+        "totals": {name: summary.allocated_bytes for name, summary in summaries.items()},
     }
 
 
@@ -462,7 +465,7 @@ def _operation() -> Any:
 @claim(
     DOCUMENT,
     "An operation of one's own in C++ can work in place.",
-    judge=lambda e: all_or_none([its == 0 for its in e["bytes"].values()]),
+    judge=lambda e: all_or_none([size == 0 for size in e["bytes"].values()]),
     because=lambda e: (
         "it allocates, adding to "
         + each(e["bytes"], probes.batches)
@@ -481,7 +484,7 @@ def custom_operations_work_in_place() -> Evidence:
     operation = _operation()
     a, b = _tensors()
 
-    counted = probes.in_tensorflow(
+    summaries = probes.in_tensorflow(
         {
             "intermediate": tf.function(lambda: a * 2.0),
             "operation on it": tf.function(lambda: operation(a * 2.0, b)),
@@ -490,14 +493,14 @@ def custom_operations_work_in_place() -> Evidence:
             "eager": lambda: operation(a, b),
         }
     )
-    found = {name: its.allocated_bytes for name, its in counted.items()}
+    sizes = {name: summary.allocated_bytes for name, summary in summaries.items()}
     return {
         "bytes": {
-            "an intermediate of a graph": found["operation on it"] - found["intermediate"],
-            "a tensor that the caller holds": found["held"],
-            "a tensor, eager": found["eager"],
+            "an intermediate of a graph": sizes["operation on it"] - sizes["intermediate"],
+            "a tensor that the caller holds": sizes["held"],
+            "a tensor, eager": sizes["eager"],
         },
-        "built_in": found["tf.add on it"] - found["intermediate"],
+        "built_in": sizes["tf.add on it"] - sizes["intermediate"],
     }
 
 
@@ -519,8 +522,8 @@ def custom_operations_are_faster() -> Evidence:
 
     operation = _operation()
     a, b = _tensors()
-    own, built_in = tf.function(lambda: operation(a, b)), tf.function(lambda: a + b)
-    return {"seconds": probes.seconds(**{"own": own, "tf.add": built_in})}
+    custom, built_in = tf.function(lambda: operation(a, b)), tf.function(lambda: a + b)
+    return {"seconds": probes.seconds(**{"own": custom, "tf.add": built_in})}
 
 
 def _gradient(compute: Callable[[Any], Any]) -> str:
@@ -531,10 +534,10 @@ def _gradient(compute: Callable[[Any], Any]) -> str:
     try:
         with tf.GradientTape() as tape:
             loss = tf.reduce_sum(compute(x))
-        found = tape.gradient(loss, x)
+        gradient = tape.gradient(loss, x)
     except Exception as error:
         return f"raises {type(error).__name__}"
-    return "None" if found is None else "passes"
+    return "None" if gradient is None else "passes"
 
 
 @claim(
@@ -542,14 +545,15 @@ def _gradient(compute: Callable[[Any], Any]) -> str:
     "Writing in place breaks gradients.",
     judge=lambda e: (
         HOLDS
-        if all(said != "passes" for said in e["in place"].values())
-        and all(said == "passes" for said in e["functional"].values())
+        if all(outcome != "passes" for outcome in e["in place"].values())
+        and all(outcome == "passes" for outcome in e["functional"].values())
         else DEPENDS
-        if any(said != "passes" for said in e["in place"].values())
+        if any(outcome != "passes" for outcome in e["in place"].values())
         else REFUTED
     ),
     because=lambda e: "; ".join(
-        f"{kind}: " + ", ".join(f"{name} {said}" for name, said in its.items()) for kind, its in e.items()
+        f"{kind}: " + ", ".join(f"{name} {outcome}" for name, outcome in outcomes.items())
+        for kind, outcomes in e.items()
     ),
     reproduce="""
 import tensorflow as tf
@@ -580,7 +584,7 @@ def in_place_breaks_gradients() -> Evidence:
         c[0].assign(value(x)[0])
         return c
 
-    found = {
+    outcomes = {
         "functional": {
             "eager": _gradient(value),
             "tf.function": _gradient(tf.function(value)),
@@ -602,10 +606,12 @@ def in_place_breaks_gradients() -> Evidence:
     try:
         operation = _operation()
     except RuntimeUnavailable as error:
-        found["in C++, without a gradient of its own"] = {"the operation": f"not built: {error}"}
+        outcomes["in C++, without a gradient of its own"] = {"the operation": f"not built: {error}"}
     else:
-        found["in C++, without a gradient of its own"] = {"the operation": _gradient(lambda x: operation(x + 0, x + 0))}
-    return found
+        outcomes["in C++, without a gradient of its own"] = {
+            "the operation": _gradient(lambda x: operation(x + 0, x + 0))
+        }
+    return outcomes
 
 
 @claim(
@@ -635,22 +641,22 @@ def the_session_program_runs() -> Evidence:
         if result.tolist() != [5, 7, 9]:
             raise ArithmeticError(f"gives {result.tolist()}")
 
-    def said(assign: str) -> str:
+    def outcome(assign: str) -> str:
         try:
             program(assign)
         except Exception as error:
             return f"raises {type(error).__name__}"
         return "runs"
 
-    as_written = said("tf")
+    as_written = outcome("tf")
     tf.compat.v1.disable_eager_execution()
-    return {"as_written": as_written, "mended": said("tf.compat.v1")}
+    return {"as_written": as_written, "mended": outcome("tf.compat.v1")}
 
 
 @claim(
     DOCUMENT,
     "The functional tf.add takes more memory than np.add with out=.",
-    judge=lambda e: all_or_none([its > e["out"] for its in e["functional"].values()]),
+    judge=lambda e: all_or_none([size > e["out"] for size in e["functional"].values()]),
     because=lambda e: (
         f"np.add(a, b, out=c) {probes.batches(e['out'])}; tf.add " + each(e["functional"], probes.batches)
     ),
@@ -668,12 +674,12 @@ def the_functional_way_takes_more_memory() -> Evidence:
     c = np.empty_like(x)
     a, b = _tensors()
     graph, compiled = tf.function(tf.add), tf.function(tf.add, jit_compile=True)
-    found = probes.in_tensorflow(
+    summaries = probes.in_tensorflow(
         {"eager": lambda: tf.add(a, b), "graph": lambda: graph(a, b), "XLA": lambda: compiled(a, b)}
     )
     return {
         "out": probes.in_numpy(lambda: np.add(x, y, out=c)).allocated_bytes,
-        "functional": {name: its.allocated_bytes for name, its in found.items()},
+        "functional": {name: summary.allocated_bytes for name, summary in summaries.items()},
     }
 
 

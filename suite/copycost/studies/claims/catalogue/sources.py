@@ -40,8 +40,8 @@ def _results(function: Any) -> list[np.ndarray]:
     return [np.ascontiguousarray(function(probes.photographs(dtype, (2, 32, 40, 3)))) for dtype in _DTYPES]
 
 
-def _alike(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
-    return all(map(same, one, other))
+def _alike(first: list[np.ndarray], second: list[np.ndarray]) -> bool:
+    return all(map(same, first, second))
 
 
 def _kinds() -> dict[str, list[str]]:
@@ -49,8 +49,8 @@ def _kinds() -> dict[str, list[str]]:
     kinds: list[tuple[list[str], list[np.ndarray]]] = []
     for name, function in probes.applications().items():
         results = _results(function)
-        for names, known in kinds:
-            if _alike(results, known):
+        for names, group in kinds:
+            if _alike(results, group):
                 names.append(name)
                 break
         else:
@@ -104,9 +104,9 @@ print(np.array_equal(vgg16.preprocess_input(x.copy()), resnet50.preprocess_input
 )
 def the_function_of_vgg16_is_wrong_for_resnet50() -> Evidence:
     functions = probes.applications()
-    one, other = _results(functions["vgg16"]), _results(functions["resnet50"])
-    off = max(float(np.abs(a.astype(np.float64) - b).max()) for a, b in zip(one, other, strict=True))
-    return {"alike": _alike(one, other), "off": off}
+    vgg, resnet = _results(functions["vgg16"]), _results(functions["resnet50"])
+    off = max(float(np.abs(a.astype(np.float64) - b).max()) for a, b in zip(vgg, resnet, strict=True))
+    return {"alike": _alike(vgg, resnet), "off": off}
 
 
 @claim(
@@ -215,19 +215,21 @@ def layers_do_what_a_function_does() -> Evidence:
 
 def _pipelines(*names: str) -> dict[str, list[list[float]]]:
     """Return the seconds per epoch of each pipeline, by name and block."""
-    found, _ = measure(
+    results, _ = measure(
         [WAYS[name] for name in names], images.read(), number=_FILES, batch=_BATCH, blocks=_BLOCKS,
         threads=devices.cpus(), traced=False,
     )  # fmt: skip
-    for one in found:
-        if one.status != "ok":
-            raise RuntimeError(f"{one.name}: {one.status}, {one.reason}")
-    return {one.name: [list(block) for block in one.samples] for one in found}
+    for result in results:
+        if result.status != "ok":
+            raise RuntimeError(f"{result.name}: {result.status}, {result.reason}")
+    return {result.name: [list(block) for block in result.samples] for result in results}
 
 
 def _rates(evidence: Evidence) -> str:
-    middle = {name: float(np.median([np.median(block) for block in its])) for name, its in evidence["seconds"].items()}
-    return ", ".join(f"{name} {_FILES / seconds:.0f} images/s" for name, seconds in middle.items())
+    medians = {
+        name: float(np.median([np.median(block) for block in blocks])) for name, blocks in evidence["seconds"].items()
+    }
+    return ", ".join(f"{name} {_FILES / seconds:.0f} images/s" for name, seconds in medians.items())
 
 
 @claim(
