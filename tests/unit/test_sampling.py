@@ -56,7 +56,7 @@ def test_an_outlier_within_a_block_moves_nothing() -> None:
     assert estimate([[1.0, 1.0, 50.0], [1.0, 1.0, 1.0]]).value == 1.0
 
 
-@pytest.mark.parametrize("spread", [0.005, 0.02])
+@pytest.mark.parametrize("spread", [0.015, 0.06])
 def test_to_stop_where_it_is_narrow_costs_an_interval_little(spread: float) -> None:
     """With the rule of a run: from five blocks, to fifteen."""
     random = np.random.default_rng(9)
