@@ -27,6 +27,7 @@ from copycost.cases.selection import expand
 from copycost.catalog import discovery, loading
 from copycost.machine.environment import METHOD_VERSION
 from copycost.model import naming
+from copycost.model.vocabulary import DeviceKind, Layout
 from copycost.results.asv_format import PARAMETERS
 
 #: Blocks per case. With six per side, asv's test of two commits detects no difference, however large.
@@ -107,7 +108,7 @@ class Cases:
             tuple(batches) or axes.batches,
             tuple(sizes) or axes.sizes,
             naming.as_tuple(dtypes) or axes.dtypes,
-            naming.as_tuple(layouts) or axes.layouts,
+            tuple(map(Layout, naming.as_tuple(layouts))) or axes.layouts,
         )
         cls.params = _parameters(expand(axes, its, recipes))
         file = str(sys.modules[cls.__module__].__file__)
@@ -247,7 +248,7 @@ def chosen() -> list[str]:
     """Return the options of `copycost run` from ``COPYCOST_DEVICE`` and ``COPYCOST_OPTIONS``."""
     device = os.environ.get("COPYCOST_DEVICE")
     if device:
-        naming.check_name("COPYCOST_DEVICE", device, registry.DEVICES)
+        naming.check_name("COPYCOST_DEVICE", device, DeviceKind)
     return [*_each("device", filter(None, [device])), *shlex.split(os.environ.get("COPYCOST_OPTIONS", ""))]
 
 

@@ -10,15 +10,15 @@ import subprocess
 import sys
 import tempfile
 import traceback
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    pass
 from copycost.catalog.discovery import load_shipped
 from copycost.catalog.import_context import ImportContext, check_origin, child_environment, enter
 from copycost.catalog.loading import is_builtin, load
 from copycost.model.naming import RegistrationError
+from copycost.model.vocabulary import DeviceKind, Layout, Writes
 from copycost.registry import Recipe, Variant, recipes, variants
 
 #: Seconds that a user's file may take to import in the process that only inspects it.
@@ -43,16 +43,10 @@ def describe(source: str, place: ImportContext | None = None) -> tuple[list[Reci
         does not come from `place`.
     """
     with tempfile.TemporaryFile() as file:
-        given = json.dumps([source, place and asdict(place)])
+        request = json.dumps([source, place and asdict(place)])
+        interpreter = place.python if place else sys.executable
         process = subprocess.Popen(
-            [
-                place.python if place else sys.executable,
-                "-P",
-                "-m",
-                "copycost.catalog.description",
-                given,
-                str(file.fileno()),
-            ],
+            [interpreter, "-P", "-m", "copycost.catalog.description", request, str(file.fileno())],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -77,9 +71,20 @@ def describe(source: str, place: ImportContext | None = None) -> tuple[list[Reci
         raise RegistrationError(f"{source} ended the process that imported it (status {status})")
     if answer["error"]:
         raise RegistrationError(answer["error"])
-    several = ("accepts", "devices", "layouts")
-    found = [Variant(**v | {name: tuple(v[name]) for name in several}) for v in answer["variants"]]
-    return [Recipe(**r) for r in answer["recipes"]], found
+    return [Recipe(**fields) for fields in answer["recipes"]], [_variant(fields) for fields in answer["variants"]]
+
+
+def _variant(fields: Mapping[str, Any]) -> Variant:
+    """Return the variant whose fields were read from JSON."""
+    return Variant(
+        **{
+            **fields,
+            "writes": Writes(fields["writes"]),
+            "accepts": tuple(fields["accepts"]),
+            "devices": tuple(map(DeviceKind, fields["devices"])),
+            "layouts": tuple(map(Layout, fields["layouts"])),
+        }
+    )
 
 
 def _answer(source: str, place: dict[str, Any] | None) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from copycost.model.allocation import THRESHOLD, AllocationEvent, InstrumentBusyError
+from copycost.model.vocabulary import MemorySpace
 
 #: Traced calls that are counted, after one that is not: it may free memory older than the trace, of unknown size.
 WINDOWS = 3
@@ -118,7 +119,7 @@ def trace_host(prepares: Sequence[Callable[[], Callable[[], Any]]]) -> tuple[lis
             ops[address] = where
             owners[address] = charged = during
         if step == 0:
-            windows[window].append(AllocationEvent(change, "host", "memray", where))
+            windows[window].append(AllocationEvent(change, MemorySpace.HOST, "memray", where))
         if charged is not None and abs(change) >= THRESHOLD:
             left[charged] += change
     return windows[1:], [max(0, one) for one in left[1:]]
