@@ -26,7 +26,7 @@ _MUCH = 0.05
 class Finding:
     """The result of one check: its subject, whether it is good (None if unknown), its value and advice."""
 
-    what: str
+    subject: str
     good: bool | None
     value: str
     advice: str = ""
