@@ -57,8 +57,8 @@ def resize_scale(x: np.ndarray) -> np.ndarray:
     down, along = down[:, None, None], along[:, None]
     top, bottom = x[..., above, :, :], x[..., below, :, :]
     rows = top + (bottom - top) * down
-    one, other = rows[..., left, :], rows[..., right, :]
-    return (one + (other - one) * along) / 127.5 - 1.0
+    start, end = rows[..., left, :], rows[..., right, :]
+    return (start + (end - start) * along) / 127.5 - 1.0
 
 
 @recipe("add", inputs=2)
@@ -96,9 +96,9 @@ def bilinear(length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     fraction : ndarray of float64, shape (256,)
         Position between `lower` and `upper`, 0 … 1.
     """
-    at = np.clip((np.arange(RESIZED) + 0.5) * (length / RESIZED) - 0.5, 0, length - 1)
-    lower = np.floor(at).astype(np.intp)
-    return lower, np.minimum(lower + 1, length - 1), at - lower
+    positions = np.clip((np.arange(RESIZED) + 0.5) * (length / RESIZED) - 0.5, 0, length - 1)
+    lower = np.floor(positions).astype(np.intp)
+    return lower, np.minimum(lower + 1, length - 1), positions - lower
 
 
 def result_dtype(input_dtype: np.dtype | str) -> np.dtype:

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from copycost.model.naming import RegistrationError, as_tuple, check_name
+from copycost.model.vocabulary import DTYPES, DeviceKind, Layout, Writes
 
-# Variants, including those of older commits in a gate, import LAYOUTS from here.
-from copycost.model.vocabulary import DEVICES, DTYPES, LAYOUTS, WRITES
+#: All layouts. Variants, including those of older commits in a gate, import it from here.
+LAYOUTS = tuple(Layout)
 
 #: Dtypes that a recipe can require of its results.
 RESULT_DTYPES = (
@@ -56,13 +57,12 @@ class Variant:
     Attributes
     ----------
     name, recipe, runtime : str
-    writes : {"new", "out", "input"}
-        Where the result goes: a new array, a buffer prepared once, or the input itself.
+    writes : Writes
     accepts : tuple of str
         Supported input dtypes.
-    devices : tuple of str
+    devices : tuple of DeviceKind
         Supported kinds of device. If empty, all devices of the runtime.
-    layouts : tuple of str
+    layouts : tuple of Layout
         Supported layouts.
     known : mapping of str to str
         Input dtype → evidence that a library's path is known to be wrong, or to raise, for that dtype.
@@ -77,10 +77,10 @@ class Variant:
     name: str
     recipe: str
     runtime: str
-    writes: str
+    writes: Writes
     accepts: tuple[str, ...]
-    devices: tuple[str, ...]
-    layouts: tuple[str, ...]
+    devices: tuple[DeviceKind, ...]
+    layouts: tuple[Layout, ...]
     known: Mapping[str, str]
     source: str
     includes_transfers: bool = False
@@ -134,10 +134,10 @@ def recipe(
         check_name("dtype", dtype, RESULT_DTYPES)
 
     def register(reference: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
-        chosen = _name("recipe", reference.__name__.replace("_", "-") if name is None else name)
-        if chosen in recipes:
-            raise RegistrationError(f"recipe '{chosen}' is defined twice")
-        recipes[chosen] = Recipe(chosen, magnitude, _where(reference), inputs, dtype, reference)
+        own_name = _name("recipe", reference.__name__.replace("_", "-") if name is None else name)
+        if own_name in recipes:
+            raise RegistrationError(f"recipe '{own_name}' is defined twice")
+        recipes[own_name] = Recipe(own_name, magnitude, _source(reference), inputs, dtype, reference)
         return reference
 
     return register
@@ -187,7 +187,7 @@ def variant(
     accepts, devices, layouts = as_tuple(accepts), as_tuple(devices), as_tuple(layouts)
     _name("recipe", recipe)
     _name("runtime", runtime)
-    check_name("writes", writes, WRITES)
+    check_name("writes", writes, Writes)
     for dtype, evidence in (known or {}).items():
         check_name("dtype", dtype, DTYPES)
         if not isinstance(evidence, str) or not evidence:
@@ -197,31 +197,40 @@ def variant(
     for dtype in accepts:
         check_name("dtype", dtype, DTYPES)
     for device in devices:
-        check_name("device", device, DEVICES)
+        check_name("device", device, DeviceKind)
     for layout in layouts:
-        check_name("layout", layout, LAYOUTS)
+        check_name("layout", layout, Layout)
 
     def register(prepare: Callable[[Any], Callable[..., Any]]) -> Callable[[Any], Callable[..., Any]]:
-        chosen = _name("variant", prepare.__name__.replace("_", "-") if name is None else name)
-        if (recipe, chosen) in variants:
-            raise RegistrationError(f"variant '{chosen}' of recipe '{recipe}' is defined twice")
-        variants[recipe, chosen] = Variant(
-            chosen, recipe, runtime, writes, accepts, devices, layouts, dict(known or {}), _where(prepare),
-            bool(includes_transfers), prepare,
-        )  # fmt: skip
+        own_name = _name("variant", prepare.__name__.replace("_", "-") if name is None else name)
+        if (recipe, own_name) in variants:
+            raise RegistrationError(f"variant '{own_name}' of recipe '{recipe}' is defined twice")
+        variants[recipe, own_name] = Variant(
+            name=own_name,
+            recipe=recipe,
+            runtime=runtime,
+            writes=Writes(writes),
+            accepts=as_tuple(accepts),
+            devices=tuple(map(DeviceKind, devices)),
+            layouts=tuple(map(Layout, layouts)),
+            known=dict(known or {}),
+            source=_source(prepare),
+            includes_transfers=bool(includes_transfers),
+            prepare=prepare,
+        )
         return prepare
 
     return register
 
 
-def _name(what: str, given: object) -> str:
+def _name(kind: str, name: object) -> str:
     """Return a printable name, or raise RegistrationError."""
-    if not isinstance(given, str) or not given or not given.isprintable() or given != given.strip():
-        raise RegistrationError(f"invalid {what} name {given!r}: expected printable text without surrounding spaces")
-    return given
+    if not isinstance(name, str) or not name or not name.isprintable() or name != name.strip():
+        raise RegistrationError(f"invalid {kind} name {name!r}: expected printable text without surrounding spaces")
+    return name
 
 
-def _where(function: Callable[..., Any]) -> str:
+def _source(function: Callable[..., Any]) -> str:
     return _sources[-1] if _sources else function.__module__
 
 

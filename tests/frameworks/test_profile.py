@@ -45,7 +45,7 @@ def test_the_lines_of_numpy_and_what_each_allocates() -> None:
     measurement, found = looked_into("tf", "numpy-new")
     assert measurement.status == "ok"
     its = by_name(found)
-    for line in ("scaled = x / scale", "return scaled - one"):
+    for line in ("quotient = x / scale", "return quotient - offset"):
         assert (its[line].calls, its[line].allocations, its[line].allocated_bytes) == (1, 1, N)
         assert its[line].seconds > 0
     assert sum(one.allocated_bytes for one in its.values()) == 2 * N

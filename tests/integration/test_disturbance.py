@@ -14,7 +14,7 @@ from conftest import measure
 
 from copycost.machine import disturbance
 from copycost.machine.disturbance import State, mark, stolen_ticks, waited_ns
-from copycost.model.fields import MARKS
+from copycost.model.vocabulary import Mark
 
 
 def test_marks_by_what_counters_did() -> None:
@@ -70,4 +70,4 @@ def test_every_sample_has_a_mark_and_none_is_dropped() -> None:
     assert m.marks is not None
     assert m.samples is not None
     assert [len(block) for block in m.marks] == [len(block) for block in m.samples] == [4, 4]
-    assert {mark for block in m.marks for mark in block} <= {"", *MARKS}
+    assert {mark for block in m.marks for mark in block} <= {*Mark}

@@ -437,8 +437,8 @@ def run_own(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 def test_gate_in_its_own_repository_compares_the_variants_that_ship(own: Path) -> None:
     path = own / "suite" / "copycost" / "variants" / "numpy.py"
-    assert "return scaled - one\n" in path.read_text()
-    path.write_text(path.read_text().replace("return scaled - one\n", "return (scaled - one).copy()\n"))
+    assert "return quotient - offset\n" in path.read_text()
+    path.write_text(path.read_text().replace("return quotient - offset\n", "return (quotient - offset).copy()\n"))
     done = run_own(
         own, "--recipe", "tf", "--recipe", "scale", "--variant", "numpy-new", "--variant", "divide-new", *SMALL
     )

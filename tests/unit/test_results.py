@@ -31,13 +31,16 @@ def test_a_measurement_survives_json() -> None:
 #: The fields that may be None, by their annotation, and a value of each type.
 OPTIONAL = [field.name for field in fields(Measurement) if str(field.type).endswith("| None")]
 VALUES: dict[str, Any] = {
-    "str": "word", "int": 7, "float": 0.25, "bool": True, "list[list[float]]": [[0.25]], "list[list[str]]": [["moved"]],
-    "list[int | None]": [7, None], "list[dict[str, Any]]": [{"bytes": 4096, "space": "host", "op": "line"}],
+    "str": "word", "int": 7, "float": 0.25, "bool": True, "list[list[float]]": [[0.25]], "list[list[str]]": [["heat"]],
+    "list[list[Mark]]": [["moved"]], "list[int | None]": [7, None],
+    "list[dict[str, Any]]": [{"bytes": 4096, "space": "host", "op": "line"}],
 }  # fmt: skip
 #: Fields that hold one of a few words.
 WORDS = {"writes": "out", "stopped_by": "blocks", "result_shares": "nothing"}
 FULL = replace(
-    M, **{f.name: VALUES[str(f.type).removesuffix(" | None")] for f in fields(M) if f.name in OPTIONAL} | WORDS
+    M,
+    **{f.name: VALUES[str(f.type).removesuffix(" | None")] for f in fields(M) if f.name in {*OPTIONAL} - {*WORDS}},
+    **WORDS,
 )
 
 

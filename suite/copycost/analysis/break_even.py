@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from copycost.model.vocabulary import DeviceKind, Status
 from copycost.results.table import origins
 from copycost.stats.rivals import Estimate, rivals
 
@@ -36,23 +37,22 @@ def pays(frame: pd.DataFrame) -> pd.DataFrame:
     """
     places, names = origins(frame)
     frame = frame.assign(where=[names[place] for place in places])
-    right = frame[(frame["status"] == "ok") & frame["seconds"].notna() & frame["batch"].notna()]
-    on_host = right[right["device"] == "cpu"]
-    on_gpu = right[(right["device"] == "gpu") & right["includes_transfers"].astype(bool)]
+    timed = frame[(frame["status"] == Status.OK) & frame["seconds"].notna() & frame["batch"].notna()]
+    cpu_rows = timed[timed["device"] == DeviceKind.CPU]
+    gpu_rows = timed[(timed["device"] == DeviceKind.GPU) & timed["includes_transfers"].astype(bool)]
     rows = []
     keys = ["where", *_SERIES]
-    for series, its in on_gpu.groupby(keys, sort=False):
-        others = on_host[(on_host[keys] == list(series)).all(axis=1)]
-        batches = sorted(set(its["batch"]) & set(others["batch"]))
+    for series, gpu_series in gpu_rows.groupby(keys, sort=False):
+        cpu_series = cpu_rows[(cpu_rows[keys] == list(series)).all(axis=1)]
+        batches = sorted(set(gpu_series["batch"]) & set(cpu_series["batch"]))
         if not batches:
             continue
-        at = {batch: (_at(others, batch), _at(its, batch)) for batch in batches}
-        best = {batch: (cpu.iloc[0], gpu.iloc[0]) for batch, (cpu, gpu) in at.items()}
-        wins = [_surely(gpu, cpu) for cpu, gpu in at.values()]
+        pairs = [(_of_batch(cpu_series, batch), _of_batch(gpu_series, batch)) for batch in batches]
         # The break-even follows the last batch at which the GPU is not faster: it is faster at all larger batches.
-        lost = max((k for k, won in enumerate(wins) if not won), default=-1)
-        batch = batches[lost + 1] if lost + 1 < len(batches) else None
-        cpu, gpu = best[batch if batch is not None else batches[-1]]
+        losses = [k for k, (cpu, gpu) in enumerate(pairs) if not _is_surely_faster(gpu, cpu)]
+        index = max(losses, default=-1) + 1
+        batch = batches[index] if index < len(batches) else None
+        cpu, gpu = (variants.iloc[0] for variants in pairs[min(index, len(batches) - 1)])
         rows.append(
             dict(zip(keys, series, strict=True))
             | {"batch": batch, "cpu": cpu["variant"], "cpu_seconds": cpu["seconds"]}
@@ -62,24 +62,23 @@ def pays(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).astype({"batch": "Int64"})
 
 
-def _at(frame: pd.DataFrame, batch: int) -> pd.DataFrame:
+def _of_batch(frame: pd.DataFrame, batch: int) -> pd.DataFrame:
     """Return the variants measured with a batch, fastest first."""
     return frame[frame["batch"] == batch].sort_values("seconds")
 
 
-def _surely(gpu: pd.DataFrame, cpu: pd.DataFrame) -> bool:
+def _is_surely_faster(gpu: pd.DataFrame, cpu: pd.DataFrame) -> bool:
     """Return whether the first GPU variant is significantly faster than the first CPU variant."""
-    one, other = (_first(its) for its in (gpu, cpu))
-    if one is None or other is None:
+    gpu_time, cpu_time = _time(gpu), _time(cpu)
+    if gpu_time is None or cpu_time is None:
         return False
-    low, _ = Estimate(other.log - one.log, (*other.parts, *one.parts)).interval(_FALSE_ALARMS)
+    low, _ = Estimate(cpu_time.log - gpu_time.log, (*cpu_time.parts, *gpu_time.parts)).interval(_FALSE_ALARMS)
     return low > 1
 
 
-def _first(frame: pd.DataFrame) -> Estimate | None:
+def _time(frame: pd.DataFrame) -> Estimate | None:
     """Return the time of the first variant, chosen among all; None if it has too few samples."""
-    sampled = [its for its in frame["samples"] if isinstance(its, list) and len(its) > 1]
-    first = frame["samples"].iloc[0]
-    if not sampled or first is not sampled[0]:
+    samples = [blocks for blocks in frame["samples"] if isinstance(blocks, list) and len(blocks) > 1]
+    if not samples or frame["samples"].iloc[0] is not samples[0]:
         return None
-    return rivals(sampled, len(frame)).time(0)
+    return rivals(samples, len(frame)).time(0)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from copycost.model.measurement import Measurement
+from copycost.model.vocabulary import MEASURED, Conclusion, ResultShares, Status, Verdict
 from copycost.results.store import key
 from copycost.stats import ratios
 from copycost.stats.ratios import Ratio
@@ -23,7 +24,7 @@ COUNTS = ("allocations", "allocated_bytes", "peak_bytes", "retained_bytes")
 #: Categorical figures, and whether a value is good. Sharing the buffer that is meant for the result is good.
 _TRUTHS: Mapping[str, Callable[[Any], bool]] = {
     "input_changed": lambda value: value is False,
-    "result_shares": lambda value: value != "input",
+    "result_shares": lambda value: value != ResultShares.INPUT,
     "result_contiguous": lambda value: value is True,
 }
 
@@ -53,9 +54,7 @@ class Row:
         A field of `Measurement`: ``seconds``, ``status``, ``allocations`` …
     base, head
         Values of the two sides, or None.
-    verdict : str
-        For times: ``faster``, ``slower``, ``same`` or ``unsure``. For exact figures: ``better``, ``worse``, ``same``,
-        ``changed`` (neither better nor worse) or ``unsure`` (counts that vary and overlap).
+    verdict : Verdict
     ratio : Ratio or None
         Ratio of the times.
     reason : str or None
@@ -67,14 +66,14 @@ class Row:
     metric: str
     base: Any
     head: Any
-    verdict: str
+    verdict: Verdict
     ratio: Ratio | None = None
     reason: str | None = None
 
     @property
     def is_worse(self) -> bool:
         """Return whether the row is a regression."""
-        return self.verdict in ("slower", "worse")
+        return self.verdict in (Verdict.SLOWER, Verdict.WORSE)
 
 
 @dataclass(frozen=True)
@@ -105,19 +104,15 @@ class Comparison:
     @property
     def measured(self) -> bool:
         """Return whether any case was measured on both sides."""
-        return any(row.base in _MEASURED and row.head in _MEASURED for row in self.rows if row.metric == "status")
+        return any(row.base in MEASURED and row.head in MEASURED for row in self.rows if row.metric == "status")
 
     @property
-    def verdict(self) -> str:
-        """``worse`` if any row is worse; else ``unsure`` if any row is, or nothing was measured; else ``no worse``."""
+    def verdict(self) -> Conclusion:
+        """Worse if any row is worse; else unsure if any row is, or nothing was measured; else no worse."""
         if any(row.is_worse for row in self.rows):
-            return "worse"
-        unsure = any(row.verdict == "unsure" for row in self.rows) or self.refused or not self.measured
-        return "unsure" if unsure else "no worse"
-
-
-#: Statuses of a measured case.
-_MEASURED = ("ok", "unchecked")
+            return Conclusion.WORSE
+        unsure = any(row.verdict == Verdict.UNSURE for row in self.rows) or self.refused or not self.measured
+        return Conclusion.UNSURE if unsure else Conclusion.NO_WORSE
 
 
 def compare(base: Side, head: Side, *, tolerance: float = TOLERANCE, timed: bool = True) -> Comparison:
@@ -143,79 +138,94 @@ def joined(pairs: Sequence[tuple[str, Side, Side]], *, tolerance: float = TOLERA
     only_base: list[Measurement] = []
     only_head: list[Measurement] = []
     refusals = [_refusal(base.environment, head.environment) for _, base, head in pairs]
-    both: list[tuple[int, Measurement, Measurement]] = []
-    for (label, base, head), refused in zip(pairs, refusals, strict=True):
-        before, after = ({key(m): m for m in side.measurements} for side in (base, head))
-        only_base += [m for case, m in before.items() if case not in after]
-        only_head += [m for case, m in after.items() if case not in before]
-        for case, one in before.items():
-            if case in after:
-                other = after[case]
-                measured = one.status in _MEASURED and other.status in _MEASURED
-                if measured and timed and refused is None:
-                    lacking = next((m for m in (one, other) if not m.samples), None)
-                    why = lacking.missing.get("seconds", "not timed") if lacking else None
-                    if lacking is None:
-                        both.append((len(rows), one, other))
-                    rows.append(Row(other, label, "seconds", one.seconds, other.seconds, "unsure", reason=why))
-                rows += exact(one, other, label)
-    session = [(base.environment.get("session"), head.environment.get("session")) for _, base, head in pairs]
-    paired = all(one is not None and one == other for one, other in session)
-    samples = [(one.samples or [], other.samples or []) for _, one, other in both]
+    timed_rows: list[tuple[int, Measurement, Measurement]] = []
+    for (label, base, head), refusal in zip(pairs, refusals, strict=True):
+        base_cases, head_cases = ({key(m): m for m in side.measurements} for side in (base, head))
+        only_base += [m for case, m in base_cases.items() if case not in head_cases]
+        only_head += [m for case, m in head_cases.items() if case not in base_cases]
+        for before, after in ((m, head_cases[case]) for case, m in base_cases.items() if case in head_cases):
+            if timed and refusal is None and before.status in MEASURED and after.status in MEASURED:
+                row = _untested(before, after, label)
+                if row.reason is None:
+                    timed_rows.append((len(rows), before, after))
+                rows.append(row)
+            rows += exact(before, after, label)
+    sessions = [(base.environment.get("session"), head.environment.get("session")) for _, base, head in pairs]
+    paired = all(base is not None and base == head for base, head in sessions)
+    samples = [(before.samples or [], after.samples or []) for _, before, after in timed_rows]
     differences = [ratios.paired(*sides) for sides in samples] if paired else ratios.unpaired(samples)
     # Interleaved sides are tested repeatedly while they are measured: these looks share half of the false alarms.
-    each = FALSE_ALARMS / (2 if paired else 1) / max(1, len(both))
-    for (at, _, _), difference in zip(both, differences, strict=True):
-        if difference is None:
-            rows[at] = replace(rows[at], reason="too few blocks")
-        else:
-            found = difference.ratio(each)
-            rows[at] = replace(rows[at], ratio=found, verdict=found.verdict(tolerance))
-    refused = next((reason for reason in refusals if reason), None) if timed else None
+    false_alarms = FALSE_ALARMS / (2 if paired else 1) / max(1, len(timed_rows))
+    for (index, _, _), difference in zip(timed_rows, differences, strict=True):
+        rows[index] = _tested(rows[index], difference, false_alarms, tolerance)
+    refused = next((refusal for refusal in refusals if refusal), None) if timed else None
     return Comparison(rows, only_base, only_head, refused, paired, FALSE_ALARMS, tolerance)
+
+
+def _untested(base: Measurement, head: Measurement, label: str) -> Row:
+    """Return the row of a case's times, with a reason if a side has none."""
+    untimed = next((m for m in (base, head) if not m.samples), None)
+    reason = untimed.missing.get("seconds", "not timed") if untimed else None
+    return Row(head, label, "seconds", base.seconds, head.seconds, Verdict.UNSURE, reason=reason)
+
+
+def _tested(row: Row, difference: ratios.Difference | None, false_alarms: float, tolerance: float) -> Row:
+    """Return the row of a case's times with its ratio and verdict."""
+    if difference is None:
+        return replace(row, reason="too few blocks")
+    ratio = difference.ratio(false_alarms)
+    return replace(row, ratio=ratio, verdict=ratio.verdict(tolerance))
 
 
 def exact(base: Measurement, head: Measurement, label: str = "") -> list[Row]:
     """Compare the exact figures of two measurements: correctness, memory of the result, and allocations."""
 
-    def row(metric: str, verdict: str, reason: str | None = None) -> Row:
+    def row(metric: str, verdict: Verdict, reason: str | None = None) -> Row:
         return Row(head, label, metric, getattr(base, metric), getattr(head, metric), verdict, reason=reason)
 
-    was, now = (m.status in _MEASURED for m in (base, head))
-    if not (was and now):
-        if base.status == head.status:
-            # Skipped cases and known failures are the same on both sides. Any other failure may hide a change.
-            same = head.status == "skipped" or (base.known and head.known)
-            return [row("status", "same" if same else "unsure", head.reason)]
-        if head.status == "skipped" or base.status == "skipped":
-            skipped = head if head.status == "skipped" else base
-            return [row("status", "unsure", f"skipped: {skipped.reason}")]
-        if was:
-            return [row("status", "changed" if head.known else "worse", head.reason)]
-        return [row("status", "better" if now else "changed", base.reason if now else head.reason)]
-    rows = [row("status", "same")]
-    for name, good in _TRUTHS.items():
-        one, other = getattr(base, name), getattr(head, name)
-        if one is None or other is None:
-            continue
-        verdict = "changed" if good(one) == good(other) else "better" if good(other) else "worse"
-        rows.append(row(name, "same" if one == other else verdict))
+    if base.status not in MEASURED or head.status not in MEASURED:
+        return [row("status", *_of_status(base, head))]
+    rows = [row("status", Verdict.SAME)]
+    for name, is_good in _TRUTHS.items():
+        before, after = getattr(base, name), getattr(head, name)
+        if before is not None and after is not None:
+            change = Verdict.BETTER if is_good(after) else Verdict.WORSE
+            if is_good(before) == is_good(after):
+                change = Verdict.CHANGED
+            rows.append(row(name, Verdict.SAME if before == after else change))
     for name in ("result_dtype", "max_abs_error"):
-        one, other = getattr(base, name), getattr(head, name)
-        if one is not None and other is not None:
-            rows.append(row(name, "same" if one == other else "changed"))
+        before, after = getattr(base, name), getattr(head, name)
+        if before is not None and after is not None:
+            rows.append(row(name, Verdict.SAME if before == after else Verdict.CHANGED))
     for name in COUNTS:
         if getattr(base, name) is not None and getattr(head, name) is not None:
-            rows.append(row(name, _counted(_range(base, name), _range(head, name))))
+            rows.append(row(name, _of_counts(_range(base, name), _range(head, name))))
     return rows
 
 
-def _counted(base: Sequence[int], head: Sequence[int]) -> str:
+def _of_status(base: Measurement, head: Measurement) -> tuple[Verdict, str | None]:
+    """Return the verdict on the status of a case that was not measured on both sides, and its reason."""
+    if base.status == head.status:
+        # Skipped cases and known failures are the same on both sides. Any other failure may hide a change.
+        same = head.status == Status.SKIPPED or (base.known and head.known)
+        return Verdict.SAME if same else Verdict.UNSURE, head.reason
+    if Status.SKIPPED in (base.status, head.status):
+        skipped = head if head.status == Status.SKIPPED else base
+        return Verdict.UNSURE, f"skipped: {skipped.reason}"
+    if base.status in MEASURED:
+        return Verdict.CHANGED if head.known else Verdict.WORSE, head.reason
+    if head.status in MEASURED:
+        return Verdict.BETTER, base.reason
+    return Verdict.CHANGED, head.reason
+
+
+def _of_counts(base: Sequence[int], head: Sequence[int]) -> Verdict:
+    """Return the verdict on a count, from its smallest and largest value on each side."""
     if list(base) == list(head):
-        return "same"
+        return Verdict.SAME
     if head[0] > base[1]:
-        return "worse"
-    return "better" if head[1] < base[0] else "unsure"
+        return Verdict.WORSE
+    return Verdict.BETTER if head[1] < base[0] else Verdict.UNSURE
 
 
 def _range(m: Measurement, name: str) -> Sequence[int]:
@@ -227,8 +237,7 @@ def _refusal(base: Mapping[str, Any], head: Mapping[str, Any]) -> str | None:
     """Return why the times of two environments are not comparable, or None if they are."""
     for name in _MACHINE:
         if base.get(name) != head.get(name):
-            one, other = (_word(side.get(name)) for side in (base, head))
-            return f"{_NAMES.get(name, name)}: {one} in base, {other} in head"
+            return f"{_NAMES.get(name, name)}: {_text(base.get(name))} in base, {_text(head.get(name))} in head"
     return None
 
 
@@ -241,10 +250,12 @@ _NAMES = {
 }
 
 
-def _word(value: Any) -> str:
+def _text(value: Any) -> str:
+    """Return a value of an environment as short text."""
     if isinstance(value, Mapping):
-        return " ".join(f"{name}={one}" for name, one in value.items()) or "none"
+        return " ".join(f"{name}={item}" for name, item in value.items()) or "none"
     if isinstance(value, list):
-        return ", ".join(str(one.get("name", one)) if isinstance(one, Mapping) else str(one) for one in value) or "none"
+        items = (item.get("name", item) if isinstance(item, Mapping) else item for item in value)
+        return ", ".join(map(str, items)) or "none"
     text = "unknown" if value is None else str(value)
     return text if len(text) <= 40 else text[:12] + "…"

@@ -9,9 +9,13 @@ from typing import Any
 
 from copycost.analysis.compare import Row, Side, compare
 from copycost.model.measurement import Measurement
+from copycost.model.vocabulary import Verdict
 
-#: Verdicts that make a step, and metrics that are not reported.
-_VERDICTS, _UNTOLD = ("slower", "faster", "worse", "better"), ("max_abs_error",)
+#: Verdicts that make a step.
+_VERDICTS = (Verdict.SLOWER, Verdict.FASTER, Verdict.WORSE, Verdict.BETTER)
+
+#: Metrics that are not reported.
+_UNREPORTED = ("max_abs_error",)
 
 Loaded = tuple[str, Mapping[str, Any], Sequence[Measurement]]
 
@@ -40,19 +44,20 @@ _PLACED = {"commit", "commit_time", "machine", "environment"}
 
 def places(runs: Sequence[Loaded]) -> dict[tuple[str, str], list[Loaded]]:
     """Return asv's results by machine and environment, oldest commit first, without other runs such as the gate's."""
-    found: dict[tuple[str, str], list[Loaded]] = {}
-    for run in sorted((one for one in runs if one[1].keys() >= _PLACED), key=lambda one: one[1]["commit_time"]):
-        found.setdefault((run[1]["machine"], run[1]["environment"]), []).append(run)
-    return found
+    series: dict[tuple[str, str], list[Loaded]] = {}
+    for run in sorted((run for run in runs if run[1].keys() >= _PLACED), key=lambda run: run[1]["commit_time"]):
+        series.setdefault((run[1]["machine"], run[1]["environment"]), []).append(run)
+    return series
 
 
 def steps(runs: Sequence[Loaded]) -> list[Step]:
     """Return the steps at which a comparison of successive commits reports better or worse figures, newest first."""
-    found = []
-    for (machine, environment), its in places(runs).items():
-        for one, other in itertools.pairwise(its):
-            rows = compare(Side(*one[1:]), Side(*other[1:])).rows
-            told = tuple(row for row in rows if row.verdict in _VERDICTS and row.metric not in _UNTOLD)
-            if told:
-                found.append(Step(f"{environment}, {machine}", one[1]["commit"], other[1]["commit"], told))
-    return found[::-1]
+    oldest_first = []
+    for (machine, environment), series in places(runs).items():
+        for before, after in itertools.pairwise(series):
+            rows = compare(Side(*before[1:]), Side(*after[1:])).rows
+            changes = tuple(row for row in rows if row.verdict in _VERDICTS and row.metric not in _UNREPORTED)
+            if changes:
+                step = Step(f"{environment}, {machine}", before[1]["commit"], after[1]["commit"], changes)
+                oldest_first.append(step)
+    return oldest_first[::-1]

@@ -37,15 +37,15 @@ def operations(profile: CallProfile) -> list[Operation]:
     calls: dict[tuple[str, str], list[float]] = {}
     for span in profile.spans:
         calls.setdefault((span.name, span.where), []).append(span.own_seconds)
-    requested: dict[str, list[int]] = {}
+    requests: dict[str, list[int]] = {}
     for change in profile.changes:
         if change.bytes > 0:
-            requested.setdefault(change.op, []).append(change.bytes)
-    found = []
-    for (name, where), its in calls.items():
-        asked = requested.pop(name, [])  # if it ran on a thread and a device, count allocations at the thread
-        known = (len(asked), sum(asked)) if asked or profile.missing is None else (None, None)
-        found.append(Operation(name, where, len(its), sum(its), *known))
-    for name, asked in requested.items():
-        found.append(Operation(name or "(unknown)", "memory", None, None, len(asked), sum(asked)))
-    return sorted(found, key=lambda one: (-(one.seconds or 0.0), -(one.allocated_bytes or 0), one.name))
+            requests.setdefault(change.op, []).append(change.bytes)
+    entries = []
+    for (name, where), seconds in calls.items():
+        sizes = requests.pop(name, [])  # if it ran on a thread and a device, count allocations at the thread
+        allocations = (len(sizes), sum(sizes)) if sizes or profile.missing is None else (None, None)
+        entries.append(Operation(name, where, len(seconds), sum(seconds), *allocations))
+    for name, sizes in requests.items():
+        entries.append(Operation(name or "(unknown)", "memory", None, None, len(sizes), sum(sizes)))
+    return sorted(entries, key=lambda entry: (-(entry.seconds or 0.0), -(entry.allocated_bytes or 0), entry.name))

@@ -12,6 +12,7 @@ import pandas as pd
 from copycost.cases.profiles import BASELINES
 from copycost.model import numbers
 from copycost.model.measurement import Measurement
+from copycost.model.vocabulary import DeviceKind, Layout, ResultShares, Status, Writes
 from copycost.results.table import measurements, origins
 from copycost.stats.rivals import Rivals, rivals
 
@@ -79,7 +80,7 @@ class Speedup:
     @property
     def beside(self) -> str:
         """Text to follow the name of the baseline: its time, and whether it changes its input."""
-        changes = ", which changes its input" if self.base.input_changed and self.base.writes != "input" else ""
+        changes = ", which changes its input" if self.base.input_changed and self.base.writes != Writes.INPUT else ""
         return f"({numbers.seconds(self.base.seconds)}{changes})"
 
     @property
@@ -117,10 +118,10 @@ class Way:
     @property
     def time(self) -> str:
         """Time per call with its interval, e.g. ``1.20 ms (1.10 ms to 1.35 ms)``."""
-        shown = numbers.seconds(self.measurement.seconds)
+        seconds = numbers.seconds(self.measurement.seconds)
         if self.low is None or self.high is None:
-            return shown
-        return f"{shown} ({numbers.seconds(self.low)} to {numbers.seconds(self.high)})"
+            return seconds
+        return f"{seconds} ({numbers.seconds(self.low)} to {numbers.seconds(self.high)})"
 
 
 @dataclass(frozen=True)
@@ -191,8 +192,8 @@ class Caution:
     def __str__(self) -> str:
         where = f"in {self.cases} of {self.of} cases ({', '.join(self.recipes)})"
         reason = f": {self.example.reason}" if self.example.reason else ""
-        known = f" (known: {self.example.known})" if self.example.known else ""
-        return f"{self.variant} {self.what} {where}{reason}{known}"
+        evidence = f" (known: {self.example.known})" if self.example.known else ""
+        return f"{self.variant} {self.what} {where}{reason}{evidence}"
 
 
 @dataclass(frozen=True)
@@ -221,31 +222,30 @@ class Overview:
     @property
     def usual(self) -> list[Answer]:
         """The most relevant answer for each recipe on each machine."""
-        found: dict[tuple[str, str], Answer] = {}
-        for one in self.answers:
-            key = (one.where, one.fastest.measurement.recipe)
-            if key not in found or unusual(one.fastest.measurement.to_dict()) < unusual(
-                found[key].fastest.measurement.to_dict()
-            ):
-                found[key] = one
-        return list(found.values())
+        by_recipe: dict[tuple[str, str], list[Answer]] = {}
+        for answer in self.answers:
+            by_recipe.setdefault((answer.where, answer.fastest.measurement.recipe), []).append(answer)
+        return [
+            min(answers, key=lambda answer: unusual(answer.fastest.measurement.to_dict()))
+            for answers in by_recipe.values()
+        ]
 
     @property
     def by_recipe(self) -> list[tuple[str, list[Answer]]]:
         """The answers for each recipe on each machine."""
-        named = groupby(self.answers, lambda one: (one.where, one.fastest.measurement.recipe))
-        return [(f"{where}: {recipe}" if where else recipe, list(its)) for (where, recipe), its in named]
+        groups = groupby(self.answers, lambda answer: (answer.where, answer.fastest.measurement.recipe))
+        return [(f"{where}: {recipe}" if where else recipe, list(answers)) for (where, recipe), answers in groups]
 
     @property
     def by_caution(self) -> list[tuple[str, list[Caution]]]:
         """The warnings by behaviour, most severe first."""
-        return [(what, list(its)) for what, its in groupby(self.cautions, lambda one: one.what)]
+        return [(what, list(group)) for what, group in groupby(self.cautions, lambda caution: caution.what)]
 
     def __str__(self) -> str:
         lines = []
-        for one in self.answers:
-            lines.append(f"{one.title}: {one.fastest.measurement.variant}, {one.fastest.time}")
-            lines += [f"    {saving}" for saving in one.fastest.savings]
+        for answer in self.answers:
+            lines.append(f"{answer.title}: {answer.fastest.measurement.variant}, {answer.fastest.time}")
+            lines += [f"    {saving}" for saving in answer.fastest.savings]
         if lines:
             lines.append(INTERVALS)
         return "\n".join([*lines, *map(str, self.cautions)])
@@ -254,8 +254,8 @@ class Overview:
 def unusual(row: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return a sort key: the distance of a case from the most common one, 32 images of 224×224 float32 on the CPU."""
     return (
-        row["device"] != "cpu",
-        row["layout"] != "channels_last",
+        row["device"] != DeviceKind.CPU,
+        row["layout"] != Layout.CHANNELS_LAST,
         row["dtype"] != "float32",
         row["dtype"] != "uint8",
         (row["height"], row["width"]) != (224, 224),
@@ -293,43 +293,43 @@ def cautions(rows: Iterable[Measurement]) -> list[Caution]:
     """Return warnings by variant, with the number of affected cases, most severe first."""
     by_variant: dict[str, list[Measurement]] = {}
     for m in rows:
-        if m.status != "skipped":
+        if m.status != Status.SKIPPED:
             by_variant.setdefault(m.variant, []).append(m)
-    found = []
-    for what, short, does in _WORRIES:
-        for variant, its in sorted(by_variant.items()):
+    warnings = []
+    for what, short, behaves_so in _BEHAVIOURS:
+        for variant, measured in sorted(by_variant.items()):
             # Report known issues separately, because they are not news.
-            by_known: dict[str | None, list[Measurement]] = {}
-            for m in its:
-                if does(m):
-                    by_known.setdefault(m.known, []).append(m)
-            for cases in by_known.values():
+            by_evidence: dict[str | None, list[Measurement]] = {}
+            for m in measured:
+                if behaves_so(m):
+                    by_evidence.setdefault(m.known, []).append(m)
+            for cases in by_evidence.values():
                 recipes = tuple(dict.fromkeys(m.recipe for m in cases))
                 example = next((m for m in cases if m.reason), cases[0])
-                found.append(Caution(variant, what, short, recipes, example, len(cases), len(its)))
-    return found
+                warnings.append(Caution(variant, what, short, recipes, example, len(cases), len(measured)))
+    return warnings
 
 
 #: Behaviour that users may not expect: text, short text, and test. A variant that is meant to write over its input says
 #: so in its name; a function that takes an array does not.
-_WORRIES: tuple[tuple[str, str, Callable[[Measurement], bool]], ...] = (
-    ("returns a wrong result", "wrong", lambda m: m.status == "wrong"),
+_BEHAVIOURS: tuple[tuple[str, str, Callable[[Measurement], bool]], ...] = (
+    ("returns a wrong result", "wrong", lambda m: m.status == Status.WRONG),
     (
         "changes its input array",
         "changes its input",
-        lambda m: bool(m.input_changed) and m.writes != "input",
+        lambda m: bool(m.input_changed) and m.writes != Writes.INPUT,
     ),
     (
         "returns a result that shares the input's memory",
         "shares its input's memory",
-        lambda m: m.result_shares == "input" and m.writes != "input",
+        lambda m: m.result_shares == ResultShares.INPUT and m.writes != Writes.INPUT,
     ),
     (
         "returns a result that is not contiguous, which the next step may copy",
         "not contiguous",
         lambda m: m.result_contiguous is False,
     ),
-    ("raises, crashes or times out", "fails", lambda m: m.status in ("failed", "crashed", "timeout")),
+    ("raises, crashes or times out", "fails", lambda m: m.status in (Status.FAILED, Status.CRASHED, Status.TIMEOUT)),
 )
 
 
@@ -343,34 +343,36 @@ class _Group:
     @property
     def bases(self) -> list[Measurement]:
         """The baselines that are right, in the order of preference."""
-        return [m for name in BASELINES for m in self.rows if m.variant == name and m.status == "ok"]
+        return [m for name in BASELINES for m in self.rows if m.variant == name and m.status == Status.OK]
 
 
 def _answers(groups: Sequence[_Group]) -> list[Answer]:
     """Return an answer for every group with a variant that is right and was timed, in the order of the groups."""
     # The answers share the probability of a wrong claim equally.
-    return [found for group in groups if (found := _answer(group, _MISSES / len(groups))) is not None]
+    answers = (_answer(group, _MISSES / len(groups)) for group in groups)
+    return [answer for answer in answers if answer is not None]
 
 
 def _answer(group: _Group, false_claims: float) -> Answer | None:
-    right = sorted((m for m in group.rows if m.status == "ok" and m.seconds is not None), key=lambda m: m.seconds or 0)
-    kept = [m for m in right if not m.input_changed and m.result_shares != "input"]
-    if not kept:
+    timed = [m for m in group.rows if m.status == Status.OK and m.seconds is not None]
+    timed.sort(key=lambda m: m.seconds or 0)
+    candidates = [m for m in timed if not m.input_changed and m.result_shares != ResultShares.INPUT]
+    if not candidates:
         return None
-    field = _Field.of(right, false_claims)
+    field = _Field.of(timed, false_claims)
     # Compare pairs: a burst of noise shifts a median of times, but not the median of ratios to interleaved samples.
-    fastest = next((m for m in kept if not any(field.is_faster(other, m) for other in kept if other is not m)), kept[0])
-    lean = next((m for m in kept if m.allocations == 0), None)
-    over = next((m for m in right if m.input_changed), None)
+    fastest = next((m for m in candidates if not field.is_beaten(m, candidates)), candidates[0])
+    lean = next((m for m in candidates if m.allocations == 0), None)
+    over = next((m for m in timed if m.input_changed), None)
 
-    def way(one: Measurement) -> Way:
-        savings = tuple(field.saving(one, base) for base in group.bases if base is not one)
-        return Way(one, savings, *field.time(one))
+    def way(m: Measurement) -> Way:
+        savings = tuple(field.saving(m, base) for base in group.bases if base is not m)
+        return Way(m, savings, *field.time(m))
 
     return Answer(
         group.where,
         way(fastest),
-        tuple(m.variant for m in kept if m is not fastest and not field.saving(fastest, m).sure),
+        tuple(m.variant for m in candidates if m is not fastest and not field.saving(fastest, m).sure),
         way(lean) if lean and lean is not fastest else None,
         way(over) if over and field.is_faster(over, fastest) else None,
     )
@@ -385,38 +387,43 @@ class _Field:
     false_claims: float
 
     @classmethod
-    def of(cls, right: Sequence[Measurement], false_claims: float) -> _Field:
-        """Return the field of the variants that are right and were timed in several blocks."""
-        sampled = [m for m in right if m.samples and len(m.samples) > 1]
-        places = {id(m): k for k, m in enumerate(sampled)}
-        return cls(rivals([m.samples or [] for m in sampled], len(right) - 1), places, false_claims)
+    def of(cls, timed: Sequence[Measurement], false_claims: float) -> _Field:
+        """Return the field of those of the timed variants that were timed in several blocks."""
+        members = [m for m in timed if m.samples and len(m.samples) > 1]
+        places = {id(m): k for k, m in enumerate(members)}
+        return cls(rivals([m.samples or [] for m in members], len(timed) - 1), places, false_claims)
 
-    def saving(self, one: Measurement, base: Measurement, *, both: bool = False) -> Speedup:
-        """Return the savings of the chosen variant against another, which with `both` was chosen for its time too."""
-        allocated = None
-        if base.allocated_bytes is not None and one.allocated_bytes is not None:
-            allocated = base.allocated_bytes - one.allocated_bytes
+    def saving(self, choice: Measurement, base: Measurement, *, base_is_choice: bool = False) -> Speedup:
+        """Return the savings of the chosen variant against another, which may have been chosen for its time too."""
+        fewer_bytes = None
+        if base.allocated_bytes is not None and choice.allocated_bytes is not None:
+            fewer_bytes = base.allocated_bytes - choice.allocated_bytes
         ratio = None
-        if id(one) in self.places and id(base) in self.places:
-            ratio = self.rivals.ratio(self.places[id(one)], self.places[id(base)], both=both)
+        if id(choice) in self.places and id(base) in self.places:
+            places = self.places[id(choice)], self.places[id(base)]
+            ratio = self.rivals.ratio(*places, other_is_choice=base_is_choice)
         if ratio is None:
-            return Speedup(base, None, None, None, False, allocated)
+            return Speedup(base, None, None, None, False, fewer_bytes)
         low, high = ratio.interval(self.false_claims)
-        return Speedup(base, ratio.value, *ratio.interval(_MISSES), low > 1 or high < 1, allocated)
+        return Speedup(base, ratio.value, *ratio.interval(_MISSES), low > 1 or high < 1, fewer_bytes)
 
-    def is_faster(self, one: Measurement, other: Measurement) -> bool:
+    def is_faster(self, choice: Measurement, base: Measurement) -> bool:
         """Return whether one variant is significantly faster than another, both chosen for their time."""
-        saving = self.saving(one, other, both=True)
+        saving = self.saving(choice, base, base_is_choice=True)
         return saving.sure and (saving.times or 0) > 1
 
-    def time(self, one: Measurement) -> tuple[float | None, float | None]:
+    def is_beaten(self, m: Measurement, candidates: Sequence[Measurement]) -> bool:
+        """Return whether any other candidate is significantly faster."""
+        return any(self.is_faster(rival, m) for rival in candidates if rival is not m)
+
+    def time(self, choice: Measurement) -> tuple[float | None, float | None]:
         """Return the interval of the seconds per call of the chosen variant."""
-        time = self.rivals.time(self.places[id(one)]) if id(one) in self.places else None
-        if time is None or one.seconds is None:
+        time = self.rivals.time(self.places[id(choice)]) if id(choice) in self.places else None
+        if time is None or choice.seconds is None:
             return None, None
         low, high = time.interval(_MISSES)
         # With skewed blocks, the interval may not contain the median.
-        return min(low, one.seconds), max(high, one.seconds)
+        return min(low, choice.seconds), max(high, choice.seconds)
 
 
 def _groups(rows: Sequence[Measurement], places: Sequence[int], names: Sequence[str]) -> list[_Group]:
@@ -433,14 +440,15 @@ def _groups(rows: Sequence[Measurement], places: Sequence[int], names: Sequence[
     recipes = {name: k for k, name in enumerate(dict.fromkeys(m.recipe for m in rows))}
     groups: dict[tuple[Any, ...], dict[str, Measurement]] = {}
     for m, place in zip(rows, places, strict=True):
-        at = tuple(-1 if one is None else one for one in (getattr(m, name) for name in _GROUP[1:]))
-        its = groups.setdefault((place, recipes[m.recipe], *at), {})
-        if m.variant in its:
+        values = (getattr(m, name) for name in _GROUP[1:])
+        key = (place, recipes[m.recipe], *(-1 if value is None else value for value in values))
+        group = groups.setdefault(key, {})
+        if m.variant in group:
             raise ValueError(
                 f"{m.variant} appears twice for {m.group_title()}, and nothing distinguishes the runs: "
                 "pass a table of copycost.load, or one run at a time"
             )
-        its[m.variant] = m
+        group[m.variant] = m
     return [
         _Group(names[key[0]], list(groups[key].values()))
         for key in sorted(groups)

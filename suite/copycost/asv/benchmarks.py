@@ -28,6 +28,7 @@ from copycost.cases.selection import expand
 from copycost.catalog import discovery, loading
 from copycost.machine.environment import METHOD_VERSION
 from copycost.model import naming
+from copycost.model.vocabulary import DeviceKind, Layout
 from copycost.results.asv_format import PARAMETERS
 
 #: Blocks per case. With six per side, asv's test of two commits detects no difference, however large.
@@ -95,7 +96,7 @@ class Cases:
             "batches": tuple(batches),
             "sizes": tuple(sizes),
             "dtypes": naming.as_tuple(dtypes),
-            "layouts": naming.as_tuple(layouts),
+            "layouts": tuple(map(Layout, naming.as_tuple(layouts))),
         }
         cls._measure_own(axes, {name: values for name, values in stated.items() if values})
 
@@ -255,7 +256,7 @@ def chosen() -> list[str]:
     """Return the options of `copycost run` from ``COPYCOST_DEVICE`` and ``COPYCOST_OPTIONS``."""
     device = os.environ.get("COPYCOST_DEVICE")
     if device:
-        naming.check_name("COPYCOST_DEVICE", device, registry.DEVICES)
+        naming.check_name("COPYCOST_DEVICE", device, DeviceKind)
     return [*_each("device", filter(None, [device])), *shlex.split(os.environ.get("COPYCOST_OPTIONS", ""))]
 
 

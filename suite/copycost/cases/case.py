@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from copycost.model.vocabulary import DeviceKind, Layout
 from copycost.recipes import result_dtype
 from copycost.registry import Recipe, Variant
 
@@ -29,9 +30,9 @@ class Case:
 
     recipe: Recipe
     variant: Variant
-    device: str
+    device: DeviceKind
     dtype: str
-    layout: str
+    layout: Layout
     batch: int | None
     height: int
     width: int
@@ -52,7 +53,7 @@ class Case:
     def shape(self) -> tuple[int, ...]:
         """Shape of each input."""
         image = (self.height, self.width, CHANNELS)
-        if self.layout == "channels_first":
+        if self.layout == Layout.CHANNELS_FIRST:
             image = (CHANNELS, self.height, self.width)
         return image if self.batch is None else (self.batch, *image)
 
@@ -79,7 +80,7 @@ class Case:
     def label(self) -> str:
         """Return a short description of the case."""
         number = "" if self.batch is None else f"{self.batch}×"
-        layout = "" if self.layout == "channels_last" else f" {self.layout}"
+        layout = "" if self.layout == Layout.CHANNELS_LAST else f" {self.layout}"
         return (
             f"{self.recipe.name} {self.variant.name} {number}{self.height}×{self.width}×{CHANNELS}"
             f" {self.dtype}{layout} {self.device}"

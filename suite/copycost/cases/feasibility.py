@@ -8,6 +8,7 @@ import numpy as np
 
 from copycost.cases.case import CHANNELS, INPUTS, Case
 from copycost.catalog import discovery
+from copycost.model.vocabulary import DeviceKind, Writes
 from copycost.recipes import RESIZED
 
 #: Bytes for each element of a reference: its value, the bound on the error of a result, and the two limits of a right
@@ -39,16 +40,16 @@ def skip_reason(case: Case, no_gpu: str | None, free_bytes: int) -> str | None:
     """
     variant = case.variant
     # Checked first, so that all cases of a missing device have the same reason.
-    if case.device == "gpu" and no_gpu:
+    if case.device == DeviceKind.GPU and no_gpu:
         return no_gpu
     if case.dtype not in variant.accepts:
         return f"it is for {', '.join(variant.accepts)} only"
     if case.layout not in variant.layouts:
         return f"it is for {', '.join(variant.layouts)} only"
-    if variant.writes == "input" and case.result_dtype != case.dtype:
+    if variant.writes == Writes.INPUT and case.result_dtype != case.dtype:
         return f"a {case.result_dtype} result does not fit over a {case.dtype} input"
-    if lacking := discovery.not_installed(discovery.runtime(variant.runtime)):
-        return lacking
+    if reason := discovery.not_installed(discovery.runtime(variant.runtime)):
+        return reason
     # Assume a result as large as an input. The session checks again when the size is known.
     elements = case.elements // case.recipe.inputs
     return too_large(shared_bytes(case, elements) + worker_bytes(case, elements), free_bytes)
@@ -56,17 +57,17 @@ def skip_reason(case: Case, no_gpu: str | None, free_bytes: int) -> str | None:
 
 def misfit(case: Case, results: Sequence[tuple[tuple[int, ...], np.dtype]]) -> str | None:
     """Return why results of these shapes and dtypes cannot be written over the input of the case, or None."""
-    if case.variant.writes != "input" or list(results) == [(case.shape, np.dtype(case.dtype))]:
+    if case.variant.writes != Writes.INPUT or list(results) == [(case.shape, np.dtype(case.dtype))]:
         return None
-    said = " and ".join(f"a {'×'.join(map(str, shape))} {dtype} result" for shape, dtype in results)
-    return f"{said} does not fit over a {'×'.join(map(str, case.shape))} {case.dtype} input"
+    kinds = " and ".join(f"a {'×'.join(map(str, shape))} {dtype} result" for shape, dtype in results)
+    return f"{kinds} does not fit over a {'×'.join(map(str, case.shape))} {case.dtype} input"
 
 
-def too_large(needed_bytes: int, free_bytes: int, what: str = "of memory") -> str | None:
+def too_large(needed_bytes: int, free_bytes: int, memory: str = "of memory") -> str | None:
     """Return why there is not enough memory, or None."""
     if needed_bytes <= free_bytes:
         return None
-    return f"needs about {_gib(needed_bytes)}, and {_gib(free_bytes)} {what} is free"
+    return f"needs about {_gib(needed_bytes)}, and {_gib(free_bytes)} {memory} is free"
 
 
 def assumed_elements(case: Case) -> int:

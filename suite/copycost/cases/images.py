@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from copycost.model.vocabulary import Layout
+
 #: Photograph that ships with copycost: Rear Admiral Grace Hopper, James S. Davis for the US Navy, 1984; public domain.
 PHOTOGRAPH = Path(__file__).with_name("photograph.jpg")
 
@@ -18,7 +20,7 @@ _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", 
 _MARGIN = 1.25
 
 #: Number of pairs of elements that a twin swaps, and number of elements that they are chosen from.
-_SWAPS, _DRAWN = 4, 256
+_SWAPS, _CANDIDATES = 4, 256
 
 
 class ImageError(Exception):
@@ -56,7 +58,7 @@ def read(path: Path | None = None) -> Photographs:
 
 
 def batch(
-    photographs: Photographs, shape: tuple[int | None, int, int], dtype: str, layout: str, seed: int
+    photographs: Photographs, shape: tuple[int | None, int, int], dtype: str, layout: Layout, seed: int
 ) -> np.ndarray:
     """Return random crops, some of them mirrored, as one contiguous array with values 0 to 255.
 
@@ -69,7 +71,7 @@ def batch(
     shape : (batch or None, height, width)
         A batch of None means one image without a batch axis.
     dtype : {"uint8", "float16", "float32", "float64"}
-    layout : {"channels_last", "channels_first"}
+    layout : Layout
     seed : int
 
     Returns
@@ -81,13 +83,13 @@ def batch(
     pixels = np.empty((number or 1, height, width, 3), dtype)
     for i in range(len(pixels)):
         image = photographs.images[(i + seed) % len(photographs.images)]
-        one = _crop(image, height, width, random)
+        crop = _crop(image, height, width, random)
         if pixels.dtype.kind == "f":
-            other = _crop(image, height, width, random)
-            pixels[i] = one.astype(np.float32) * 0.75 + other.astype(np.float32) * 0.25
+            second_crop = _crop(image, height, width, random)
+            pixels[i] = crop.astype(np.float32) * 0.75 + second_crop.astype(np.float32) * 0.25
         else:
-            pixels[i] = one
-    if layout == "channels_first":
+            pixels[i] = crop
+    if layout == Layout.CHANNELS_FIRST:
         pixels = np.moveaxis(pixels, -1, 1)
     return np.ascontiguousarray(pixels if number is not None else pixels[0])
 
@@ -107,19 +109,20 @@ def swap(array: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray of intp
-        Indices of the swapped elements in the flattened array, which is contiguous. Empty if all drawn elements are
-        equal.
+        Indices of the swapped elements in the flattened array, which is contiguous. Empty if all candidates, which are
+        drawn at random, are equal.
     """
     random = np.random.default_rng()  # unseeded, so that the measured code cannot predict the swaps
     flat = array.reshape(-1)
-    drawn = random.choice(flat.size, min(_DRAWN, flat.size), replace=False)
-    one, other = drawn[: len(drawn) // 2], drawn[len(drawn) // 2 : 2 * (len(drawn) // 2)]
-    apart = np.abs(flat[one].astype(np.float64) - flat[other])
-    chosen = np.argsort(apart)[::-1][:_SWAPS]
-    chosen = chosen[apart[chosen] > 0]
-    one, other = one[chosen], other[chosen]
-    flat[one], flat[other] = flat[other], flat[one]
-    return np.concatenate([one, other])
+    candidates = random.choice(flat.size, min(_CANDIDATES, flat.size), replace=False)
+    half = len(candidates) // 2
+    left, right = candidates[:half], candidates[half : 2 * half]
+    distance = np.abs(flat[left].astype(np.float64) - flat[right])
+    pairs = np.argsort(distance)[::-1][:_SWAPS]
+    pairs = pairs[distance[pairs] > 0]
+    left, right = left[pairs], right[pairs]
+    flat[left], flat[right] = flat[right], flat[left]
+    return np.concatenate([left, right])
 
 
 def _decode(path: Path) -> Image.Image:
@@ -148,8 +151,8 @@ def _crop(image: Image.Image, height: int, width: int, random: np.random.Generat
     The crop is cut out before it is scaled. So it takes no more memory than the result, however long and thin it is.
     """
     scale = min(image.height / height, image.width / width) / _MARGIN
-    tall, wide = height * scale, width * scale
-    top, left = random.uniform(0, image.height - tall), random.uniform(0, image.width - wide)
-    box = (left, top, left + wide, top + tall)
+    crop_height, crop_width = height * scale, width * scale
+    top, left = random.uniform(0, image.height - crop_height), random.uniform(0, image.width - crop_width)
+    box = (left, top, left + crop_width, top + crop_height)
     crop = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box=box))
     return crop[:, ::-1] if random.integers(2) else crop

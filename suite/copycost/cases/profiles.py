@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from copycost.model.vocabulary import DTYPES, LAYOUTS
+from copycost.model.vocabulary import DTYPES, Layout
 
 
 @dataclass(frozen=True)
@@ -17,14 +17,15 @@ class Axes:
         Globs of recipe names.
     batches : tuple of int or None
     sizes : tuple of (height, width)
-    dtypes, layouts : tuple of str
+    dtypes : tuple of str
+    layouts : tuple of Layout
     """
 
     recipes: tuple[str, ...]
     batches: tuple[int | None, ...]
     sizes: tuple[tuple[int, int], ...]
     dtypes: tuple[str, ...]
-    layouts: tuple[str, ...]
+    layouts: tuple[Layout, ...]
 
 
 #: Variants that the fastest one is compared with: what most people write, and what Keras' documentation recommends.
@@ -42,17 +43,17 @@ class Profile:
 
 PROFILES = {
     "quick": Profile(
-        Axes(("caffe", "tf", "torch"), (1, 32), ((224, 224),), ("uint8", "float32"), ("channels_last",)),
+        Axes(("caffe", "tf", "torch"), (1, 32), ((224, 224),), ("uint8", "float32"), (Layout.CHANNELS_LAST,)),
         blocks=9,
         budget=45,
     ),
     "standard": Profile(
-        Axes(("*",), (1, 8, 32, 128), ((224, 224),), ("uint8", "float32"), ("channels_last",)),
+        Axes(("*",), (1, 8, 32, 128), ((224, 224),), ("uint8", "float32"), (Layout.CHANNELS_LAST,)),
         blocks=15,
         budget=480,
     ),
     "full": Profile(
-        Axes(("*",), (1, 8, 32, 128), ((224, 224), (512, 512)), DTYPES, LAYOUTS),
+        Axes(("*",), (1, 8, 32, 128), ((224, 224), (512, 512)), DTYPES, tuple(Layout)),
         blocks=15,
         budget=7200,
     ),

@@ -19,14 +19,11 @@ from copycost.cases.profiles import PROFILES, Axes
 from copycost.catalog import description, discovery, loading
 from copycost.catalog.description import Description
 from copycost.model import naming
-from copycost.model.vocabulary import DEVICES, DTYPES, LAYOUTS
+from copycost.model.vocabulary import DTYPES, DeviceKind, Layout
 from copycost.registry import Recipe, Variant
 
 #: Maximum number of pixels along an image's side, and of images in a batch.
-_LARGEST_SIDE = 32_768
-
-
-_LARGEST_BATCH = 65_536
+_LARGEST_SIDE, _LARGEST_BATCH = 32_768, 65_536
 
 
 def select(
@@ -65,13 +62,15 @@ def select(
     """
     recipes, variants, devices = map(naming.as_tuple, (recipes, variants, devices))
     axes = axes_of(profile, batches=batches, sizes=sizes, dtypes=dtypes, layouts=layouts)
-    known = known_with(files)
+    definitions = find_definitions(files)
     # Users who define their own recipes want to measure them, whatever the profile.
-    own = tuple(glob.escape(name) for name, recipe in known.recipes.items() if not loading.is_builtin(recipe.source))
+    own_recipes = tuple(
+        glob.escape(name) for name, recipe in definitions.recipes.items() if not loading.is_builtin(recipe.source)
+    )
     return expand(
-        replace(axes, recipes=axes.recipes + own),
-        known.variants.values(),
-        known.recipes,
+        replace(axes, recipes=axes.recipes + own_recipes),
+        definitions.variants.values(),
+        definitions.recipes,
         only_recipes=recipes,
         only_variants=variants,
         only_devices=devices,
@@ -79,14 +78,14 @@ def select(
 
 
 @dataclass(frozen=True)
-class Known:
+class Definitions:
     """All recipes and variants by name."""
 
     recipes: dict[str, Recipe]
     variants: dict[tuple[str, str], Variant]
 
 
-def known_with(files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = ()) -> Known:
+def find_definitions(files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = ()) -> Definitions:
     """Return the recipes and variants that ship with copycost, of installed packages, and of files.
 
     Packages and files are imported in separate processes, never in this one.
@@ -115,17 +114,17 @@ def known_with(files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] 
             raise naming.RegistrationError(f"{file} is not a .py file")
         if not os.path.isfile(file):
             raise naming.RegistrationError(f"file not found: {file}")
-    known = Known(
+    definitions = Definitions(
         {name: recipe for name, recipe in registry.recipes.items() if loading.is_builtin(recipe.source)},
         {key: variant for key, variant in registry.variants.items() if loading.is_builtin(variant.source)},
     )
     for module in discovery.plugins():
         try:
-            known = _joined(known, {module: description.describe(module)})
+            definitions = _joined(definitions, {module: description.describe(module)})
         except naming.RegistrationError as error:
             # A broken third-party package must not prevent measuring.
             warnings.warn(f"skipping the variants of an installed package: {error}", stacklevel=3)
-    return _joined(known, {file: description.describe(str(Path(file).absolute())) for file in paths})
+    return _joined(definitions, {file: description.describe(str(Path(file).absolute())) for file in paths})
 
 
 def axes_of(
@@ -144,23 +143,24 @@ def axes_of(
         If a name is unknown.
     """
     dtypes, layouts = map(naming.as_tuple, (dtypes, layouts))
-    dtypes = [np.dtype(one).name if isinstance(one, type | np.dtype) else one for one in dtypes]
+    dtypes = [np.dtype(dtype).name if isinstance(dtype, type | np.dtype) else dtype for dtype in dtypes]
     batches = (batches,) if isinstance(batches, int) else batches
     naming.check_name("profile", profile, PROFILES)
-    for what, given, allowed in (("dtype", dtypes, DTYPES), ("layout", layouts, LAYOUTS)):
-        for name in given:
-            naming.check_name(what, name, allowed)
-    profiled = PROFILES[profile].axes
+    for dtype in dtypes:
+        naming.check_name("dtype", dtype, DTYPES)
+    for layout in layouts:
+        naming.check_name("layout", layout, Layout)
+    default = PROFILES[profile].axes
     return Axes(
-        profiled.recipes,
-        tuple(dict.fromkeys(batches)) or profiled.batches,
-        tuple(dict.fromkeys(sizes)) or profiled.sizes,
-        tuple(dict.fromkeys(dtypes)) or profiled.dtypes,
-        tuple(dict.fromkeys(layouts)) or profiled.layouts,
+        default.recipes,
+        tuple(dict.fromkeys(batches)) or default.batches,
+        tuple(dict.fromkeys(sizes)) or default.sizes,
+        tuple(dict.fromkeys(dtypes)) or default.dtypes,
+        tuple(dict.fromkeys(map(Layout, layouts))) or default.layouts,
     )
 
 
-def defined_by(described: Mapping[str, Description], axes: Axes) -> list[Case]:
+def defined_by(descriptions: Mapping[str, Description], axes: Axes) -> list[Case]:
     """Return the cases of the variants that files define, for every recipe that they compute, and no shipped variants.
 
     Raises
@@ -170,11 +170,12 @@ def defined_by(described: Mapping[str, Description], axes: Axes) -> list[Case]:
     """
     discovery.load_shipped()
     shipped = {name: recipe for name, recipe in registry.recipes.items() if loading.is_builtin(recipe.source)}
-    known = _joined(Known(shipped, {}), described)
-    if not known.variants:
+    definitions = _joined(Definitions(shipped, {}), descriptions)
+    if not definitions.variants:
         return []
-    computed = dict.fromkeys(recipe for recipe, _ in known.variants)
-    return expand(replace(axes, recipes=tuple(map(glob.escape, computed))), known.variants.values(), known.recipes)
+    recipes = dict.fromkeys(recipe for recipe, _ in definitions.variants)
+    axes = replace(axes, recipes=tuple(map(glob.escape, recipes)))
+    return expand(axes, definitions.variants.values(), definitions.recipes)
 
 
 def matching(
@@ -187,26 +188,26 @@ def matching(
     CaseError
         If a glob matches nothing.
     """
-    for what, globs, name in (
+    for kind, globs, name in (
         ("recipe", recipes, lambda case: case.recipe.name),
         ("variant", variants, lambda case: case.variant.name),
         ("device", devices, lambda case: case.device),
     ):
-        names = chosen_names(what, globs, list(dict.fromkeys(map(name, cases))))
+        names = chosen_names(kind, globs, list(dict.fromkeys(map(name, cases))))
         cases = [case for case in cases if name(case) in names]
     return list(cases)
 
 
-def _joined(known: Known, described: Mapping[str, Description]) -> Known:
-    """Return the known recipes and variants with those of files or modules added, or raise RegistrationError."""
-    recipes, variants = dict(known.recipes), dict(known.variants)
-    for source, definitions in described.items():
-        for recipe in definitions.recipes:
+def _joined(definitions: Definitions, descriptions: Mapping[str, Description]) -> Definitions:
+    """Return the definitions with those of files or modules added, or raise RegistrationError."""
+    recipes, variants = dict(definitions.recipes), dict(definitions.variants)
+    for source, described in descriptions.items():
+        for recipe in described.recipes:
             if recipe.name in recipes:
                 raise naming.RegistrationError(f"{source}: recipe '{recipe.name}' is defined twice")
             recipes[recipe.name] = recipe
-    for source, definitions in described.items():
-        for variant in definitions.variants:
+    for source, described in descriptions.items():
+        for variant in described.variants:
             if (variant.recipe, variant.name) in variants:
                 raise naming.RegistrationError(
                     f"{source}: variant '{variant.name}' of recipe '{variant.recipe}' is defined twice"
@@ -217,7 +218,7 @@ def _joined(known: Known, described: Mapping[str, Description]) -> Known:
             except naming.RegistrationError as error:
                 raise naming.RegistrationError(f"{source}: variant '{variant.name}': {error}") from None
             variants[variant.recipe, variant.name] = variant
-    return Known(recipes, variants)
+    return Definitions(recipes, variants)
 
 
 def expand(
@@ -242,14 +243,14 @@ def expand(
     check_axes(axes)
     recipe_names = chosen_names("recipe", only_recipes or axes.recipes, list(recipes))
     names = chosen_names("variant", only_variants, list(dict.fromkeys(v.name for v in variants)))
-    device_names = chosen_names("device", only_devices, list(DEVICES))
+    kinds = [DeviceKind(name) for name in chosen_names("device", only_devices, list(DeviceKind))]
     cases = []
     for recipe in recipe_names:
         for layout in axes.layouts:
             for height, width in axes.sizes:
                 for batch in axes.batches:
                     for dtype in axes.dtypes:
-                        for device in device_names:
+                        for device in kinds:
                             cases += [
                                 Case(recipes[recipe], v, device, dtype, layout, batch, height, width)
                                 for v in variants
@@ -278,13 +279,13 @@ def check_axes(axes: Axes) -> None:
         for side in (height, width):
             if not 1 <= side <= _LARGEST_SIDE:
                 raise CaseError(f"invalid size {height}x{width}: expected sides of 1 to {_LARGEST_SIDE:,} pixels")
-        if "channels_first" in axes.layouts and width == CHANNELS:
+        if Layout.CHANNELS_FIRST in axes.layouts and width == CHANNELS:
             raise CaseError(
                 f"invalid width {CHANNELS} for channels_first: it cannot be told from {CHANNELS} trailing channels"
             )
 
 
-def chosen_names(what: str, globs: Sequence[str], names: Sequence[str]) -> list[str]:
+def chosen_names(kind: str, globs: Sequence[str], names: Sequence[str]) -> list[str]:
     """Return the names that any of the globs matches, in the order of `names`; no globs match all.
 
     Raises
@@ -296,5 +297,5 @@ def chosen_names(what: str, globs: Sequence[str], names: Sequence[str]) -> list[
         return list(names)
     for pattern in globs:
         if not fnmatch.filter(names, pattern):
-            raise CaseError(naming.did_you_mean(what, pattern, names))
+            raise CaseError(naming.did_you_mean(kind, pattern, names))
     return [name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in globs)]

@@ -18,6 +18,7 @@ from copycost.catalog.discovery import load_shipped
 from copycost.catalog.import_context import ImportContext, check_origin, child_environment, enter
 from copycost.catalog.loading import is_builtin, load
 from copycost.model.naming import RegistrationError
+from copycost.model.vocabulary import DeviceKind, Layout, Writes
 from copycost.registry import Recipe, Variant, benchmark_axes, recipes, variants
 
 #: Seconds that a user's file may take to import in the process that only inspects it.
@@ -59,16 +60,10 @@ def describe(source: str, place: ImportContext | None = None) -> Description:
         does not come from `place`.
     """
     with tempfile.TemporaryFile() as file:
-        given = json.dumps([source, place and asdict(place)])
+        request = json.dumps([source, place and asdict(place)])
+        interpreter = place.python if place else sys.executable
         process = subprocess.Popen(
-            [
-                place.python if place else sys.executable,
-                "-P",
-                "-m",
-                "copycost.catalog.description",
-                given,
-                str(file.fileno()),
-            ],
+            [interpreter, "-P", "-m", "copycost.catalog.description", request, str(file.fileno())],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -93,10 +88,23 @@ def describe(source: str, place: ImportContext | None = None) -> Description:
         raise RegistrationError(f"{source} ended the process that imported it (status {status})")
     if answer["error"]:
         raise RegistrationError(answer["error"])
-    several = ("accepts", "devices", "layouts")
-    found = [Variant(**v | {name: tuple(v[name]) for name in several}) for v in answer["variants"]]
     axes = {name: tuple(tuple(v) if isinstance(v, list) else v for v in vs) for name, vs in answer["axes"].items()}
-    return Description([Recipe(**r) for r in answer["recipes"]], found, axes)
+    return Description(
+        [Recipe(**fields) for fields in answer["recipes"]], [_variant(fields) for fields in answer["variants"]], axes
+    )
+
+
+def _variant(fields: Mapping[str, Any]) -> Variant:
+    """Return the variant whose fields were read from JSON."""
+    return Variant(
+        **{
+            **fields,
+            "writes": Writes(fields["writes"]),
+            "accepts": tuple(fields["accepts"]),
+            "devices": tuple(map(DeviceKind, fields["devices"])),
+            "layouts": tuple(map(Layout, fields["layouts"])),
+        }
+    )
 
 
 def _answer(source: str, place: dict[str, Any] | None) -> dict[str, Any]:

@@ -87,7 +87,7 @@ class _Shipped:
 
 
 def _is_shipped(module: str) -> bool:
-    return any(module == one or module.startswith(f"{one}.") for one in SHIPPED)
+    return any(module == name or module.startswith(f"{name}.") for name in SHIPPED)
 
 
 def check_origin(place: ImportContext) -> None:
@@ -100,7 +100,7 @@ def check_origin(place: ImportContext) -> None:
     """
     for name in place.names:
         file = getattr(sys.modules.get(name), "__file__", None)
-        if file and not any(Path(file).is_relative_to(part) for part in (place.folder, *place.path)):
+        if file and not any(Path(file).is_relative_to(folder) for folder in (place.folder, *place.path)):
             raise RegistrationError(
                 f"{name} was imported from {Path(file).parent}, and not from the commit: pip uninstall it there, "
                 "or move it to the root or src/ of the repository, where a commit's modules are searched"
@@ -109,5 +109,5 @@ def check_origin(place: ImportContext) -> None:
 
 def child_environment(place: ImportContext | None = None) -> dict[str, str]:
     """Return environment variables that make a child process import this very copy of copycost."""
-    here = (place and place.engine) or str(Path(__file__).parent.parent.parent)
-    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))}
+    folder = (place and place.engine) or str(Path(__file__).parent.parent.parent)
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")]))}

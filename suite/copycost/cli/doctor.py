@@ -21,7 +21,7 @@ def doctor_() -> None:
     findings = doctor.examine()
     for f in findings:
         mark, style = {True: ("✓", "green"), False: ("!", "yellow"), None: ("·", "dim")}[f.good]
-        table.add_row(Text(mark, style), f.what, Text(f.value), Text(f.advice if f.good is False else ""))
+        table.add_row(Text(mark, style), f.subject, Text(f.value), Text(f.advice if f.good is False else ""))
     console.print(table)
     unsteady = sum(f.good is False for f in findings)
     console.print("No potential problems found." if not unsteady else f"{unsteady} potential problems found.")

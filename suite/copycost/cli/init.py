@@ -13,6 +13,7 @@ from copycost.cli.options import (
     errors,
 )
 from copycost.model import naming
+from copycost.model.vocabulary import Writes
 from copycost.tracking import project
 
 
@@ -31,7 +32,7 @@ from copycost.tracking import project
 )
 @click.option(
     "--writes",
-    type=Word("writes", registry.WRITES),
+    type=Word("writes", list(Writes)),
     default="new",
     show_default=True,
     metavar="WHERE",

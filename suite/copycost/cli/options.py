@@ -22,7 +22,7 @@ from copycost.gate import commits, measure
 from copycost.machine import devices
 from copycost.model import naming
 from copycost.model.errors import one_line
-from copycost.model.vocabulary import DTYPES, LAYOUTS
+from copycost.model.vocabulary import DTYPES, Layout
 from copycost.results import store
 from copycost.tracking import project
 
@@ -196,7 +196,7 @@ SELECTION = [
                  help="Height and width of the images, e.g. 224x224."),
     click.option("--dtype", "dtype", multiple=True, type=Word("dtype", DTYPES), metavar="NAME",
                  help="Input dtype: uint8, float16, float32, float64."),
-    click.option("--layout", "layout", multiple=True, type=Word("layout", LAYOUTS), metavar="NAME",
+    click.option("--layout", "layout", multiple=True, type=Word("layout", list(Layout)), metavar="NAME",
                  help="Layout of the images: channels_last or channels_first."),
     click.option("--with", "with_files", multiple=True, type=FilePath(), metavar="FILE",
                  help="Python file that defines your own variants and recipes. Can be repeated."),

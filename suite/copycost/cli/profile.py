@@ -34,7 +34,7 @@ from copycost.machine import devices
 from copycost.model import naming, numbers
 from copycost.model.call_profile import CallProfile
 from copycost.model.measurement import Measurement
-from copycost.model.vocabulary import DTYPES, LAYOUTS
+from copycost.model.vocabulary import DTYPES, Layout
 from copycost.report.trace import trace
 from copycost.results import load, store
 
@@ -129,8 +129,8 @@ def named(words: Sequence[str], files: Sequence[str] = ()) -> Case:
     RegistrationError
         If a file cannot be imported, or defines a name that already exists.
     """
-    known = selection.known_with(files)
-    axes = Axes((), (_BATCH,), (_SIZE,), (_DTYPE,), ("channels_last",))
+    known = selection.find_definitions(files)
+    axes = Axes((), (_BATCH,), (_SIZE,), (_DTYPE,), (Layout.CHANNELS_LAST,))
     device = "cpu"
     recipes: list[str] = []
     variants: list[str] = []
@@ -145,8 +145,8 @@ def named(words: Sequence[str], files: Sequence[str] = ()) -> Case:
             )
         elif word in DTYPES:
             axes = replace(axes, dtypes=(word,))
-        elif word in LAYOUTS:
-            axes = replace(axes, layouts=(word,))
+        elif word in list(Layout):
+            axes = replace(axes, layouts=(Layout(word),))
         elif word in ("cpu", "gpu"):
             device = word
         elif word in known.recipes and not recipes:

@@ -9,6 +9,7 @@ from typing import Any
 from copycost.engine.records import AllocationTrace, Audit, BlockRecord, DeviceSample
 from copycost.model.allocation import AllocationSummary
 from copycost.model.measurement import FIGURES, Measurement
+from copycost.model.vocabulary import Status
 from copycost.stats.intervals import estimate
 
 _ON_CPU = "the case is on the CPU"
@@ -219,4 +220,4 @@ def measurement(
     lacking = [name for name in FIGURES if fields.get(name) is None]
     default = status if status not in ("ok", "unchecked") else "not measured"
     fields["missing"] = {name: why.get(name, default) for name in lacking}
-    return Measurement(**row, threads=threads, status=status, reason=reason, **fields)
+    return Measurement(**row, threads=threads, status=Status(status), reason=reason, **fields)

@@ -12,6 +12,7 @@ from copycost.catalog import discovery
 from copycost.engine.worker import CaseFailure, Worker
 from copycost.engine.worker_pool import WorkerPool
 from copycost.machine.memory import free_memory
+from copycost.model.vocabulary import DeviceKind
 
 #: Copies per measurement of a device's copy speed, and the size of each in multiples of the device's cache.
 _COPIES, _COPIED = 5, 8
@@ -72,7 +73,7 @@ class DeviceCopy:
 
     def __init__(self, job: DeviceCopyJob) -> None:
         runtime = discovery.runtime(job.runtime)
-        runtime.start("gpu", job.threads)
+        runtime.start(DeviceKind.GPU, job.threads)
         assert runtime.gpu is not None
         self.fence, self.seconds = runtime.fence, runtime.gpu.seconds
         nbytes = _COPIED * runtime.gpu.cache_bytes()

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any
 
 from copycost.model.allocation import THRESHOLD, AllocationEvent, InstrumentBusyError
+from copycost.model.vocabulary import MemorySpace
 
 #: Traced calls that are counted, after one that is not: it may free memory older than the trace, of unknown size.
 WINDOWS = 3
@@ -174,7 +175,7 @@ class _Windows:
 
     def _add(self, change: int, where: str, charged: int | None) -> None:
         if self._step == 0:
-            self._events[self._window].append(AllocationEvent(change, "host", "memray", where))
+            self._events[self._window].append(AllocationEvent(change, MemorySpace.HOST, "memray", where))
         if charged is not None and abs(change) >= THRESHOLD:
             self._left[charged] += change
 

@@ -19,6 +19,7 @@ from copycost.engine import clock
 from copycost.engine.compare_arrays import overlap, same
 from copycost.engine.references import ExpectedResults, argument, load_references
 from copycost.model.runtime import ConsumedArrayError, Runtime
+from copycost.model.vocabulary import DeviceKind
 from copycost.stats.intervals import ROUNDS
 
 #: Name, array and address range of each argument of a call.
@@ -61,7 +62,7 @@ class CaseJob:
     variant: str
     runtime: str
     writes: str
-    device: str
+    device: DeviceKind
     threads: int
     inputs: tuple[tuple[str, ...], ...]
     twins: tuple[str, ...]

@@ -37,8 +37,8 @@ def gpus() -> tuple[list[Gpu], str | None]:
     return [gpu for _, gpu in rows], None
 
 
-def choose(which: int) -> None:
-    """Make only one of the devices visible to this process and its children.
+def choose(index: int) -> None:
+    """Make only the device of this index visible to this process and its children.
 
     Raises
     ------
@@ -48,10 +48,10 @@ def choose(which: int) -> None:
     rows = _visible()
     if isinstance(rows, str):
         raise LookupError(rows)
-    if not 0 <= which < len(rows):
-        there = ", ".join(f"gpu:{k} ({gpu.name})" for k, (_, gpu) in enumerate(rows))
-        raise LookupError(f"unknown device gpu:{which}: expected one of {there}")
-    os.environ["CUDA_VISIBLE_DEVICES"] = rows[which][0]
+    if not 0 <= index < len(rows):
+        names = ", ".join(f"gpu:{k} ({gpu.name})" for k, (_, gpu) in enumerate(rows))
+        raise LookupError(f"unknown device gpu:{index}: expected one of {names}")
+    os.environ["CUDA_VISIBLE_DEVICES"] = rows[index][0]
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,8 @@ def condition() -> Condition:
         rows = _query(*fields)
     if isinstance(rows, str) or not rows:
         return Condition()
-    chosen = _visible()
-    index = 0 if isinstance(chosen, str) else chosen[0][1].index
+    visible = _visible()
+    index = 0 if isinstance(visible, str) else visible[0][1].index
     _, _, clock, temperature, free, *active = next((row for row in rows if row[0] == str(index)), rows[0])
     try:
         bits = int(active[0], 16) if active else 0
@@ -117,10 +117,10 @@ def _number(text: str) -> int | None:
 
 def _query(*fields: str) -> list[tuple[str, ...]] | str:
     """Return index, UUID and the given fields of every device from `nvidia-smi`, or why it reports nothing."""
-    said = _smi(f"--query-gpu=index,uuid,{','.join(fields)}", "--format=csv,noheader,nounits")
-    if said is None:
+    output = _smi(f"--query-gpu=index,uuid,{','.join(fields)}", "--format=csv,noheader,nounits")
+    if output is None:
         return "nvidia-smi not found"
-    status, text = said
+    status, text = output
     if status:
         return text
     rows = [tuple(part.strip() for part in line.split(",")) for line in text.splitlines()]
@@ -133,12 +133,15 @@ def _smi(*arguments: str) -> tuple[int, str] | None:
     if smi is None:
         return None
     try:
-        done = subprocess.run([smi, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
+        process = subprocess.run(
+            [smi, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return 1, f"nvidia-smi did not answer ({type(error).__name__})"
-    if done.returncode:
-        return done.returncode, f"nvidia-smi failed: '{' '.join((done.stdout + done.stderr).split())[:200]}'"
-    return 0, done.stdout
+    if process.returncode:
+        text = " ".join((process.stdout + process.stderr).split())[:200]
+        return process.returncode, f"nvidia-smi failed: '{text}'"
+    return 0, process.stdout
 
 
 def _visible() -> list[tuple[str, Gpu]] | str:
@@ -152,46 +155,48 @@ def _visible() -> list[tuple[str, Gpu]] | str:
     if not rows:
         return "no CUDA device: nvidia-smi lists none"
     parts = _parts()
-    there: list[tuple[str, str, Gpu]] = []  # index, UUID
-    in_parts = False
+    devices: list[tuple[str, str, Gpu]] = []  # index, UUID
+    has_parts = False
     for index, uuid, name, memory, driver, capability in rows:
         mib = _number(memory)
         gpu = Gpu(name, mib * 2**20 if mib is not None else None, driver, capability, int(index))
         if uuid not in parts:
-            there.append((index, uuid, gpu))
-        for part, its_uuid in parts.get(uuid, ()):
+            devices.append((index, uuid, gpu))
+        for part, part_uuid in parts.get(uuid, ()):
             # No query returns the memory of a MIG partition.
-            there.append(("", its_uuid, replace(gpu, name=f"{name} {part}", memory_bytes=None)))
-            in_parts = True
+            devices.append(("", part_uuid, replace(gpu, name=f"{name} {part}", memory_bytes=None)))
+            has_parts = True
     if visible is None:
         # With MIG, a process sees one partition and no other device.
-        chosen = [(uuid, gpu) for _, uuid, gpu in there]
-        return chosen[:1] if in_parts else chosen
+        pairs = [(uuid, gpu) for _, uuid, gpu in devices]
+        return pairs[:1] if has_parts else pairs
     # Like the CUDA runtime, end the list at the first entry that does not match a device.
-    chosen = []
+    pairs = []
     for word in map(str.strip, visible.split(",")):
-        found = next(((u, gpu) for index, u, gpu in there if word and (word == index or u.startswith(word))), None)
-        if found is None:
+        matches = [(uuid, gpu) for index, uuid, gpu in devices if word and (word == index or uuid.startswith(word))]
+        if not matches:
             break
-        chosen.append(found)
-    return chosen or f"CUDA_VISIBLE_DEVICES={visible!r} matches no device of this machine"
+        pairs.append(matches[0])
+    return pairs or f"CUDA_VISIBLE_DEVICES={visible!r} matches no device of this machine"
 
 
 def _parts() -> dict[str, list[tuple[str, str]]]:
     """Return UUID → name and UUID of each partition, for the MIG devices that `nvidia-smi -L` lists."""
-    said = _smi("-L")
+    output = _smi("-L")
     parts: dict[str, list[tuple[str, str]]] = {}
-    whole = ""
-    for line in said[1].splitlines() if said and not said[0] else ():
-        if found := re.match(r"GPU \d+: .*\(UUID: (GPU-[\w-]+)\)", line):
-            whole = found[1]
-        elif found := re.match(r"\s+(MIG \S+)\s+Device\s+\d+: \(UUID: (MIG-[\w/-]+)\)", line):
-            parts.setdefault(whole, []).append((found[1], found[2]))
+    device_uuid = ""
+    for line in output[1].splitlines() if output and not output[0] else ():
+        if match := re.match(r"GPU \d+: .*\(UUID: (GPU-[\w-]+)\)", line):
+            device_uuid = match[1]
+        elif match := re.match(r"\s+(MIG \S+)\s+Device\s+\d+: \(UUID: (MIG-[\w/-]+)\)", line):
+            parts.setdefault(device_uuid, []).append((match[1], match[2]))
     return parts
 
 
 def cuda() -> str | None:
     """Return the newest CUDA version that the driver supports, from the header of `nvidia-smi`, or None if absent."""
-    said = _smi()
-    found = re.search(r"CUDA(?: UMD)? Version\s*:\s*(\d+(?:\.\d+)*)", said[1]) if said and not said[0] else None
-    return found[1] if found else None
+    output = _smi()
+    if output is None or output[0]:
+        return None
+    match = re.search(r"CUDA(?: UMD)? Version\s*:\s*(\d+(?:\.\d+)*)", output[1])
+    return match[1] if match else None

@@ -8,6 +8,8 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass
 
+from copycost.model.vocabulary import Mark
+
 #: Fraction of a sample that may be spent waiting for a CPU. Shorter waits are timer interrupts.
 _WAITED = 0.01
 
@@ -64,18 +66,15 @@ def stolen_ticks(stat: list[str]) -> int | None:
     return int(stat[8]) if len(stat) > 8 else None
 
 
-def mark(before: State, after: State, ns: int) -> str:
-    """Return the mark of a sample that took `ns` nanoseconds, or an empty string if no disturbance is known.
-
-    The marks are those of `copycost.model.fields.MARKS`.
-    """
+def mark(before: State, after: State, ns: int) -> Mark:
+    """Return the mark of a sample that took `ns` nanoseconds."""
     if before.cpu == after.cpu and after.throttled > before.throttled:
-        return "throttled"
+        return Mark.THROTTLED
     if _grown(before.stolen_ticks, after.stolen_ticks) > 0:
-        return "stolen"
+        return Mark.STOLEN
     if _grown(before.waited_ns, after.waited_ns) > _WAITED * ns:
-        return "waited"
-    return "moved" if before.cpu != after.cpu else ""
+        return Mark.WAITED
+    return Mark.MOVED if before.cpu != after.cpu else Mark.NONE
 
 
 def _grown(before: int | None, after: int | None) -> int:

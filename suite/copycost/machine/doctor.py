@@ -26,7 +26,7 @@ _MUCH = 0.05
 class Finding:
     """The result of one check: its subject, whether it is good (None if unknown), its value and advice."""
 
-    what: str
+    subject: str
     good: bool | None
     value: str
     advice: str = ""
@@ -78,10 +78,10 @@ def _others(seconds: float) -> tuple[float, float]:
     """Return the fractions of all CPUs' time that were busy and stolen while this process slept."""
     before = _stat()
     time.sleep(seconds)
-    spent = [b - a for a, b in zip(before, _stat(), strict=True)]
-    total = sum(spent) or 1
-    idle = spent[3] + spent[4]
-    return (total - idle - spent[7]) / total, spent[7] / total
+    ticks = [b - a for a, b in zip(before, _stat(), strict=True)]
+    total = sum(ticks) or 1
+    idle = ticks[3] + ticks[4]
+    return (total - idle - ticks[7]) / total, ticks[7] / total
 
 
 def _stat() -> list[int]:
@@ -142,27 +142,27 @@ def _memory() -> Finding:
 def _swap() -> Finding:
     with open("/proc/meminfo") as file:
         kib = {line.split(":")[0]: int(line.split()[1]) for line in file}
-    used = (kib.get("SwapTotal", 0) - kib.get("SwapFree", 0)) * 1024
+    usage = (kib.get("SwapTotal", 0) - kib.get("SwapFree", 0)) * 1024
     return Finding(
-        "swap in use", used < 2**26, f"{used / 2**20:.0f} MiB", "memory is scarce: pages may be read from disk"
+        "swap in use", usage < 2**26, f"{usage / 2**20:.0f} MiB", "memory is scarce: pages may be read from disk"
     )
 
 
 def _huge_pages() -> Finding:
-    chosen = environment.huge_pages()
+    setting = environment.huge_pages()
     return Finding(
-        "transparent huge pages", None if chosen is None else chosen != "always", chosen or "not reported",
+        "transparent huge pages", None if setting is None else setting != "always", setting or "not reported",
         "whether an array gets them depends on its address: 'madvise' gives steadier timings than 'always'",
     )  # fmt: skip
 
 
 def _gpu() -> list[Finding]:
-    found, none = devices.gpus()
-    if none:
-        return [Finding("GPU", None, none)]
+    gpus, no_gpu = devices.gpus()
+    if no_gpu:
+        return [Finding("GPU", None, no_gpu)]
     growth = os.environ.get("TF_FORCE_GPU_ALLOW_GROWTH")
     return [
-        *(Finding("GPU", True, f"{gpu.name}, driver {gpu.driver or 'not reported'}") for gpu in found),
+        *(Finding("GPU", True, f"{gpu.name}, driver {gpu.driver or 'not reported'}") for gpu in gpus),
         Finding(
             "GPU memory growth", growth != "false", growth or "on, set by copycost",
             "TensorFlow reserves the memory of the whole device: unset TF_FORCE_GPU_ALLOW_GROWTH",
@@ -186,15 +186,17 @@ def _tensorflow() -> list[Finding]:
 
 
 def _variables() -> Finding:
-    found = [k for k in ("LD_PRELOAD", "PYTHONMALLOC", "MALLOC_ARENA_MAX", "GLIBC_TUNABLES") if os.environ.get(k)]
+    names = [k for k in ("LD_PRELOAD", "PYTHONMALLOC", "MALLOC_ARENA_MAX", "GLIBC_TUNABLES") if os.environ.get(k)]
     return Finding(
         "allocator settings",
-        not found,
-        ", ".join(found) or "none",
+        not names,
+        ", ".join(names) or "none",
         "these change the cost of allocations: unset them",
     )
 
 
 def _memray() -> Finding:
-    there = importlib.util.find_spec("memray") is not None
-    return Finding("memray", there, "installed" if there else "not installed", "host allocations are not counted")
+    installed = importlib.util.find_spec("memray") is not None
+    return Finding(
+        "memray", installed, "installed" if installed else "not installed", "host allocations are not counted"
+    )

@@ -34,7 +34,7 @@ _SAME = ("engine", "python", "libraries", "variables", "cpu", "cpus", "threads",
 
 def capture(threads: int, image_name: str, image_sha256: str) -> dict[str, Any]:
     """Return everything that may explain a figure, with None for values that this machine does not report."""
-    found, no_gpu = devices.gpus()
+    gpus, no_gpu = devices.gpus()
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "copycost": __version__,
@@ -55,7 +55,7 @@ def capture(threads: int, image_name: str, image_sha256: str) -> dict[str, Any]:
         "huge_pages": huge_pages(),
         "load": round(os.getloadavg()[0], 2),
         # The index of one of several identical GPUs does not affect any figure.
-        "gpus": [{name: value for name, value in vars(gpu).items() if name != "index"} for gpu in found],
+        "gpus": [{name: value for name, value in vars(gpu).items() if name != "index"} for gpu in gpus],
         "no_gpu": no_gpu,
         "threads": threads,
         "image": image_name,
@@ -69,28 +69,28 @@ def processor() -> str | None:
 
 
 def cpu_flags(
-    wanted: str = "avx avx2 fma avx512f avx512bw avx512_vnni avx512_bf16 amx_tile hypervisor",
+    names: str = "avx avx2 fma avx512f avx512bw avx512_vnni avx512_bf16 amx_tile hypervisor",
 ) -> list[str]:
     """Return the vector extensions of this CPU, among those that the libraries check for."""
-    return sorted(set((_from_file("/proc/cpuinfo", r"^flags\s*:\s*(.+)$") or "").split()) & set(wanted.split()))
+    return sorted(set((_from_file("/proc/cpuinfo", r"^flags\s*:\s*(.+)$") or "").split()) & set(names.split()))
 
 
 def versions() -> dict[str, str]:
     """Return the versions of the installed libraries without importing them."""
-    found = {}
+    by_name = {}
     for name in _LIBRARIES:
         try:
-            found[name] = metadata.version(name)
+            by_name[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return by_name
 
 
-def difference(one: dict[str, Any], other: dict[str, Any]) -> str | None:
+def difference(before: dict[str, Any], after: dict[str, Any]) -> str | None:
     """Return a description of the first difference between two environments that must agree, or None."""
     for name in _SAME:
-        if one.get(name) != other.get(name):
-            return f"{name} was {one.get(name)!r} and is {other.get(name)!r}"
+        if before.get(name) != after.get(name):
+            return f"{name} was {before.get(name)!r} and is {after.get(name)!r}"
     return None
 
 
@@ -104,15 +104,15 @@ def read_line(path: str) -> str | None:
 
 def _from_file(path: str, pattern: str) -> str | None:
     try:
-        found = re.search(pattern, Path(path).read_text(), re.MULTILINE)
+        match = re.search(pattern, Path(path).read_text(), re.MULTILINE)
     except OSError:
         return None
-    return found[1].strip() if found else None
+    return match[1].strip() if match else None
 
 
 def _kib(name: str) -> int | None:
-    found = _from_file("/proc/meminfo", rf"^{name}:\s*(\d+) kB")
-    return int(found) * 1024 if found else None
+    kib = _from_file("/proc/meminfo", rf"^{name}:\s*(\d+) kB")
+    return int(kib) * 1024 if kib else None
 
 
 def _os_name() -> str:
@@ -135,5 +135,5 @@ def _caches() -> dict[str, str]:
 def huge_pages() -> str | None:
     """Return the setting of transparent huge pages: always, madvise or never."""
     line = read_line("/sys/kernel/mm/transparent_hugepage/enabled")  # always [madvise] never
-    found = re.search(r"\[(\w+)\]", line or "")
-    return found[1] if found else line
+    match = re.search(r"\[(\w+)\]", line or "")
+    return match[1] if match else line

@@ -11,9 +11,9 @@ def free_memory() -> int:
         free = next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
     try:
         group = Path("/sys/fs/cgroup")
-        most, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
+        limit, usage = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
         counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        free = min(free, most - used + int(counts.get("inactive_file", 0)))  # cached files can be evicted
+        free = min(free, limit - usage + int(counts.get("inactive_file", 0)))  # cached files can be evicted
     except (OSError, ValueError):  # no cgroup, or one without a limit: "max"
         pass
     return max(0, free)

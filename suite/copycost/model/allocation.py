@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from copycost.model.vocabulary import MemorySpace
+
 #: Requests of at least this many bytes are counted. Smaller ones are Python's objects and a runtime's book-keeping.
 THRESHOLD = 4096
 
@@ -21,8 +23,7 @@ class AllocationEvent:
     ----------
     bytes : int
         Requested bytes; negative for a release.
-    space : {"host", "device", "driver"}
-        ``"driver"`` is memory that the pool of a device had to request from the driver.
+    space : MemorySpace
     instrument : str
     op : str
         Operation that made the request, as far as the instrument knows.
@@ -31,7 +32,7 @@ class AllocationEvent:
     """
 
     bytes: int
-    space: str
+    space: MemorySpace
     instrument: str
     op: str = ""
     rounded: int | None = None
@@ -88,23 +89,23 @@ class Pool:
 
 def pool(events: Sequence[AllocationEvent], sees_driver: bool) -> Pool:
     """Derive a `Pool` from the events of one call."""
-    rounded = [e.rounded for e in events if e.space == "device" and e.bytes >= THRESHOLD]
-    asked = [e.bytes for e in events if e.space == "driver" and e.bytes > 0]
+    rounded = [e.rounded for e in events if e.space == MemorySpace.DEVICE and e.bytes >= THRESHOLD]
+    requests = [e.bytes for e in events if e.space == MemorySpace.DRIVER and e.bytes > 0]
     return Pool(
         None if None in rounded else sum(n for n in rounded if n),
-        len(asked) if sees_driver else None,
-        sum(asked) if sees_driver else None,
+        len(requests) if sees_driver else None,
+        sum(requests) if sees_driver else None,
     )
 
 
-def combine(one: AllocationSummary, other: AllocationSummary) -> AllocationSummary:
+def combine(first: AllocationSummary, second: AllocationSummary) -> AllocationSummary:
     """Return the sum of the summaries of two instruments that watch different allocators."""
     return AllocationSummary(
-        *(getattr(one, name) + getattr(other, name) for name in AllocationSummary.__dataclass_fields__)
+        *(getattr(first, name) + getattr(second, name) for name in AllocationSummary.__dataclass_fields__)
     )
 
 
-def median_summary(tallies: Sequence[AllocationSummary]) -> tuple[AllocationSummary, dict[str, list[int]]]:
+def median_summary(summaries: Sequence[AllocationSummary]) -> tuple[AllocationSummary, dict[str, list[int]]]:
     """Return the median of each figure over the traced calls, and the range of each figure that varies.
 
     Small requests are excluded from the ranges, since they come from the interpreter as often as from the call.
@@ -112,8 +113,8 @@ def median_summary(tallies: Sequence[AllocationSummary]) -> tuple[AllocationSumm
     values: dict[str, int] = {}
     ranges: dict[str, list[int]] = {}
     for name in AllocationSummary.__dataclass_fields__:
-        seen = sorted(getattr(t, name) for t in tallies)
-        values[name] = seen[len(seen) // 2]
-        if seen[0] != seen[-1] and not name.startswith("small"):
-            ranges[name] = [seen[0], seen[-1]]
+        counts = sorted(getattr(summary, name) for summary in summaries)
+        values[name] = counts[len(counts) // 2]
+        if counts[0] != counts[-1] and not name.startswith("small"):
+            ranges[name] = [counts[0], counts[-1]]
     return AllocationSummary(**values), ranges

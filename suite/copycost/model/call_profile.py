@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from copycost.model.vocabulary import MemorySpace
+
 #: Maximum number of lines and operations recorded for one call. Later ones are dropped.
 MOST = 4_000
 
@@ -40,7 +42,7 @@ class MemoryChange:
     """
 
     bytes: int
-    space: str
+    space: MemorySpace
     op: str
     at: float | None
 
@@ -74,9 +76,9 @@ def nested(spans: Sequence[Span]) -> list[Span]:
     by_place: dict[str, list[int]] = {}
     for k, span in enumerate(spans):
         by_place.setdefault(span.where, []).append(k)
-    for its in by_place.values():
+    for indices in by_place.values():
         open_: list[int] = []
-        for k in sorted(its, key=lambda k: (spans[k].start, -spans[k].seconds)):
+        for k in sorted(indices, key=lambda k: (spans[k].start, -spans[k].seconds)):
             while open_ and spans[open_[-1]].start + spans[open_[-1]].seconds <= spans[k].start + 1e-12:
                 open_.pop()
             own[k] = spans[k].seconds

@@ -9,22 +9,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from copycost.model.vocabulary import DEVICES, DTYPES, LAYOUTS, WRITES
-
-#: Outcomes of a case.
-STATUSES = ("ok", "wrong", "skipped", "failed", "crashed", "timeout", "unchecked")
-
-#: Why timing stopped: all requested blocks were done, the answer was clear, the budget was spent, or the case took too
-#: long.
-STOP_REASONS = ("blocks", "clear", "budget", "timeout")
-
-#: Whose memory may hold the result.
-SHARES = ("nothing", "input", "out")
-
-#: Marks of a disturbed sample. ``waited``: the thread waited for a CPU that another thread used. ``stolen``: the
-#: hypervisor gave the CPU to another machine. ``throttled``: heat or power slowed down the CPU (or the GPU, for a whole
-#: block). ``moved``: the thread moved to another CPU.
-MARKS = ("waited", "stolen", "throttled", "moved")
+from copycost.model.vocabulary import (
+    DTYPES,
+    DeviceKind,
+    Layout,
+    Mark,
+    MemorySpace,
+    ResultShares,
+    Status,
+    StopReason,
+    Writes,
+)
 
 
 @dataclass(frozen=True)
@@ -74,7 +69,7 @@ def _times(name: str, doc: str, *, required: bool = True) -> dict[str, FieldSpec
     return dict.fromkeys((name, f"{name}_low", f"{name}_high"), spec)
 
 
-def _of_space(space: str) -> dict[str, FieldSpec]:
+def _of_space(space: MemorySpace) -> dict[str, FieldSpec]:
     """Return the specifications of the six figures of allocations for one memory space."""
     doc = f"the same as without `{space}_`, for the {space}'s memory only"
     return {f"{space}_{name}": replace(spec, doc=doc) for name, spec in _ALLOCATIONS.items()}
@@ -82,8 +77,13 @@ def _of_space(space: str) -> dict[str, FieldSpec]:
 
 def _one_of(words: Iterable[str]) -> str:
     """Return words as Markdown: ``a``, ``b`` or ``c``."""
-    *others, last = (f"`{word}`" for word in words)
-    return f"{', '.join(others)} or {last}"
+    *first_words, last_word = (f"`{word}`" for word in words)
+    return f"{', '.join(first_words)} or {last_word}"
+
+
+def _word(words: Iterable[str]) -> dict[str, Any]:
+    """Return the JSON Schema of a value that is one of the words."""
+    return {"enum": [str(word) for word in words]}
 
 
 _TEXT = {"type": "string"}
@@ -114,10 +114,10 @@ SPECS: dict[str, FieldSpec] = {
     "recipe": FieldSpec("", "what is computed", _TEXT),
     "variant": FieldSpec("", "how the recipe is computed", _NAME),
     "runtime": FieldSpec("", "the library whose arrays the variant receives", _NAME),
-    "writes": FieldSpec("", f"where the result goes: {_one_of(WRITES)}", {"enum": [*WRITES]}),
-    "device": FieldSpec("", _one_of(DEVICES), {"enum": [*DEVICES]}),
-    "dtype": FieldSpec("", f"dtype of the input: {_one_of(DTYPES)}", {"enum": [*DTYPES]}),
-    "layout": FieldSpec("", f"layout of the input: {_one_of(LAYOUTS)}", {"enum": [*LAYOUTS]}),
+    "writes": FieldSpec("", f"where the result goes: {_one_of(Writes)}", _word(Writes)),
+    "device": FieldSpec("", _one_of(DeviceKind), _word(DeviceKind)),
+    "dtype": FieldSpec("", f"dtype of the input: {_one_of(DTYPES)}", _word(DTYPES)),
+    "layout": FieldSpec("", f"layout of the input: {_one_of(Layout)}", _word(Layout)),
     "batch": FieldSpec(
         "images", "number of images; missing for one image without a batch axis", _optional(_AT_LEAST_ONE)
     ),
@@ -125,7 +125,7 @@ SPECS: dict[str, FieldSpec] = {
     "width": FieldSpec("pixels", "size of the input images", _AT_LEAST_ONE),
     "channels": FieldSpec("", "channels of the input images", _AT_LEAST_ONE),
     "threads": FieldSpec("", "number of threads given to every runtime", _AT_LEAST_ONE),
-    "status": FieldSpec("", f"outcome of the case: {_one_of(STATUSES)}", {"enum": [*STATUSES]}),
+    "status": FieldSpec("", f"outcome of the case: {_one_of(Status)}", _word(Status)),
     "reason": FieldSpec("", "explanation of the status", _optional(_TEXT)),
     "known": FieldSpec("", "evidence that a library's path is known to be wrong here, or to raise", _optional(_TEXT)),
     "includes_transfers": FieldSpec("", "whether a call on a device takes and returns host arrays", _TRUTH),
@@ -157,7 +157,7 @@ SPECS: dict[str, FieldSpec] = {
     "seconds_first": _figure("s", "time of the first call, which traces and compiles", _POSITIVE),
     "calls": _figure("", "total number of timed calls", _AT_LEAST_ONE),
     "blocks": _figure("", "number of blocks, each a fresh process", _AT_LEAST_ONE),
-    "stopped_by": _figure("", f"why timing stopped: {_one_of(STOP_REASONS)}", {"enum": [*STOP_REASONS]}),
+    "stopped_by": _figure("", f"why timing stopped: {_one_of(StopReason)}", _word(StopReason)),
     "samples": _figure(
         "s",
         "time per call of each sample, one list for each block",
@@ -167,7 +167,7 @@ SPECS: dict[str, FieldSpec] = {
     "marks": FieldSpec(
         "",
         "what disturbed each sample, one list for each block; an empty text where the system reports nothing",
-        _optional({"type": "array", "items": {"type": "array", "items": {"enum": ["", *MARKS]}}}),
+        _optional({"type": "array", "items": {"type": "array", "items": _word(Mark)}}),
         cell=False,
         required=False,
     ),
@@ -202,8 +202,8 @@ SPECS: dict[str, FieldSpec] = {
         _POSITIVE,
     ),
     **_ALLOCATIONS,
-    **_of_space("host"),
-    **_of_space("device"),
+    **_of_space(MemorySpace.HOST),
+    **_of_space(MemorySpace.DEVICE),
     "device_rounded_bytes": _figure(
         "B", "bytes that the device's pool reserved for `device_allocated_bytes`", _COUNT, required=False
     ),
@@ -212,7 +212,7 @@ SPECS: dict[str, FieldSpec] = {
     ),
     "driver_bytes": _figure("B", "bytes of the requests that `driver_allocations` counts", _COUNT, required=False),
     "input_changed": _figure("", "whether the given array holds other values after the call", _TRUTH),
-    "result_shares": _figure("", f"whose memory holds the result: {_one_of(SHARES)}", {"enum": [*SHARES]}),
+    "result_shares": _figure("", f"whose memory holds the result: {_one_of(ResultShares)}", _word(ResultShares)),
     "result_dtype": _figure("", "dtype of the result", _TEXT),
     "result_contiguous": _figure("", "whether the result is contiguous", _TRUTH),
     "max_abs_error": _figure("the result's", "largest distance from the float64 reference", _NOT_NEGATIVE),
@@ -231,7 +231,11 @@ SPECS: dict[str, FieldSpec] = {
                 "type": "object",
                 "required": ["bytes", "space", "op"],
                 "additionalProperties": False,
-                "properties": {"bytes": {"type": "integer"}, "space": {"enum": ["host", "device"]}, "op": _TEXT},
+                "properties": {
+                    "bytes": {"type": "integer"},
+                    "space": _word((MemorySpace.HOST, MemorySpace.DEVICE)),
+                    "op": _TEXT,
+                },
             },
         },
         cell=False,

@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
 from copycost.model import numbers
+from copycost.model.vocabulary import MEASURED, DeviceKind, Layout, Mark, ResultShares, Status, StopReason, Writes
 
 
 @dataclass(frozen=True, repr=False, slots=True)
 class Measurement:
     """The measurement of one case.
 
-    Figures that are unavailable are None, and `missing` gives the reasons.
+    Figures that are unavailable are None, and `missing` gives the reasons. Words of a closed vocabulary, which may be
+    passed as plain strings, are members of it.
     ``str()`` returns one line: time, allocations in multiples of the input, and effect on the input.
 
     Attributes
     ----------
-    recipe, variant, device, dtype, layout : str
-    runtime, writes : str or None
+    recipe, variant, dtype : str
+    device : DeviceKind
+    layout : Layout
+    runtime : str or None
+        None where a history names a variant that no longer exists.
+    writes : Writes or None
         None where a history names a variant that no longer exists.
     batch : int or None
         Number of images; None for one image without a batch axis.
     height, width, channels : int
     threads : int or None
         None where a history does not record them.
-    status : {"ok", "wrong", "skipped", "failed", "crashed", "timeout", "unchecked"}
+    status : Status
     reason : str or None
         Explanation of the status.
     known : str or None
@@ -53,14 +59,11 @@ class Measurement:
         Seconds of the first call after preparing, which traces and compiles.
     calls, blocks : int
         Total number of timed calls, and number of blocks, each a fresh process.
-    stopped_by : {"blocks", "clear", "budget", "timeout"}
-        Why timing stopped: all requested blocks were done, the answer was clear, the budget was spent, or the case took
-        too long.
+    stopped_by : StopReason
     samples : list of list of float
         Seconds per call of each sample, by block.
-    marks : list of list of str
-        Disturbance of each sample, where the system reports one: ``waited``, ``stolen``, ``throttled``, ``moved``;
-        otherwise empty.
+    marks : list of list of Mark
+        Disturbance of each sample, by block.
     clocks_mhz, temperatures_c, slowed : list
         State of the GPU at the end of each block: the clock of its processors, its temperature, and why its clocks were
         lower than they could be.
@@ -78,7 +81,7 @@ class Measurement:
     driver_allocations, driver_bytes : int
         Number and bytes of the pool's requests to the driver, made when the pool had no memory left.
     input_changed : bool
-    result_shares : {"nothing", "input", "out"}
+    result_shares : ResultShares
     result_dtype : str
     result_contiguous : bool
     max_abs_error, max_ulp : float
@@ -97,16 +100,16 @@ class Measurement:
     recipe: str
     variant: str
     runtime: str | None
-    writes: str | None
-    device: str
+    writes: Writes | None
+    device: DeviceKind
     dtype: str
-    layout: str
+    layout: Layout
     batch: int | None
     height: int
     width: int
     channels: int
     threads: int | None
-    status: str
+    status: Status
     reason: str | None = None
     known: str | None = None
     includes_transfers: bool = False
@@ -131,9 +134,9 @@ class Measurement:
     seconds_first: float | None = None
     calls: int | None = None
     blocks: int | None = None
-    stopped_by: str | None = None
+    stopped_by: StopReason | None = None
     samples: list[list[float]] | None = None
-    marks: list[list[str]] | None = None
+    marks: list[list[Mark]] | None = None
     clocks_mhz: list[int | None] | None = None
     temperatures_c: list[int | None] | None = None
     slowed: list[list[str]] | None = None
@@ -163,7 +166,7 @@ class Measurement:
     driver_allocations: int | None = None
     driver_bytes: int | None = None
     input_changed: bool | None = None
-    result_shares: str | None = None
+    result_shares: ResultShares | None = None
     result_dtype: str | None = None
     result_contiguous: bool | None = None
     max_abs_error: float | None = None
@@ -173,29 +176,35 @@ class Measurement:
     instruments: tuple[str, ...] = ()
     audited: str | None = None
 
+    def __post_init__(self) -> None:
+        for name, member in _MEMBERS.items():
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, member(value))
+
     def __str__(self) -> str:
         """Describe the measurement in one line.
 
         ``numpy-new (tf): 4.01 ms ±11 %, 2 allocations of 2 × the input (36.8 MiB), input unchanged``
         """
         name = f"{self.variant} ({self.recipe})" if self.recipe else self.variant
-        if self.status not in ("ok", "unchecked"):
+        if self.status not in MEASURED:
             return f"{name}: {self.remarks()}"
         time = f"{numbers.seconds(self.seconds)} {self.spread()}".strip() if self.seconds is not None else "not timed"
         if self.allocations is None:
-            allocated = f"allocations not counted ({self.missing.get('allocations', 'not watched')})"
+            allocations = f"allocations not counted ({self.missing.get('allocations', 'not watched')})"
         elif not self.allocations:
-            allocated = "no allocations"
+            allocations = "no allocations"
         else:
             noun = "allocation" if self.allocations == 1 else "allocations"
             multiple = numbers.three((self.allocated_bytes or 0) / self.input_bytes)
             multiple = multiple.rstrip("0").rstrip(".") if "." in multiple else multiple
             size = numbers.size(self.allocated_bytes)
-            allocated = f"{numbers.count(self.allocations)} {noun} of {multiple} × the input ({size})"
-        found = self.remarks() if self.status == "ok" else self._seen()
+            allocations = f"{numbers.count(self.allocations)} {noun} of {multiple} × the input ({size})"
+        effects = self._effects()
         if not self.input_changed:
-            found = "input unchanged" + (f", {found}" if found else "")
-        return f"{name}: {time}, {allocated}, {found}" + (", result unchecked" if self.status == "unchecked" else "")
+            effects = "input unchanged" + (f", {effects}" if effects else "")
+        unchecked = ", result unchecked" if self.status == Status.UNCHECKED else ""
+        return f"{name}: {time}, {allocations}, {effects}{unchecked}"
 
     def __repr__(self) -> str:
         return f"<{self}>"
@@ -212,7 +221,8 @@ class Measurement:
     @property
     def unexpected(self) -> bool:
         """Whether the status is an error (wrong, failed, crashed, timeout) that `known` does not explain."""
-        return self.status in ("wrong", "failed", "crashed", "timeout") and not self.known
+        errors = (Status.WRONG, Status.FAILED, Status.CRASHED, Status.TIMEOUT)
+        return self.status in errors and not self.known
 
     def spread(self) -> str:
         """Return the wider side of the 95 % interval in percent of the median: ``±4 %``."""
@@ -224,30 +234,31 @@ class Measurement:
     def group_title(self) -> str:
         """Return a title with the properties that all cases of a group share."""
         shape = "×".join(str(n) for n in (self.batch, self.height, self.width, self.channels) if n is not None)
-        layout = "" if self.layout == "channels_last" else f", {self.layout}"
+        layout = "" if self.layout == Layout.CHANNELS_LAST else f", {self.layout}"
         return f"{self.recipe}, {shape} {self.dtype}{layout}, {self.device}"
 
     def remarks(self) -> str:
         """Return remarks that users should know before they use the result."""
-        if self.status != "ok":
-            known = f" (known: {self.known})" if self.known else ""
-            return f"{self.status}: {self.reason}{known}" if self.reason else self.status
-        return self._seen()
+        if self.status != Status.OK:
+            evidence = f" (known: {self.known})" if self.known else ""
+            return f"{self.status}: {self.reason}{evidence}" if self.reason else str(self.status)
+        return self._effects()
 
-    def _seen(self) -> str:
+    def _effects(self) -> str:
         """Return properties of the call and of its timing that are not errors but that users should know."""
-        found = []
+        effects = []
         if self.includes_transfers:
-            found.append("from the host and back")
+            effects.append("from the host and back")
         if self.input_changed:
-            found.append("changes its input")
-        if self.result_shares not in (None, "nothing") and self.result_shares != self.writes:
-            found.append(f"shares the {self.result_shares}'s memory")
+            effects.append("changes its input")
+        # The result of a variant that writes to an argument is expected to share its memory.
+        if self.result_shares not in (None, ResultShares.NOTHING) and str(self.result_shares) != self.writes:
+            effects.append(f"shares the {self.result_shares}'s memory")
         if self.result_contiguous is False:
-            found.append("not contiguous")
-        if self.stopped_by == "timeout":
-            found.append("timing stopped by the timeout")
-        return ", ".join(found)
+            effects.append("not contiguous")
+        if self.stopped_by == StopReason.TIMEOUT:
+            effects.append("timing stopped by the timeout")
+        return ", ".join(effects)
 
 
 #: All fields, in their order.
@@ -266,15 +277,18 @@ def from_dict(row: Mapping[str, Any]) -> Measurement:
     ------
     TypeError
         If a required field is missing.
+    ValueError
+        If a field holds a word that is not of its vocabulary.
     """
     if not row.keys() >= REQUIRED:
         raise TypeError(f"missing {', '.join(sorted(REQUIRED - row.keys()))}")
     # Does the same as the constructor, which takes ten times as long for so many fields: a report may read 100,000.
     row = {"missing": {}, "ranges": {}, **row, "instruments": tuple(row.get("instruments", ()))}
-    found = object.__new__(Measurement)
-    for name, default, put in _SLOTS:
-        put(found, row.get(name, default))
-    return found
+    measurement = object.__new__(Measurement)
+    for name, default, set_value in _SLOTS:
+        set_value(measurement, row.get(name, default))
+    measurement.__post_init__()
+    return measurement
 
 
 #: Fields that every measurement has, some of which may be None.
@@ -285,3 +299,26 @@ _SLOTS = tuple(
     (f.name, None if f.default is MISSING else f.default, vars(Measurement)[f.name].__set__)
     for f in fields(Measurement)
 )
+
+
+#: Word → member: a look-up takes a tenth of the time of `Mark` itself, and a case has hundreds of marks.
+_MARKS: Mapping[str, Mark] = {str(mark): mark for mark in Mark}
+
+
+def _marks(blocks: list[list[str]]) -> list[list[Mark]]:
+    try:
+        return [[_MARKS[mark] for mark in block] for block in blocks]
+    except KeyError as error:
+        raise ValueError(f"{error} is not a valid Mark") from None
+
+
+#: Field → function that returns a word, or lists of words, as members of its vocabulary.
+_MEMBERS: Mapping[str, Callable[[Any], Any]] = {
+    "writes": Writes,
+    "device": DeviceKind,
+    "layout": Layout,
+    "status": Status,
+    "stopped_by": StopReason,
+    "marks": _marks,
+    "result_shares": ResultShares,
+}

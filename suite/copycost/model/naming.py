@@ -4,36 +4,34 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 
 class RegistrationError(ValueError):
     """Raised for an unusable recipe, variant or file that defines them. The message is one line."""
 
 
-def check_name(what: str, given: str, allowed: Iterable[str]) -> None:
-    """Raise RegistrationError with the nearest valid names unless `given` is allowed."""
-    allowed = list(allowed)
-    if given not in allowed:
-        if not isinstance(given, str):
-            raise RegistrationError(f"invalid {what} {given!r}: expected one of {', '.join(allowed)}")
-        raise RegistrationError(did_you_mean(what, given, allowed))
+def check_name(kind: str, name: str, valid_names: Iterable[str]) -> None:
+    """Raise RegistrationError with the nearest valid names unless `name` is one of them.
+
+    `kind` says what is named, for the message.
+    """
+    valid_names = list(valid_names)
+    if name not in valid_names:
+        if not isinstance(name, str):
+            raise RegistrationError(f"invalid {kind} {name!r}: expected one of {', '.join(valid_names)}")
+        raise RegistrationError(did_you_mean(kind, name, valid_names))
 
 
-def did_you_mean(what: str, given: str, allowed: Sequence[str]) -> str:
+def did_you_mean(kind: str, name: str, valid_names: Sequence[str]) -> str:
     """Return the message for an unknown name, with similar valid names or else the first valid ones."""
-    close = (
-        difflib.get_close_matches(given, allowed, n=3, cutoff=0.4) or [name for name in allowed if given in name][:3]
-    )
-    if close:
-        return f"unknown {what} '{given}'; did you mean {' or '.join(close)}?"
-    more = f" and {len(allowed) - 8} more" if len(allowed) > 8 else ""
-    return f"unknown {what} '{given}'; expected one of {', '.join(allowed[:8])}{more}"
+    matches = difflib.get_close_matches(name, valid_names, n=3, cutoff=0.4)
+    matches = matches or [valid_name for valid_name in valid_names if name in valid_name][:3]
+    if matches:
+        return f"unknown {kind} '{name}'; did you mean {' or '.join(matches)}?"
+    rest = f" and {len(valid_names) - 8} more" if len(valid_names) > 8 else ""
+    return f"unknown {kind} '{name}'; expected one of {', '.join(valid_names[:8])}{rest}"
 
 
-def as_tuple(given: Iterable[str]) -> tuple[str, ...]:
+def as_tuple(names: Iterable[str]) -> tuple[str, ...]:
     """Return a single string or an iterable of strings as a tuple."""
-    return (given,) if isinstance(given, str) else tuple(given)
+    return (names,) if isinstance(names, str) else tuple(names)

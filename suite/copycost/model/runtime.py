@@ -10,6 +10,7 @@ import numpy as np
 
 from copycost.model.allocation import AllocationEvent
 from copycost.model.call_profile import CallProfile
+from copycost.model.vocabulary import DeviceKind
 
 
 class RuntimeUnavailable(Exception):
@@ -43,7 +44,7 @@ class Device:
     mark : callable or None
         ``mark()`` queues a mark and returns it.
     between : callable or None
-        ``between(one, other)`` returns the device's seconds between two marks, once the device has passed both.
+        ``between(begin, end)`` returns the device's seconds between two marks, once the device has passed both.
     """
 
     seconds: Callable[[Callable[..., Any], Callable[[], tuple[Any, ...]], int], float] | None
@@ -68,7 +69,7 @@ class Runtime:
         them must not initialise any device.
     install : str
         How to install the packages, for the reason of a skip.
-    devices : tuple of {"cpu", "gpu"}
+    devices : tuple of DeviceKind
     start : callable
         ``start(device, threads)`` chooses the device and the number of threads, before first use. It raises
         `RuntimeUnavailable` if the device is not available.
@@ -113,8 +114,8 @@ class Runtime:
     name: str
     packages: tuple[str, ...]
     install: str
-    devices: tuple[str, ...]
-    start: Callable[[str, int], None]
+    devices: tuple[DeviceKind, ...]
+    start: Callable[[DeviceKind, int], None]
     array: Callable[[np.ndarray, bool], Any]
     restore: Callable[[Any, Any], Any]
     to_numpy: Callable[[Any], np.ndarray]

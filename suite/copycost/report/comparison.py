@@ -124,8 +124,8 @@ def document(comparison: Comparison, **more: Any) -> dict[str, Any]:
 
 def sentence(comparison: Comparison) -> str:
     """Return the verdict in one line."""
-    timed = Counter(row.verdict for row in _timed(comparison))
-    exact = Counter(row.verdict for row in comparison.rows if row.metric != "seconds")
+    timed = Counter[str](row.verdict for row in _timed(comparison))
+    exact = Counter[str](row.verdict for row in comparison.rows if row.metric != "seconds")
     parts = []
     if exact["worse"]:
         parts.append(f"{_number(exact['worse'], 'exact figure')} worse")
@@ -169,7 +169,7 @@ def notes(comparison: Comparison) -> list[str]:
 
 def disturbed(measurements: Iterable[Measurement]) -> str | None:
     """Return a sentence on how many samples were disturbed and by what, or None if no disturbance was observed."""
-    marks = Counter(mark for m in measurements for block in m.marks or () for mark in block)
+    marks = Counter[str](mark for m in measurements for block in m.marks or () for mark in block)
     total = sum(marks.values())
     words = {
         "waited": "waited for a CPU used by something else",

@@ -205,7 +205,7 @@ def _part(
 
 def _counted(measurements: Sequence[Measurement]) -> str:
     """Return the number of cases by status as text."""
-    counts = Counter(m.status for m in measurements)
+    counts = Counter[str](m.status for m in measurements)
     right = f"{numbers.count(counts.pop('ok', 0))} right"
     told = ", ".join([right, *(f"{numbers.count(n)} {status}" for status, n in counts.most_common())])
     return f"{numbers.count(len(measurements))} {'case' if len(measurements) == 1 else 'cases'}: {told}"

@@ -21,6 +21,7 @@ from copycost import registry
 from copycost.cases.case import CHANNELS
 from copycost.catalog import discovery
 from copycost.model.measurement import FIGURES, Measurement
+from copycost.model.vocabulary import Status
 from copycost.results import documents
 from copycost.results.asv_format import PARAMETERS, TRACKED
 from copycost.stats.intervals import estimate
@@ -170,12 +171,12 @@ def _measurement(case: Sequence[Any], cells: Mapping[str, Any]) -> Measurement |
     held = {name: _plain(name, value) for name, value in cells.items() if value is not None and value == value}
     read = set(cells) - {"samples"}
     failed = sorted(name for name in read if cells[name] is None)
-    status, reason = "ok", None
+    status, reason = Status.OK, None
     if failed:
         what = "wrong, crashed or" if set(failed) == read else ", ".join(failed)
-        status, reason = "failed", f"{what} failed in asv, whose results keep no reason"
+        status, reason = Status.FAILED, f"{what} failed in asv, whose results keep no reason"
     elif not held:
-        status, reason = "skipped", "n/a in asv, whose results keep no reason"
+        status, reason = Status.SKIPPED, "n/a in asv, whose results keep no reason"
     figures = {name: held[name] for name in _FIGURES if name in held}
     if "input_changed" in held:
         if held["input_changed"] not in (0, 1):

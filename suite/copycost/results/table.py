@@ -113,7 +113,13 @@ def frame(measurements: Sequence[Measurement]) -> pd.DataFrame:
 def _column(name: str, values: list[Any]) -> Any:
     dtype = _DTYPES[name]
     if dtype not in _MASKED:
-        values = list(map(list, values)) if name == "instruments" else values
+        if name == "instruments":
+            values = list(map(list, values))
+        elif name == "marks":
+            values = [blocks and [[str(mark) for mark in block] for block in blocks] for blocks in values]
+        elif dtype == "string":
+            # Plain strings instead of members of a vocabulary, which pandas would keep.
+            values = [value if value is None else str(value) for value in values]
         return pd.Series(values, dtype=dtype)
     # Build the array from its parts. pandas inspects each value several times, which takes seconds for 100,000 rows.
     array, kind = _MASKED[dtype]
@@ -132,9 +138,11 @@ _MASKED: dict[str, tuple[Any, type[np.generic]]] = {
     "Float64": (pd.arrays.FloatingArray, np.float64),
 }
 
-#: Dtypes of the columns, from the type annotations of the fields.
+#: Dtypes of the columns, from the type annotations of the fields. The words of a vocabulary are strings.
 _DTYPES = {
-    field.name: {"str": "string", "bool": "boolean", "int": "Int64", "float": "Float64"}.get(
+    field.name: "string"
+    if "enum" in SPECS[field.name].schema
+    else {"str": "string", "bool": "boolean", "int": "Int64", "float": "Float64"}.get(
         str(field.type).removesuffix(" | None"), "object"
     )
     for field in fields(Measurement)

@@ -10,11 +10,12 @@ import numpy as np
 
 from copycost.model.allocation import AllocationEvent
 from copycost.model.runtime import Device, Runtime, RuntimeUnavailable
+from copycost.model.vocabulary import DeviceKind, MemorySpace
 
 _INSTRUMENT = "cupy-hook"
 
 
-def _start(device: str, threads: int) -> None:
+def _start(device: DeviceKind, threads: int) -> None:
     import cupy
 
     try:
@@ -84,15 +85,17 @@ def _trace(function: Callable[[], Any]) -> tuple[Any, list[AllocationEvent]]:
         name = "copycost"
 
         def alloc_postprocess(self, *, mem_size: int, **_: Any) -> None:
-            events.append(AllocationEvent(mem_size, "driver", _INSTRUMENT))
+            events.append(AllocationEvent(mem_size, MemorySpace.DRIVER, _INSTRUMENT))
 
         def malloc_postprocess(self, *, size: int, mem_size: int, mem_ptr: int, **_: Any) -> None:
-            events.append(AllocationEvent(size, "device", _INSTRUMENT, rounded=mem_size))
+            events.append(AllocationEvent(size, MemorySpace.DEVICE, _INSTRUMENT, rounded=mem_size))
             sizes[mem_ptr] = size
 
         def free_postprocess(self, *, mem_size: int, mem_ptr: int, **_: Any) -> None:
             # For memory that was requested before this trace, only the rounded size is known.
-            events.append(AllocationEvent(-sizes.pop(mem_ptr, mem_size), "device", _INSTRUMENT, rounded=mem_size))
+            events.append(
+                AllocationEvent(-sizes.pop(mem_ptr, mem_size), MemorySpace.DEVICE, _INSTRUMENT, rounded=mem_size)
+            )
 
     sizes: dict[int, int] = {}
     with Recorder():
@@ -113,7 +116,7 @@ extern "C" __global__ void copycost_hold(long long nanoseconds) {
 
 #: Time for which the device is kept busy while a call is queued: this many nanoseconds, plus this multiple of the time
 #: that the host needed for an untimed call just before.
-_HELD_NS, _HELD_TIMES = 20_000, 3
+_HOLD_NS, _HOLD_TIMES = 20_000, 3
 
 
 def _seconds(call: Callable[..., Any], prepare: Callable[[], tuple[Any, ...]], n: int) -> float:
@@ -128,12 +131,12 @@ def _seconds(call: Callable[..., Any], prepare: Callable[[], tuple[Any, ...]], n
     _fence()
     start = perf_counter_ns()
     call(*args)
-    held = _HELD_NS + _HELD_TIMES * (perf_counter_ns() - start)
+    hold_ns = _HOLD_NS + _HOLD_TIMES * (perf_counter_ns() - start)
     total = 0.0
     for _ in range(n):
         args = prepare()
         begin, end = cupy.cuda.Event(), cupy.cuda.Event()
-        hold((1,), (1,), (np.int64(held),))
+        hold((1,), (1,), (np.int64(hold_ns),))
         begin.record()
         call(*args)
         end.record()
@@ -150,11 +153,11 @@ def _mark() -> Any:
     return event
 
 
-def _between(one: Any, other: Any) -> float:
+def _between(begin: Any, end: Any) -> float:
     import cupy
 
-    other.synchronize()
-    return cupy.cuda.get_elapsed_time(one, other) * 1e-3
+    end.synchronize()
+    return cupy.cuda.get_elapsed_time(begin, end) * 1e-3
 
 
 def _cache_bytes() -> int:
@@ -181,7 +184,7 @@ RUNTIME = Runtime(
     name="cupy",
     packages=("cupy",),
     install="pip install -e '.[cupy]' in a clone of copycost",
-    devices=("gpu",),
+    devices=(DeviceKind.GPU,),
     start=_start,
     array=_array,
     restore=_restore,

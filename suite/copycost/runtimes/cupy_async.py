@@ -8,12 +8,13 @@ from typing import Any
 
 from copycost.model.allocation import AllocationEvent
 from copycost.model.runtime import RuntimeUnavailable
+from copycost.model.vocabulary import DeviceKind, MemorySpace
 from copycost.runtimes import cupy
 
 _INSTRUMENT = "cupy-allocator"
 
 
-def _start(device: str, threads: int) -> None:
+def _start(device: DeviceKind, threads: int) -> None:
     import cupy
 
     cupy.RUNTIME.start(device, threads)
@@ -37,13 +38,13 @@ def _trace(function: Callable[[], Any]) -> tuple[Any, list[AllocationEvent]]:
 
     def malloc(size: int, device: int) -> int:
         pointer = cupy.cuda.runtime.mallocAsync(size, cupy.cuda.get_current_stream().ptr)
-        events.append(AllocationEvent(size, "device", _INSTRUMENT))
+        events.append(AllocationEvent(size, MemorySpace.DEVICE, _INSTRUMENT))
         sizes[pointer] = size
         return pointer
 
     def free(pointer: int, device: int) -> None:
         cupy.cuda.runtime.freeAsync(pointer, cupy.cuda.get_current_stream().ptr)
-        events.append(AllocationEvent(-sizes.pop(pointer), "device", _INSTRUMENT))
+        events.append(AllocationEvent(-sizes.pop(pointer), MemorySpace.DEVICE, _INSTRUMENT))
 
     with cupy.cuda.using_allocator(cupy.cuda.PythonFunctionAllocator(malloc, free).malloc):
         result = function()

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
 from copycost.model.runtime import ConsumedArrayError, Runtime
+from copycost.model.vocabulary import DeviceKind
 
 
-def _start(device: str, threads: int) -> None:
+def _start(device: DeviceKind, threads: int) -> None:
     import jax
 
     jax.config.update("jax_platforms", "cpu")
@@ -67,7 +68,7 @@ RUNTIME = Runtime(
     name="jax",
     packages=("jax", "jax.numpy"),
     install="pip install -e '.[jax]' in a clone of copycost",
-    devices=("cpu",),
+    devices=(DeviceKind.CPU,),
     start=_start,
     array=_array,
     restore=_restore,

@@ -7,10 +7,11 @@ import os
 import tempfile
 from typing import Any
 
+from copycost.model.vocabulary import DeviceKind
 from copycost.runtimes import numpy
 
 
-def _start(device: str, threads: int) -> None:
+def _start(device: DeviceKind, threads: int) -> None:
     import numba
 
     # Share compiled code between the blocks of a session.

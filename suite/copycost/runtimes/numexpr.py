@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
+from copycost.model.vocabulary import DeviceKind
 from copycost.runtimes import numpy
 
 
-def _start(device: str, threads: int) -> None:
+def _start(device: DeviceKind, threads: int) -> None:
     import numexpr
 
     numexpr.set_num_threads(threads)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
 from copycost.model.runtime import Runtime
+from copycost.model.vocabulary import DeviceKind
 
 
 def _array(pixels: np.ndarray, mutable: bool) -> np.ndarray:
@@ -28,7 +29,7 @@ RUNTIME = Runtime(
     name="numpy",
     packages=("numpy",),
     install="pip install numpy",
-    devices=("cpu",),
+    devices=(DeviceKind.CPU,),
     start=lambda device, threads: None,
     array=_array,
     restore=_restore,

@@ -16,15 +16,16 @@ from numpy.lib.array_utils import byte_bounds
 from copycost.model.allocation import THRESHOLD, AllocationEvent, InstrumentBusyError
 from copycost.model.call_profile import MOST, CallProfile, MemoryChange, Span, nested
 from copycost.model.runtime import Device, Runtime, RuntimeUnavailable
+from copycost.model.vocabulary import DeviceKind, MemorySpace
 
 _INSTRUMENT = "tf-profiler"
 
 
-def _start(device: str, threads: int) -> None:
+def _start(device: DeviceKind, threads: int) -> None:
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
-    if device == "gpu" and not gpus:
+    if device == DeviceKind.GPU and not gpus:
         raise RuntimeUnavailable(
             "this TensorFlow sees no GPU; to install its CUDA libraries: pip install -e '.[gpu]' in a clone of copycost"
         )
@@ -33,13 +34,13 @@ def _start(device: str, threads: int) -> None:
         tf.config.threading.set_inter_op_parallelism_threads(threads)
         # Hide the GPU from cases on the CPU, so that TensorFlow creates no context on it, allocates none of its memory
         # and does not place operations there by default.
-        tf.config.set_visible_devices(gpus[:1] if device == "gpu" else [], "GPU")
+        tf.config.set_visible_devices(gpus[:1] if device == DeviceKind.GPU else [], "GPU")
         for gpu in gpus[:1]:
             tf.config.experimental.set_memory_growth(gpu, True)
     except RuntimeError:
         # A user's file has created a tensor during import. The number of threads is then set by the session's
         # environment variables, but a GPU can no longer be hidden.
-        if device == "cpu" and gpus:
+        if device == DeviceKind.CPU and gpus:
             raise RuntimeUnavailable(
                 "the variant's file uses TensorFlow during import, so that the GPU cannot be hidden"
             ) from None
@@ -111,16 +112,18 @@ def _trace(function: Callable[[], Any]) -> tuple[Any, list[AllocationEvent]]:
     the C library and are not in the trace.
     """
     result, planes = _profile(function)
-    found: list[tuple[int, AllocationEvent]] = []
+    events: list[tuple[int, AllocationEvent]] = []
     for plane in planes:
         for line in plane.lines:
             for event in line.events:
-                what = plane.event_metadata[event.metadata_id].name
-                if what in ("MemoryAllocation", "MemoryDeallocation"):
-                    stats = {plane.stat_metadata[s.metadata_id].name: _value(plane, s) for s in event.stats}
-                    at = line.timestamp_ns * 1000 + event.offset_ps
-                    found.append((at, _event(what, stats)))
-    return result, [event for _, event in sorted(found, key=lambda pair: pair[0])]
+                name = plane.event_metadata[event.metadata_id].name
+                if name in _MEMORY_EVENTS:
+                    events.append((line.timestamp_ns * 1000 + event.offset_ps, _event(plane, event, name)))
+    return result, [event for _, event in sorted(events, key=lambda pair: pair[0])]
+
+
+#: Names of the events that TensorFlow records for a request to an allocator, and for a release.
+_MEMORY_EVENTS = ("MemoryAllocation", "MemoryDeallocation")
 
 
 def _profile(function: Callable[[], Any]) -> tuple[Any, list[Any]]:
@@ -166,13 +169,13 @@ def _operation(name: str) -> str:
 
 def _look(function: Callable[[], Any]) -> CallProfile:
     """Run `function` under the profiler and return its operations on the host's threads and the GPU's streams."""
-    took = 0.0
+    seconds = 0.0
 
     def timed() -> Any:
-        nonlocal took
+        nonlocal seconds
         start = perf_counter()
         result = function()
-        took = perf_counter() - start
+        seconds = perf_counter() - start
         return result
 
     _, planes = _profile(timed)
@@ -185,23 +188,24 @@ def _look(function: Callable[[], Any]) -> CallProfile:
                 continue  # other lines repeat the same events by module and by step
             where = f"GPU, {line.name}" if on_gpu else line.name.partition("/")[0] or str(line.id)
             for event in line.events:
-                what = plane.event_metadata[event.metadata_id].name
+                name = plane.event_metadata[event.metadata_id].name
                 at = line.timestamp_ns * 1000 + event.offset_ps
-                if what in ("MemoryAllocation", "MemoryDeallocation"):
-                    stats = {plane.stat_metadata[s.metadata_id].name: _value(plane, s) for s in event.stats}
-                    changes.append((at, _event(what, stats)))
-                elif event.duration_ps and not what.startswith(_PLUMBING):
-                    spans.append((at, event.duration_ps, _operation(what), where))
+                if name in _MEMORY_EVENTS:
+                    changes.append((at, _event(plane, event, name)))
+                elif event.duration_ps and not name.startswith(_PLUMBING):
+                    spans.append((at, event.duration_ps, _operation(name), where))
     begin = min((at for at, *_ in spans), default=0)
     # The name of a request is the graph node; the name of a span also contains the kind of operation.
     ops = {name.partition(":")[0]: name for _, _, name, _ in spans}
-    told = [Span(name, where, (at - begin) * 1e-12, ps * 1e-12, 0.0) for at, ps, name, where in sorted(spans)[:MOST]]
-    counted = [
+    operations = [
+        Span(name, where, (at - begin) * 1e-12, ps * 1e-12, 0.0) for at, ps, name, where in sorted(spans)[:MOST]
+    ]
+    requests = [
         MemoryChange(event.bytes, event.space, ops.get(event.op, event.op), max(0.0, (at - begin) * 1e-12))
         for at, event in sorted(changes, key=lambda pair: pair[0])
         if abs(event.bytes) >= THRESHOLD
     ]
-    return CallProfile(tuple(nested(told)), tuple(counted), took, "TensorFlow's profiler")
+    return CallProfile(tuple(nested(operations)), tuple(requests), seconds, "TensorFlow's profiler")
 
 
 def kernel_seconds(planes: Iterable[Any]) -> float:
@@ -256,10 +260,12 @@ def _value(plane: Any, stat: Any) -> Any:
     return plane.stat_metadata[stat.ref_value].name if kind == "ref_value" else getattr(stat, kind or "str_value")
 
 
-def _event(what: str, stats: dict[str, Any]) -> AllocationEvent:
-    sign = 1 if what == "MemoryAllocation" else -1
+def _event(plane: Any, event: Any, name: str) -> AllocationEvent:
+    """Return the request or release that an event of a trace records."""
+    stats = {plane.stat_metadata[stat.metadata_id].name: _value(plane, stat) for stat in event.stats}
+    sign = 1 if name == "MemoryAllocation" else -1
     # GPU_0_bfc is device memory; cuda_host_bfc and mklcpu are host memory.
-    space = "device" if str(stats["allocator_name"]).startswith("GPU_") else "host"
+    space = MemorySpace.DEVICE if str(stats["allocator_name"]).startswith("GPU_") else MemorySpace.HOST
     rounded = stats.get("allocation_bytes")
     return AllocationEvent(
         sign * int(stats["requested_bytes"]),
@@ -278,7 +284,7 @@ RUNTIME = Runtime(
         "tensorflow.tsl.profiler.protobuf.xplane_pb2",
     ),
     install="pip install -e '.[tensorflow]' in a clone of copycost",
-    devices=("cpu", "gpu"),
+    devices=(DeviceKind.CPU, DeviceKind.GPU),
     start=_start,
     array=_array,
     restore=_restore,

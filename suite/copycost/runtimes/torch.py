@@ -11,9 +11,10 @@ import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
 from copycost.model.runtime import Runtime
+from copycost.model.vocabulary import DeviceKind
 
 
-def _start(device: str, threads: int) -> None:
+def _start(device: DeviceKind, threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
@@ -62,7 +63,7 @@ RUNTIME = Runtime(
     # `torch.compile` would import the second package when it is called, and the third when it compiles.
     packages=("torch", "torch._dynamo", "torch._inductor.compile_fx"),
     install="pip install -e '.[torch]' in a clone of copycost",
-    devices=("cpu",),
+    devices=(DeviceKind.CPU,),
     start=_start,
     array=_array,
     restore=_restore,

@@ -65,7 +65,7 @@ def estimate(blocks: Sequence[Sequence[float]]) -> Estimate:
     error = stdev(logs) / math.sqrt(n)
     half = student_t.quantile(0.975, n - 1) * error
     # The minimum detectable difference of two such means, with the degrees of freedom of both.
-    both = student_t.least(student_t.quantile(0.975, 2 * n - 2), 2 * n - 2) * math.sqrt(2) * error
+    least = student_t.least(student_t.quantile(0.975, 2 * n - 2), 2 * n - 2) * math.sqrt(2) * error
     return Estimate(
-        value, min(value, math.exp(mean - half)), max(value, math.exp(mean + half)), math.exp(min(both, 700.0)) - 1
+        value, min(value, math.exp(mean - half)), max(value, math.exp(mean + half)), math.exp(min(least, 700.0)) - 1
     )

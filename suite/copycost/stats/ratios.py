@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, median, stdev, variance
 
+from copycost.model.vocabulary import Verdict
 from copycost.stats import student_t
 
 #: Standard deviation of the logarithm of times between runs at different times, used if too few cases were measured to
 #: estimate it. It was measured on one machine (docs/results/trials.md, under `compare`) and rounded up. It is assumed
-#: to be as uncertain as an estimate from `_ITS_CASES` cases.
-BETWEEN_RUNS, _ITS_CASES = 0.10, 8
+#: to be as uncertain as an estimate from `_BETWEEN_CASES` cases.
+BETWEEN_RUNS, _BETWEEN_CASES = 0.10, 8
 
 #: Lower bound of that standard deviation, however similar two runs are. The value is a choice.
 _LEAST_BETWEEN = 0.02
@@ -24,7 +25,7 @@ _LEAST_BETWEEN = 0.02
 #: Standard deviation of the logarithm between two sides of one session where nothing changed, which the blocks do not
 #: show, and its degrees of freedom. It is the most likely value for 174 cases of A/A trials that preceded those of
 #: docs/results/trials.md. Without it, nine of the twelve narrowest intervals contained the truth.
-WITHIN_SESSION, ITS_DF = 0.002, 30
+WITHIN_SESSION, WITHIN_DF = 0.002, 30
 
 #: The variance between runs is estimated from the cases that differ least. The constants are the fraction of cases
 #: used, the mean of that fraction of the smallest squares of a standard normal variable, and the efficiency: the
@@ -63,17 +64,17 @@ class Ratio:
     blocks: int
     spread: float
 
-    def verdict(self, tolerance: float) -> str:
-        """Return the verdict ``same``, ``slower``, ``faster`` or ``unsure``.
+    def verdict(self, tolerance: float) -> Verdict:
+        """Return the verdict: same, slower, faster or unsure.
 
-        The verdict is ``same`` if the interval from `sure_low` to `sure_high` is within the tolerance, a fraction. It
-        is ``slower`` or ``faster`` if that interval excludes 1.
+        The verdict is same if the interval from `sure_low` to `sure_high` is within the tolerance, a fraction. It is
+        slower or faster if that interval excludes 1.
         """
         if self.sure_low >= 1 / (1 + tolerance) and self.sure_high <= 1 + tolerance:
-            return "same"
+            return Verdict.SAME
         if self.sure_low > 1:
-            return "slower"
-        return "faster" if self.sure_high < 1 else "unsure"
+            return Verdict.SLOWER
+        return Verdict.FASTER if self.sure_high < 1 else Verdict.UNSURE
 
 
 @dataclass(frozen=True)
@@ -104,13 +105,13 @@ class Difference:
         """
         pointwise = student_t.quantile(0.975, self.df) * self.error
         critical = student_t.quantile(1 - false_alarms / 2, self.df)
-        sure = critical * self.error
+        simultaneous = critical * self.error
         return Ratio(
             math.exp(self.value),
             math.exp(self.value - pointwise),
             math.exp(self.value + pointwise),
-            _exp(self.value - sure),
-            _exp(self.value + sure),
+            _exp(self.value - simultaneous),
+            _exp(self.value + simultaneous),
             _exp(student_t.least(critical, self.df) * self.error) - 1,
             self.blocks,
             self.spread,
@@ -134,15 +135,15 @@ def paired(base: Sequence[Sequence[float]], head: Sequence[Sequence[float]]) -> 
         None with fewer than two blocks.
     """
     blocks = [
-        median(math.log(after) - math.log(before) for before, after in zip(one, other, strict=True))
-        for one, other in zip(base, head, strict=False)
-        if len(one) == len(other)
+        median(math.log(after) - math.log(before) for before, after in zip(base_block, head_block, strict=True))
+        for base_block, head_block in zip(base, head, strict=False)
+        if len(base_block) == len(head_block)
     ]
     n = len(blocks)
     if n < 2:
         return None
     spread = stdev(blocks)
-    return _widened(Difference(fmean(blocks), spread / math.sqrt(n), n - 1, n, spread), WITHIN_SESSION**2, ITS_DF)
+    return _widened(Difference(fmean(blocks), spread / math.sqrt(n), n - 1, n, spread), WITHIN_SESSION**2, WITHIN_DF)
 
 
 def unpaired(sides: Sequence[tuple[Sequence[Sequence[float]], Sequence[Sequence[float]]]]) -> list[Difference | None]:
@@ -161,37 +162,38 @@ def unpaired(sides: Sequence[tuple[Sequence[Sequence[float]], Sequence[Sequence[
     list of Difference or None
         One item per case. None where a side has fewer than two blocks.
     """
-    found = [_apart(base, head) for base, head in sides]
-    known = [one for one in found if one is not None]
-    if len(known) < _ITS_CASES:
-        between, df = BETWEEN_RUNS**2, float(_ITS_CASES)
+    optional = [_independent(base, head) for base, head in sides]
+    differences = [difference for difference in optional if difference is not None]
+    n = len(differences)
+    if n < _BETWEEN_CASES:
+        between, df = BETWEEN_RUNS**2, float(_BETWEEN_CASES)
     else:
-        squares = sorted(one.value**2 for one in known)[: math.ceil(_KEPT * len(known))]
+        squares = sorted(difference.value**2 for difference in differences)[: math.ceil(_KEPT * n)]
         square = fmean(squares) / _MEAN_SQUARE_OF_KEPT
-        between = max(_LEAST_BETWEEN**2, square - median(one.error**2 for one in known))
-        df = _EFFICIENCY * len(known)
-    return [_widened(one, between, df) if one is not None else None for one in found]
+        between = max(_LEAST_BETWEEN**2, square - median(difference.error**2 for difference in differences))
+        df = _EFFICIENCY * n
+    return [_widened(difference, between, df) if difference is not None else None for difference in optional]
 
 
-def _apart(base: Sequence[Sequence[float]], head: Sequence[Sequence[float]]) -> Difference | None:
+def _independent(base: Sequence[Sequence[float]], head: Sequence[Sequence[float]]) -> Difference | None:
     """Compute the difference of two independent samples of blocks, with Welch–Satterthwaite degrees of freedom."""
     logs = [[math.log(median(block)) for block in side] for side in (base, head)]
     if min(map(len, logs)) < 2:
         return None
     parts = [variance(side) / len(side) for side in logs]
-    error = sum(parts)
-    below = sum(part**2 / (len(side) - 1) for part, side in zip(parts, logs, strict=True))
-    df = error**2 / below if below else float(min(map(len, logs)) - 1)
+    total = sum(parts)
+    denominator = sum(part**2 / (len(side) - 1) for part, side in zip(parts, logs, strict=True))
+    df = total**2 / denominator if denominator else float(min(map(len, logs)) - 1)
     spread = math.sqrt(fmean(variance(side) for side in logs))
-    return Difference(fmean(logs[1]) - fmean(logs[0]), math.sqrt(error), df, min(map(len, logs)), spread)
+    return Difference(fmean(logs[1]) - fmean(logs[0]), math.sqrt(total), df, min(map(len, logs)), spread)
 
 
-def _widened(one: Difference, between: float, df: float) -> Difference:
+def _widened(difference: Difference, between: float, df: float) -> Difference:
     """Add a variance with its degrees of freedom to the error of a difference (Satterthwaite)."""
-    within = one.error**2
+    within = difference.error**2
     total = within + between
-    joined = total**2 / (within**2 / one.df + between**2 / df)
-    return Difference(one.value, math.sqrt(total), joined, one.blocks, one.spread)
+    total_df = total**2 / (within**2 / difference.df + between**2 / df)
+    return replace(difference, error=math.sqrt(total), df=total_df)
 
 
 def _exp(x: float) -> float:

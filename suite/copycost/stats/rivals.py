@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from statistics import fmean, median
 
 from copycost.stats import student_t
-from copycost.stats.ratios import ITS_DF, WITHIN_SESSION
+from copycost.stats.ratios import WITHIN_DF, WITHIN_SESSION
 
 #: Seconds per call, by block.
 Samples = Sequence[Sequence[float]]
@@ -109,32 +109,32 @@ class Rivals:
     common: float
     choices: int
 
-    def time(self, chosen: int) -> Estimate | None:
+    def time(self, choice: int) -> Estimate | None:
         """Return the seconds per call of the chosen variant, or None with fewer than two blocks.
 
         Parameters
         ----------
-        chosen : int
+        choice : int
             Index of the variant in `samples`.
         """
-        logs = _logs(self.samples[chosen])
+        logs = _logs(self.samples[choice])
         n = len(logs)
         if n < 2:
             return None
         if not self.usual:
             return Estimate(fmean(logs), (Part(math.sqrt(_variance(logs) / n), n - 1, self.choices),))
-        fewest = min(len(its) for its in self.samples)
+        fewest = min(map(len, self.samples))
         common = Part(math.sqrt(self.common / n), fewest - 1)
-        return Estimate(fmean(logs), (common, self._part(chosen, n)))
+        return Estimate(fmean(logs), (common, self._part(choice, n)))
 
-    def ratio(self, chosen: int, other: int, *, both: bool = False) -> Estimate | None:
+    def ratio(self, choice: int, other: int, *, other_is_choice: bool = False) -> Estimate | None:
         """Return the speedup of the chosen variant: the time of the other divided by its time.
 
         Parameters
         ----------
-        chosen, other : int
+        choice, other : int
             Indices of the variants in `samples`.
-        both : bool
+        other_is_choice : bool
             Whether the other variant was also chosen for its time.
 
         Returns
@@ -143,21 +143,21 @@ class Rivals:
             None if the variants have fewer than two blocks in common.
         """
         # Blocks that were taken together have as many samples of one as of the other.
-        blocks = zip(self.samples[other], self.samples[chosen], strict=False)
-        pairs = [(one, its) for one, its in blocks if len(one) == len(its)]
+        blocks = zip(self.samples[other], self.samples[choice], strict=False)
+        pairs = [(other_block, block) for other_block, block in blocks if len(other_block) == len(block)]
         n = len(pairs)
         if n < 2:
             return None
-        logs = [median(math.log(a) - math.log(b) for a, b in zip(one, its, strict=True)) for one, its in pairs]
-        least = Part(WITHIN_SESSION, ITS_DF)
+        logs = [median(math.log(a) - math.log(b) for a, b in zip(*pair, strict=True)) for pair in pairs]
+        floor = Part(WITHIN_SESSION, WITHIN_DF)
         if not self.usual:
-            choices = self.choices**2 if both else self.choices
-            return Estimate(fmean(logs), (Part(math.sqrt(_variance(logs) / n), n - 1, choices), least))
-        against = self._part(other, n) if both else Part(math.sqrt(self.own[other] / n), n - 1)
-        return Estimate(fmean(logs), (against, self._part(chosen, n), least))
+            choices = self.choices**2 if other_is_choice else self.choices
+            return Estimate(fmean(logs), (Part(math.sqrt(_variance(logs) / n), n - 1, choices), floor))
+        other_part = self._part(other, n) if other_is_choice else Part(math.sqrt(self.own[other] / n), n - 1)
+        return Estimate(fmean(logs), (other_part, self._part(choice, n), floor))
 
-    def _part(self, chosen: int, blocks: int) -> Part:
-        return Part(math.sqrt(self.usual[chosen] / blocks), self.df[chosen], self.choices)
+    def _part(self, choice: int, blocks: int) -> Part:
+        return Part(math.sqrt(self.usual[choice] / blocks), self.df[choice], self.choices)
 
 
 def rivals(samples: Sequence[Samples], choices: int) -> Rivals:
@@ -171,24 +171,24 @@ def rivals(samples: Sequence[Samples], choices: int) -> Rivals:
     choices : int
         Number of variants that one is chosen from, besides the variant that it is compared with.
     """
-    given, choices = tuple(samples), max(1, choices)
-    logs = [_logs(its) for its in given]
+    samples, choices = tuple(samples), max(1, choices)
+    logs = [_logs(blocks) for blocks in samples]
     fewest = min(map(len, logs), default=0)
-    if len(given) < FEWEST or fewest < 2:
-        return Rivals(given, (), (), (), 0.0, choices)
-    centres = [fmean(its[:fewest]) for its in logs]
-    common = [median(its[k] - centre for its, centre in zip(logs, centres, strict=True)) for k in range(fewest)]
+    if len(samples) < FEWEST or fewest < 2:
+        return Rivals(samples, (), (), (), 0.0, choices)
+    centres = [fmean(values[:fewest]) for values in logs]
+    common = [median(values[k] - centre for values, centre in zip(logs, centres, strict=True)) for k in range(fewest)]
     # The common effect is estimated from the variants themselves, which removes a part of their own variance.
-    larger = len(given) / (len(given) - 1)
+    correction = len(samples) / (len(samples) - 1)
     own = []
-    for its in logs:
+    for values in logs:
         # Blocks beyond those that all variants have were taken at different times, without a common effect to subtract.
-        rest = [one - (common[k] if k < fewest else 0.0) for k, one in enumerate(its)]
-        own.append(max(larger * _variance(rest), WITHIN_SESSION**2))
-    usual, more = _usual(own, [len(its) - 1 for its in logs])
-    df = [len(its) - 1 for its in logs]
-    moved = [(more * usual + its * n) / (more + n) for its, n in zip(own, df, strict=True)]
-    return Rivals(given, tuple(own), tuple(moved), tuple(more + n for n in df), _variance(common), choices)
+        residuals = [value - (common[k] if k < fewest else 0.0) for k, value in enumerate(values)]
+        own.append(max(correction * _variance(residuals), WITHIN_SESSION**2))
+    df = [len(values) - 1 for values in logs]
+    usual, usual_df = _usual(own, df)
+    shrunk = [(usual_df * usual + variance * n) / (usual_df + n) for variance, n in zip(own, df, strict=True)]
+    return Rivals(samples, tuple(own), tuple(shrunk), tuple(usual_df + n for n in df), _variance(common), choices)
 
 
 def _usual(variances: Sequence[float], df: Sequence[float]) -> tuple[float, float]:
@@ -196,10 +196,10 @@ def _usual(variances: Sequence[float], df: Sequence[float]) -> tuple[float, floa
 
     This is Smyth's estimate from the moments of the logarithms of the variances.
     """
-    logs = [math.log(one) - _digamma(n / 2) + math.log(n / 2) for one, n in zip(variances, df, strict=True)]
-    beyond = _variance(logs) - fmean(_trigamma(n / 2) for n in df)
-    worth = min(_MOST_DF, 2 * _inverse_trigamma(beyond)) if beyond > 0 else _MOST_DF
-    return math.exp(fmean(logs) + _digamma(worth / 2) - math.log(worth / 2)), worth
+    logs = [math.log(variance) - _digamma(n / 2) + math.log(n / 2) for variance, n in zip(variances, df, strict=True)]
+    excess = _variance(logs) - fmean(_trigamma(n / 2) for n in df)
+    usual_df = min(_MOST_DF, 2 * _inverse_trigamma(excess)) if excess > 0 else _MOST_DF
+    return math.exp(fmean(logs) + _digamma(usual_df / 2) - math.log(usual_df / 2)), usual_df
 
 
 def _logs(samples: Samples) -> list[float]:
@@ -209,27 +209,27 @@ def _logs(samples: Samples) -> list[float]:
 def _variance(values: Sequence[float]) -> float:
     """Return the sample variance, thirty times as fast as the exact `statistics.variance`."""
     mean = fmean(values)
-    return sum((one - mean) ** 2 for one in values) / (len(values) - 1)
+    return sum((value - mean) ** 2 for value in values) / (len(values) - 1)
 
 
 def _digamma(x: float) -> float:
     """Compute the digamma function from its recurrence and its asymptotic series (A&S 6.3.5, 6.3.18)."""
-    found = 0.0
+    total = 0.0
     while x < 8:
-        found -= 1 / x
+        total -= 1 / x
         x += 1
     square = 1 / (x * x)
-    return found + math.log(x) - 1 / (2 * x) - square * (1 / 12 - square * (1 / 120 - square / 252))
+    return total + math.log(x) - 1 / (2 * x) - square * (1 / 12 - square * (1 / 120 - square / 252))
 
 
 def _trigamma(x: float) -> float:
     """Compute the trigamma function from its recurrence and its asymptotic series (A&S 6.4.6, 6.4.12)."""
-    found = 0.0
+    total = 0.0
     while x < 8:
-        found += 1 / (x * x)
+        total += 1 / (x * x)
         x += 1
     square = 1 / (x * x)
-    return found + 1 / x + square / 2 + square / x * (1 / 6 - square * (1 / 30 - square / 42))
+    return total + 1 / x + square / 2 + square / x * (1 / 6 - square * (1 / 30 - square / 42))
 
 
 def _inverse_trigamma(y: float) -> float:

@@ -30,8 +30,8 @@ def quantile(p: float, df: float) -> float:
     t = NormalDist().inv_cdf(p)
     for _ in range(100):
         # Newton's method on logarithms, where the tail is nearly linear.
-        above = tail(t, df)
-        step = math.log(above / (1 - p)) * above / (t * _density(t, df))
+        probability = tail(t, df)
+        step = math.log(probability / (1 - p)) * probability / (t * _density(t, df))
         t *= math.exp(step)
         if abs(step) < 1e-12:
             break

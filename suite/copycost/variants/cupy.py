@@ -35,15 +35,15 @@ def tf(x: Any) -> Formula:
     import cupy
 
     dtype = result_dtype(x.dtype)
-    scale, one = dtype.type(127.5), dtype.type(1)
+    scale, offset = dtype.type(127.5), dtype.type(1)
 
     def statements(x):
-        scaled = x / scale
-        return scaled - one
+        quotient = x / scale
+        return quotient - offset
 
     def into(x, out):
         cupy.divide(x, scale, out=out)
-        cupy.subtract(out, one, out=out)
+        cupy.subtract(out, offset, out=out)
         return out
 
     kernel = cupy.ElementwiseKernel("T x", "R y", "y = R(x) / R(127.5) - R(1)", "copycost_tf")
@@ -59,8 +59,8 @@ def caffe(x: Any) -> Formula:
     bgr = channels_reversed(x.shape)
 
     def statements(x):
-        reversed_ = cupy.ascontiguousarray(x[bgr])
-        return reversed_ - mean
+        bgr_pixels = cupy.ascontiguousarray(x[bgr])
+        return bgr_pixels - mean
 
     def into(x, out):
         # If out is x, copy first: a kernel that reads x reversed would read elements that it has already overwritten.
@@ -82,9 +82,9 @@ def torch(x: Any) -> Formula:
     std = cupy.asarray(per_channel(TORCH_STD, x.shape, dtype))
 
     def statements(x):
-        scaled = x / scale
-        centred = scaled - mean
-        return centred / std
+        quotient = x / scale
+        difference = quotient - mean
+        return difference / std
 
     def into(x, out):
         cupy.divide(x, scale, out=out)
@@ -112,8 +112,8 @@ def minmax(x: Any) -> Formula:
 
     def statements(x):
         low, span = extremes(x)
-        centred = x - low  # in the dtype of x, which cannot wrap around, as no value is below the smallest
-        return centred / span
+        difference = x - low  # in the dtype of x, which cannot wrap around, as no value is below the smallest
+        return difference / span
 
     def into(x, out):
         low, span = extremes(x)
@@ -150,11 +150,11 @@ def resize_scale(x: Any) -> Formula:
     """Return functions that resize to 256×256 (bilinear, rows then columns) and compute x / 127.5 − 1 in float32."""
     import cupy
 
-    last = x.shape[-1] == 3
-    rows, columns = (-3, -2) if last else (-2, -1)
-    scale, one = np.float32(127.5), np.float32(1)
-    result = list(x.shape)
-    result[rows] = result[columns] = RESIZED
+    channels_last = x.shape[-1] == 3
+    rows, columns = (-3, -2) if channels_last else (-2, -1)
+    scale, offset = np.float32(127.5), np.float32(1)
+    result_shape = list(x.shape)
+    result_shape[rows] = result_shape[columns] = RESIZED
 
     def weights(axis):
         lower, upper, fraction = bilinear(x.shape[axis])
@@ -165,19 +165,19 @@ def resize_scale(x: Any) -> Formula:
 
     def between(x, weights, axis):
         lower, upper, fraction = weights
-        first = cupy.take(x, lower, axis)
-        return first + (cupy.take(x, upper, axis) - first) * fraction
+        start = cupy.take(x, lower, axis)
+        return start + (cupy.take(x, upper, axis) - start) * fraction
 
     def resized(x):
         return between(between(x.astype(np.float32, copy=False), vertical, rows), horizontal, columns)
 
     def statements(x):
-        scaled = resized(x) / scale
-        return scaled - one
+        quotient = resized(x) / scale
+        return quotient - offset
 
     def into(x, out):
         cupy.divide(resized(x), scale, out=out)
-        cupy.subtract(out, one, out=out)
+        cupy.subtract(out, offset, out=out)
         return out
 
     kernel = cupy.ElementwiseKernel(
@@ -185,7 +185,7 @@ def resize_scale(x: Any) -> Formula:
     )
 
     def fused(x):
-        return kernel(x, x.shape[rows], x.shape[columns], last, cupy.empty(result, np.float32))
+        return kernel(x, x.shape[rows], x.shape[columns], channels_last, cupy.empty(result_shape, np.float32))
 
     return Formula(statements, into, fused)
 
@@ -215,15 +215,15 @@ def _replayed(into: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     graphs: dict[tuple[int, ...], Any] = {}
 
     def call(x, out):
-        places = (*(one.data.ptr for one in (x if isinstance(x, tuple) else (x,))), out.data.ptr)
-        if places not in graphs:
+        addresses = tuple(array.data.ptr for array in (*(x if isinstance(x, tuple) else (x,)), out))
+        if addresses not in graphs:
             into(x, out)  # compile and fill the memory pool, which is not allowed during a capture
             stream = cupy.cuda.Stream(non_blocking=True)
             with stream:
                 stream.begin_capture()
                 into(x, out)
-                graphs[places] = stream.end_capture()
-        graphs[places].launch(cupy.cuda.get_current_stream())
+                graphs[addresses] = stream.end_capture()
+        graphs[addresses].launch(cupy.cuda.get_current_stream())
         return out
 
     return call
@@ -264,8 +264,8 @@ def register_expression(recipe: str, function: Callable[..., Any], constants: li
         import cupy
 
         dtype = result_dtype(first(example).dtype)
-        bound = [cupy.asarray(constant, dtype) for constant in constants]
-        return lambda x: function(each(x, lambda one: one.astype(dtype, copy=False)), *bound)
+        arrays = [cupy.asarray(constant, dtype) for constant in constants]
+        return lambda x: function(each(x, lambda array: array.astype(dtype, copy=False)), *arrays)
 
 
 FORMULAS = {"caffe": caffe, "tf": tf, "torch": torch, "minmax": minmax, "resize_scale": resize_scale, "add": add}

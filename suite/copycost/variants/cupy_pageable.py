@@ -16,13 +16,13 @@ def there_and_back(formula: plain.Formula) -> Callable[[Any, Any], Any]:
 
     compute = formula.fused or formula.statements
 
-    def moved(array: Any) -> Any:
-        there = cupy.empty(array.shape, array.dtype)
-        there.set(array)
-        return there
+    def to_device(array: Any) -> Any:
+        device_array = cupy.empty(array.shape, array.dtype)
+        device_array.set(array)
+        return device_array
 
     def call(x: Any, out: Any) -> Any:
-        return compute(each(x, moved)).get(out=out)
+        return compute(each(x, to_device)).get(out=out)
 
     return call
 

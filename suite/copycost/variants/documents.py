@@ -111,8 +111,8 @@ def tf_on_array(example):
     def call(x):
         array = np.asarray(memoryview(x))
         low, high = tf.reduce_min(array), tf.reduce_max(array)
-        centred = tf.cast(tf.subtract(array, low), dtype)
-        return tf.math.divide_no_nan(centred, tf.cast(high - low, dtype))
+        difference = tf.cast(tf.subtract(array, low), dtype)
+        return tf.math.divide_no_nan(difference, tf.cast(high - low, dtype))
 
     return call
 
@@ -122,22 +122,27 @@ def _widened(pair):
     import tensorflow as tf
 
     dtype = tf.as_dtype(result_dtype(pair[0].dtype.as_numpy_dtype))
-    return each(pair, lambda one: tf.cast(one, dtype))
+    return each(pair, lambda tensor: tf.cast(tensor, dtype))
 
 
 def _session(example, assign):
     import tensorflow as tf
 
     with tf.Graph().as_default():
-        fed = each(example, lambda one: tf.compat.v1.placeholder(one.dtype, one.shape))
-        a, b = _widened(fed)
+        placeholders = each(example, lambda tensor: tf.compat.v1.placeholder(tensor.dtype, tensor.shape))
+        a, b = _widened(placeholders)
         result = tf.add(a, b)
         session = tf.compat.v1.Session()
         if assign:
             c = tf.compat.v1.get_variable("c", initializer=tf.zeros(a.shape, a.dtype), use_resource=True)
             session.run(c.initializer)
             result = tf.compat.v1.assign(c, result)
-    return lambda x: session.run(result, {name: np.asarray(memoryview(one)) for name, one in zip(fed, x, strict=True)})
+
+    def call(x):
+        arrays = [np.asarray(memoryview(tensor)) for tensor in x]
+        return session.run(result, dict(zip(placeholders, arrays, strict=True)))
+
+    return call
 
 
 @variant(recipe="add", runtime="tensorflow", writes="new", devices="cpu")
@@ -167,9 +172,9 @@ def tf_assign_add_read(example):
     """Compute a += b on a variable while a reader holds its old value."""
 
     def call(x):
-        held = x[0].read_value()
+        old_value = x[0].read_value()
         x[0].assign_add(x[1])
-        del held
+        del old_value
 
     return call
 

@@ -53,10 +53,10 @@ def minmax(example: Any) -> Callable[..., Any]:
     dtype = result_dtype(example.dtype)
 
     def call(x):
-        wide = x.astype(dtype)
-        low = wide.min()
-        span = wide.max() - low
-        return (wide - low) / jnp.where(span == 0, 1, span)
+        y = x.astype(dtype)
+        low = y.min()
+        span = y.max() - low
+        return (y - low) / jnp.where(span == 0, 1, span)
 
     return call
 
@@ -65,9 +65,8 @@ def resize_scale(example: Any) -> Callable[..., Any]:
     """Return a function that resizes to 256×256 (bilinear) and computes x / 127.5 − 1."""
     import jax
 
-    last = example.shape[-1] == 3
-    tail = (RESIZED, RESIZED, 3) if last else (3, RESIZED, RESIZED)
-    shape = (*example.shape[:-3], *tail)
+    image = (RESIZED, RESIZED, 3) if example.shape[-1] == 3 else (3, RESIZED, RESIZED)
+    shape = (*example.shape[:-3], *image)
 
     def call(x):
         pixels = jax.image.resize(x.astype(np.float32), shape, "bilinear", antialias=False)
@@ -110,8 +109,8 @@ def register_expression(recipe: str, function: Callable[..., Any], constants: li
 
     def formula(example):
         dtype = result_dtype(first(example).dtype)
-        bound = [constant.astype(dtype) for constant in constants]
-        return lambda x: function(each(x, lambda one: one.astype(dtype)), *bound)
+        arrays = [constant.astype(dtype) for constant in constants]
+        return lambda x: function(each(x, lambda array: array.astype(dtype)), *arrays)
 
     _register(recipe, formula, ("channels_last",))
 

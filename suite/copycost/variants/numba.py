@@ -12,10 +12,12 @@ import numpy as np
 from copycost.recipes import AFFINE, RESIZED, bilinear, result_dtype
 from copycost.registry import variant
 
+# The kernels take flat arrays, or arrays of shape (n, channels, elements). Numba specializes them by dtype.
+
 
 @functools.cache
-def _kernels() -> SimpleNamespace:
-    """Return the compiled loops, for flat arrays or shape (n, channels, elements); Numba specializes them by dtype."""
+def _affine_kernels() -> SimpleNamespace:
+    """Return the compiled loops that multiply and add by channel: for one pair of constants, and for each layout."""
     import numba
     from numba import prange
 
@@ -32,11 +34,11 @@ def _kernels() -> SimpleNamespace:
     @compiled
     def affine_last(x, out, factor, summand):
         for i in prange(x.shape[0]):
-            given, result = x[i], out[i]
+            row, result = x[i], out[i]
             f0, f1, f2 = factor[0], factor[1], factor[2]
             s0, s1, s2 = summand[0], summand[1], summand[2]
-            for j in range(given.size // 3):
-                a, b, c = given[3 * j], given[3 * j + 1], given[3 * j + 2]
+            for j in range(row.size // 3):
+                a, b, c = row[3 * j], row[3 * j + 1], row[3 * j + 2]
                 result[3 * j] = a * f0 + s0
                 result[3 * j + 1] = b * f1 + s1
                 result[3 * j + 2] = c * f2 + s2
@@ -44,11 +46,11 @@ def _kernels() -> SimpleNamespace:
     @compiled
     def affine_last_reversed(x, out, factor, summand):
         for i in prange(x.shape[0]):
-            given, result = x[i], out[i]
+            row, result = x[i], out[i]
             f0, f1, f2 = factor[0], factor[1], factor[2]
             s0, s1, s2 = summand[0], summand[1], summand[2]
-            for j in range(given.size // 3):
-                a, b, c = given[3 * j], given[3 * j + 1], given[3 * j + 2]
+            for j in range(row.size // 3):
+                a, b, c = row[3 * j], row[3 * j + 1], row[3 * j + 2]
                 result[3 * j] = c * f0 + s0
                 result[3 * j + 1] = b * f1 + s1
                 result[3 * j + 2] = a * f2 + s2
@@ -57,10 +59,26 @@ def _kernels() -> SimpleNamespace:
     def affine_first(x, out, factor, summand, back):
         for i in prange(x.shape[0] * 3):
             image, channel = np.int64(i) // 3, np.int64(i) % 3  # unsigned i with signed integers would give floats
-            given = x[image, 2 - channel if back else channel]
+            plane = x[image, 2 - channel if back else channel]
             result = out[image, channel]
             for j in range(result.size):
-                result[j] = given[j] * factor[channel] + summand[channel]
+                result[j] = plane[j] * factor[channel] + summand[channel]
+
+    return SimpleNamespace(
+        affine=affine,
+        affine_last=affine_last,
+        affine_last_reversed=affine_last_reversed,
+        affine_first=affine_first,
+    )
+
+
+@functools.cache
+def _minmax_kernels() -> SimpleNamespace:
+    """Return the compiled loops that find the extremes, and that scale from them."""
+    import numba
+    from numba import prange
+
+    compiled = numba.njit(parallel=True, cache=True)
 
     @compiled
     def extremes(x):
@@ -75,44 +93,66 @@ def _kernels() -> SimpleNamespace:
         for i in prange(x.size):
             out[i] = (x[i] - low) / span
 
+    return SimpleNamespace(extremes=extremes, spread=spread)
+
+
+@functools.cache
+def _add_kernel() -> Callable[..., None]:
+    """Return the compiled loop that adds two arrays."""
+    import numba
+    from numba import prange
+
+    compiled = numba.njit(parallel=True, cache=True)
+
     @compiled
     def add(a, b, out, zero):
         for i in prange(out.size):
             out[i] = (a[i] + zero) + b[i]  # zero has the result's dtype: it converts uint8, whose sum could overflow
 
+    return add
+
+
+@functools.cache
+def _resize_kernels() -> SimpleNamespace:
+    """Return the compiled loops that resize and scale, for each layout; `unit` is a 1 of the result's dtype."""
+    import numba
+    from numba import prange
+
+    compiled = numba.njit(parallel=True, cache=True)
+
     @compiled
-    def resize_last(x, out, rows, columns, scale, one):
-        above, below, down = rows
-        left, right, along = columns
+    def resize_last(x, out, rows, columns, scale, unit):
+        above, below, row_fraction = rows
+        left, right, column_fraction = columns
         for i in prange(out.shape[0] * out.shape[1]):
             image, row = np.int64(i) // out.shape[1], np.int64(i) % out.shape[1]
             upper, lower, result = x[image, above[row]], x[image, below[row]], out[image, row]
-            weight = down[row]
+            weight = row_fraction[row]
             for j in range(result.shape[0]):
                 for c in range(3):
-                    first = upper[left[j], c] + (upper[right[j], c] - upper[left[j], c] * one) * along[j]
-                    second = lower[left[j], c] + (lower[right[j], c] - lower[left[j], c] * one) * along[j]
-                    result[j, c] = (first + (second - first) * weight) / scale - one
+                    top = upper[left[j], c] + (upper[right[j], c] - upper[left[j], c] * unit) * column_fraction[j]
+                    bottom = lower[left[j], c] + (lower[right[j], c] - lower[left[j], c] * unit) * column_fraction[j]
+                    result[j, c] = (top + (bottom - top) * weight) / scale - unit
 
     @compiled
-    def resize_first(x, out, rows, columns, scale, one):
-        above, below, down = rows
-        left, right, along = columns
+    def resize_first(x, out, rows, columns, scale, unit):
+        above, below, row_fraction = rows
+        left, right, column_fraction = columns
         for i in prange(out.shape[0] * out.shape[1]):
             plane, row = np.int64(i) // out.shape[1], np.int64(i) % out.shape[1]
             upper, lower, result = x[plane, above[row]], x[plane, below[row]], out[plane, row]
-            weight = down[row]
+            weight = row_fraction[row]
             for j in range(result.shape[0]):
-                first = upper[left[j]] + (upper[right[j]] - upper[left[j]] * one) * along[j]
-                second = lower[left[j]] + (lower[right[j]] - lower[left[j]] * one) * along[j]
-                result[j] = (first + (second - first) * weight) / scale - one
+                top = upper[left[j]] + (upper[right[j]] - upper[left[j]] * unit) * column_fraction[j]
+                bottom = lower[left[j]] + (lower[right[j]] - lower[left[j]] * unit) * column_fraction[j]
+                result[j] = (top + (bottom - top) * weight) / scale - unit
 
-    return SimpleNamespace(**{name: kernel for name, kernel in locals().items() if hasattr(kernel, "py_func")})
+    return SimpleNamespace(resize_last=resize_last, resize_first=resize_first)
 
 
 def affine(recipe: str, x: np.ndarray) -> Callable[..., np.ndarray]:
     """Return a function that applies one multiplication and one addition per channel."""
-    kernels, dtype = _kernels(), result_dtype(x.dtype)
+    kernels, dtype = _affine_kernels(), result_dtype(x.dtype)
     factors, summands, back = AFFINE[recipe]
     factor, summand = np.array(factors, dtype), np.array(summands, dtype)
     if len(set(zip(factors, summands, strict=True))) == 1:
@@ -135,7 +175,7 @@ def affine(recipe: str, x: np.ndarray) -> Callable[..., np.ndarray]:
 
 def minmax(x: np.ndarray) -> Callable[..., np.ndarray]:
     """Return a function with two passes: find the extremes, then compute (x − smallest) / (largest − smallest)."""
-    kernels, dtype = _kernels(), result_dtype(x.dtype)
+    kernels, dtype = _minmax_kernels(), result_dtype(x.dtype)
 
     def call(x, out):
         low, high = map(dtype.type, kernels.extremes(x.reshape(-1)))
@@ -147,17 +187,18 @@ def minmax(x: np.ndarray) -> Callable[..., np.ndarray]:
 
 def resize_scale(x: np.ndarray) -> Callable[..., np.ndarray]:
     """Return a function that computes each pixel from its four neighbours."""
-    kernels = _kernels()
-    last = x.shape[-1] == 3
-    axes = (-3, -2) if last else (-2, -1)
+    kernels = _resize_kernels()
+    channels_last = x.shape[-1] == 3
+    axes = (-3, -2) if channels_last else (-2, -1)
     weights = [bilinear(x.shape[axis]) for axis in axes]
     rows, columns = ((lower, upper, fraction.astype(np.float32)) for lower, upper, fraction in weights)
-    tail = (3,) if last else ()
-    given, result = (-1, *(x.shape[axis] for axis in axes), *tail), (-1, RESIZED, RESIZED, *tail)
-    kernel = kernels.resize_last if last else kernels.resize_first
+    channels = (3,) if channels_last else ()
+    input_shape = (-1, *(x.shape[axis] for axis in axes), *channels)
+    result_shape = (-1, RESIZED, RESIZED, *channels)
+    kernel = kernels.resize_last if channels_last else kernels.resize_first
 
     def call(x, out):
-        kernel(x.reshape(given), out.reshape(result), rows, columns, np.float32(127.5), np.float32(1))
+        kernel(x.reshape(input_shape), out.reshape(result_shape), rows, columns, np.float32(127.5), np.float32(1))
         return out
 
     return call
@@ -165,11 +206,11 @@ def resize_scale(x: np.ndarray) -> Callable[..., np.ndarray]:
 
 def add(x: tuple[np.ndarray, np.ndarray]) -> Callable[..., np.ndarray]:
     """Return a function for a + b."""
-    kernels, zero = _kernels(), result_dtype(x[0].dtype).type(0)
+    kernel, zero = _add_kernel(), result_dtype(x[0].dtype).type(0)
 
     def call(x, out):
         a, b = x
-        kernels.add(a.reshape(-1), b.reshape(-1), out.reshape(-1), zero)
+        kernel(a.reshape(-1), b.reshape(-1), out.reshape(-1), zero)
         return out
 
     return call

@@ -26,8 +26,8 @@ def affine(recipe: str, x: np.ndarray) -> Callable[..., np.ndarray]:
     factor, summand = (per_channel(values, x.shape, dtype) for values in (factors, summands))
     if len(set(zip(factors, summands, strict=True))) == 1:
         factor, summand = factor.flat[0], summand.flat[0]
-    given = channels_reversed(x.shape) if back else ...
-    return lambda x, out: _evaluate("x * factor + summand", out, x=x[given], factor=factor, summand=summand)
+    channels = channels_reversed(x.shape) if back else ...
+    return lambda x, out: _evaluate("x * factor + summand", out, x=x[channels], factor=factor, summand=summand)
 
 
 def minmax(x: np.ndarray) -> Callable[..., np.ndarray]:

@@ -40,24 +40,24 @@ class Formula(NamedTuple):
 def tf(x: np.ndarray) -> Formula:
     """Return functions for x / 127.5 − 1."""
     dtype = result_dtype(x.dtype)
-    scale, one = dtype.type(127.5), dtype.type(1)
+    scale, offset = dtype.type(127.5), dtype.type(1)
 
     def statements(x):
-        scaled = x / scale
-        return scaled - one
+        quotient = x / scale
+        return quotient - offset
 
     def expression(x):
-        return x / scale - one
+        return x / scale - offset
 
     def copy(x):
         y = x.astype(dtype)
         y /= scale
-        y -= one
+        y -= offset
         return y
 
     def into(x, out):
         np.divide(x, scale, out=out)
-        np.subtract(out, one, out=out)
+        np.subtract(out, offset, out=out)
         return out
 
     return Formula(statements, expression, copy, into)
@@ -70,8 +70,8 @@ def caffe(x: np.ndarray) -> Formula:
     bgr = channels_reversed(x.shape)
 
     def statements(x):
-        reversed_ = x[bgr]
-        return np.ascontiguousarray(reversed_) - mean
+        view = x[bgr]
+        return np.ascontiguousarray(view) - mean
 
     def expression(x):
         # Without order="C", the result would keep the reversed strides of its input.
@@ -98,9 +98,9 @@ def torch(x: np.ndarray) -> Formula:
     std = per_channel(TORCH_STD, x.shape, dtype)
 
     def statements(x):
-        scaled = x / scale
-        centred = scaled - mean
-        return centred / std
+        quotient = x / scale
+        difference = quotient - mean
+        return difference / std
 
     def expression(x):
         return (x / scale - mean) / std
@@ -124,15 +124,15 @@ def torch(x: np.ndarray) -> Formula:
 def minmax(x: np.ndarray) -> Formula:
     """Return functions for (x − smallest) / (largest − smallest), or 0 if they are equal."""
     dtype = result_dtype(x.dtype)
-    one = dtype.type(1)
+    unit = dtype.type(1)
 
     def span(x, low):
-        return dtype.type(x.max() - low) or one
+        return dtype.type(x.max() - low) or unit
 
     def statements(x):
         low = x.min()
-        centred = x - low  # in the dtype of x, which cannot wrap around, as no value is below the smallest
-        return centred / span(x, low)
+        difference = x - low  # in the dtype of x, which cannot wrap around, as no value is below the smallest
+        return difference / span(x, low)
 
     def expression(x):
         return (x - (low := x.min())) / span(x, low)
@@ -157,68 +157,79 @@ def minmax(x: np.ndarray) -> Formula:
 def resize_scale(x: np.ndarray) -> Formula:
     """Return functions that resize to 256×256 (bilinear, rows then columns) and compute x / 127.5 − 1 in float32."""
     rows, columns = (-3, -2) if x.shape[-1] == 3 else (-2, -1)
-    scale, one = np.float32(127.5), np.float32(1)
-
-    def weights(axis):
-        lower, upper, fraction = bilinear(x.shape[axis])
-        return lower, upper, fraction.astype(np.float32).reshape(RESIZED, *[1] * (-axis - 1))
-
-    above, below, down = weights(rows)
-    left, right, along = weights(columns)
+    scale, offset = np.float32(127.5), np.float32(1)
+    vertical, horizontal = _neighbours(x, rows), _neighbours(x, columns)
 
     def between(x, lower, upper, fraction, axis):
-        first = x.take(lower, axis)
-        return first + (x.take(upper, axis) - first) * fraction
+        start = x.take(lower, axis)
+        return start + (x.take(upper, axis) - start) * fraction
 
     def statements(x):
-        wide = x.astype(np.float32, copy=False)
-        tall = between(wide, above, below, down, rows)
-        pixels = between(tall, left, right, along, columns)
-        scaled = pixels / scale
-        return scaled - one
+        pixels = x.astype(np.float32, copy=False)
+        resized_rows = between(pixels, *vertical, rows)
+        resized = between(resized_rows, *horizontal, columns)
+        quotient = resized / scale
+        return quotient - offset
 
     def expression(x):
-        tall = between(x.astype(np.float32, copy=False), above, below, down, rows)
-        return between(tall, left, right, along, columns) / scale - one
+        resized_rows = between(x.astype(np.float32, copy=False), *vertical, rows)
+        return between(resized_rows, *horizontal, columns) / scale - offset
 
     def copy(x):
         y = x.astype(np.float32)
-        for lower, upper, fraction, axis in ((above, below, down, rows), (left, right, along, columns)):
-            first, y = y.take(lower, axis), y.take(upper, axis)
-            y -= first
+        for (lower, upper, fraction), axis in ((vertical, rows), (horizontal, columns)):
+            start, y = y.take(lower, axis), y.take(upper, axis)
+            y -= start
             y *= fraction
-            y += first
+            y += start
         y /= scale
-        y -= one
+        y -= offset
         return y
 
-    def shape(height, width):
-        return (*x.shape[:-3], height, width, 3) if rows == -3 else (*x.shape[:-2], height, width)
+    return Formula(statements, expression, copy, _resize_scale_into(x))
 
-    wide = np.empty(x.shape, np.float32)
-    tall, lower_rows = (np.empty(shape(RESIZED, x.shape[columns]), np.float32) for _ in range(2))
-    last = np.empty(shape(RESIZED, RESIZED), np.float32)
+
+def _neighbours(x: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the neighbours and weights of `bilinear` for an axis, the weights in float32 and broadcast over images."""
+    lower, upper, fraction = bilinear(x.shape[axis])
+    return lower, upper, fraction.astype(np.float32).reshape(RESIZED, *[1] * (-axis - 1))
+
+
+def _resize_scale_into(x: np.ndarray) -> Callable[..., np.ndarray]:
+    """Return a function that resizes and scales into `out` with buffers that it keeps."""
+    rows, columns = (-3, -2) if x.shape[-1] == 3 else (-2, -1)
+    scale, offset = np.float32(127.5), np.float32(1)
+    above, below, row_fraction = _neighbours(x, rows)
+    left, right, column_fraction = _neighbours(x, columns)
+
+    def empty(height, width):
+        shape = (*x.shape[:-3], height, width, 3) if rows == -3 else (*x.shape[:-2], height, width)
+        return np.empty(shape, np.float32)
+
+    pixels = np.empty(x.shape, np.float32)
+    upper_rows, lower_rows = (empty(RESIZED, x.shape[columns]) for _ in range(2))
+    right_pixels = empty(RESIZED, RESIZED)
 
     def into(x, out):
-        if x.dtype != wide.dtype:
-            np.copyto(wide, x, casting="same_kind")
-            x = wide
+        if x.dtype != pixels.dtype:
+            np.copyto(pixels, x, casting="same_kind")
+            x = pixels
         # In other modes, `take` allocates a buffer, so that it can raise before it writes.
-        x.take(above, rows, tall, "clip")
+        x.take(above, rows, upper_rows, "clip")
         x.take(below, rows, lower_rows, "clip")
-        np.subtract(lower_rows, tall, out=lower_rows)
-        np.multiply(lower_rows, down, out=lower_rows)
-        np.add(tall, lower_rows, out=tall)
-        tall.take(left, columns, out, "clip")
-        tall.take(right, columns, last, "clip")
-        np.subtract(last, out, out=last)
-        np.multiply(last, along, out=last)
-        np.add(out, last, out=out)
+        np.subtract(lower_rows, upper_rows, out=lower_rows)
+        np.multiply(lower_rows, row_fraction, out=lower_rows)
+        np.add(upper_rows, lower_rows, out=upper_rows)
+        upper_rows.take(left, columns, out, "clip")
+        upper_rows.take(right, columns, right_pixels, "clip")
+        np.subtract(right_pixels, out, out=right_pixels)
+        np.multiply(right_pixels, column_fraction, out=right_pixels)
+        np.add(out, right_pixels, out=out)
         np.divide(out, scale, out=out)
-        np.subtract(out, one, out=out)
+        np.subtract(out, offset, out=out)
         return out
 
-    return Formula(statements, expression, copy, into)
+    return into
 
 
 def add(x: tuple[np.ndarray, np.ndarray]) -> Formula:
@@ -257,15 +268,15 @@ def _planes(x: np.ndarray, out: np.ndarray, back: bool):
         yield x.reshape(-1), out.reshape(-1), 0
         return
     planes = (-1, 3, x.shape[-2] * x.shape[-1])
-    for given, result in zip(x.reshape(planes), out.reshape(planes), strict=True):
+    for image, result in zip(x.reshape(planes), out.reshape(planes), strict=True):
         for channel in range(3):
-            yield given[2 - channel if back else channel], result[channel], channel
+            yield image[2 - channel if back else channel], result[channel], channel
 
 
 def _constants(values: tuple[float, ...], x: np.ndarray, dtype: np.dtype) -> list[np.ndarray]:
     """Return a tile of constants for each channel of `_planes`, as a loop over three channels does not vectorize."""
     of_planes = [values] if x.shape[-1] == 3 else [(value,) for value in values]
-    return [np.resize(np.array(one, dtype), _TILE) for one in of_planes]
+    return [np.resize(np.array(plane_values, dtype), _TILE) for plane_values in of_planes]
 
 
 def _converted(part: np.ndarray, to: np.ndarray, back: bool = False) -> np.ndarray:
@@ -288,15 +299,15 @@ def affine_in_tiles(recipe: str, x: np.ndarray) -> Callable[[np.ndarray, np.ndar
     dtype = result_dtype(x.dtype)
     factors, summands, back = AFFINE[recipe]
     factor, summand = _constants(factors, x, dtype), _constants(summands, x, dtype)
-    scaled = any(f != 1 for f in factors)
+    has_factor = any(f != 1 for f in factors)
     back_within = back and x.shape[-1] == 3
 
     def call(x, out):
-        for given, result, channel in _planes(x, out, back):
-            for start in range(0, given.size, _TILE):
+        for source, result, channel in _planes(x, out, back):
+            for start in range(0, source.size, _TILE):
                 tile = result[start : start + _TILE]
-                values = _converted(given[start : start + _TILE], tile, back_within)
-                if scaled:
+                values = _converted(source[start : start + _TILE], tile, back_within)
+                if has_factor:
                     values = np.multiply(values, factor[channel][: tile.size], out=tile)
                 np.add(values, summand[channel][: tile.size], out=tile)
         return out
@@ -310,20 +321,20 @@ def from_table(recipe: str, x: np.ndarray) -> Callable[[np.ndarray, np.ndarray],
     values = np.arange(256)
     table = np.concatenate([values * f + s for f, s in zip(factors, summands, strict=True)]).astype(np.float32)
     shift = _constants((0, 256, 512), x, np.dtype(np.intp))
-    alike = len(set(zip(factors, summands, strict=True))) == 1
+    is_uniform = len(set(zip(factors, summands, strict=True))) == 1
     back_within = back and x.shape[-1] == 3
     index = np.empty(_TILE, np.intp)  # `take` would convert uint8 indices to intp in new memory at each call
 
     def call(x, out):
-        for given, result, channel in _planes(x, out, back):
-            for start in range(0, given.size, _TILE):
+        for source, result, channel in _planes(x, out, back):
+            for start in range(0, source.size, _TILE):
                 tile = result[start : start + _TILE]
-                at = index[: tile.size]
-                _converted(given[start : start + _TILE], at, back_within)
-                if not alike:
-                    np.add(at, shift[channel][: tile.size], out=at)
+                tile_index = index[: tile.size]
+                _converted(source[start : start + _TILE], tile_index, back_within)
+                if not is_uniform:
+                    np.add(tile_index, shift[channel][: tile.size], out=tile_index)
                 # In other modes, `take` allocates a buffer, so that it can raise before it writes.
-                table.take(at, None, tile, "clip")
+                table.take(tile_index, None, tile, "clip")
         return out
 
     return call
@@ -337,10 +348,10 @@ def minmax_in_tiles(x: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndar
         low = x.min()
         span = dtype.type(x.max() - low) or dtype.type(1)
         low = dtype.type(low)
-        given, result = x.reshape(-1), out.reshape(-1)
+        source, result = x.reshape(-1), out.reshape(-1)
         for start in range(0, result.size, _TILE):
             tile = result[start : start + _TILE]
-            np.subtract(_converted(given[start : start + _TILE], tile), low, out=tile)
+            np.subtract(_converted(source[start : start + _TILE], tile), low, out=tile)
             np.divide(tile, span, out=tile)
         return out
 
@@ -350,8 +361,8 @@ def minmax_in_tiles(x: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndar
 def resize_scale_in_tiles(x: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """Return a function that resizes and scales image by image."""
     if x.ndim == 3:
-        return resize_scale(x).into
-    into = resize_scale(x[0]).into
+        return _resize_scale_into(x)
+    into = _resize_scale_into(x[0])
 
     def call(x, out):
         for image, result in zip(x, out, strict=True):
@@ -363,15 +374,15 @@ def resize_scale_in_tiles(x: np.ndarray) -> Callable[[np.ndarray, np.ndarray], n
 
 def add_in_tiles(x: tuple[np.ndarray, np.ndarray]) -> Callable[..., np.ndarray]:
     """Return a function that adds one tile of a and of b at a time."""
-    second = np.empty(_TILE, result_dtype(x[0].dtype))
+    buffer = np.empty(_TILE, result_dtype(x[0].dtype))
 
     def call(x, out):
         a, b, result = (array.reshape(-1) for array in (*x, out))
         for start in range(0, result.size, _TILE):
             tile = result[start : start + _TILE]
-            one = _converted(a[start : start + _TILE], tile)
-            other = _converted(b[start : start + _TILE], second[: tile.size])
-            np.add(one, other, out=tile)
+            a_tile = _converted(a[start : start + _TILE], tile)
+            b_tile = _converted(b[start : start + _TILE], buffer[: tile.size])
+            np.add(a_tile, b_tile, out=tile)
         return out
 
     return call
@@ -416,8 +427,8 @@ def register_expression(recipe: str, function: Callable[..., np.ndarray], consta
     @variant(recipe=recipe, runtime="numpy", writes="new", layouts="channels_last")
     def numpy_expression(example):
         dtype = result_dtype(first(example).dtype)
-        bound = [constant.astype(dtype) for constant in constants]
-        return lambda x: function(each(x, lambda one: one.astype(dtype, copy=False)), *bound)
+        arrays = [constant.astype(dtype) for constant in constants]
+        return lambda x: function(each(x, lambda array: array.astype(dtype, copy=False)), *arrays)
 
 
 for _recipe, _formula, _in_tiles in (

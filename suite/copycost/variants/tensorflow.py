@@ -59,9 +59,9 @@ def minmax(example: Any) -> Callable[[Any], Any]:
     dtype = tf.as_dtype(result_dtype(example.dtype.as_numpy_dtype))
 
     def call(x):
-        wide = tf.cast(x, dtype)
-        low = tf.reduce_min(wide)
-        return tf.math.divide_no_nan(wide - low, tf.reduce_max(wide) - low)
+        y = tf.cast(x, dtype)
+        low = tf.reduce_min(y)
+        return tf.math.divide_no_nan(y - low, tf.reduce_max(y) - low)
 
     return call
 
@@ -78,8 +78,8 @@ def resize_scale(example: Any) -> Callable[[Any], Any]:
         return lambda x: tf.image.resize(x, size) / 127.5 - 1.0
     n = len(example.shape) - 3
     batch = range(n)
-    last, first = [*batch, n + 1, n + 2, n], [*batch, n + 2, n, n + 1]
-    return lambda x: tf.transpose(tf.image.resize(tf.transpose(x, last), size), first) / 127.5 - 1.0
+    to_last, to_first = [*batch, n + 1, n + 2, n], [*batch, n + 2, n, n + 1]
+    return lambda x: tf.transpose(tf.image.resize(tf.transpose(x, to_last), size), to_first) / 127.5 - 1.0
 
 
 def add(example: Any) -> Callable[[Any], Any]:
@@ -153,9 +153,8 @@ def register_expression(recipe: str, function: Callable[..., Any], constants: li
         import tensorflow as tf
 
         dtype = tf.as_dtype(result_dtype(first(example).dtype.as_numpy_dtype))
-        bound = [tf.constant(constant, dtype) for constant in constants]
-
-        return lambda x: function(each(x, lambda one: tf.cast(one, dtype)), *bound)
+        tensors = [tf.constant(constant, dtype) for constant in constants]
+        return lambda x: function(each(x, lambda tensor: tf.cast(tensor, dtype)), *tensors)
 
     _register(recipe, formula, ("channels_last",))
 

@@ -104,15 +104,15 @@ def resize_scale(x: Any) -> Formula:
     import torch
 
     interpolate = torch.nn.functional.interpolate
-    batched = x.dim() == 4
-    last = x.shape[-1] == 3
+    is_batch = x.dim() == 4
+    channels_last = x.shape[-1] == 3
 
     def resized(x):
-        wide = x.to(torch.float32)  # `interpolate` returns uint8 for uint8
-        wide = wide if batched else wide[None]
-        y = interpolate(wide.permute(0, 3, 1, 2) if last else wide, (RESIZED, RESIZED), mode="bilinear")
-        y = y.permute(0, 2, 3, 1) if last else y
-        return y if batched else y[0]
+        y = x.to(torch.float32)  # `interpolate` returns uint8 for uint8
+        y = y if is_batch else y[None]
+        y = interpolate(y.permute(0, 3, 1, 2) if channels_last else y, (RESIZED, RESIZED), mode="bilinear")
+        y = y.permute(0, 2, 3, 1) if channels_last else y
+        return y if is_batch else y[0]
 
     def into(x, out):
         torch.div(resized(x), 127.5, out=out)
@@ -186,9 +186,9 @@ def register_expression(recipe: str, function: Callable[..., Any], constants: li
     def expression(example):
         import torch
 
-        bound = [torch.from_numpy(constant.astype(_dtype(first(example)))) for constant in constants]
+        arrays = [torch.from_numpy(constant.astype(_dtype(first(example)))) for constant in constants]
         dtype = getattr(torch, str(_dtype(first(example))))
-        return lambda x: function(each(x, lambda one: one.to(dtype)), *bound)
+        return lambda x: function(each(x, lambda tensor: tensor.to(dtype)), *arrays)
 
     _register_expression(recipe, expression, ("channels_last",))
 

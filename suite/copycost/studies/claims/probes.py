@@ -17,6 +17,7 @@ from copycost.engine.count_allocations import count
 from copycost.engine.host_allocations import WINDOWS
 from copycost.model.allocation import AllocationSummary, median_summary
 from copycost.model.runtime import RuntimeUnavailable
+from copycost.model.vocabulary import Layout
 
 #: Shape of the batch of images to preprocess.
 SHAPE = (8, 224, 224, 3)
@@ -34,7 +35,7 @@ _LEAST_SECONDS = 3e-3
 def photographs(dtype: str, shape: tuple[int, int, int, int] = SHAPE) -> np.ndarray:
     """Return crops of the shipped photograph, with values 0 … 255."""
     batch, height, width, _ = shape
-    return images.batch(images.read(), (batch, height, width), dtype, "channels_last", seed=0)
+    return images.batch(images.read(), (batch, height, width), dtype, Layout.CHANNELS_LAST, seed=0)
 
 
 def aligned(array: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ import numpy as np
 from copycost.catalog import discovery, import_context
 from copycost.engine.worker import CaseFailure, ForkServer
 from copycost.machine import devices
+from copycost.model.vocabulary import DeviceKind
 from copycost.studies.claims import catalogue
 from copycost.studies.claims.claim import CLAIMS, Claim, Evidence, NoEvidence
 
@@ -140,7 +141,7 @@ class Job:
 
     def start(self) -> Job:
         """Start the runtime on the CPU."""
-        discovery.runtime(self.runtime).start("cpu", devices.cpus())
+        discovery.runtime(self.runtime).start(DeviceKind.CPU, devices.cpus())
         return self
 
     def look(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from copycost.catalog import discovery
 from copycost.engine.count_allocations import count
+from copycost.model.vocabulary import DeviceKind
 from copycost.studies.pipelines.files import reference
 from copycost.studies.pipelines.ways import WAYS
 
@@ -38,7 +39,7 @@ class Job:
 
     def start(self) -> Block:
         """Set the number of threads and return a block whose pipeline is not built yet."""
-        discovery.runtime(WAYS[self.way].runtime).start("cpu", self.threads)
+        discovery.runtime(WAYS[self.way].runtime).start(DeviceKind.CPU, self.threads)
         return Block(self)
 
 

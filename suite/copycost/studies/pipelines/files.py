@@ -9,6 +9,7 @@ from PIL import Image
 
 from copycost.cases import images
 from copycost.cases.images import Photographs
+from copycost.model.vocabulary import Layout
 from copycost.recipes import CAFFE_MEAN
 
 #: Height and width of a file's image, close to the mean of ImageNet's, and its JPEG quality.
@@ -22,7 +23,7 @@ def write(folder: Path, photographs: Photographs, number: int) -> tuple[str, ...
     """Write crops of photographs as JPEG files and return their paths."""
     paths = []
     for i in range(number):
-        pixels = images.batch(photographs, (None, _HEIGHT, _WIDTH), "uint8", "channels_last", seed=i)
+        pixels = images.batch(photographs, (None, _HEIGHT, _WIDTH), "uint8", Layout.CHANNELS_LAST, seed=i)
         path = folder / f"{i:05}.jpg"
         Image.fromarray(pixels).save(path, quality=_QUALITY)
         paths.append(str(path))

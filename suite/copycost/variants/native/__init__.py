@@ -33,22 +33,22 @@ def library() -> Path:
     if compiler is None:
         raise RuntimeUnavailable(f"C++ compiler {name} not found: apt install g++, or name another in CXX")
     flags = ["-O3", "-shared", "-fPIC", *tf.sysconfig.get_compile_flags(), *tf.sysconfig.get_link_flags()]
-    told = "\0".join([SOURCE.read_text(), tf.version.GIT_VERSION, tf.__version__, compiler, *flags])
-    built = cache() / "operations" / f"{hashlib.sha256(told.encode()).hexdigest()[:16]}.so"
-    if not built.exists():
-        built.parent.mkdir(parents=True, exist_ok=True)
+    key = "\0".join([SOURCE.read_text(), tf.version.GIT_VERSION, tf.__version__, compiler, *flags])
+    target = cache() / "operations" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.so"
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
         # Build in a temporary folder and move the complete file: two processes may build at the same time.
-        with tempfile.TemporaryDirectory(dir=built.parent) as folder:
-            part = Path(folder, built.name)
+        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+            part = Path(folder, target.name)
             try:
-                done = subprocess.run(
+                process = subprocess.run(
                     [compiler, *flags[:3], str(SOURCE), *flags[3:], "-o", str(part)],
                     capture_output=True, text=True, timeout=_TIMEOUT,
                 )  # fmt: skip
             except subprocess.TimeoutExpired:
                 raise RuntimeUnavailable(f"{name} was still building the operation after {_TIMEOUT} s") from None
-            if done.returncode:
-                error = next((line for line in done.stderr.splitlines() if "error:" in line), done.stderr[-200:])
+            if process.returncode:
+                error = next((line for line in process.stderr.splitlines() if "error:" in line), process.stderr[-200:])
                 raise RuntimeUnavailable(f"{name} cannot build the operation: {error.strip()}")
-            part.replace(built)
-    return built
+            part.replace(target)
+    return target
