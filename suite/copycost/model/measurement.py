@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -269,6 +271,29 @@ def from_dict(row: Mapping[str, Any]) -> Measurement:
     for name, default, put in _SLOTS:
         put(found, row.get(name, default))
     return found
+
+
+def from_columns(columns: Mapping[str, Sequence[Any]]) -> list[Measurement]:
+    """Create measurements from the values of each field, ignoring fields that this version does not know.
+
+    Raises
+    ------
+    TypeError
+        If a required field is missing.
+    """
+    if not columns.keys() >= REQUIRED:
+        raise TypeError(f"missing {', '.join(sorted(REQUIRED - columns.keys()))}")
+    measurements = [object.__new__(Measurement) for _ in columns["recipe"]]
+    empty: dict[str, list[Any]] = {name: [{} for _ in measurements] for name in ("missing", "ranges")}
+    columns = {
+        **empty,
+        **columns,
+        "instruments": list(map(tuple, columns.get("instruments") or [()] * len(measurements))),
+    }
+    for name, default, put in _SLOTS:
+        # Loops in C: a loop over the fields of each measurement takes three times as long.
+        deque(map(put, measurements, columns.get(name) or repeat(default)), maxlen=0)
+    return measurements
 
 
 #: Fields that every measurement has, some of which may be None.
