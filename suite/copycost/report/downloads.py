@@ -47,7 +47,7 @@ def downloads(frame: pd.DataFrame, folder: Path) -> dict[str, Callable[[], str]]
 
 
 def _write_csv(table: pd.DataFrame, folder: Path) -> str:
-    table.to_csv(folder / "measurements.csv", index=False)
+    table.to_csv(folder / "measurements.csv", index=False, chunksize=_ROWS)
     return "measurements.csv"
 
 
@@ -62,7 +62,7 @@ def _write_json(table: pd.DataFrame, folder: Path) -> str:
     return "measurements.json"
 
 
-#: Number of rows that are converted to JSON at a time: the text of all takes more memory than the table.
+#: Number of rows that are converted to text at a time: the text of all takes more memory than the table.
 _ROWS = 10_000
 
 

@@ -177,18 +177,18 @@ def typical(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[same.astype(bool)]
 
 
-def _of_recipe(its: pd.DataFrame, baseline: str) -> Iterator[tuple[str, str, str, Callable[[], Figure]]]:
+def _of_recipe(timed: pd.DataFrame, baseline: str) -> Iterator[tuple[str, str, str, Callable[[], Figure]]]:
     """Yield section, title, description and drawing function of each picture of a recipe."""
-    group = typical(its)
+    group = typical(timed)
     at = _title(group)
-    if (its["variant"] == baseline).any():
-        compared = _first(its, GROUP, _MOST_GROUPS)
+    if (timed["variant"] == baseline).any():
+        compared = _first(timed, GROUP, _MOST_GROUPS)
         alt_text = (
             f"Time of {_count(compared, 'variant')} relative to {baseline}, for each kind of batch, and the geometric "
             "mean over the kinds of batch in which both were timed. Ratios in brackets are not significant."
         )
         yield "Speed", f"against {baseline}", alt_text, lambda: _relative(compared, baseline)
-    series = [part for _, part in its.groupby(["device", "layout", "height", "width", "dtype"], sort=False)]
+    series = [part for _, part in timed.groupby(["device", "layout", "height", "width", "dtype"], sort=False)]
     series = [part for part in series if part["batch"].nunique() > 1][:4]
     if series:
         kinds = ", ".join(_kind(part) for part in series)
@@ -213,13 +213,13 @@ def _of_recipe(its: pd.DataFrame, baseline: str) -> Iterator[tuple[str, str, str
         yield "First call", "first and steady", alt_text, lambda: _single(group, figures.first_call)
 
 
-def _relative(its: pd.DataFrame, baseline: str) -> Figure:
-    ratios, _ = figures.relative_times(its, baseline)
+def _relative(compared: pd.DataFrame, baseline: str) -> Figure:
+    ratios, _ = figures.relative_times(compared, baseline)
     aslant = 0.71 * _inches(ratios.columns)
     left, right, top = _inches(ratios.index), max(0.1, aslant - 0.62), aslant + 0.15
     size = (left + 0.62 * len(ratios.columns) + right, top + 0.21 * min(ROWS, len(ratios)) + 0.1)
     figure, axis = plt.subplots(figsize=size)
-    figures.relative(its, axis, baseline=baseline)
+    figures.relative(compared, axis, baseline=baseline)
     return _placed(figure, left, right, 0.1, top)
 
 

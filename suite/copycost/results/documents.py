@@ -127,10 +127,10 @@ def column_checker(schema: Mapping[str, Any]) -> ColumnCheck:
     if "enum" in schema:
         allowed = frozenset(schema["enum"])
         return lambda values: set(map(type, values)) <= {str, NoneType} and allowed.issuperset(values)
-    given = schema.get("type", ())
-    if not given:
+    kinds = schema.get("type", ())
+    if not kinds:
         return lambda _: True
-    parts = [(_TYPES[kind], _KINDS[kind](schema)) for kind in ((given,) if isinstance(given, str) else given)]
+    parts = [(_TYPES[kind], _KINDS[kind](schema)) for kind in ((kinds,) if isinstance(kinds, str) else kinds)]
     accepted = frozenset().union(*(types for types, _ in parts))
 
     def check(values: list[Any]) -> bool:

@@ -127,17 +127,17 @@ def _column(name: str, values: list[Any]) -> Any:
         return pd.Series(values, dtype=dtype)
     # Build the array from its parts. pandas inspects each value several times, which takes seconds for 100,000 rows.
     array, kind, plain_type = _MASKED[dtype]
-    if set(map(type, values)) <= {plain_type, type(None)}:
-        lacking = np.array([value is None for value in values], bool)
-        plain = np.array([kind() if value is None else value for value in values], kind)
-        if kind is np.float64:
-            lacking |= np.isnan(plain)
+    types = set(map(type, values))
+    if types == {plain_type} or (types == {float, type(None)} and plain_type is float):
+        plain = np.array(values, kind)  # None becomes NaN
+        lacking = np.isnan(plain)
+        plain[lacking] = 0
         return array(plain, lacking)
-    given = np.array(values, object)
-    lacking = pd.isna(given)
-    given[lacking] = kind()
-    plain = given.astype(kind)
-    if (plain != given).any():
+    objects = np.array(values, object)
+    lacking = pd.isna(objects)
+    objects[lacking] = kind()
+    plain = objects.astype(kind)
+    if (plain != objects).any():
         raise ValueError(f"invalid value in column {name}: expected {dtype}")
     return array(plain, lacking)
 
