@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,8 @@ from test_results import M
 
 from copycost.report import write_html
 from copycost.report.rows import COLUMNS
+from copycost.report.rows import rows as rows_as_json
+from copycost.results.table import frame
 
 
 def rows_of(page: str) -> dict[str, Any]:
@@ -45,6 +48,43 @@ def test_all_that_is_shown_can_be_downloaded(tmp_path: Path) -> None:
     assert [one["allocated_bytes"] for one in listed] == [8 * 2**20, 4 * 2**20, 0]
     parquet = pd.read_parquet(tmp_path / "measurements.parquet")
     assert parquet["seconds"].tolist()[0] == PLAIN.seconds
+
+
+def test_all_rows_are_in_the_json_whatever_number_is_converted_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [replace(PLAIN, batch=k) for k in range(1, 8)]
+    write_html(tmp_path / "one", [("run", {}, rows)])
+    monkeypatch.setattr("copycost.report.downloads._ROWS", 3)
+    write_html(tmp_path / "other", [("run", {}, rows)])
+    text = (tmp_path / "other" / "measurements.json").read_text()
+    assert text == (tmp_path / "one" / "measurements.json").read_text()
+    assert [row["batch"] for row in json.loads(text)] == list(range(1, 8))
+
+
+def test_a_page_without_the_figures_of_a_recipe_names_it_and_the_option(tmp_path: Path) -> None:
+    rows = [replace(m, recipe=recipe) for recipe in ("tf", "caffe") for m in (PLAIN, FAST)]
+    text = write_html(tmp_path / "first", [("run", {}, rows)]).read_text()
+    assert re.findall(r'<figure data-recipe="(\w+)"', text) == ["tf"] * text.count("<figure ")
+    assert "listed in the table of cases: caffe." in text
+    assert "--pictures all" in text
+    every = write_html(tmp_path / "every", [("run", {}, rows)], every_picture=True).read_text()
+    assert set(re.findall(r'<figure data-recipe="(\w+)"', every)) == {"tf", "caffe"}
+    assert "--pictures all" not in every
+    assert "Recipes without figures" not in every
+    for address in re.findall(r'href="(figures/[^"]*)"', text + every):
+        assert (tmp_path / "every" / address).is_file(), address
+    assert rows_of(text) == rows_of(every)
+
+
+def test_numbers_of_the_table_have_four_digits_and_are_finite(tmp_path: Path) -> None:
+    seconds = (1.23456789e-7, 0.1, 123456.0, 1e300, 5e-324)
+    rows = [replace(PLAIN, batch=k, seconds=value) for k, value in enumerate(seconds, 1)]
+    table = rows_of(write_html(tmp_path, [("run", {}, rows)]).read_text())
+    (cells,) = (cells for (name, *_), cells in zip(table["columns"], table["cells"], strict=True) if name == "seconds")
+    assert cells == [float(f"{value:.4g}") for value in seconds]
+    with pytest.raises(ValueError, match="max_abs_error"):
+        rows_as_json(frame([replace(M, max_abs_error=math.inf)]).assign(source="run"), [M], {})
 
 
 def test_the_table_has_every_case(tmp_path: Path) -> None:

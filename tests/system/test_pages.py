@@ -41,7 +41,7 @@ def measured() -> list[Any]:
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     environment = {"cpu": "a CPU", "libraries": {"numpy": "2.4"}, "engine": 2}
-    return write_html(tmp_path_factory.mktemp("page"), [("run", environment, measured())])
+    return write_html(tmp_path_factory.mktemp("page"), [("run", environment, measured())], every_picture=True)
 
 
 def tried(page: Path, script: str, name: str, **options: Any) -> Any:

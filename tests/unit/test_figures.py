@@ -183,14 +183,28 @@ def test_the_typical_group() -> None:
 
 
 def test_pictures_are_files_too(tmp_path: Path) -> None:
-    drawn = [job() for job in pictures(frame([PLAIN, FAST, LEAN]), tmp_path, "0-", "numpy-new")]
+    drawn = [job() for job in pictures(frame([PLAIN, FAST, LEAN]), tmp_path, "0-", "numpy-new", every=True)]
     assert {one.section for one in drawn} == {"Speed", "Memory"}
     for picture in drawn:
         assert "<svg" in picture.svg
         assert "<?xml" not in picture.svg
+        assert list(picture.files) == ["SVG", "PNG"]
         for address in picture.files.values():
             assert (tmp_path / address).stat().st_size > 1000
     assert not histories(joined([("run", {"engine": 1}, [PLAIN])]), tmp_path)
+
+
+def test_only_the_first_recipe_is_drawn_unless_every_picture_is_wanted(tmp_path: Path) -> None:
+    table = frame([replace(m, recipe=recipe) for recipe in ("tf", "caffe") for m in (PLAIN, FAST)])
+    first = [job() for job in pictures(table, tmp_path, "0-", "numpy-new")]
+    every = [job() for job in pictures(table, tmp_path / "every", "0-", "numpy-new", every=True)]
+    assert [(p.recipe, p.title) for p in first] == [(p.recipe, p.title) for p in every if p.recipe == "tf"]
+    assert {p.recipe for p in every} == {"tf", "caffe"}
+    assert all(list(p.files) == ["SVG"] for p in first)
+    assert not list(tmp_path.glob("figures/*.png"))
+    # A PNG has no influence on the vectors of the same figure.
+    for alone, together in zip(first, every, strict=False):
+        assert alone.svg == together.svg
 
 
 def test_hostile_recipes_name_no_other_file(tmp_path: Path) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -15,12 +16,14 @@ from copycost.analysis.overview import PLAIN, overview
 from copycost.cli.claims import claims_of
 from copycost.cli.options import (
     FilePath,
+    Word,
     check_writable,
     errors,
     printable,
     write_text,
 )
 from copycost.cli.profile import TRACES
+from copycost.machine import devices
 from copycost.model import naming
 from copycost.report.comparison import markdown as comparison_markdown
 from copycost.report.markdown import markdown
@@ -46,8 +49,15 @@ from copycost.results import load, store
 @click.option(
     "--baseline", default=PLAIN, show_default=True, metavar="VARIANT", help="Baseline variant for relative times."
 )
+@click.option(
+    "--pictures",
+    type=Word("choice of pictures", ("first", "all")),
+    default="first",
+    show_default=True,
+    help="Draw the figures of each run's first recipe as SVG, or of all recipes as SVG and PNG.",
+)
 @errors
-def report(runs: tuple[str, ...], html: str | None, markdown_file: str | None, baseline: str) -> None:
+def report(runs: tuple[str, ...], html: str | None, markdown_file: str | None, baseline: str, pictures: str) -> None:
     """Write an HTML report of runs and claims, or a Markdown table for a pull request.
 
     RUN is a folder written by `copycost run --out`, a file written by `--json`, a folder of asv's results, or a file
@@ -60,29 +70,44 @@ def report(runs: tuple[str, ...], html: str | None, markdown_file: str | None, b
     claimed = {name: document for name in runs if (document := claims_of(Path(name)))}
     if len(claimed) > 1:
         raise store.RunError(f"{' and '.join(claimed)} all hold claims: expected at most one file of claims per report")
-    loaded = [one for name in runs if name not in claimed for one in load.load_all(Path(name))]
-    if baseline != PLAIN and not any(m.variant == baseline for *_, its in loaded for m in its):
-        naming.check_name("variant", baseline, {m.variant for *_, its in loaded for m in its})
+    # No other thread runs in this process yet.
+    workers = devices.cpus()
+    loaded = [run for name in runs if name not in claimed for run in load.load_all(Path(name), workers)]
+    if baseline != PLAIN and not any(m.variant == baseline for *_, measurements in loaded for m in measurements):
+        naming.check_name("variant", baseline, {m.variant for *_, measurements in loaded for m in measurements})
     if markdown_file is not None:
         write_text(markdown_file, _markdown(loaded))
     if html is None:
         return
-    from copycost.report import FOLKLORE, INDEX, write_folklore, write_html  # matplotlib takes a second to import
-
-    written = []
+    traces = [path for name in runs for path in sorted(Path(name, TRACES).glob("*.json"))]
     try:
-        if loaded:
-            traces = [path for name in runs for path in sorted(Path(name, TRACES).glob("*.json"))]
-            page = write_html(
-                Path(html), loaded, folklore=FOLKLORE if claimed else None, baseline=baseline, traces=traces
-            )
-            written.append(page)
-        for document in claimed.values():
-            written.append(write_folklore(Path(html), document, index=INDEX if loaded else None))
+        written = _write_pages(Path(html), loaded, claimed.values(), baseline, traces, pictures == "all")
     except OSError as error:
         raise store.RunError(f"{html} cannot be written to: {error.strerror}") from None
     console = Console(stderr=markdown_file == "-")
     console.print(Text(f"Wrote {' and '.join(map(printable, written))}"), soft_wrap=True)
+
+
+def _write_pages(
+    folder: Path,
+    loaded: Sequence[store.Loaded],
+    claims: Collection[Mapping[str, Any]],
+    baseline: str,
+    traces: Sequence[Path],
+    every_picture: bool,
+) -> list[Path]:
+    """Write the page of measurements and the page of claims, as far as there are any, and return their paths."""
+    from copycost.report import FOLKLORE, INDEX, write_folklore, write_html  # matplotlib takes a second to import
+
+    written = []
+    if loaded:
+        folklore = FOLKLORE if claims else None
+        written.append(
+            write_html(folder, loaded, folklore=folklore, baseline=baseline, traces=traces, every_picture=every_picture)
+        )
+    for document in claims:
+        written.append(write_folklore(folder, document, index=INDEX if loaded else None))
+    return written
 
 
 def _markdown(loaded: Sequence[store.Loaded]) -> str:

@@ -303,8 +303,8 @@ def _conclude(console: Console, writing: store.Run, prepared: _Prepared, folder:
     if earlier := sum(m.audited is not None and m.audited < begun for m in measured):
         console.print(
             Text(
-                f"Audit and allocations of {earlier} of {number_run} cases are those of earlier runs with the same code "
-                "and environment; --fresh makes them anew.",
+                f"Audit and allocations of {earlier} of {number_run} cases are those of earlier runs with the same "
+                "code and environment; --fresh makes them anew.",
                 style="dim",
             )
         )

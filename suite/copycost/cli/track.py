@@ -86,7 +86,7 @@ def track_(revisions: str, asv_options: tuple[str, ...], html: str) -> None:
     track.publish(folder, log)
     from copycost.report import write_html  # matplotlib takes a second to import
 
-    path = write_html(folder, loaded, history="asv/index.html")
+    path = write_html(folder, loaded, history="asv/index.html", every_picture=True)
     new = [m for *_, measurements in history.load(track.results_folder(), start) for m in measurements]
     measured = sum(m.status == "ok" for m in new)
     console.print(f"{measured or 'No'} {'case' if measured == 1 else 'cases'} measured", highlight=False)

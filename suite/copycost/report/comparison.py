@@ -64,18 +64,18 @@ def markdown(comparison: Comparison, title: str) -> str:
     if notable:
         lines += ["| case | figure | base | head | |", "| --- | --- | ---: | ---: | --- |"]
         for row in notable:
-            one, other = (numbers.markdown(value(row.metric, side)) for side in (row.base, row.head))
+            base, head = (numbers.markdown(value(row.metric, side)) for side in (row.base, row.head))
             verdict = f"**{row.verdict}**" if row.is_worse else row.verdict
             reason = f": {numbers.markdown(row.reason)}" if row.reason else ""
-            lines.append(f"| {numbers.markdown(name(row))} | {row.metric} | {one} | {other} | {verdict}{reason} |")
+            lines.append(f"| {numbers.markdown(name(row))} | {row.metric} | {base} | {head} | {verdict}{reason} |")
         lines.append("")
     timed = _timed(comparison)
     if timed:
         common, labels = _labels(timed)
         lines += [f"{numbers.markdown(common)}:", ""] if common else []
-        told = [row for row in timed if row.verdict != "same"]
+        changed = [row for row in timed if row.verdict != "same"]
         same = [row for row in timed if row.verdict == "same"]
-        lines += _table(told, labels, comparison.tolerance) if told else []
+        lines += _table(changed, labels, comparison.tolerance) if changed else []
         if same:
             lines += [f"<details><summary>{_number(len(same), 'case')} with the same time</summary>", ""]
             lines += [*_table(same, labels, comparison.tolerance), "</details>", ""]
@@ -87,10 +87,10 @@ def markdown(comparison: Comparison, title: str) -> str:
 def _table(rows: list[Row], labels: dict[int, str], tolerance: float) -> list[str]:
     lines = ["| case | base | head | change | 95 % | | MDE |", "| --- | ---: | ---: | ---: | ---: | --- | ---: |"]
     for row in rows:
-        ratio, interval, told, sees = _cells(row, tolerance)
+        ratio, interval, verdict, sees = _cells(row, tolerance)
         times = f"{numbers.seconds(row.base)} | {numbers.seconds(row.head)}"
-        told = f"**{told}**" if row.is_worse else told
-        lines.append(f"| {numbers.markdown(labels[id(row)])} | {times} | {ratio} | {interval} | {told} | {sees} |")
+        verdict = f"**{verdict}**" if row.is_worse else verdict
+        lines.append(f"| {numbers.markdown(labels[id(row)])} | {times} | {ratio} | {interval} | {verdict} | {sees} |")
     return [*lines, ""]
 
 
@@ -133,10 +133,10 @@ def sentence(comparison: Comparison) -> str:
         parts.append(f"{_number(exact['better'], 'exact figure')} better")
     if timed:
         cases = _number(sum(timed.values()), "case")
-        told = [f"{timed[word]} {word}" for word in ("slower", "faster", "unsure") if timed[word]]
+        counts = [f"{timed[word]} {word}" for word in ("slower", "faster", "unsure") if timed[word]]
         if timed["same"]:
-            told.append(f"{timed['same']} the same within {numbers.percent(comparison.tolerance)}")
-        parts.append(f"time of {cases}: {', '.join(told)}")
+            counts.append(f"{timed['same']} the same within {numbers.percent(comparison.tolerance)}")
+        parts.append(f"time of {cases}: {', '.join(counts)}")
     else:
         parts.append("time not compared" if comparison.measured else "no case was measured on both sides")
     return f"{comparison.verdict}: {'; '.join(parts)}"
@@ -144,27 +144,27 @@ def sentence(comparison: Comparison) -> str:
 
 def notes(comparison: Comparison) -> list[str]:
     """Return the notes that a reader needs to interpret the comparison."""
-    found = []
+    texts = []
     if comparison.refused:
-        found.append(f"Times are not compared: {comparison.refused}.")
+        texts.append(f"Times are not compared: {comparison.refused}.")
     timed = [max(row.ratio.least, comparison.tolerance) for row in _timed(comparison) if row.ratio]
     if timed:
         least, most = map(_least, (min(timed), max(timed)))
         how = "measured in interleaved samples" if comparison.paired else "measured at different times"
-        found.append(
+        texts.append(
             f"The sides were {how}. At most one of {round(1 / comparison.false_alarms)} such comparisons reports an "
             "unchanged case as slower or faster. MDE: minimum detectable effect, the smallest slowdown found with a "
             f"probability of 80 %, here {least if least == most else f'{least} to {most}'}. Changes below the "
             "tolerance count as the same."
         )
     skipped = Counter(row.reason for row in comparison.rows if _is_skipped(row))
-    found += [f"{_number(n, 'case')} skipped on both sides: {reason}." for reason, n in skipped.most_common()]
-    for side, its in (("base", comparison.only_base), ("head", comparison.only_head)):
-        if its:
-            names = list(dict.fromkeys(m.variant for m in its))
+    texts += [f"{_number(n, 'case')} skipped on both sides: {reason}." for reason, n in skipped.most_common()]
+    for side, measurements in (("base", comparison.only_base), ("head", comparison.only_head)):
+        if measurements:
+            names = list(dict.fromkeys(m.variant for m in measurements))
             more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-            found.append(f"Only in {side}: {_number(len(its), 'case')} of {', '.join(names[:5])}{more}.")
-    return found
+            texts.append(f"Only in {side}: {_number(len(measurements), 'case')} of {', '.join(names[:5])}{more}.")
+    return texts
 
 
 def disturbed(measurements: Iterable[Measurement]) -> str | None:
@@ -177,8 +177,8 @@ def disturbed(measurements: Iterable[Measurement]) -> str | None:
         "throttled": "ran on a CPU or GPU throttled for its temperature or power",
         "moved": "moved to another CPU",
     }
-    told = [f"{marks[mark]:,} {does}" for mark, does in words.items() if marks[mark]]
-    return f"Of {total:,} samples {', '.join(told)}." if told else None
+    effects = [f"{marks[mark]:,} {does}" for mark, does in words.items() if marks[mark]]
+    return f"Of {total:,} samples {', '.join(effects)}." if effects else None
 
 
 def name(row: Row) -> str:
@@ -190,15 +190,15 @@ def _labels(rows: list[Row]) -> tuple[str, dict[int, str]]:
     """Return the part of the names that all cases share, and the distinguishing rest by the id of each row."""
     parts = {id(row): _parts(row) for row in rows}
     first = next(iter(parts.values()))
-    if len({its[:2] for its in parts.values()}) == len({its[_VARIANT] for its in parts.values()}) > 1:
+    if len({words[:2] for words in parts.values()}) == len({words[_VARIANT] for words in parts.values()}) > 1:
         # If the variant alone identifies the recipe, omit the recipe.
-        parts = {row: ("", *its[1:]) for row, its in parts.items()}
+        parts = {row: ("", *words[1:]) for row, words in parts.items()}
         first = ("", *first[1:])
     common = [
-        i for i, part in enumerate(first) if i != _VARIANT and all(its[i] == part for its in parts.values())
+        i for i, part in enumerate(first) if i != _VARIANT and all(words[i] == part for words in parts.values())
     ]  # fmt: skip
     labels = {
-        row: " ".join(part for i, part in enumerate(its) if part and i not in common) for row, its in parts.items()
+        row: " ".join(part for i, part in enumerate(words) if part and i not in common) for row, words in parts.items()
     }
     return " ".join(first[i] for i in common if first[i]), labels
 
@@ -226,20 +226,20 @@ def change(row: Row) -> str:
     """Return the change of a figure from base to head as text."""
     if row.metric == "status" and row.base == row.head:
         return f"{row.base} on both sides: {row.reason}"
-    told = f"{row.metric} {value(row.metric, row.base)} → {value(row.metric, row.head)}"
-    return told + (f" ({row.reason})" if row.reason else "")
+    text = f"{row.metric} {value(row.metric, row.base)} → {value(row.metric, row.head)}"
+    return text + (f" ({row.reason})" if row.reason else "")
 
 
-def value(metric: str, given: Any) -> str:
+def value(metric: str, figure: Any) -> str:
     """Return a figure with its unit."""
-    if isinstance(given, bool):
-        return "yes" if given else "no"
-    if given is None:
+    if isinstance(figure, bool):
+        return "yes" if figure else "no"
+    if figure is None:
         return "–"
     if metric.endswith("_bytes"):
         # Add the exact number, so that values that differ also look different.
-        return f"{numbers.size(given)} ({given:,} B)" if given >= 1024 else numbers.size(given)
-    return f"{given:.3g}" if isinstance(given, float) else str(given)
+        return f"{numbers.size(figure)} ({figure:,} B)" if figure >= 1024 else numbers.size(figure)
+    return f"{figure:.3g}" if isinstance(figure, float) else str(figure)
 
 
 def _timed(comparison: Comparison) -> list[Row]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from copycost.results.store import KEY
 from copycost.results.table import NOT_CELLS
 
 
-def downloads(frame: pd.DataFrame, folder: Path) -> Mapping[str, str]:
-    """Write the table as CSV, as JSON (a list of objects) and, if pyarrow is installed, as Parquet.
+def downloads(frame: pd.DataFrame, folder: Path) -> dict[str, Callable[[], str]]:
+    """Return the jobs that write the table as CSV, as JSON (a list of objects) and, with pyarrow, as Parquet.
 
     Parameters
     ----------
@@ -27,22 +28,47 @@ def downloads(frame: pd.DataFrame, folder: Path) -> Mapping[str, str]:
 
     Returns
     -------
-    mapping
-        Kind of file → file name.
+    dict
+        Kind of file → job that writes it and returns its name.
     """
     folder.mkdir(parents=True, exist_ok=True)
     plain = frame.drop(columns=list(NOT_CELLS))
-    plain["instruments"] = [" ".join(its) for its in plain["instruments"]]
+    plain["instruments"] = [" ".join(names) for names in plain["instruments"]]
     # Drop empty columns, because a column without values has no type.
     empty = [name for name in plain if plain[name].isna().all()]
     plain = plain.drop(columns=empty)
-    files = {"CSV": "measurements.csv", "JSON": "measurements.json"}
-    plain.to_csv(folder / files["CSV"], index=False)
-    plain.to_json(folder / files["JSON"], orient="records", date_format="iso", double_precision=15)
+    jobs: dict[str, Callable[[], str]] = {
+        "CSV": partial(_write_csv, plain, folder),
+        "JSON": partial(_write_json, plain, folder),
+    }
     if find_spec("pyarrow"):
-        files["Parquet"] = "measurements.parquet"
-        plain.to_parquet(folder / files["Parquet"], index=False)
-    return files
+        jobs["Parquet"] = partial(_write_parquet, plain, folder)
+    return jobs
+
+
+def _write_csv(table: pd.DataFrame, folder: Path) -> str:
+    table.to_csv(folder / "measurements.csv", index=False, chunksize=_ROWS)
+    return "measurements.csv"
+
+
+def _write_json(table: pd.DataFrame, folder: Path) -> str:
+    parts = (table.iloc[start : start + _ROWS] for start in range(0, len(table), _ROWS))
+    texts = (part.to_json(orient="records", date_format="iso", double_precision=15)[1:-1] for part in parts)
+    with open(folder / "measurements.json", "w", encoding="utf-8") as file:
+        file.write("[")
+        for number, text in enumerate(texts):
+            file.write("," + text if number else text)
+        file.write("]")
+    return "measurements.json"
+
+
+#: Number of rows that are converted to text at a time: the text of all takes more memory than the table.
+_ROWS = 10_000
+
+
+def _write_parquet(table: pd.DataFrame, folder: Path) -> str:
+    table.to_parquet(folder / "measurements.parquet", index=False)
+    return "measurements.parquet"
 
 
 def profiles(traces: Iterable[Path], folder: Path) -> dict[tuple[Any, ...], str]:
@@ -50,7 +76,7 @@ def profiles(traces: Iterable[Path], folder: Path) -> dict[tuple[Any, ...], str]
 
     Files that are not valid traces are skipped with a warning.
     """
-    found: dict[tuple[Any, ...], str] = {}
+    addresses: dict[tuple[Any, ...], str] = {}
     for number, path in enumerate(traces):
         try:
             case = documents.read(path)["otherData"]["copycost"]
@@ -63,5 +89,5 @@ def profiles(traces: Iterable[Path], folder: Path) -> dict[tuple[Any, ...], str]
         address = f"profiles/{number}.json"
         if path.resolve() != (folder / address).resolve():
             shutil.copyfile(path, folder / address)
-        found[key] = address
-    return found
+        addresses[key] = address
+    return addresses

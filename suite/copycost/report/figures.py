@@ -60,8 +60,8 @@ def relative(frame: pd.DataFrame, axis: Axes | None = None, *, baseline: str = "
         If the baseline was not timed in any group.
     """
     axis = axis if axis is not None else plt.subplots()[1]
-    ratios, told = relative_times(frame, baseline)
-    ratios, told = ratios.head(ROWS), told.head(ROWS)
+    ratios, significant = relative_times(frame, baseline)
+    ratios, significant = ratios.head(ROWS), significant.head(ROWS)
     values = np.log2(ratios.to_numpy(dtype=float))
     bound = max(1.0, float(np.nanmax(np.abs(values))))
     axis.pcolormesh(
@@ -70,7 +70,7 @@ def relative(frame: pd.DataFrame, axis: Axes | None = None, *, baseline: str = "
     for row, column in zip(*np.nonzero(np.isfinite(values)), strict=True):
         ink = "#ffffff" if abs(values[row, column]) > 0.6 * bound else "#000000"
         text = _two_decimals(2 ** values[row, column])
-        sure = column == values.shape[1] - 1 or bool(told.iat[row, column])
+        sure = column == values.shape[1] - 1 or bool(significant.iat[row, column])
         shown = text if sure else f"({text})"
         axis.text(column + 0.5, row + 0.5, shown, ha="center", va="center", fontsize=7, color=ink)
     axis.set_yticks(np.arange(len(ratios)) + 0.5, [label(name) for name in ratios.index])
@@ -96,7 +96,7 @@ def relative_times(frame: pd.DataFrame, baseline: str) -> tuple[pd.DataFrame, pd
     -------
     ratios : DataFrame
         A row per variant, fastest first. A column per group, and ``mean``, the geometric mean.
-    told : DataFrame
+    significant : DataFrame
         The same shape without the means: whether the intervals of the two times do not overlap.
 
     Raises
@@ -121,14 +121,16 @@ def relative_times(frame: pd.DataFrame, baseline: str) -> tuple[pd.DataFrame, pd
     apart = (joined["seconds_high"] < joined["seconds_low_base"]) | (
         joined["seconds_low"] > joined["seconds_high_base"]
     )
-    joined["told"] = apart.fillna(False).astype(bool) | (joined["variant"] == baseline)
+    joined["significant"] = apart.fillna(False).astype(bool) | (joined["variant"] == baseline)
     order = list(dict.fromkeys(joined["group"]))
     ratios = joined.pivot_table(index="variant", columns="group", values="ratio", sort=False)[order]
-    told = joined.pivot_table(index="variant", columns="group", values="told", aggfunc="min", sort=False)[order]
+    significant = joined.pivot_table(index="variant", columns="group", values="significant", aggfunc="min", sort=False)[
+        order
+    ]
     means = np.exp(np.log(ratios).mean(axis=1))
     by = means.sort_values(kind="stable").index
     ratios["mean"] = means
-    return ratios.loc[by], told.loc[by].fillna(True).astype(bool)
+    return ratios.loc[by], significant.loc[by].fillna(True).astype(bool)
 
 
 def throughput(frame: pd.DataFrame, axis: Axes | None = None, *, picked: Sequence[str] = ()) -> Axes:
@@ -155,17 +157,17 @@ def throughput(frame: pd.DataFrame, axis: Axes | None = None, *, picked: Sequenc
     order = list(timed.groupby("variant")["images_per_second"].max().sort_values(ascending=False).index)
     shown = list(picked) or order[:PICKED]
     for variant in order:
-        its = timed[timed["variant"] == variant].sort_values("batch")
-        speed = its["images_per_second"].astype(float).to_numpy()
+        points = timed[timed["variant"] == variant].sort_values("batch")
+        speed = points["images_per_second"].astype(float).to_numpy()
         if variant not in shown:
-            axis.plot(its["batch"], speed, color=SOFT, linewidth=0.7, alpha=0.7, zorder=1)
+            axis.plot(points["batch"], speed, color=SOFT, linewidth=0.7, alpha=0.7, zorder=1)
             continue
         k = shown.index(variant)
         colour = COLOURS[k % len(COLOURS)]
-        low, high = ((its["batch"] / its[name]).astype(float) for name in ("seconds_high", "seconds_low"))
-        axis.vlines(its["batch"], low, high, color=colour, linewidth=1.3)
+        low, high = ((points["batch"] / points[name]).astype(float) for name in ("seconds_high", "seconds_low"))
+        axis.vlines(points["batch"], low, high, color=colour, linewidth=1.3)
         axis.plot(
-            its["batch"], speed, color=colour, marker=MARKERS[k % len(MARKERS)], markersize=5, linewidth=1.3,
+            points["batch"], speed, color=colour, marker=MARKERS[k % len(MARKERS)], markersize=5, linewidth=1.3,
             label=label(variant),
         )  # fmt: skip
     batches = sorted(timed["batch"].unique())
@@ -201,21 +203,21 @@ def samples(frame: pd.DataFrame, axis: Axes | None = None) -> Axes:
     for k, colour in enumerate(COLOURS[:2]):
         xs: list[float] = []
         ys: list[float] = []
-        for row, its in enumerate(rows):
-            blocks = its["samples"] if isinstance(its["samples"], list) else []
+        for row, case in enumerate(rows):
+            blocks = case["samples"] if isinstance(case["samples"], list) else []
             for j, block in list(enumerate(blocks))[k::2]:
                 bottom, top = (row - 0.32 + 0.64 * (j + part) / len(blocks) for part in (0.1, 0.9))
-                for one in block:
-                    xs += [one, one, math.nan]
+                for seconds in block:
+                    xs += [seconds, seconds, math.nan]
                     ys += [bottom, top, math.nan]
         axis.plot(xs, ys, color=colour, linewidth=0.9)
-    for row, its in enumerate(rows):
-        axis.plot([its["seconds"]] * 2, [row - 0.42, row + 0.42], color=plt.rcParams["text.color"], linewidth=1.6)
-        if pd.notna(its["seconds_low"]):
-            width = its["seconds_high"] - its["seconds_low"]
-            axis.barh(row, width, 0.84, its["seconds_low"], color=SOFT, alpha=0.25, zorder=0)
+    for row, case in enumerate(rows):
+        axis.plot([case["seconds"]] * 2, [row - 0.42, row + 0.42], color=plt.rcParams["text.color"], linewidth=1.6)
+        if pd.notna(case["seconds_low"]):
+            width = case["seconds_high"] - case["seconds_low"]
+            axis.barh(row, width, 0.84, case["seconds_low"], color=SOFT, alpha=0.25, zorder=0)
     axis.set_ylim(len(rows) - 0.5, -0.5)
-    axis.set_yticks(range(len(rows)), [label(its["variant"]) for its in rows])
+    axis.set_yticks(range(len(rows)), [label(case["variant"]) for case in rows])
     axis.set_xscale("log")
     _seconds_axis(axis, "x")
     axis.set_xlabel("time per call")
@@ -241,10 +243,10 @@ def memory(frame: pd.DataFrame, axes: Sequence[Axes] | None = None) -> list[Axes
     left.barh(rows, allocated, 0.5, label="allocated", color=COLOURS[0], alpha=0.45, linewidth=0)
     left.plot(peak, rows, "d", label="peak", color=COLOURS[1], fillstyle="none", linestyle="none", markersize=7)
     left.plot(kept, rows, "o", label="retained", color=COLOURS[2], linestyle="none", markersize=3.5)
-    for number, its in enumerate(drawn):
-        if not its["allocated_bytes"]:
+    for number, case in enumerate(drawn):
+        if not case["allocated_bytes"]:
             left.annotate("0", (0, number), xytext=(8, 0), textcoords="offset points", va="center", fontsize=8)
-    left.set_yticks(rows, [f"{label(its['variant'])} ({its['allocations']})" for its in drawn])
+    left.set_yticks(rows, [f"{label(case['variant'])} ({case['allocations']})" for case in drawn])
     left.set_xlabel("multiples of the input")
     left.legend(frameon=False, fontsize=8, loc="best")
     right.tick_params(labelleft=False)
@@ -314,7 +316,7 @@ def front(frame: pd.DataFrame) -> pd.DataFrame:
 
 def timelines(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the rows that `timeline` draws: a few of those that allocate, highest peak first."""
-    known = frame[[isinstance(one, list) and len(one) > 0 for one in frame["timeline"]]]
+    known = frame[[isinstance(events, list) and len(events) > 0 for events in frame["timeline"]]]
     return known.sort_values(["peak_bytes", "seconds"], ascending=[False, True]).head(_TIMELINES)
 
 
@@ -328,16 +330,16 @@ def timeline(frame: pd.DataFrame, axes: Sequence[Axes] | None = None) -> list[Ax
     if axes is None:
         axes = list(plt.subplots(max(1, len(drawn)), 1, squeeze=False)[1][:, 0])
     for axis, row in zip(axes, drawn, strict=False):
-        one = _input_bytes(row)
+        size = _input_bytes(row)
         # Small events have no step; the next step includes them.
         live, names, total = [0.0], [""], 0
         for event in row["timeline"]:
             total += event["bytes"]
-            if abs(event["bytes"]) >= 0.01 * one:
-                live.append(total / one)
-                names.append(event["op"] if event["bytes"] > 0.1 * one else "")
+            if abs(event["bytes"]) >= 0.01 * size:
+                live.append(total / size)
+                names.append(event["op"] if event["bytes"] > 0.1 * size else "")
         last = len(live)
-        steps, heights = [*range(last), last], [*live, total / one]
+        steps, heights = [*range(last), last], [*live, total / size]
         axis.step(steps, heights, where="post", color=COLOURS[0], linewidth=1.2)
         axis.fill_between(steps, heights, step="post", alpha=0.2, color=COLOURS[0], linewidth=0)
         before = -math.inf
@@ -345,10 +347,10 @@ def timeline(frame: pd.DataFrame, axes: Sequence[Axes] | None = None) -> list[Ax
             # Label a step only if there is room.
             if name and k - before >= 0.15 * last:
                 before = k
-                said = label(name.partition("  (")[0], 44)
+                text = label(name.partition("  (")[0], 44)
                 late = k > 0.7 * last
                 axis.annotate(
-                    said, (k + late, live[k]), xytext=(-2 if late else 2, 2), textcoords="offset points", fontsize=7,
+                    text, (k + late, live[k]), xytext=(-2 if late else 2, 2), textcoords="offset points", fontsize=7,
                     ha="right" if late else "left",
                 )  # fmt: skip
         axis.set_ylim(0, 1.45 * max(*live, 0.5))
@@ -406,13 +408,13 @@ def pays_after(frame: pd.DataFrame) -> pd.DataFrame:
     by_code = timed["code"].str.contains(_COMPILED).astype("boolean")
     compiled = by_code.fillna(timed["variant"].str.contains(_COMPILED_NAMES).astype("boolean")).astype(bool)
     rows = []
-    for name, its in timed[compiled].groupby("runtime", sort=False):
+    for name, of_runtime in timed[compiled].groupby("runtime", sort=False):
         others = timed[~compiled & (timed["runtime"] == name)]
         others = others if len(others) else timed[~compiled]
         if others.empty:
             continue
         other = min(records(others), key=lambda row: row["seconds"])
-        for row in records(its):
+        for row in records(of_runtime):
             saved = other["seconds"] - row["seconds"]
             more = row["seconds_first"] - other["seconds_first"]
             calls = None if saved <= 0 else 1 if more <= 0 else math.ceil(more / saved) + 1
@@ -439,17 +441,17 @@ def history(frame: pd.DataFrame, axis: Axes | None = None, *, metric: str = "sec
     known = frame[frame[metric].notna() & frame["commit"].notna()].sort_values("commit_time")
     commits = list(dict.fromkeys(known["commit"]))
     names = [n for n in ("variant", "environment", "machine") if n == "variant" or known[n].nunique(dropna=False) > 1]
-    for k, (name, its) in enumerate(known.groupby(names, sort=False, dropna=False)):
-        at = [commits.index(commit) for commit in its["commit"]]
-        values = its[metric].astype(float).to_numpy()
+    for k, (name, line) in enumerate(known.groupby(names, sort=False, dropna=False)):
+        at = [commits.index(commit) for commit in line["commit"]]
+        values = line[metric].astype(float).to_numpy()
         parts: tuple[Any, ...] = name if isinstance(name, tuple) else (name,)
         named = ", ".join(label(str(part)) for part in parts if not pd.isna(part))
         axis.plot(
             at, values, marker=MARKERS[k % len(MARKERS)], color=COLOURS[k % len(COLOURS)], linewidth=1.2,
             markersize=5, label=named,
         )  # fmt: skip
-        if f"{metric}_low" in its and its[f"{metric}_low"].notna().any():
-            low, high = its[f"{metric}_low"].astype(float), its[f"{metric}_high"].astype(float)
+        if f"{metric}_low" in line and line[f"{metric}_low"].notna().any():
+            low, high = line[f"{metric}_low"].astype(float), line[f"{metric}_high"].astype(float)
             axis.fill_between(at, low, high, color=COLOURS[k % len(COLOURS)], alpha=0.15, linewidth=0)
     axis.set_xticks(range(len(commits)), [commit[:8] for commit in commits], rotation=45, ha="right", fontsize=8)
     axis.set_ylim(bottom=0)
@@ -470,15 +472,15 @@ def versions(frame: pd.DataFrame, axis: Axes | None = None) -> Axes:
     order = list(known.sort_values("seconds")["variant"].drop_duplicates().head(ROWS))
     names = [n for n in ("environment", "machine") if n == "environment" or known[n].nunique() > 1]
     places = list(known[known["variant"].isin(order)].groupby(names, sort=True))
-    for k, (name, its) in enumerate(places):
+    for k, (name, place) in enumerate(places):
         parts: tuple[Any, ...] = name if isinstance(name, tuple) else (name,)
-        rows = np.array([order.index(one) for one in its["variant"]]) + 0.6 * ((k + 0.5) / len(places) - 0.5)
+        rows = np.array([order.index(variant) for variant in place["variant"]]) + 0.6 * ((k + 0.5) / len(places) - 0.5)
         colour, marker = COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)]
         axis.hlines(
-            rows, its["seconds_low"].astype(float), its["seconds_high"].astype(float), color=colour, linewidth=1
+            rows, place["seconds_low"].astype(float), place["seconds_high"].astype(float), color=colour, linewidth=1
         )
         axis.plot(
-            its["seconds"].astype(float), rows, marker, color=colour, markersize=4.5, linestyle="none",
+            place["seconds"].astype(float), rows, marker, color=colour, markersize=4.5, linestyle="none",
             label=label(", ".join(map(str, parts)), 60),
         )  # fmt: skip
     axis.set_yticks(range(len(order)), [label(name) for name in order])
@@ -510,7 +512,7 @@ def _spans(axis: Axes, frame: pd.DataFrame, rows: np.ndarray) -> None:
 
 def label(text: str, longest: int = 36) -> str:
     """Return a name as a label: on one line, truncated, and without TeX formulas."""
-    plain = " ".join("".join(one if one.isprintable() else " " for one in text).split())
+    plain = " ".join("".join(character if character.isprintable() else " " for character in text).split())
     short = plain if len(plain) <= longest else plain[: longest - 1] + "…"
     return short.replace("$", r"\$")
 
@@ -527,15 +529,15 @@ def _named(frame: pd.DataFrame, varying: Sequence[str]) -> pd.Series:
         # Avoid astype(str), which leaves missing values missing in some versions of pandas.
         named = ["one image" if pd.isna(batch) else f"×{int(batch)}" for batch in frame["batch"]]
         parts.append(pd.Series(named, index=frame.index))
-    found = parts[0]
+    text = parts[0]
     for part in parts[1:]:
-        found = found + " " + part
-    return found
+        text = text + " " + part
+    return text
 
 
-def _apart(one: dict[str, Any], other: dict[str, Any]) -> bool:
+def _apart(row: dict[str, Any], other: dict[str, Any]) -> bool:
     """Return whether two intervals do not overlap; False if one is missing."""
-    ends = [row[name] for row in (one, other) for name in ("seconds_low", "seconds_high")]
+    ends = [side[name] for side in (row, other) for name in ("seconds_low", "seconds_high")]
     return None not in ends and (ends[1] < ends[2] or ends[0] > ends[3])
 
 
@@ -550,11 +552,11 @@ def _input_bytes(row: dict[str, Any]) -> int:
 
 
 def _seconds_axis(axis: Axes, which: str, steps: Sequence[float] = (1.0, 2.0, 5.0)) -> None:
-    its = axis.xaxis if which == "x" else axis.yaxis
-    if its.get_scale() == "log":
-        its.set_major_locator(LogLocator(subs=steps, numticks=9))
-        its.set_minor_formatter(NullFormatter())
-    its.set_major_formatter(FuncFormatter(lambda value, _: _short(float(value)) if value > 0 else "0"))
+    ticks = axis.xaxis if which == "x" else axis.yaxis
+    if ticks.get_scale() == "log":
+        ticks.set_major_locator(LogLocator(subs=steps, numticks=9))
+        ticks.set_minor_formatter(NullFormatter())
+    ticks.set_major_formatter(FuncFormatter(lambda value, _: _short(float(value)) if value > 0 else "0"))
 
 
 def _short(seconds: float) -> str:

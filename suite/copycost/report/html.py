@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ from copycost.model import numbers
 from copycost.model.measurement import Measurement
 from copycost.report import comparison, figures
 from copycost.report.downloads import downloads, profiles
-from copycost.report.pictures import MOST_RECIPES, drawing, histories, pictures, typical
+from copycost.report.pictures import MOST_RECIPES, drawn_recipes, histories, pictures, typical, working
 from copycost.report.rows import facets, rows
+from copycost.results.store import Loaded
 from copycost.results.table import joined, records
 
 #: File names of the pages.
@@ -35,11 +36,12 @@ _MOST_STEPS = 60
 
 def write_html(
     folder: Path,
-    runs: Sequence[tuple[str, dict[str, Any], Sequence[Measurement]]],
+    runs: Sequence[Loaded],
     history: str | None = None,
     folklore: str | None = None,
     baseline: str = PLAIN,
     traces: Sequence[Path] = (),
+    every_picture: bool = False,
 ) -> Path:
     """Write the self-contained page ``index.html`` and the files it offers for download, and return its path.
 
@@ -57,62 +59,70 @@ def write_html(
         Baseline variant for relative times.
     traces : sequence of Path, optional
         Files of `copycost profile`, which the table links to.
+    every_picture : bool, optional
+        Whether to draw the figures of every recipe, and to write PNG files too. Otherwise only the first recipe of each
+        run, which is the one that the page shows at first, has figures.
     """
     # Existing objects live until the page is written. Freezing them spares repeated garbage collection, which in the
     # worker processes that draw would also copy their memory.
     gc.freeze()
     try:
-        return _page(folder, runs, history, folklore, baseline, traces)
+        frame = joined(runs)
+        gc.freeze()
+        content = _content(frame, runs, folder, baseline, traces, every_picture)
+        return _write(
+            folder / INDEX, "page.html", format=numbers, show=comparison, history=history, folklore=folklore, **content
+        )
     finally:
         gc.unfreeze()
 
 
-def _page(
+def _content(
+    frame: pd.DataFrame,
+    runs: Sequence[Loaded],
     folder: Path,
-    runs: Sequence[tuple[str, dict[str, Any], Sequence[Measurement]]],
-    history: str | None,
-    folklore: str | None,
     baseline: str,
     traces: Sequence[Path],
-) -> Path:
-    frame = joined(runs)
-    gc.freeze()
-    older = {id(run) for its in places(runs).values() for run in its[:-1]}
-    shown: list[tuple[str, Mapping[str, Any], Sequence[Measurement], pd.DataFrame]] = []
+    every_picture: bool,
+) -> dict[str, Any]:
+    """Write the files of a page, and return the template's variables for all runs."""
+    shown = _shown(frame, runs)
+    jobs = [pictures(rows_of_run, folder, f"{k}-", baseline, every_picture) for k, (_, rows_of_run) in enumerate(shown)]
+    past = histories(frame, folder, every_picture)
+    files = downloads(frame, folder)
+    with working([*files.values(), *chain(*jobs), *past]) as results:
+        parts = [_part(run, rows_of_run, f"{k}-", every_picture) for k, (run, rows_of_run) in enumerate(shown)]
+        table = rows(frame, [m for run in runs for m in run[2]], profiles(traces, folder))
+        changed = steps(runs)
+        remaining = iter(results())
+    addresses = {kind: next(remaining) for kind in files}
+    for part, jobs_of_run in zip(parts, jobs, strict=True):
+        of_run = list(islice(remaining, len(jobs_of_run)))
+        part["pictures"] = {name: [picture for picture in of_run if picture.section == name] for name in _SECTIONS}
+    return {
+        "runs": parts,
+        "past": list(remaining),
+        "several_commits": frame["commit"].nunique() > 1,
+        "steps": changed[:_MOST_STEPS],
+        "more_steps": max(0, len(changed) - _MOST_STEPS),
+        "cases": len(frame),
+        "rows": table,
+        "facets": facets(frame),
+        "downloads": addresses,
+    }
+
+
+def _shown(frame: pd.DataFrame, runs: Sequence[Loaded]) -> list[tuple[Loaded, pd.DataFrame]]:
+    """Return the runs that have a part of the page, and their rows of the table."""
+    older = {id(run) for history in places(runs).values() for run in history[:-1]}
+    shown = []
     start = 0
     for run in runs:
-        its = frame.iloc[start : start + len(run[2])]
-        start += len(run[2])
+        end = start + len(run[2])
         if id(run) not in older:
-            shown.append((*run, its))
-    jobs = [pictures(its, folder, f"{k}-", baseline) for k, (*_, its) in enumerate(shown)]
-    past = histories(frame, folder)
-    with drawing([*chain(*jobs), *past]) as drawn:
-        parts = [_part(*one, f"{k}-") for k, one in enumerate(shown)]
-        table = rows(frame, [m for run in runs for m in run[2]], profiles(traces, folder))
-        files = downloads(frame, folder)
-        changed = steps(runs)
-        found = iter(drawn())
-    for part, drawn_for_it in zip(parts, jobs, strict=True):
-        ready = list(islice(found, len(drawn_for_it)))
-        part["pictures"] = {section: [one for one in ready if one.section == section] for section in _SECTIONS}
-    return _write(
-        folder / INDEX,
-        "page.html",
-        runs=parts,
-        format=numbers,
-        show=comparison,
-        history=history,
-        folklore=folklore,
-        past=list(found),
-        several_commits=frame["commit"].nunique() > 1,
-        steps=changed[:_MOST_STEPS],
-        more_steps=max(0, len(changed) - _MOST_STEPS),
-        cases=len(frame),
-        rows=table,
-        facets=facets(frame),
-        downloads=files,
-    )
+            shown.append((run, frame.iloc[start:end]))
+        start = end
+    return shown
 
 
 def write_folklore(folder: Path, document: Mapping[str, Any], index: str | None = None) -> Path:
@@ -130,16 +140,16 @@ def write_folklore(folder: Path, document: Mapping[str, Any], index: str | None 
     return _write(
         folder / FOLKLORE,
         "folklore.html",
-        documents=[(name, list(its)) for name, its in groupby(claims, key=lambda one: one["document"])],
-        counts=Counter(one["verdict"] or "without a verdict" for one in claims).most_common(),
+        documents=[(name, list(group)) for name, group in groupby(claims, key=lambda claim: claim["document"])],
+        counts=Counter(claim["verdict"] or "without a verdict" for claim in claims).most_common(),
         environment=document["environment"],
         index=index,
     )
 
 
-def fragment(found: Overview) -> str:
+def fragment(summary: Overview) -> str:
     """Return an overview as an HTML fragment, for a notebook."""
-    return _templates().get_template("fragment.html").render(overview=found, format=numbers)
+    return _templates().get_template("fragment.html").render(overview=summary, format=numbers)
 
 
 def _templates() -> Environment:
@@ -165,50 +175,50 @@ def _write(path: Path, template: str, **content: Any) -> Path:
     return path
 
 
-def _part(
-    name: str,
-    environment: Mapping[str, Any],
-    measurements: Sequence[Measurement],
-    frame: pd.DataFrame,
-    prefix: str,
-) -> dict[str, Any]:
+def _part(run: Loaded, frame: pd.DataFrame, prefix: str, every_picture: bool) -> dict[str, Any]:
     """Return the template's variables for one run."""
+    name, environment, measurements = run
     skipped: dict[str | None, list[Measurement]] = {}
+    on_device: dict[str, list[Measurement]] = {}
     for m in measurements:
         if m.status == "skipped":
             skipped.setdefault(m.reason, []).append(m)
-    on_device: dict[str, list[Measurement]] = {}
-    for m in measurements:
         if m.launch_seconds is not None:
             on_device.setdefault(m.group_title(), []).append(m)
     timed = frame[frame["seconds"].notna()]
     recipes = list(dict.fromkeys(timed["recipe"]))
+    drawn = drawn_recipes(timed, every_picture)
     return {
         "id": prefix,
         "name": name,
         "counted": _counted(measurements),
         "overview": overview(measurements),
         "recipes": recipes[:MOST_RECIPES],
-        "undrawn": recipes[MOST_RECIPES:],
-        "compiled": [
-            (recipe, records(found))
-            for recipe in recipes[:MOST_RECIPES]
-            if len(found := figures.pays_after(typical(timed[timed["recipe"] == recipe])))
-        ],
+        "undrawn": recipes[len(drawn) :],
+        "drawable": not every_picture and len(recipes) > len(drawn),
+        "compiled": list(_compiled(timed, recipes[:MOST_RECIPES])),
         "on_device": list(on_device.items()),
-        "pays": records(pays(frame)),
+        "pays": records(pays(frame)) if "gpu" in set(frame["device"]) else [],
         "skipped": list(skipped.items()),
         "disturbed": comparison.disturbed(measurements),
         "environment": environment,
     }
 
 
+def _compiled(timed: pd.DataFrame, recipes: Sequence[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Yield each recipe with compiled variants, and the rows of its table of break-evens."""
+    for recipe in recipes:
+        compiled = figures.pays_after(typical(timed[timed["recipe"] == recipe]))
+        if len(compiled):
+            yield recipe, records(compiled)
+
+
 def _counted(measurements: Sequence[Measurement]) -> str:
     """Return the number of cases by status as text."""
     counts = Counter[str](m.status for m in measurements)
     right = f"{numbers.count(counts.pop('ok', 0))} right"
-    told = ", ".join([right, *(f"{numbers.count(n)} {status}" for status, n in counts.most_common())])
-    return f"{numbers.count(len(measurements))} {'case' if len(measurements) == 1 else 'cases'}: {told}"
+    by_status = ", ".join([right, *(f"{numbers.count(n)} {status}" for status, n in counts.most_common())])
+    return f"{numbers.count(len(measurements))} {'case' if len(measurements) == 1 else 'cases'}: {by_status}"
 
 
 _SECTIONS = ("Speed", "Memory", "First call")

@@ -12,7 +12,7 @@ def markdown(overview: Overview, title: str = "copycost") -> str:
     if overview.answers:
         usual = overview.usual
         lines += [*_HEADING, *map(_row, usual)]
-        rest = [one for one in overview.answers if one not in usual]
+        rest = [answer for answer in overview.answers if answer not in usual]
         if rest:
             lines += ["", f"<details><summary>All other kinds of batch: {len(rest)}</summary>", ""]
             lines += [*_HEADING, *map(_row, rest), "", "</details>"]
@@ -31,11 +31,11 @@ def markdown(overview: Overview, title: str = "copycost") -> str:
 _HEADING = ["| | fastest correct variant | time | speedup | allocates |", "| --- | --- | ---: | --- | ---: |"]
 
 
-def _row(one: Answer) -> str:
-    m = one.fastest.measurement
+def _row(answer: Answer) -> str:
+    m = answer.fastest.measurement
     saved = "; ".join(
-        f"{saving.speed} {numbers.markdown(saving.base.variant)} {saving.beside}" for saving in one.fastest.savings
+        f"{saving.speed} {numbers.markdown(saving.base.variant)} {saving.beside}" for saving in answer.fastest.savings
     )
-    names = (numbers.markdown(one.title), numbers.markdown(m.variant))
-    cells = (*names, one.fastest.time, saved, numbers.size(m.allocated_bytes))
+    names = (numbers.markdown(answer.title), numbers.markdown(m.variant))
+    cells = (*names, answer.fastest.time, saved, numbers.size(m.allocated_bytes))
     return f"| {' | '.join(cells)} |"

@@ -41,5 +41,5 @@ def overview(measured: Iterable[Measurement] | pd.DataFrame) -> Overview:
     ValueError
         If two measurements belong to the same case, and nothing distinguishes their runs.
     """
-    found = analysis.overview(measured)
-    return Overview(**{field.name: getattr(found, field.name) for field in fields(found)})
+    summary = analysis.overview(measured)
+    return Overview(**{field.name: getattr(summary, field.name) for field in fields(summary)})

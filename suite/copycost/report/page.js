@@ -119,11 +119,11 @@
     const isWord = columns[column][1] === "word";
     const sign = falling ? -1 : 1;
     shown.sort((a, b) => {
-      const [one, other] = [values[a], values[b]];
+      const [left, right] = [values[a], values[b]];
       // Missing values come last in both directions.
-      if (one === null || other === null) return (one === null) - (other === null) || a - b;
-      if (isWord) return sign * (lower[one] < lower[other] ? -1 : lower[one] > lower[other] ? 1 : 0) || a - b;
-      return sign * (one - other) || a - b;
+      if (left === null || right === null) return (left === null) - (right === null) || a - b;
+      if (isWord) return sign * (lower[left] < lower[right] ? -1 : lower[left] > lower[right] ? 1 : 0) || a - b;
+      return sign * (left - right) || a - b;
     });
   };
 
@@ -137,7 +137,7 @@
       .map((select) => [cells[at[select.name]], words.indexOf(select.value)]);
     shown = [];
     for (let row = 0; row < total; row += 1) {
-      if (!chosen.every(([its, value]) => its[row] === value)) continue;
+      if (!chosen.every(([column, value]) => column[row] === value)) continue;
       if (holds.every((held) => texts.some((k) => cells[k][row] !== null && held[cells[k][row]]))) shown.push(row);
     }
     order();

@@ -62,7 +62,7 @@ class Picture:
     ----------
     section, recipe : str
     title : str
-    told : str
+    alt_text : str
         Description of the figure, also used as alternative text.
     svg : Markup
         SVG element that takes its text colour from the page.
@@ -73,7 +73,7 @@ class Picture:
     section: str
     recipe: str
     title: str
-    told: str
+    alt_text: str
     svg: Markup
     files: Mapping[str, str]
 
@@ -82,7 +82,7 @@ class Picture:
 Job = Callable[[], Picture]
 
 
-def pictures(frame: pd.DataFrame, folder: Path, prefix: str, baseline: str) -> list[Job]:
+def pictures(frame: pd.DataFrame, folder: Path, prefix: str, baseline: str, every: bool = False) -> list[Job]:
     """Return the jobs that draw the pictures of a run.
 
     Parameters
@@ -95,21 +95,29 @@ def pictures(frame: pd.DataFrame, folder: Path, prefix: str, baseline: str) -> l
         Prefix of the file names.
     baseline : str
         Baseline variant for relative times, used if it was timed.
+    every : bool
+        Whether to draw every recipe, and to write PNG files too. Otherwise only the first recipe is drawn, which is the
+        one that the page shows at first.
     """
     timed = frame.loc[frame["seconds"].notna(), list(_DRAWN)]
     jobs: list[Job] = []
-    for number, recipe in enumerate(list(dict.fromkeys(timed["recipe"]))[:MOST_RECIPES]):
-        for section, title, told, draw in _of_recipe(timed[timed["recipe"] == recipe], baseline):
+    for number, recipe in enumerate(drawn_recipes(timed, every)):
+        for section, title, alt_text, draw in _of_recipe(timed[timed["recipe"] == recipe], baseline):
             name = f"{prefix}{number}-{_slug(recipe)}-{_slug(title)}"
-            jobs.append(partial(_picture, section, recipe, title, told, draw, folder, name))
+            jobs.append(partial(_picture, section, recipe, title, alt_text, draw, folder, name, every))
     return jobs
 
 
-@contextmanager
-def drawing(jobs: Sequence[Job]) -> Iterator[Callable[[], list[Picture]]]:
-    """Draw on all CPUs while the caller does other work, and yield a function that waits for and returns the pictures.
+def drawn_recipes(timed: pd.DataFrame, every: bool) -> list[str]:
+    """Return the recipes of timed cases that have pictures."""
+    return list(dict.fromkeys(timed["recipe"]))[: MOST_RECIPES if every else 1]
 
-    A page has about forty pictures, and each takes a few tenths of a second.
+
+@contextmanager
+def working(jobs: Sequence[Callable[[], Any]]) -> Iterator[Callable[[], list[Any]]]:
+    """Do jobs on all CPUs while the caller does other work, and yield a function that waits for their results.
+
+    A page may have forty pictures, and each takes a few tenths of a second.
     """
     global _jobs
     workers = min(devices.cpus(), len(jobs))
@@ -121,40 +129,42 @@ def drawing(jobs: Sequence[Job]) -> Iterator[Callable[[], list[Picture]]]:
         # Forked workers share the tables without a copy.
         with ProcessPoolExecutor(workers, get_context("fork")) as pool:
             begun = [pool.submit(_nth, k) for k in range(len(jobs))]
-            yield lambda: [one.result() for one in begun]
+            yield lambda: [future.result() for future in begun]
     finally:
         _jobs = ()
 
 
 #: The jobs that the workers inherit when they are forked.
-_jobs: Sequence[Job] = ()
+_jobs: Sequence[Callable[[], Any]] = ()
 
 
-def _nth(k: int) -> Picture:
+def _nth(k: int) -> Any:
     return _jobs[k]()
 
 
-def histories(frame: pd.DataFrame, folder: Path) -> list[Job]:
+def histories(frame: pd.DataFrame, folder: Path, every: bool = False) -> list[Job]:
     """Return the jobs that draw the times of each recipe's typical cases by commit and by environment.
 
-    A recipe measured at one commit, or in one environment, has no such picture.
+    A recipe measured at one commit, or in one environment, has no such picture. PNG files are written with `every`. The
+    page shows all these pictures at once.
     """
     timed = frame[frame["seconds"].notna() & frame["commit"].notna()]
-    found: list[Job] = []
-    for number, recipe in enumerate(list(dict.fromkeys(timed["recipe"]))[:MOST_RECIPES]):
+    jobs: list[Job] = []
+    for number, recipe in enumerate(drawn_recipes(timed, every=True)):
         group = typical(timed[timed["recipe"] == recipe])
         at = _title(group)
         if group["commit"].nunique() > 1:
             kept = _first(group, "variant", _MOST_LINES)
-            told = f"Time per call of {_count(kept, 'variant')} at {kept['commit'].nunique()} commits, {at}."
+            alt_text = f"Time per call of {_count(kept, 'variant')} at {kept['commit'].nunique()} commits, {at}."
             name = f"history-{number}-{_slug(recipe)}-commits"
-            found.append(partial(_picture, "History", recipe, "by commit", told, partial(_history, kept), folder, name))
+            draw = partial(_history, kept)
+            jobs.append(partial(_picture, "History", recipe, "by commit", alt_text, draw, folder, name, every))
         if group.groupby(["environment", "machine"], dropna=False).ngroups > 1:
-            told = f"Time per call of {_count(group, 'variant')} in each environment, {at}."
+            alt_text = f"Time per call of {_count(group, 'variant')} in each environment, {at}."
             name = f"history-{number}-{_slug(recipe)}-environments"
             draw = partial(_versions, group)
-            found.append(partial(_picture, "History", recipe, "by environment", told, draw, folder, name))
-    return found
+            jobs.append(partial(_picture, "History", recipe, "by environment", alt_text, draw, folder, name, every))
+    return jobs
 
 
 def typical(frame: pd.DataFrame) -> pd.DataFrame:
@@ -167,47 +177,49 @@ def typical(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[same.astype(bool)]
 
 
-def _of_recipe(its: pd.DataFrame, baseline: str) -> Iterator[tuple[str, str, str, Callable[[], Figure]]]:
+def _of_recipe(timed: pd.DataFrame, baseline: str) -> Iterator[tuple[str, str, str, Callable[[], Figure]]]:
     """Yield section, title, description and drawing function of each picture of a recipe."""
-    group = typical(its)
+    group = typical(timed)
     at = _title(group)
-    if (its["variant"] == baseline).any():
-        compared = _first(its, GROUP, _MOST_GROUPS)
-        told = (
+    if (timed["variant"] == baseline).any():
+        compared = _first(timed, GROUP, _MOST_GROUPS)
+        alt_text = (
             f"Time of {_count(compared, 'variant')} relative to {baseline}, for each kind of batch, and the geometric "
             "mean over the kinds of batch in which both were timed. Ratios in brackets are not significant."
         )
-        yield "Speed", f"against {baseline}", told, lambda: _relative(compared, baseline)
-    series = [part for _, part in its.groupby(["device", "layout", "height", "width", "dtype"], sort=False)]
+        yield "Speed", f"against {baseline}", alt_text, lambda: _relative(compared, baseline)
+    series = [part for _, part in timed.groupby(["device", "layout", "height", "width", "dtype"], sort=False)]
     series = [part for part in series if part["batch"].nunique() > 1][:4]
     if series:
         kinds = ", ".join(_kind(part) for part in series)
-        told = f"Images per second by batch size, for {kinds}. The dashed line is the limit set by the copy speed."
-        yield "Speed", "over the batch", told, lambda: _throughput(series)
-    told = f"All samples of {_count(group, 'variant')} by block, with the median and its 95 % interval, {at}."
-    yield "Speed", "samples", told, lambda: _single(group, figures.samples)
+        alt_text = f"Images per second by batch size, for {kinds}. The dashed line is the limit set by the copy speed."
+        yield "Speed", "over the batch", alt_text, lambda: _throughput(series)
+    alt_text = f"All samples of {_count(group, 'variant')} by block, with the median and its 95 % interval, {at}."
+    yield "Speed", "samples", alt_text, lambda: _single(group, figures.samples)
     if group["allocated_bytes"].notna().any():
-        told = f"Allocated, peak and retained bytes and the time of a call, {at}. In brackets: number of allocations."
-        yield "Memory", "allocated", told, lambda: _memory(group)
-        told = f"Time against allocated bytes, {at}. The line joins variants that no other beats in both."
-        yield "Memory", "time and memory", told, lambda: _pareto(group)
+        alt_text = (
+            f"Allocated, peak and retained bytes and the time of a call, {at}. In brackets: number of allocations."
+        )
+        yield "Memory", "allocated", alt_text, lambda: _memory(group)
+        alt_text = f"Time against allocated bytes, {at}. The line joins variants that no other beats in both."
+        yield "Memory", "time and memory", alt_text, lambda: _pareto(group)
     through = figures.timelines(group)
     if len(through):
         rest = group["allocated_bytes"].eq(0).sum()
-        told = f"Live bytes during one call in multiples of the input, {at}. {rest} variants allocate nothing."
-        yield "Memory", "through a call", told, lambda: _timeline(through)
+        alt_text = f"Live bytes during one call in multiples of the input, {at}. {rest} variants allocate nothing."
+        yield "Memory", "through a call", alt_text, lambda: _timeline(through)
     if group["seconds_first"].notna().any():
-        told = f"First call, in which some variants trace and compile, and steady calls, {at}."
-        yield "First call", "first and steady", told, lambda: _single(group, figures.first_call)
+        alt_text = f"First call, in which some variants trace and compile, and steady calls, {at}."
+        yield "First call", "first and steady", alt_text, lambda: _single(group, figures.first_call)
 
 
-def _relative(its: pd.DataFrame, baseline: str) -> Figure:
-    ratios, _ = figures.relative_times(its, baseline)
+def _relative(compared: pd.DataFrame, baseline: str) -> Figure:
+    ratios, _ = figures.relative_times(compared, baseline)
     aslant = 0.71 * _inches(ratios.columns)
     left, right, top = _inches(ratios.index), max(0.1, aslant - 0.62), aslant + 0.15
     size = (left + 0.62 * len(ratios.columns) + right, top + 0.21 * min(ROWS, len(ratios)) + 0.1)
     figure, axis = plt.subplots(figsize=size)
-    figures.relative(its, axis, baseline=baseline)
+    figures.relative(compared, axis, baseline=baseline)
     return _placed(figure, left, right, 0.1, top)
 
 
@@ -284,24 +296,37 @@ def _placed(
 
 
 def _picture(
-    section: str, recipe: str, title: str, told: str, draw: Callable[[], Figure], folder: Path, name: str
+    section: str,
+    recipe: str,
+    title: str,
+    alt_text: str,
+    draw: Callable[[], Figure],
+    folder: Path,
+    name: str,
+    png: bool,
 ) -> Picture:
     below = folder / "figures"
     below.mkdir(parents=True, exist_ok=True)
     vectors = io.StringIO()
+    files = {"SVG": f"figures/{name}.svg"}
     with plt.rc_context(_STYLE):
         figure = draw()
-        canvas = FigureCanvasAgg(figure)
-        canvas.draw()
-        pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
-        pixels.quantize(256, Image.Quantize.FASTOCTREE).save(below / f"{name}.png")
         figure.savefig(vectors, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        if png:
+            files["PNG"] = f"figures/{name}.png"
+            _write_png(figure, folder / files["PNG"])
         plt.close(figure)
     svg = _compact(vectors.getvalue())
     ground = f'<rect width="100%" height="100%" fill="{_WHITE}"/>'
-    (below / f"{name}.svg").write_text(svg.replace(">", f">{ground}", 1), encoding="utf-8")
-    files = {kind.upper(): f"figures/{name}.{kind}" for kind in ("svg", "png")}
-    return Picture(section, recipe, title, told, Markup(_inline(svg)), files)
+    (folder / files["SVG"]).write_text(svg.replace(">", f">{ground}", 1), encoding="utf-8")
+    return Picture(section, recipe, title, alt_text, Markup(_inline(svg)), files)
+
+
+def _write_png(figure: Figure, path: Path) -> None:
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+    pixels.quantize(256, Image.Quantize.FASTOCTREE).save(path)
 
 
 def _compact(svg: str) -> str:
@@ -309,8 +334,8 @@ def _compact(svg: str) -> str:
     text = svg[svg.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)
     used = set(re.findall(r"(?:url\(|href=\")#([\w-]+)", text))
-    text = re.sub(r' id="([\w.-]+)"', lambda found: found[0] if found[1] in used else "", text)
-    text = re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), text)
+    text = re.sub(r' id="([\w.-]+)"', lambda match: match[0] if match[1] in used else "", text)
+    text = re.sub(r"\d+\.\d{3,}", lambda match: f"{float(match[0]):.2f}".rstrip("0").rstrip("."), text)
     return re.sub(r"\s*\n\s*", " ", re.sub(r">\s+<", "><", text))
 
 

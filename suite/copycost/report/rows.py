@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
@@ -64,28 +66,33 @@ def rows(frame: pd.DataFrame, measured: Sequence[Measurement], traces: Mapping[t
     shown = _shown(frame, measured)
     keys = frame[list(KEY)].astype(object).where(frame[list(KEY)].notna(), None).itertuples(index=False, name=None)
     shown["profile"] = [traces.get(key) for key in keys] if traces else None
-    words: dict[str, int] = {}
-    cells: list[list[Any]] = []
-    for name, (kind, _) in COLUMNS.items():
-        values = [None if pd.isna(one) else one for one in shown[name].tolist()]
-        if kind in ("word", "link"):
-            cells.append([None if one is None else words.setdefault(str(one), len(words)) for one in values])
-        else:
-            cells.append([_short(one) for one in values])
     kept = [
-        k
-        for k, name in enumerate(COLUMNS)
+        name
+        for name in COLUMNS
         if name not in ("source", "missing", "profile") or shown[name].nunique() > (name == "source")
     ]
-    columns = [[name, *its] for name, its in COLUMNS.items()]
-    document = {
-        "columns": [columns[k] for k in kept],
-        "words": list(words),
-        "cells": [cells[k] for k in kept],
-    }
-    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    words: dict[str, int] = {}
+    cells = [_cells(shown[name], COLUMNS[name][0], words) for name in kept]
+    head = _json({"columns": [[name, *COLUMNS[name]] for name in kept], "words": list(words)})
+    text = f'{head[:-1]},"cells":[{",".join(cells)}]}}'
     # HTML parsers look only for the end tag within a script, so escaping "<" is enough.
     return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def _cells(column: pd.Series, kind: str, words: dict[str, int]) -> str:
+    """Return the cells of a column as a JSON array, and add its texts to the words."""
+    values = column.astype(object).where(column.notna(), None).tolist()
+    if kind in ("word", "link"):
+        return _json([None if text is None else words.setdefault(text, len(words)) for text in values])
+    if pd.api.types.is_integer_dtype(column.dtype):
+        return _json(values)
+    if not np.isfinite(column.to_numpy(float, na_value=0)).all():
+        raise ValueError(f"invalid value in column {column.name}: expected a finite number")
+    return f"[{','.join(['null' if value is None else f'{value:.4g}' for value in values])}]"
 
 
 def _shown(frame: pd.DataFrame, measured: Sequence[Measurement]) -> pd.DataFrame:
@@ -95,36 +102,34 @@ def _shown(frame: pd.DataFrame, measured: Sequence[Measurement]) -> pd.DataFrame
     shown.loc[first, "size"] = shown.loc[first, "size"] + " " + frame.loc[first, "layout"]
     shown["remarks"] = [m.remarks() for m in measured]
     shown["missing"] = [_why_missing(m) for m in measured]
-    shown["instruments"] = [", ".join(its) for its in frame["instruments"]]
+    shown["instruments"] = [", ".join(names) for names in frame["instruments"]]
     return shown
 
 
 #: Columns with a figure of each measured case.
 _FIGURES = tuple(name for name in COLUMNS if name in FIGURES)
+_figures = attrgetter(*_FIGURES)
 
 
 def _why_missing(m: Measurement) -> str | None:
     """Return why figures of a measured case are missing; the status explains it for other cases."""
     if m.status not in ("ok", "unchecked"):
         return None
+    figures = _figures(m)
+    if None not in figures:
+        return None
     reasons: dict[str, list[str]] = {}
-    for name in _FIGURES:
-        if getattr(m, name) is None:
+    for name, value in zip(_FIGURES, figures, strict=True):
+        if value is None:
             reasons.setdefault(m.missing.get(name, "unknown"), []).append(COLUMNS[name][1])
-    return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items()) or None
-
-
-def _short(value: Any) -> Any:
-    if value is None or isinstance(value, int):
-        return value
-    return float(f"{float(value):.4g}")
+    return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
 
 
 def facets(frame: pd.DataFrame) -> dict[str, Sequence[str]]:
     """Return the columns by which the table can be filtered, with their values."""
-    found: dict[str, Sequence[str]] = {}
+    facets: dict[str, Sequence[str]] = {}
     for name in ("recipe", "device", "dtype", "status"):
-        values = [str(one) for one in dict.fromkeys(frame[name].dropna())]
+        values = [str(value) for value in dict.fromkeys(frame[name].dropna())]
         if len(values) > 1:
-            found[name] = values
-    return found
+            facets[name] = values
+    return facets

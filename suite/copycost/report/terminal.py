@@ -85,11 +85,11 @@ def _by_interest(answers: Sequence[Answer]) -> list[int]:
     """Return the indices of the answers by relevance: the most relevant of each recipe, then the next of each."""
     ranks: list[tuple[int, int]] = []
     recipes: dict[str, list[int]] = {}
-    for k, one in enumerate(answers):
-        recipes.setdefault(one.fastest.measurement.recipe, []).append(k)
-    for its in recipes.values():
-        its.sort(key=lambda k: unusual(answers[k].fastest.measurement.to_dict()))
-        ranks += [(rank, k) for rank, k in enumerate(its)]
+    for k, answer in enumerate(answers):
+        recipes.setdefault(answer.fastest.measurement.recipe, []).append(k)
+    for places in recipes.values():
+        places.sort(key=lambda k: unusual(answers[k].fastest.measurement.to_dict()))
+        ranks += [(rank, k) for rank, k in enumerate(places)]
     return [k for _, k in sorted(ranks)]
 
 
@@ -97,9 +97,9 @@ def _table(overview: Overview, kept: Sequence[int], width: int) -> list[Text]:
     """Return a heading and a line for each answer."""
     rows = [("recipe, input", "fastest correct", "time", f"over {PLAIN}, 95 %")]
     for k in kept:
-        one = overview.answers[k]
-        m = one.fastest.measurement
-        rows.append((_title(one), _named(one), numbers.seconds(m.seconds), _saved(one)))
+        answer = overview.answers[k]
+        m = answer.fastest.measurement
+        rows.append((_title(answer), _named(answer), numbers.seconds(m.seconds), _saved(answer)))
     widths = [max(len(row[k]) for row in rows) for k in range(3)]
     # If a line is too long, truncate the variant, never the figures.
     longest = max(len(row[3]) for row in rows)
@@ -116,32 +116,36 @@ def _sentences(overview: Overview, kept: Sequence[int], width: int) -> list[Text
     """Return each answer as a sentence of as many lines as it needs."""
     lines = [_line("Fastest correct variant, 95 % interval:", width, "bold")]
     for k in kept:
-        one = overview.answers[k]
-        m = one.fastest.measurement
-        plain = one.fastest.savings and one.fastest.savings[0].sure and one.fastest.savings[0].base.variant == PLAIN
+        answer = overview.answers[k]
+        m = answer.fastest.measurement
+        plain = (
+            answer.fastest.savings
+            and answer.fastest.savings[0].sure
+            and answer.fastest.savings[0].base.variant == PLAIN
+        )
         versus = f" {PLAIN}" if plain else ""
-        said = f"{_title(one)}: {_named(one)}, {numbers.seconds(m.seconds)}, {_saved(one)}{versus}"
-        lines += [Text(part) for part in textwrap.wrap(said, width, subsequent_indent="  ", break_on_hyphens=False)]
+        sentence = f"{_title(answer)}: {_named(answer)}, {numbers.seconds(m.seconds)}, {_saved(answer)}{versus}"
+        lines += [Text(part) for part in textwrap.wrap(sentence, width, subsequent_indent="  ", break_on_hyphens=False)]
     return lines
 
 
-def _title(one: Answer) -> str:
+def _title(answer: Answer) -> str:
     """Return a short title of an answer, without the parts that nearly all titles share."""
-    title = one.title.removesuffix(", cpu").replace(", ", " ", 1)
+    title = answer.title.removesuffix(", cpu").replace(", ", " ", 1)
     return title.replace("×3 ", " ", 1)
 
 
-def _named(one: Answer) -> str:
+def _named(answer: Answer) -> str:
     """Return the fastest variant and the number of its ties, which are not significantly slower."""
-    variant = one.fastest.measurement.variant
-    return f"{variant} (+{_count(len(one.ties), 'tie')})" if one.ties else variant
+    variant = answer.fastest.measurement.variant
+    return f"{variant} (+{_count(len(answer.ties), 'tie')})" if answer.ties else variant
 
 
-def _saved(one: Answer) -> str:
+def _saved(answer: Answer) -> str:
     """Return the speedup over the baseline with its interval, or the reason why there is none."""
-    if not one.fastest.savings:
-        return "the same" if one.fastest.measurement.variant == PLAIN else f"no {PLAIN}"
-    saving = one.fastest.savings[0]
+    if not answer.fastest.savings:
+        return "the same" if answer.fastest.measurement.variant == PLAIN else f"no {PLAIN}"
+    saving = answer.fastest.savings[0]
     if saving.times is None or saving.low is None or saving.high is None:
         return "not compared"
     if not saving.sure:
@@ -173,7 +177,9 @@ def _others(cautions: Sequence[Caution], width: int) -> list[Text]:
     shown = list(variants.items())
     if len(shown) > _BEWARE:
         shown = shown[: _BEWARE - 1]
-    lines = [_line(f"Warning for {name}: {', '.join(map(_described, its))}", width, "yellow") for name, its in shown]
+    lines = [
+        _line(f"Warning for {name}: {', '.join(map(_described, group))}", width, "yellow") for name, group in shown
+    ]
     if len(shown) < len(variants):
         lines.append(_line(f"Warnings for {_count(len(variants) - len(shown), 'more variant')}", width, "yellow"))
     return lines

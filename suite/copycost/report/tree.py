@@ -42,13 +42,13 @@ def show(console: Console, measurements: Sequence[Measurement]) -> None:
     every = [*_COLUMNS[:2], *(_ON_DEVICE if on_device else ()), *_COLUMNS[2:]]
     columns = [column for column in every if console.width >= column[1]]
     cells = {id(m): [cell(m) for *_, cell in columns] for m in shown}
-    widths = [max([len(name), *(len(its[k]) for its in cells.values())]) for k, (name, *_) in enumerate(columns)]
+    widths = [max([len(name), *(len(texts[k]) for texts in cells.values())]) for k, (name, *_) in enumerate(columns)]
     longest = max((len(m.variant) for m in shown), default=0)
     room = max(12, min(longest, console.width - 10 - sum(widths) - 2 * len(widths)))
     heading = "".join(f"  {name:>{width}}" for (name, *_), width in zip(columns, widths, strict=True))
-    for recipe, its in groupby(sorted(shown, key=lambda m: m.recipe), lambda m: m.recipe):
+    for recipe, of_recipe in groupby(sorted(shown, key=lambda m: m.recipe), lambda m: m.recipe):
         console.print(Text.assemble((f"{recipe:<{room + 6}}", "bold"), (heading, "dim")), soft_wrap=True)
-        groups = [(title, list(rows)) for title, rows in groupby(sorted(its, key=_group), _title)]
+        groups = [(title, list(rows)) for title, rows in groupby(sorted(of_recipe, key=_group), _title)]
         for k, (title, rows) in enumerate(groups):
             last = k == len(groups) - 1
             console.print(Text.assemble(("└─ " if last else "├─ ", "dim"), (title, "bold")), soft_wrap=True)

@@ -61,13 +61,13 @@ def load(folder: Path, since: float = 0.0) -> list[Loaded]:
     for path in sorted(folder.rglob("*.json")):
         if path.name in (_MACHINE, _BENCHMARKS) or (path.exists() and path.stat().st_mtime < since):
             continue
-        found = _read(path, current)
-        if isinstance(found, str):
-            warnings.warn(f"{path}: {found}, and is left out", stacklevel=2)
+        result = _read(path, current)
+        if isinstance(result, str):
+            warnings.warn(f"{path}: {result}, and is left out", stacklevel=2)
         else:
-            loaded.append(found)
-    loaded.sort(key=lambda one: (one[1]["machine"], one[1]["environment"]))
-    return sorted(loaded, key=lambda one: one[1]["commit_time"], reverse=True)
+            loaded.append(result)
+    loaded.sort(key=lambda result: (result[1]["machine"], result[1]["environment"]))
+    return sorted(loaded, key=lambda result: result[1]["commit_time"], reverse=True)
 
 
 def _read(path: Path, current: set[str] | None) -> Loaded | str:
@@ -186,9 +186,9 @@ def _measurement(case: Sequence[Any], cells: Mapping[str, Any]) -> Measurement |
         figures["images_per_second"] = (at["batch"] or 1) / held["seconds"]
     if "samples" in held:
         samples = [[block] for block in held["samples"]]
-        found = estimate(samples)
+        interval = estimate(samples)
         figures |= {"samples": samples, "blocks": len(samples)}
-        figures |= {"seconds_low": found.low, "seconds_high": found.high, "least_change": found.least}
+        figures |= {"seconds_low": interval.low, "seconds_high": interval.high, "least_change": interval.least}
     why = dict.fromkeys(FIGURES, reason or _NOT_HELD) | dict.fromkeys(read - set(held) - set(failed), "n/a in asv")
     return Measurement(
         **at,

@@ -15,10 +15,11 @@ from copycost.results.store import ENVIRONMENT, Loaded, RunError, check_schema, 
 from copycost.results.table import joined
 
 
-def load(path: Path) -> tuple[dict[str, Any], list[Measurement]]:
+def load(path: Path, workers: int = 1) -> tuple[dict[str, Any], list[Measurement]]:
     """Return the environment and the measurements of a run's folder or of a ``--json`` file.
 
-    An invalid line in the measurements of a folder is skipped with a warning.
+    An invalid line in the measurements of a folder is skipped with a warning. Several processes read a large file, as
+    `lines.read` does.
 
     Raises
     ------
@@ -26,15 +27,15 @@ def load(path: Path) -> tuple[dict[str, Any], list[Measurement]]:
         If the path is neither, or a value in it does not have the type and range required by ``schema.json``.
     """
     if path.is_dir():
-        header, measurements = load_folder(path)
+        header, measurements = load_folder(path, workers)
         return header["environment"], measurements
     try:
-        found = documents.read(path)
-        if not isinstance(found, dict) or not {"schema", "environment", "measurements"} <= found.keys():
+        document = documents.read(path)
+        if not isinstance(document, dict) or not {"schema", "environment", "measurements"} <= document.keys():
             raise RunError(f"{path} is not a run")
-        check_schema(path, found)
-        documents.check_environment(found["environment"])
-        if not isinstance(found["measurements"], list):
+        check_schema(path, document)
+        documents.check_environment(document["environment"])
+        if not isinstance(document["measurements"], list):
             raise RunError(f"{path} is not a run: its measurements must be a list")
     except FileNotFoundError:
         raise RunError(f"no run at {path}") from None
@@ -42,21 +43,23 @@ def load(path: Path) -> tuple[dict[str, Any], list[Measurement]]:
         raise RunError(f"{path} is not a run: {error.strerror}") from None
     except ValueError as error:
         raise RunError(f"{path} is not a run: {error}") from None
-    for number, row in enumerate(found["measurements"], 1):
+    for number, row in enumerate(document["measurements"], 1):
         try:
             documents.check_measurement(row)
         except ValueError as error:
             raise RunError(f"{path} is not a run: measurement {number}: {error}") from None
-    measurements = [from_dict(row) for row in found["measurements"]]
+    measurements = [from_dict(row) for row in document["measurements"]]
     first: dict[tuple[Any, ...], int] = {}
     for number, m in enumerate(measurements, 1):
         if (other := first.setdefault(key(m), number)) != number:
             raise RunError(f"{path} is not a run: measurements {other} and {number} are of the same case")
-    return found["environment"], measurements
+    return document["environment"], measurements
 
 
-def load_all(path: Path) -> list[Loaded]:
+def load_all(path: Path, workers: int = 1) -> list[Loaded]:
     """Return name, environment and measurements of a run, or of every file of asv's results.
+
+    Several processes read a large run, as `lines.read` does.
 
     Raises
     ------
@@ -64,12 +67,12 @@ def load_all(path: Path) -> list[Loaded]:
         If `path` is neither.
     """
     if path.is_dir() and not (path / ENVIRONMENT).exists() and history.holds(path):
-        found = history.load(path)
-        if not found:
+        loaded = history.load(path)
+        if not loaded:
             raise RunError(f"{path} holds asv's results, but none of them is from copycost")
-        return found
+        return loaded
     # A name that is not valid UTF-8 cannot be written into a page.
-    return [(path.name.encode(errors="replace").decode(), *load(path))]
+    return [(path.name.encode(errors="replace").decode(), *load(path, workers))]
 
 
 def read(*paths: str | os.PathLike[str]) -> pd.DataFrame:
@@ -95,4 +98,4 @@ def read(*paths: str | os.PathLike[str]) -> pd.DataFrame:
     RunError
         If a path is none of these.
     """
-    return joined([one for path in paths for one in load_all(Path(path))])
+    return joined([run for path in paths for run in load_all(Path(path))])

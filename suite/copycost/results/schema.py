@@ -118,9 +118,9 @@ def columns() -> str:
     """Return the table of fields as Markdown: column, unit and description, with one row for each family."""
     lines = ["| column | unit | description |", "| --- | --- | --- |"]
     for doc, family in groupby(SPECS.items(), key=lambda item: item[1].doc):
-        its = dict(family)
-        names = ", ".join(f"`{name}`" for name in its)
-        units = dict.fromkeys(spec.unit for spec in its.values())
+        specs = dict(family)
+        names = ", ".join(f"`{name}`" for name in specs)
+        units = dict.fromkeys(spec.unit for spec in specs.values())
         # Some fields of a family may have a unit and others be plain numbers.
         unit = ", ".join(unit or "number" for unit in units) if any(units) else ""
         lines.append(f"| {names} | {unit} | {doc} |".replace("|  |", "| |"))

@@ -10,7 +10,6 @@ import fcntl
 import gc
 import json
 import os
-import sys
 import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -18,8 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
-from copycost.model.measurement import REQUIRED, Measurement, from_dict
-from copycost.results import documents
+from copycost.model.measurement import Measurement
+from copycost.results import documents, lines
 from copycost.results.table import NOT_CELLS, frame
 
 SCHEMA = 1
@@ -96,8 +95,7 @@ class Run:
         self.environment, self.settings = header["environment"], header["settings"]
         self.cases = header.get("cases", 0)
         # Drop a line that was cut off in the middle: its case is measured again.
-        lines = "".join(_line(m) for m in self.measurements)
-        replace(self.folder / MEASUREMENTS, lines)
+        replace(self.folder / MEASUREMENTS, "".join(map(lines.line, self.measurements)))
 
     def begin(self, environment: Mapping[str, Any], settings: Mapping[str, Any], cases: int) -> None:
         """Write environment, settings and number of cases, before anything is measured."""
@@ -106,8 +104,8 @@ class Run:
 
     def add(self, measurement: Measurement) -> None:
         """Append a measurement and flush it to disk."""
-        line = _line(measurement)
-        self.measurements.append(_row(line))
+        line = lines.line(measurement)
+        self.measurements.append(lines.parsed(line))
         with open(self.folder / MEASUREMENTS, "a") as file:
             file.write(line)
             file.flush()
@@ -225,75 +223,37 @@ _is_header = documents.checker(
 )
 
 
-def check_schema(path: Path, found: Mapping[str, Any]) -> None:
+def check_schema(path: Path, document: Mapping[str, Any]) -> None:
     """Raise RunError unless a document has the schema version that this version reads."""
-    if type(found["schema"]) is not int or found["schema"] != SCHEMA:
-        raise RunError(f"{path} has schema {documents.short(found['schema'])}; this version reads {SCHEMA}")
+    if type(document["schema"]) is not int or document["schema"] != SCHEMA:
+        raise RunError(f"{path} has schema {documents.short(document['schema'])}; this version reads {SCHEMA}")
 
 
-def load_folder(folder: Path) -> tuple[dict[str, Any], list[Measurement]]:
-    """Return the header and the measurements of a run's folder, with a warning for each line that cannot be read."""
+def load_folder(folder: Path, workers: int = 1) -> tuple[dict[str, Any], list[Measurement]]:
+    """Return the header and the measurements of a run's folder, with a warning for each line that cannot be read.
+
+    Several processes read a large file, as `lines.read` does.
+    """
     header = _header(folder)
-    measurements: dict[tuple[Any, ...], Measurement] = {}
     path = folder / MEASUREMENTS
-    bad: list[tuple[int, str]] = []
     # Nothing created here is garbage, and garbage collection would take a third of the time.
     collects = gc.isenabled()
     gc.disable()
     try:
-        with documents.opened(path, errors="replace") as lines:
-            for number, line in enumerate(lines, 1):
-                try:
-                    found = _row(line)
-                except ValueError as error:
-                    # The last line of a killed run may be incomplete: that needs no warning.
-                    if line.endswith("\n"):
-                        bad.append((number, str(error)))
-                else:
-                    measurements[key(found)] = found
+        measurements, invalid = lines.read(path, workers)
     except FileNotFoundError:
         if header.get("finished") and header.get("cases"):
             raise RunError(f"{folder} holds no complete run: {path.name} is missing") from None
+        return header, []
     except OSError as error:
         raise RunError(f"{folder} holds no complete run: {path}: {error.strerror}") from None
     finally:
         if collects:
             gc.enable()
-    for number, why in bad:
-        warnings.warn(f"{path}: line {number} is not a measurement, and is left out: {why}", stacklevel=3)
-    return header, list(measurements.values())
-
-
-def _line(measurement: Measurement) -> str:
-    # Keep None in required fields: a reader requires these, and None is a valid value of some. Others default to None.
-    known = {name: value for name, value in measurement.to_dict().items() if value is not None or name in REQUIRED}
-    reasons: dict[str, list[str]] = {}
-    for name, reason in measurement.missing.items():
-        reasons.setdefault(reason, []).append(name)
-    return json.dumps(known | {"missing": reasons}, allow_nan=False) + "\n"
-
-
-def _row(line: str) -> Measurement:
-    """Parse a line, in which `missing` maps each reason to its fields, as a measurement, or raise ValueError."""
-    row = documents.parsed(line)
-    if not isinstance(row, dict) or not isinstance(row.get("missing"), dict):
-        raise ValueError("expected an object with the field missing")
-    missing: dict[str, str] = {}
-    for name, given in row["missing"].items():
-        if isinstance(given, list):
-            if not all(isinstance(field, str) for field in given):
-                raise ValueError(f"missing is {documents.short(row['missing'])}")
-            # Share one string among all lines: with 100,000 lines, copies would take most of the memory.
-            missing |= dict.fromkeys(given, sys.intern(name))
-        else:  # the older format, which maps each field to its reason
-            missing[name] = given
-    row["missing"] = missing
-    documents.check_measurement(row)
-    if row.get("code"):
-        row["code"] = sys.intern(row["code"])
-    for event in row.get("timeline") or ():
-        event["op"] = sys.intern(event["op"])
-    return from_dict(row)
+    for number, reason in invalid:
+        warnings.warn(f"{path}: line {number} is not a measurement, and is left out: {reason}", stacklevel=3)
+    # A case that was measured again has its newest measurement.
+    return header, list({key(m): m for m in measurements}.values())
 
 
 def replace(path: Path, text: str) -> None:

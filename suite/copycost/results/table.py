@@ -26,8 +26,8 @@ def joined(loaded: Iterable[tuple[str, Mapping[str, Any], Sequence[Measurement]]
     for name, environment, measurements in loaded:
         rows += measurements
         known = {**environment, "source": name, "hardware": _hardware(environment), "session": _session(environment)}
-        for column, its in origin.items():
-            its += [known.get(column)] * len(measurements)
+        for column, values in origin.items():
+            values += [known.get(column)] * len(measurements)
     table = pd.DataFrame(origin).astype({"commit_time": "datetime64[ns, UTC]"}).convert_dtypes()
     return pd.concat([table, frame(rows)], axis=1)
 
@@ -53,8 +53,8 @@ def _session(environment: Mapping[str, Any]) -> str:
     if environment.get("session"):
         return str(environment["session"])
     # spent_seconds is only added after the run.
-    told = {name: value for name, value in environment.items() if name != "spent_seconds"}
-    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:12]
+    begun = {name: value for name, value in environment.items() if name != "spent_seconds"}
+    return hashlib.sha256(json.dumps(begun, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
 def origins(table: pd.DataFrame) -> tuple[list[int], list[str]]:
@@ -80,17 +80,17 @@ def origins(table: pd.DataFrame) -> tuple[list[int], list[str]]:
     if len(numbers) <= 1:
         return places, [""]
     parts: list[list[str]] = [[] for _ in numbers]
-    known = [dict(zip(columns, one, strict=True)) for one in numbers]
-    for one in known:
+    known = [dict(zip(columns, values, strict=True)) for values in numbers]
+    for origin in known:
         # Only asv names machines.
-        one["machine"] = one.get("hardware") if one.get("machine") is None else one["machine"]
+        origin["machine"] = origin.get("hardware") if origin.get("machine") is None else origin["machine"]
     for column in dict.fromkeys(("machine", *columns)):
-        values = [one[column] for one in known]
-        if len(set(values)) == 1 or len({tuple(its) for its in parts}) == len(parts):
+        values = [origin[column] for origin in known]
+        if len(set(values)) == 1 or len(set(map(tuple, parts))) == len(parts):
             continue
-        for its, value in zip(parts, values, strict=True):
-            its.append(_named(column, value))
-    return places, [", ".join(its) for its in parts]
+        for words, value in zip(parts, values, strict=True):
+            words.append(_named(column, value))
+    return places, [", ".join(words) for words in parts]
 
 
 def _named(column: str, value: Any) -> str:
@@ -104,10 +104,20 @@ def _named(column: str, value: Any) -> str:
 
 def frame(measurements: Sequence[Measurement]) -> pd.DataFrame:
     """Return a DataFrame with a row per measurement and a column per field; missing figures are missing values."""
-    # Read row by row, so that each measurement is loaded into cache once and not once per column.
-    rows = map(attrgetter(*FIELDS), measurements)
-    columns = zip(*rows, strict=True) if measurements else [()] * len(FIELDS)
-    return pd.DataFrame({name: _column(name, list(its)) for name, its in zip(FIELDS, columns, strict=True)})
+    columns: list[list[Any]] = [[] for _ in FIELDS]
+    # Read row by row, so that each measurement is loaded into cache once and not once per column, and a few rows at a
+    # time, because the tuples of all would take as much memory as the table.
+    for start in range(0, len(measurements), _ROWS):
+        rows = map(attrgetter(*FIELDS), measurements[start : start + _ROWS])
+        for values, part in zip(columns, zip(*rows, strict=True), strict=True):
+            values += part
+    # Each list is released when its column is complete.
+    columns.reverse()
+    return pd.DataFrame({name: _column(name, columns.pop()) for name in FIELDS}, copy=False)
+
+
+#: Number of rows that are read at a time.
+_ROWS = 1000
 
 
 def _column(name: str, values: list[Any]) -> Any:
@@ -122,20 +132,27 @@ def _column(name: str, values: list[Any]) -> Any:
             values = [value if value is None else str(value) for value in values]
         return pd.Series(values, dtype=dtype)
     # Build the array from its parts. pandas inspects each value several times, which takes seconds for 100,000 rows.
-    array, kind = _MASKED[dtype]
-    given = np.array(values, object)
-    lacking = pd.isna(given)
-    given[lacking] = kind()
-    plain = given.astype(kind)
-    if (plain != given).any():
+    array, kind, plain_type = _MASKED[dtype]
+    types = set(map(type, values))
+    if types == {plain_type} or (types == {float, type(None)} and plain_type is float):
+        plain = np.array(values, kind)  # None becomes NaN
+        lacking = np.isnan(plain)
+        plain[lacking] = 0
+        return array(plain, lacking)
+    objects = np.array(values, object)
+    lacking = pd.isna(objects)
+    objects[lacking] = kind()
+    plain = objects.astype(kind)
+    if (plain != objects).any():
         raise ValueError(f"invalid value in column {name}: expected {dtype}")
     return array(plain, lacking)
 
 
-_MASKED: dict[str, tuple[Any, type[np.generic]]] = {
-    "boolean": (pd.arrays.BooleanArray, np.bool_),
-    "Int64": (pd.arrays.IntegerArray, np.int64),
-    "Float64": (pd.arrays.FloatingArray, np.float64),
+#: Dtype of a column → its array, and the NumPy and Python types of its values.
+_MASKED: dict[str, tuple[Any, type[np.generic], type]] = {
+    "boolean": (pd.arrays.BooleanArray, np.bool_, bool),
+    "Int64": (pd.arrays.IntegerArray, np.int64, int),
+    "Float64": (pd.arrays.FloatingArray, np.float64, float),
 }
 
 #: Dtypes of the columns, from the type annotations of the fields. The words of a vocabulary are strings.
@@ -157,5 +174,5 @@ def measurements(table: pd.DataFrame) -> list[Measurement]:
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows of a table as dictionaries, with None for missing values."""
     plain = table.astype(object)
-    found: list[dict[Any, Any]] = plain.where(plain.notna(), None).to_dict("records")
-    return found
+    rows: list[dict[Any, Any]] = plain.where(plain.notna(), None).to_dict("records")
+    return rows
