@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
+from copycost.model.vocabulary import DeviceKind, Layout, Mark, ResultShares, Status, StopReason, Writes
 from copycost.results import schema as contract
 
 #: Type of a function that returns whether a value conforms to a part of a schema.
@@ -21,6 +22,9 @@ Check = Callable[[Any], bool]
 
 #: Type of a function that returns whether all values of a list conform to a part of a schema.
 ColumnCheck = Callable[[list[Any]], bool]
+
+#: Types of a text: that of files, and those of measurements in memory.
+_TEXTS = frozenset({str, DeviceKind, Layout, Mark, ResultShares, Status, StopReason, Writes})
 
 #: Integers are stored in columns of 64 bits.
 _LARGEST = 2**63
@@ -126,7 +130,7 @@ def column_checker(schema: Mapping[str, Any]) -> ColumnCheck:
     """
     if "enum" in schema:
         allowed = frozenset(schema["enum"])
-        return lambda values: set(map(type, values)) <= {str, NoneType} and allowed.issuperset(values)
+        return lambda values: set(map(type, values)) <= {*_TEXTS, NoneType} and allowed.issuperset(values)
     kinds = schema.get("type", ())
     if not kinds:
         return lambda _: True
@@ -205,7 +209,7 @@ _TYPES: dict[str, frozenset[type]] = {
     "boolean": frozenset({bool}),
     "integer": frozenset({int}),
     "number": frozenset({int, float}),
-    "string": frozenset({str}),
+    "string": _TEXTS,
     "array": frozenset({list}),
     "object": frozenset({dict}),
 }
