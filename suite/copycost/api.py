@@ -370,16 +370,19 @@ def _allocations(prepared: PreparedCall) -> tuple[dict[str, Any], int]:
     return assemble.of_allocations(traced), traced.leaked_bytes
 
 
-def _time(
-    subject: _Subject, blocks: int, changes: bool, leaked_bytes: int, seconds_first: float
-) -> dict[str, Any]:  # fmt: skip
+def _time(subject: _Subject, blocks: int, changes: bool, leaked_bytes: int, seconds_first: float) -> dict[str, Any]:
     """Time a call block by block, each with fresh arrays, and return the fields that come from timing."""
     records: list[BlockRecord] = []
-    calls, result_bytes = None, 0
+    calls: int | None = None
+    result_bytes = 0
     start = perf_counter()
     while len(records) < blocks and (len(records) < 2 or perf_counter() - start < _SECONDS):
         prepared = subject.prepare()
-        calls = timing.calibrate(prepared, changes, leaked_bytes, calls).calls
+        timing.make_inputs(prepared, changes, leaked_bytes)
+        if calls is None:
+            calls = timing.calibrate(prepared).calls
+        else:
+            timing.warm_up(prepared, calls)
         samples = [timing.sample(prepared, calls) for _ in range(ROUNDS)]
         has_own_clock = prepared.device != "cpu" and prepared.runtime.gpu is not None
         on_device = [device_timing.sample(prepared, sample.seconds) for sample in samples if has_own_clock]

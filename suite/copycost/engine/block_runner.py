@@ -22,6 +22,9 @@ from copycost.engine.worker_pool import OpenJob, WorkerPool
 from copycost.machine import devices
 from copycost.stats.intervals import FEWEST_BLOCKS
 
+#: Category of the time account.
+_STARTING = "compile and start"
+
 
 @dataclass
 class _Running:
@@ -162,18 +165,24 @@ class BlockRunner:
             ):
                 if isinstance(opened, OpenJob):
                     case.job = opened
+                    prepare(case)
                 else:
                     self._fail(case, opened)
 
-        def begin(case: _Running) -> None:
+        @self._guarded
+        def prepare(case: _Running) -> None:
             assert case.job is not None
             state = case.state
-            ready = self.pool.ask(
-                state, case.job, "compile and start", timing.calibrate,
-                bool(state.fields["input_changed"]), state.leaked_bytes, state.n if state.records else None, rounds,
-            )  # fmt: skip
-            if not state.records:
-                state.first, state.n = ready.seconds_first, ready.calls
+            changes = bool(state.fields["input_changed"])
+            self.pool.ask(state, case.job, _STARTING, timing.make_inputs, changes, state.leaked_bytes, rounds)
+            if state.records:
+                self.pool.ask(state, case.job, _STARTING, timing.warm_up, state.n)
+
+        @self._guarded
+        def begin(case: _Running) -> None:
+            assert case.job is not None
+            ready = self.pool.ask(case.state, case.job, _STARTING, timing.calibrate)
+            case.state.first, case.state.n = ready.seconds_first, ready.calls
 
         with account.wall():
             # The first call of a case is made in a process of its own, because it is reported.
@@ -181,7 +190,7 @@ class BlockRunner:
             bundles = [[case.state] for case in running] if first else bundled([case.state for case in running])
             self.pool.each(start, [[by_state[id(state)] for state in bundle] for bundle in bundles], len(running))
             # Nothing else may run in parallel to it.
-            self.pool.each(self._guarded(begin), _alive(running), 1 if first else len(running))
+            self.pool.each(begin, [case for case in _alive(running) if not case.state.records], 1)
         if first:
             _agree_on_calls([case.state for case in _alive(running)])
 

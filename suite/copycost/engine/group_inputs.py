@@ -24,7 +24,7 @@ _MEMORY_SHARE = 0.8
 
 
 def write(pool: WorkerPool, photographs: images.Photographs, case: Case, folder: Path, limit: float) -> Files:
-    """Write the inputs of a group, and have a worker compute their references.
+    """Write the inputs of a group, and have workers compute their references, each in parallel to the others.
 
     Parameters
     ----------
@@ -56,20 +56,24 @@ def write(pool: WorkerPool, photographs: images.Photographs, case: Case, folder:
         np.save(twins[part], places)
         for k, batch in enumerate(batches):
             np.save(inputs[k][part], batch)
-    source = case.recipe.source
-    worker = pool.worker("numpy", source)
-    try:
-        job = ReferenceJob(
-            source, case.recipe.name, case.layout, inputs, references, str(case.computed_dtype),
-            pool.places.get(source),
-        )  # fmt: skip
-        worker.open(job, limit)
-    except CaseFailure as failure:
-        if failure.status == "timeout":
-            failure.reason = f"took more than {limit:.3g} s"
-        raise
-    finally:
-        pool.close_worker(worker)
+
+    def refer(k: int) -> None:
+        source = case.recipe.source
+        worker = pool.worker("numpy", source)
+        try:
+            job = ReferenceJob(
+                source, case.recipe.name, case.layout, inputs[k : k + 1], references[k : k + 1],
+                str(case.computed_dtype), pool.places.get(source),
+            )  # fmt: skip
+            worker.open(job, limit)
+        except CaseFailure as failure:
+            if failure.status == "timeout":
+                failure.reason = f"took more than {limit:.3g} s"
+            raise
+        finally:
+            pool.close_worker(worker)
+
+    pool.each(refer, range(INPUTS), INPUTS)
     return inputs, twins, references
 
 

@@ -226,8 +226,6 @@ class Session:
         state.fields |= assemble.of_audit(found)
         if found.status != "ok":
             state.end(found.status, found.reason)
-        elif self.plan.blocks:
-            state.one_thread = self.pool.ask(state, job, "audit", timing.uses_one_thread)
 
     def _trace(self, audited: Sequence[tuple[CaseState, OpenJob]]) -> None:
         """Trace cases that have passed their audit, in the worker that they share."""
@@ -237,6 +235,10 @@ class Session:
         for state in states:
             self.on_case(state.case, "allocations")
         try:
+            if self.plan.blocks:
+                alone = self.pool.ask_together(states, jobs, "audit", timing.use_one_thread)
+                for state, uses_one in zip(states, alone, strict=True):
+                    state.one_thread = uses_one
             traces = self.pool.ask_together(states, jobs, "allocations", allocations.trace_each)
         except CaseFailure as failure:
             for state in states:

@@ -22,7 +22,7 @@ from copycost.model.errors import describe
 from copycost.model.runtime import ConsumedArrayError
 
 #: Calls in an audit, which cycle through the three inputs of the case: once in new arrays, then in a reused one.
-AUDIT_CALLS = 12
+AUDIT_CALLS = 9
 
 #: Total numbers of rounds after which calls on new values are compared with calls on known values. A comparison with
 #: more rounds follows only if the earlier ones could not tell. A round is one call of each kind.
@@ -32,10 +32,10 @@ _COMPARED_AFTER = (3, 7, 15, 40)
 _SHORTEST_NEW = 20e-6
 
 #: Results count as remembered if calls on new values take at least `_SEEN_BEFORE` times as long as calls on known
-#: values (a smaller advantage is not worth remembering for), and if the order of all calls by duration is one that
-#: chance gives once in a million times (standard score of Mann and Whitney's U; with 15 calls of each kind, U is at
-#: least 214 of 225). Single calls that were disturbed then decide nothing.
-_SEEN_BEFORE, _SCORE = 1.1, 4.2
+#: values (the noise of a few calls is often smaller, and a smaller advantage hardly worth it), and if the order of all
+#: calls by duration is one that chance gives once in a million times (standard score of Mann and Whitney's U; with 15
+#: calls of each kind, U is at least 214 of 225). Single calls that were disturbed then decide nothing.
+_SEEN_BEFORE, _SCORE = 1.25, 4.2
 
 
 def audit(prepared: PreparedCall, calls: int = AUDIT_CALLS) -> Audit:

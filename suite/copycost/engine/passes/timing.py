@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 from time import perf_counter_ns, process_time_ns, sleep, thread_time_ns
 
 from copycost.engine import clock
@@ -42,10 +43,8 @@ def try_out(prepared: PreparedCall) -> tuple[bool, float]:
     return returned is not None, (perf_counter_ns() - start) * 1e-9
 
 
-def calibrate(
-    prepared: PreparedCall, changes: bool, leaked_bytes: int, calls: int | None, rounds: int = ROUNDS
-) -> Calibration:
-    """Time the first call, warm up, and find the number of calls in a sample.
+def make_inputs(prepared: PreparedCall, changes: bool, leaked_bytes: int, rounds: int = ROUNDS) -> None:
+    """Make the inputs of the timed calls.
 
     Parameters
     ----------
@@ -53,8 +52,6 @@ def calibrate(
         Whether the audit saw the input change. The input is then restored before every call.
     leaked_bytes : int
         Bytes that each call leaks.
-    calls : int or None
-        Calls in a sample, as found by an earlier block. None finds it here.
     rounds : int, optional
         Number of samples that follow.
     """
@@ -66,10 +63,11 @@ def calibrate(
     prepared.samples = 2 * rounds  # as many again for finding `n` and warming up
     if leaked_bytes > 0:
         prepared.calls_left = max(prepared.samples, _GROWTH * free_memory() / leaked_bytes)
+
+
+def calibrate(prepared: PreparedCall) -> Calibration:
+    """Time the first call, warm up, and find the number of calls in a sample."""
     first = _sample(prepared, 1).seconds
-    if calls is not None:
-        _sample(prepared, max(2, calls))
-        return Calibration(first, calls)
     n = 1
     while True:
         took = _sample(prepared, n)
@@ -77,6 +75,12 @@ def calibrate(
             return Calibration(first, n)
         # Grow at most tenfold: the first calls are slow.
         n = int(min(10 * n, prepared.most_per_sample(), max(2 * n, clock.SAMPLE_NS * 1.2e-9 / took.seconds)))
+
+
+def warm_up(prepared: PreparedCall, n: int) -> None:
+    """Make the first calls of a block whose samples have `n` calls each."""
+    _sample(prepared, 1)
+    _sample(prepared, n)
 
 
 def sample(prepared: PreparedCall, n: int) -> Sample:
@@ -115,17 +119,20 @@ def last_bytes(prepared: PreparedCall) -> int:
     return sum(one.nbytes for one in prepared.values(prepared.last))
 
 
-def uses_one_thread(prepared: PreparedCall) -> bool:
-    """Return whether a warmed-up call does all its work in the calling thread."""
-    call = prepared.fenced_call(0)
+def use_one_thread(cases: Sequence[PreparedCall]) -> list[bool]:
+    """Return for each case whether a warmed-up call does all its work in the calling thread."""
+    calls = [prepared.fenced_call(0) for prepared in cases]
     sleep(_TO_REST)
-    # The thread's interval encloses the process's. Time between two readings, such as an interrupt, is then never
-    # attributed to another thread.
-    thread, process = thread_time_ns(), process_time_ns()
-    call()
-    sleep(_TO_REST)
-    process = process_time_ns() - process
-    return process - (thread_time_ns() - thread) < _ELSEWHERE_NS
+    alone = []
+    for call in calls:
+        # The thread's interval encloses the process's. Time between two readings, such as an interrupt, is then never
+        # attributed to another thread.
+        thread, process = thread_time_ns(), process_time_ns()
+        call()
+        sleep(_TO_REST)
+        process = process_time_ns() - process
+        alone.append(process - (thread_time_ns() - thread) < _ELSEWHERE_NS)
+    return alone
 
 
 def _check_last(prepared: PreparedCall) -> None:
