@@ -45,7 +45,7 @@ PROFILES = {
     "quick": Profile(
         Axes(("caffe", "tf", "torch"), (1, 32), ((224, 224),), ("uint8", "float32"), (Layout.CHANNELS_LAST,)),
         blocks=9,
-        budget=45,
+        budget=60,
     ),
     "standard": Profile(
         Axes(("*",), (1, 8, 32, 128), ((224, 224),), ("uint8", "float32"), (Layout.CHANNELS_LAST,)),

@@ -16,7 +16,7 @@ from copycost.stats import student_t
 
 #: Samples taken in each block, one per round: in all blocks, and at most, while they take less time than the block's
 #: start did.
-ROUNDS, MOST_ROUNDS = 4, 16
+ROUNDS, MOST_ROUNDS = 4, 8
 
 #: Minimum number of blocks of every case, whatever the budget. With fewer, an interval is meaningless.
 FEWEST_BLOCKS = 3
