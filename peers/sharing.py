@@ -70,7 +70,7 @@ def _row(shared: CaseState, alone: CaseState) -> dict[str, Any]:
         "high": ratio.high,
         "seconds": median(map(median, alone.blocks[1:])),
         "alone": shared.alone,
-        "unlike": sorted(set(alone.fields["ranges"]) - set(shared.fields["ranges"])),
+        "unlike": sorted(alone.so_far().ranges.keys() - shared.so_far().ranges.keys()),
     }
 
 

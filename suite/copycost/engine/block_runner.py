@@ -166,14 +166,15 @@ class BlockRunner:
                     self._fail(case, opened)
 
         def begin(case: _Running) -> None:
-            assert case.job is not None
             state = case.state
-            ready = self.pool.ask(
+            assert case.job is not None
+            assert state.audit is not None
+            calibration = self.pool.ask(
                 state, case.job, "compile and start", timing.calibrate,
-                bool(state.fields["input_changed"]), state.leaked_bytes, state.n if state.records else None, rounds,
+                bool(state.audit.input_changed), state.leaked_bytes, state.calls if state.records else None, rounds,
             )  # fmt: skip
             if not state.records:
-                state.first, state.n = ready.seconds_first, ready.calls
+                state.seconds_first, state.calls = calibration.seconds_first, calibration.calls
 
         with account.wall():
             # The first call of a case is made in a process of its own, because it is reported.
@@ -191,7 +192,7 @@ class BlockRunner:
         def sample(one: _Running) -> None:
             assert one.job is not None
             self.on_case(one.state.case, "timing")
-            taken = self.pool.ask(one.state, one.job, "timed calls", timing.sample, one.state.n)
+            taken = self.pool.ask(one.state, one.job, "timed calls", timing.sample, one.state.calls)
             one.samples.append(taken)
             if has_own_clock(one.state.case):
                 one.device.append(self.pool.ask(one.state, one.job, "timed calls", device_timing.sample, taken.seconds))
@@ -300,4 +301,4 @@ def _agree_on_calls(states: Sequence[CaseState]) -> None:
     for state in states:
         sides = [other for other in states if other.case.key == state.case.key]
         leak = any(side.leaked_bytes for side in sides)
-        state.n = (min if leak else max)(side.n for side in sides)
+        state.calls = (min if leak else max)(side.calls for side in sides)

@@ -58,7 +58,7 @@ def undecided(states: Sequence[CaseState], miss: float) -> list[CaseState]:
         Probability that one interval may miss the truth.
     """
     timed = [state for state in states if not state.measurement and len(state.records) > 1]
-    kept = [s for s in timed if not s.fields["input_changed"] and s.fields["result_shares"] != "input"]
+    kept = [s for s in timed if s.audit and not s.audit.input_changed and s.audit.result_shares != "input"]
     if not kept:
         return []
     field = rivals([state.blocks for state in timed], len(timed) - 1)

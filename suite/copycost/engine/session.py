@@ -18,7 +18,7 @@ from copycost.cases import images
 from copycost.cases.case import Case
 from copycost.cases.feasibility import assumed_elements, shared_bytes, skip_reason
 from copycost.catalog import import_context
-from copycost.engine import assemble, group_inputs, schedule
+from copycost.engine import group_inputs, schedule
 from copycost.engine.audit_cache import Findings
 from copycost.engine.block_runner import BlockRunner, bundled, may_share
 from copycost.engine.case_state import CaseState, Files, Group, left
@@ -176,8 +176,8 @@ class Session:
             self.pool.each(lambda bundle: self._examine(bundle, group.files), bundles, group.size)
         if self.plan.audits is not None and self.plan.blocks:  # without timing, threads are not looked at
             for state in new:
-                if state.measurement is None:
-                    self.plan.audits.save(state.case, Findings(state.fields, state.leaked_bytes, state.one_thread))
+                if state.measurement is None and state.audit is not None and state.trace is not None:
+                    self.plan.audits.save(state.case, Findings(state.audit, state.trace, state.one_thread))
         return group if left(states) else None
 
     def _state(self, case: Case) -> CaseState:
@@ -190,8 +190,7 @@ class Session:
         findings = self.plan.audits.load(state.case) if self.plan.audits is not None else None
         if findings is None:
             return False
-        state.fields, state.leaked_bytes = dict(findings.fields), findings.leaked_bytes
-        state.one_thread = findings.one_thread
+        state.audit, state.trace, state.one_thread = findings.audit, findings.trace, findings.one_thread
         return True
 
     def _examine(self, states: Sequence[CaseState], files: Files) -> None:
@@ -220,12 +219,12 @@ class Session:
 
     def _audit(self, state: CaseState, job: OpenJob) -> None:
         self.on_case(state.case, "audit")
-        found = self.pool.ask(state, job, "audit", audit.audit)
-        if found.status != "ok" and job.worker.shared:
-            raise CaseFailure(found.status, found.reason or "", shared=True)
-        state.fields |= assemble.of_audit(found)
-        if found.status != "ok":
-            state.end(found.status, found.reason)
+        findings = self.pool.ask(state, job, "audit", audit.audit)
+        if findings.status != "ok" and job.worker.shared:
+            raise CaseFailure(findings.status, findings.reason or "", shared=True)
+        state.audit = findings
+        if findings.status != "ok":
+            state.end(findings.status, findings.reason)
         elif self.plan.blocks:
             state.one_thread = self.pool.ask(state, job, "audit", timing.uses_one_thread)
 
@@ -242,10 +241,8 @@ class Session:
             for state in states:
                 _fail(state, failure)
             return
-        for state, traced in zip(states, traces, strict=True):
-            state.leaked_bytes = traced.leaked_bytes
-            counted = assemble.of_allocations(traced)
-            state.fields |= counted | {"missing": state.fields["missing"] | counted["missing"]}
+        for state, trace in zip(states, traces, strict=True):
+            state.trace = trace
 
     def profile(self, case: Case) -> tuple[Measurement, CallProfile | None]:
         """Audit and trace a case, then profile a call of it if its results are right."""
@@ -292,8 +289,8 @@ class Session:
         self._examine([again], group.files)
         if again.measurement:
             state.measurement = again.measurement
-        else:
-            state.fields = assemble.with_ranges(state.fields, again.fields)
+        elif state.trace is not None and again.trace is not None:
+            state.trace = allocations.with_ranges(state.trace, again.trace)
 
 
 @dataclass(frozen=True)

@@ -321,4 +321,4 @@ def with_unmatched(comparison: Comparison, chosen: Chosen) -> Comparison:
 
 
 def _unmeasured(case: Case) -> Measurement:
-    return assemble.measurement(as_row(case), 0, "skipped", "the other commit does not have it", {})
+    return assemble.measurement(as_row(case), 0, "skipped", "the other commit does not have it")

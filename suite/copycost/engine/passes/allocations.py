@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -11,12 +13,7 @@ import numpy as np
 from copycost.engine.count_allocations import Calls, Counted, count_each
 from copycost.engine.prepared_call import PreparedCall
 from copycost.engine.records import AllocationTrace
-from copycost.model.allocation import (
-    THRESHOLD,
-    median_summary,
-    pool,
-    summarize,
-)
+from copycost.model.allocation import THRESHOLD, median_summary, pool, summarize
 
 #: Maximum number of allocation events in the timeline of a call.
 _LONGEST_TIMELINE = 400
@@ -50,33 +47,57 @@ def _trace_once(cases: Sequence[PreparedCall]) -> list[tuple[AllocationTrace, bo
 
 def _summarized(prepared: PreparedCall, counted: Counted) -> tuple[AllocationTrace, bool]:
     """Return the figures of the counted calls, and whether these calls agree."""
-    host, traces, leaked = counted.library, counted.runtime, counted.leaked_bytes
-    on_host = counted.host()
-    instruments, missing = counted.instruments, counted.missing
-    in_host = [summarize(e for e in events if e.space == "host") for events in traces]
-    in_device = [summarize(e for e in events if e.space == "device") for events in traces]
-    device, ranges = median_summary(in_device)
-    ranges = {f"device_{name}": both for name, both in ranges.items()}
-    total = None
+    by_space = {
+        space: [summarize(event for event in events if event.space == space) for events in counted.runtime]
+        for space in ("host", "device")
+    }
+    device, unequal = median_summary(by_space["device"])
+    ranges = {f"device_{name}": limits for name, limits in unequal.items()}
+    host = None
     agree = not ranges
-    if host is not None and on_host is not None:
-        total, unequal = median_summary(on_host)
+    summaries = counted.host()
+    if counted.library is not None and summaries is not None:
+        host, unequal = median_summary(summaries)
         peaks = (
-            median_summary([summarize(events) for events in host])[0].peak_bytes,
-            median_summary(in_host)[0].peak_bytes,
+            median_summary([summarize(events) for events in counted.library])[0].peak_bytes,
+            median_summary(by_space["host"])[0].peak_bytes,
         )
         agree = agree and not unequal.keys() - ({"peak_bytes"} if min(peaks) else set())
         if min(peaks):
             # Two instruments watch two calls, so how their peaks coincide is not known.
             unequal["peak_bytes"] = [max(peaks), sum(peaks)]
-        ranges |= {f"host_{name}": both for name, both in unequal.items()}
-    seen = [*(host[-1] if host is not None else ()), *traces[-1]]
-    timeline = tuple(e for e in seen if abs(e.bytes) >= THRESHOLD and e.space != "driver")[:_LONGEST_TIMELINE]
-    if prepared.device == "cpu":
-        return AllocationTrace(total, None, ranges, leaked, instruments, missing, None, timeline), agree
-    sees_driver = prepared.runtime.gpu is not None and prepared.runtime.gpu.sees_driver
-    pools = pool(traces[-1], sees_driver)
-    return AllocationTrace(total, device, ranges, leaked, instruments, missing, pools, timeline), agree
+        ranges |= {f"host_{name}": limits for name, limits in unequal.items()}
+    events = [*(counted.library[-1] if counted.library is not None else ()), *counted.runtime[-1]]
+    large = (event for event in events if abs(event.bytes) >= THRESHOLD and event.space != "driver")
+    trace = AllocationTrace(
+        host, None, ranges, counted.leaked_bytes, counted.instruments, counted.missing,
+        timeline=tuple(islice(large, _LONGEST_TIMELINE)),
+    )  # fmt: skip
+    if prepared.device != "cpu":
+        sees_driver = prepared.runtime.gpu is not None and prepared.runtime.gpu.sees_driver
+        trace = replace(trace, device=device, pool=pool(counted.runtime[-1], sees_driver))
+    return replace(trace, ranges=_with_totals(trace)), agree
+
+
+def _with_totals(trace: AllocationTrace) -> dict[str, list[int]]:
+    """Return the ranges of a trace, and those of the figures over all memory spaces."""
+    ranges = dict(trace.ranges)
+    for key, limits in trace.ranges.items():
+        space, _, name = key.partition("_")
+        elsewhere = getattr(trace.device if space == "host" else trace.host, name, 0)
+        ranges.setdefault(name, [limit + elsewhere for limit in limits])
+    return ranges
+
+
+def with_ranges(trace: AllocationTrace, other: AllocationTrace) -> AllocationTrace:
+    """Return the trace of one process, with a range for each figure that differs in another process."""
+    ranges, others = dict(trace.ranges), other.figures()
+    for name, value in trace.figures().items():
+        if value is not None and (other_value := others[name]) is not None:
+            limits = [*trace.ranges.get(name, [value]), *other.ranges.get(name, [other_value])]
+            if min(limits) < max(limits):
+                ranges[name] = [min(limits), max(limits)]
+    return replace(trace, ranges=ranges)
 
 
 def _owned_bytes(prepared: PreparedCall, result: Any) -> int:

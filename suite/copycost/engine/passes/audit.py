@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from statistics import median
 from time import perf_counter_ns
 from typing import Any
@@ -42,9 +43,10 @@ def audit(prepared: PreparedCall, calls: int = AUDIT_CALLS) -> Audit:
     """Audit calls on all inputs, first in new arrays and then in a reused one, and check every result."""
     right: dict[int, list[np.ndarray]] = {}
     held: Any = None
-    found = Audit("ok", None, max_abs_error=0.0, max_ulp=0.0)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    found = Audit("ok", None, now, max_abs_error=0.0, max_ulp=0.0)
     if prepared.truth is None:
-        found = Audit("unchecked", "no reference was given")
+        found = Audit("unchecked", "no reference was given", now)
     for i in range(calls):
         k = i % len(prepared.pixels)
         at = f" (call {i + 1})"
