@@ -222,10 +222,10 @@ def test_the_budget_goes_to_what_is_not_clear() -> None:
     assert due([fastest, narrow, wide, few], plan, 0.05) == [few]
     few.records *= 2  # narrow by chance: four blocks are too few to say so
     assert due([fastest, narrow, wide, few], plan, 0.05) == [wide, few]
-    assert (fastest.ended, narrow.ended) == ("clear", "clear")
+    assert (fastest.stopped_by, narrow.stopped_by) == ("clear", "clear")
     wide.records *= 2
     assert due([fastest, narrow, wide, few], plan, 0.05) == [few]
-    assert wide.ended == "blocks"
+    assert wide.stopped_by == "blocks"
     fresh = in_progress("numpy-out", 1.0, 1.001, 0.999, 1.0, 1.0)
     assert due([fresh, few], Plan(1, 6, math.inf, 60, "none"), 0.05) == [fresh, few]
 

@@ -63,29 +63,29 @@ def measurement(
         A text says why the case was not traced.
     timing : Timing, optional
     """
-    good = status in ("ok", "unchecked")
-    parts: list[_Part] = [_of_audit(audit)] if audit is not None else []
+    complete = status in ("ok", "unchecked")
+    parts: list[_Part] = [_audit_part(audit)] if audit is not None else []
     if isinstance(trace, AllocationTrace):
-        parts.append(_of_trace(trace))
+        parts.append(_trace_part(trace))
     elif trace is not None:
         parts.append(({}, dict.fromkeys((*_ALLOCATIONS, *_POOL, "timeline"), trace)))
     if status == "unchecked":
         parts.append(({}, dict.fromkeys(("max_abs_error", "max_ulp"), reason or "")))
     if timing is not None:
-        parts.append(_of_timing(timing))
-    elif good:
+        parts.append(_timing_part(timing))
+    elif complete:
         parts.append(({}, dict.fromkeys(_TIMES, "not timed")))
     fields: dict[str, Any] = {}
     reasons: dict[str, str] = {}
     for part_fields, part_reasons in parts:
         fields |= part_fields
         reasons |= part_reasons
-    default = "not measured" if good else status
+    default = "not measured" if complete else status
     missing = {name: reasons.get(name, default) for name in FIGURES if fields.get(name) is None}
     return Measurement(**row, threads=threads, status=status, reason=reason, missing=missing, **fields)
 
 
-def _of_audit(audit: Audit) -> _Part:
+def _audit_part(audit: Audit) -> _Part:
     fields = {name: value for name, value in vars(audit).items() if name not in ("status", "reason", "time")}
     return (
         fields | {"instruments": ("audit",), "audited": audit.time},
@@ -93,29 +93,28 @@ def _of_audit(audit: Audit) -> _Part:
     )
 
 
-def _of_trace(trace: AllocationTrace) -> _Part:
-    watched = trace.host is not None or trace.device is not None
-    untraced = trace.missing or "not watched"
+def _trace_part(trace: AllocationTrace) -> _Part:
+    reason = trace.missing or "not watched"
     fields = trace.figures() | {name: getattr(trace.pool, name.removeprefix("device_"), None) for name in _POOL}
-    reasons = {name: _ON_CPU if name.startswith("device_") else untraced for name in _ALLOCATIONS}
+    reasons = {name: _ON_CPU if name.startswith("device_") else reason for name in _ALLOCATIONS}
     reasons |= dict.fromkeys(_POOL, _ON_CPU if trace.pool is None else "the instrument does not report it")
     timeline = [{"bytes": event.bytes, "space": event.space, "op": event.op} for event in trace.timeline]
     return (
         {
             **fields,
-            "timeline": timeline if watched else None,
+            "timeline": timeline if trace.host or trace.device else None,
             "ranges": trace.ranges,
             "instruments": ("audit", *trace.instruments),
         },
-        {**reasons, "timeline": untraced},
+        {**reasons, "timeline": reason},
     )
 
 
-def _of_timing(timing: Timing) -> _Part:
+def _timing_part(timing: Timing) -> _Part:
     samples = [record.seconds for record in timing.records]
     conditions = [record.condition for record in timing.records if record.condition is not None]
     interval = estimate(samples)
-    fields, reasons = _of_device([record.device for record in timing.records])
+    fields, reasons = _device_part([record.device for record in timing.records])
     # A device's copy speed is measured by its own clock.
     busy = fields.get("device_seconds") or interval.value
     fields |= {
@@ -142,7 +141,7 @@ def _of_timing(timing: Timing) -> _Part:
     return fields, reasons | {"copy_fraction": "the copy speed was not measured"}
 
 
-def _of_device(blocks: Sequence[Sequence[DeviceSample]]) -> _Part:
+def _device_part(blocks: Sequence[Sequence[DeviceSample]]) -> _Part:
     """Return the fields that only an asynchronous device has: each figure with its interval."""
     fields: dict[str, Any] = {}
     reasons: dict[str, str] = {}

@@ -122,16 +122,16 @@ def open_cache(environment: Mapping[str, Any]) -> AuditCache:
     environment : mapping
         As `copycost.machine.environment.capture` returns it.
     """
-    own = os.environ.get("COPYCOST_CACHE_DIR")
-    general = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    folder = Path(own or os.path.join(general, "copycost")) / "audits"
-    oldest = time.time() - _DAYS * 86400
+    cache_folder = os.environ.get("COPYCOST_CACHE_DIR")
+    user_caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    folder = Path(cache_folder or os.path.join(user_caches, "copycost")) / "audits"
+    earliest = time.time() - _DAYS * 86400
     with contextlib.suppress(OSError):
         for entry in os.scandir(folder):
-            if entry.stat().st_mtime < oldest:
+            if entry.stat().st_mtime < earliest:
                 os.unlink(entry)
-    constant = {name: value for name, value in environment.items() if name not in _VOLATILE}
-    digest = hashlib.sha256(json.dumps([constant, _digest_of_code()], sort_keys=True).encode())
+    parts = {name: value for name, value in environment.items() if name not in _VOLATILE}
+    digest = hashlib.sha256(json.dumps([parts, _digest_of_code()], sort_keys=True).encode())
     return AuditCache(folder, digest.hexdigest())
 
 

@@ -23,8 +23,8 @@ class CaseState:
     """Measurement of a case in progress."""
 
     case: Case
-    left: float  # remaining seconds of its timeout
-    limit: float
+    seconds_left: float  # of its timeout
+    timeout: float
     threads: int = 0
     shares: bool = False  # whether it may share a process with other cases
     alone: bool = False  # whether it failed in a shared process
@@ -34,7 +34,7 @@ class CaseState:
     calls: int = 1  # in a sample
     records: list[BlockRecord] = field(default_factory=list)
     seconds_first: float = 0.0
-    ended: str | None = None  # stopped_by
+    stopped_by: str | None = None
     measurement: Measurement | None = None  # once it is complete
 
     @property
@@ -73,7 +73,7 @@ class CaseState:
                 timing = Timing(
                     tuple(self.records),
                     self.seconds_first,
-                    stopped_by=self.ended or "blocks",
+                    stopped_by=self.stopped_by or "blocks",
                     images=self.case.batch or 1,
                     bytes_moved=self.case.nbytes + group.result_bytes,
                     copy_speed=median(copies) if copies else None,
@@ -82,7 +82,7 @@ class CaseState:
         return self.measurement
 
 
-def left(states: Iterable[CaseState]) -> list[CaseState]:
+def pending(states: Iterable[CaseState]) -> list[CaseState]:
     """Return the states that have no measurement yet."""
     return [state for state in states if not state.measurement]
 

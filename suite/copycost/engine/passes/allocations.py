@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from copycost.engine.count_allocations import Calls, Counted, count_each
+from copycost.engine.count_allocations import AllocationCounts, Calls, count_each
 from copycost.engine.prepared_call import PreparedCall
 from copycost.engine.records import AllocationTrace
 from copycost.model.allocation import THRESHOLD, median_summary, pool, summarize
@@ -31,10 +31,10 @@ def trace_each(cases: Sequence[PreparedCall]) -> list[AllocationTrace]:
     """
     traces = _trace_once(cases)
     # A pool may have grown between the calls. Differences that persist in a second trace are real.
-    unlike = [i for i, (_, agree) in enumerate(traces) if not agree]
-    if unlike:
-        for i, again in zip(unlike, _trace_once([cases[i] for i in unlike]), strict=True):
-            traces[i] = again
+    indices = [i for i, (_, agree) in enumerate(traces) if not agree]
+    if indices:
+        for i, second_trace in zip(indices, _trace_once([cases[i] for i in indices]), strict=True):
+            traces[i] = second_trace
     return [trace for trace, _ in traces]
 
 
@@ -42,40 +42,40 @@ def _trace_once(cases: Sequence[PreparedCall]) -> list[tuple[AllocationTrace, bo
     """Return the allocations of each case's traced calls, and whether these calls agree."""
     calls = [Calls(prepared.fenced_call, partial(_owned_bytes, prepared)) for prepared in cases]
     counts = count_each(calls, cases[0].runtime, on_host=cases[0].device == "cpu")
-    return [_summarized(prepared, counted) for prepared, counted in zip(cases, counts, strict=True)]
+    return [_make_trace(prepared, count) for prepared, count in zip(cases, counts, strict=True)]
 
 
-def _summarized(prepared: PreparedCall, counted: Counted) -> tuple[AllocationTrace, bool]:
+def _make_trace(prepared: PreparedCall, counts: AllocationCounts) -> tuple[AllocationTrace, bool]:
     """Return the figures of the counted calls, and whether these calls agree."""
     by_space = {
-        space: [summarize(event for event in events if event.space == space) for events in counted.runtime]
+        space: [summarize(event for event in events if event.space == space) for events in counts.runtime]
         for space in ("host", "device")
     }
-    device, unequal = median_summary(by_space["device"])
-    ranges = {f"device_{name}": limits for name, limits in unequal.items()}
+    device, device_ranges = median_summary(by_space["device"])
+    ranges = {f"device_{name}": limits for name, limits in device_ranges.items()}
     host = None
     agree = not ranges
-    summaries = counted.host()
-    if counted.library is not None and summaries is not None:
-        host, unequal = median_summary(summaries)
+    summaries = counts.host()
+    if counts.library is not None and summaries is not None:
+        host, host_ranges = median_summary(summaries)
         peaks = (
-            median_summary([summarize(events) for events in counted.library])[0].peak_bytes,
+            median_summary([summarize(events) for events in counts.library])[0].peak_bytes,
             median_summary(by_space["host"])[0].peak_bytes,
         )
-        agree = agree and not unequal.keys() - ({"peak_bytes"} if min(peaks) else set())
+        agree = agree and not host_ranges.keys() - ({"peak_bytes"} if min(peaks) else set())
         if min(peaks):
             # Two instruments watch two calls, so how their peaks coincide is not known.
-            unequal["peak_bytes"] = [max(peaks), sum(peaks)]
-        ranges |= {f"host_{name}": limits for name, limits in unequal.items()}
-    events = [*(counted.library[-1] if counted.library is not None else ()), *counted.runtime[-1]]
-    large = (event for event in events if abs(event.bytes) >= THRESHOLD and event.space != "driver")
+            host_ranges["peak_bytes"] = [max(peaks), sum(peaks)]
+        ranges |= {f"host_{name}": limits for name, limits in host_ranges.items()}
+    events = [*(counts.library[-1] if counts.library is not None else ()), *counts.runtime[-1]]
+    large_events = (event for event in events if abs(event.bytes) >= THRESHOLD and event.space != "driver")
     trace = AllocationTrace(
-        host, None, ranges, counted.leaked_bytes, counted.instruments, counted.missing,
-        timeline=tuple(islice(large, _LONGEST_TIMELINE)),
+        host, None, ranges, counts.leaked_bytes, counts.instruments, counts.missing,
+        timeline=tuple(islice(large_events, _LONGEST_TIMELINE)),
     )  # fmt: skip
     if prepared.device != "cpu":
         sees_driver = prepared.runtime.gpu is not None and prepared.runtime.gpu.sees_driver
-        trace = replace(trace, device=device, pool=pool(counted.runtime[-1], sees_driver))
+        trace = replace(trace, device=device, pool=pool(counts.runtime[-1], sees_driver))
     return replace(trace, ranges=_with_totals(trace)), agree
 
 
@@ -89,12 +89,12 @@ def _with_totals(trace: AllocationTrace) -> dict[str, list[int]]:
     return ranges
 
 
-def with_ranges(trace: AllocationTrace, other: AllocationTrace) -> AllocationTrace:
+def with_ranges(trace: AllocationTrace, other_trace: AllocationTrace) -> AllocationTrace:
     """Return the trace of one process, with a range for each figure that differs in another process."""
-    ranges, others = dict(trace.ranges), other.figures()
+    ranges, other_figures = dict(trace.ranges), other_trace.figures()
     for name, value in trace.figures().items():
-        if value is not None and (other_value := others[name]) is not None:
-            limits = [*trace.ranges.get(name, [value]), *other.ranges.get(name, [other_value])]
+        if value is not None and (other_value := other_figures[name]) is not None:
+            limits = [*trace.ranges.get(name, [value]), *other_trace.ranges.get(name, [other_value])]
             if min(limits) < max(limits):
                 ranges[name] = [min(limits), max(limits)]
     return replace(trace, ranges=ranges)

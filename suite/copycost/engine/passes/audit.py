@@ -73,7 +73,7 @@ def audit(prepared: PreparedCall, calls: int = AUDIT_CALLS) -> Audit:
         return replace(findings, status="failed", reason=describe(exception))
     if reason:
         return replace(findings, status="wrong", reason=reason)
-    return replace(findings, code=code(*prepared.prepared))
+    return replace(findings, code=code(*prepared.definition))
 
 
 def _audit_call(prepared: PreparedCall, findings: Audit, results: _Results, i: int) -> Audit:
@@ -99,7 +99,7 @@ def _audit_call(prepared: PreparedCall, findings: Audit, results: _Results, i: i
     except TypeError as exception:
         return replace(_without_errors(findings), status="wrong", reason=str(exception))
     findings = _with_properties(prepared, findings, result, k, places)
-    prepared.changes = bool(findings.input_changed)
+    prepared.changes_input = bool(findings.input_changed)
     reason = None
     if prepared.truth is not None and snapshot is not known_values:
         verdict = prepared.truth.judge(k, snapshot)
@@ -167,7 +167,7 @@ def _remembers(prepared: PreparedCall) -> str | None:
             places = [swap(array) for array in values]
             for new in random.sample((True, False), 2):
                 x = prepared.changed_to(x, values if new else prepared.pixels[0], places)
-                if prepared.changes:
+                if prepared.changes_input:
                     other_input = prepared.restored(other_input, last, last)
                 # Call on another input first, so that threads and caches are in the same state for both.
                 for arguments in (other_input, x):
