@@ -87,27 +87,18 @@ def measurement(
 
 def _audit_part(audit: Audit) -> _Part:
     fields = {name: value for name, value in vars(audit).items() if name not in ("status", "reason", "time")}
-    return (
-        fields | {"instruments": ("audit",), "audited": audit.time},
-        {"code": "the source code cannot be extracted"},
-    )
+    fields |= {"instruments": ("audit",), "audited": audit.time}
+    return fields, {"code": "the source code cannot be extracted"}
 
 
 def _trace_part(trace: AllocationTrace) -> _Part:
     reason = trace.missing or "not watched"
-    fields = trace.figures() | {name: getattr(trace.pool, name.removeprefix("device_"), None) for name in _POOL}
-    reasons = {name: _ON_CPU if name.startswith("device_") else reason for name in _ALLOCATIONS}
-    reasons |= dict.fromkeys(_POOL, _ON_CPU if trace.pool is None else "the instrument does not report it")
     timeline = [{"bytes": event.bytes, "space": event.space, "op": event.op} for event in trace.timeline]
-    return (
-        {
-            **fields,
-            "timeline": timeline if trace.host or trace.device else None,
-            "ranges": trace.ranges,
-            "instruments": ("audit", *trace.instruments),
-        },
-        {**reasons, "timeline": reason},
-    )
+    fields = trace.figures() | {name: getattr(trace.pool, name.removeprefix("device_"), None) for name in _POOL}
+    fields |= {"ranges": trace.ranges, "instruments": ("audit", *trace.instruments)}
+    fields |= {"timeline": timeline if trace.host or trace.device else None}
+    reasons = {name: _ON_CPU if name.startswith("device_") else reason for name in (*_ALLOCATIONS, "timeline")}
+    return fields, reasons | dict.fromkeys(_POOL, "the instrument does not report it" if trace.pool else _ON_CPU)
 
 
 def _timing_part(timing: Timing) -> _Part:

@@ -257,9 +257,9 @@ class Session:
             (job,) = self.runner.start([state], group.files)
             if isinstance(job, CaseFailure):
                 raise job
-            spans = self.pool.ask(state, job, "profile", call_profile.profile)
+            profile = self.pool.ask(state, job, "profile", call_profile.profile)
             self.pool.close_worker(job.worker)
-            return state.complete(group), spans
+            return state.complete(group), profile
         except CaseFailure as failure:
             state.end(failure.status, failure.reason)
             return state.so_far(), None
