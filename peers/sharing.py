@@ -18,7 +18,7 @@ from typing import Any
 from copycost.analysis.compare import FALSE_ALARMS
 from copycost.cases import images
 from copycost.cases.selection import select
-from copycost.engine.case_state import CaseState, left
+from copycost.engine.case_state import CaseState, pending
 from copycost.engine.plan import Plan
 from copycost.engine.session import Session
 from copycost.machine import devices, environment
@@ -46,12 +46,12 @@ def measure(batch: int, blocks: int) -> list[dict[str, Any]]:
         group, together = session.examine(cases)
         assert group is not None
         try:
-            pairs = [(state, replace(state, shares=False, records=[])) for state in left(together)]
+            pairs = [(state, replace(state, shares=False, records=[])) for state in pending(together)]
             for _, alone in pairs:
                 session.trace_again(alone, group)
             both = [state for pair in pairs for state in pair]
             for _ in range(1 + blocks):
-                session.runner.run(left(both), group, ROUNDS)
+                session.runner.run(pending(both), group, ROUNDS)
             return [_row(shared, alone) for shared, alone in pairs if shared.shares]
         finally:
             group.close()
@@ -70,7 +70,7 @@ def _row(shared: CaseState, alone: CaseState) -> dict[str, Any]:
         "high": ratio.high,
         "seconds": median(map(median, alone.blocks[1:])),
         "alone": shared.alone,
-        "unlike": sorted(set(alone.fields["ranges"]) - set(shared.fields["ranges"])),
+        "unlike": sorted(alone.so_far().ranges.keys() - shared.so_far().ranges.keys()),
     }
 
 

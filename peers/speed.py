@@ -57,13 +57,14 @@ class Cost:
 def run(tree: Path, cache: Path, options: list[str]) -> Cost:
     """Run ``copycost run`` of a checkout, and return its cost."""
     with tempfile.TemporaryDirectory() as folder:
+        files = ["--out", f"{folder}/run", "--json", f"{folder}/run.json"]
         start = time.monotonic()
         subprocess.run(
-            [sys.executable, "-m", "copycost", "run", *options, "--out", f"{folder}/run", "--json", f"{folder}/run.json"],
+            [sys.executable, "-m", "copycost", "run", *options, *files],
             env=os.environ | {"PYTHONPATH": str(tree / "suite"), "COPYCOST_CACHE_DIR": str(cache)},
             capture_output=True,
             check=True,
-        )  # fmt: skip
+        )
         seconds = time.monotonic() - start
         document = json.loads(Path(folder, "run.json").read_text())
     rows = [row for row in document["measurements"] if row.get("seconds_low")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -22,7 +22,7 @@ from copycost.engine.passes.audit import audit
 from copycost.engine.passes.timing import WrongResult
 from copycost.engine.plan import Plan
 from copycost.engine.prepared_call import PreparedCall
-from copycost.engine.records import BlockRecord
+from copycost.engine.records import AllocationTrace, Audit, BlockRecord, Timing
 from copycost.engine.references import ExpectedResults, refer
 from copycost.engine.session import Session
 from copycost.machine import devices
@@ -203,9 +203,16 @@ class _Subject:
             self.variable or writes == "input", self.twins,
         )  # fmt: skip
 
-    def end(self, status: str, reason: str | None, *parts: Mapping[str, Any]) -> Measurement:
+    def end(
+        self,
+        status: str,
+        reason: str | None,
+        findings: Audit | None = None,
+        trace: AllocationTrace | str | None = None,
+        times: Timing | None = None,
+    ) -> Measurement:
         """Return the measurement of the call."""
-        return assemble.measurement(self.row, devices.cpus(), status, reason, *parts)
+        return assemble.measurement(self.row, devices.cpus(), status, reason, findings, trace, times)
 
 
 def _measure(
@@ -268,23 +275,21 @@ def _examine_and_time(subject: _Subject, blocks: int) -> Measurement:
     if subject.out is None and not returned:
         subject.row["writes"] = "input"
     prepared = subject.prepare()
-    audited = audit(prepared) if subject.truth else audit(prepared, _UNCHECKED_CALLS)
-    if subject.out is None and audited.input_changed and audited.result_shares == "input":
+    findings = audit(prepared) if subject.truth else audit(prepared, _UNCHECKED_CALLS)
+    if subject.out is None and findings.input_changed and findings.result_shares == "input":
         subject.row["writes"] = "input"
-    parts = [assemble.of_audit(audited)]
-    if audited.status not in ("ok", "unchecked"):
-        return subject.end(audited.status, audited.reason, *parts)
-    if not returned and subject.out is None and not audited.input_changed:
-        return subject.end("wrong", "returned nothing, and its input is unchanged", *parts)
-    traced, leaked_bytes = _allocations(prepared)
-    parts.append(traced)
-    if not subject.truth:
-        parts.append({"missing": dict.fromkeys(("max_abs_error", "max_ulp"), audited.reason)})
-    if not blocks:
-        parts.append(assemble.untimed())
-    else:
-        parts.append(_time(subject, blocks, bool(audited.input_changed), leaked_bytes, seconds_first))
-    return subject.end(audited.status, audited.reason, *parts)
+    if findings.status not in ("ok", "unchecked"):
+        return subject.end(findings.status, findings.reason, findings)
+    if not returned and subject.out is None and not findings.input_changed:
+        return subject.end("wrong", "returned nothing, and its input is unchanged", findings)
+    trace: AllocationTrace | str
+    try:
+        trace = allocations.trace(prepared)
+        leaked_bytes = trace.leaked_bytes
+    except InstrumentBusyError as busy:
+        trace, leaked_bytes = str(busy), 0
+    times = _time(subject, blocks, bool(findings.input_changed), leaked_bytes, seconds_first) if blocks else None
+    return subject.end(findings.status, findings.reason, findings, trace, times)
 
 
 def _runtime(name: str) -> Runtime:
@@ -361,17 +366,8 @@ def _device(runtime: Runtime, array: Any) -> str:
     return device
 
 
-def _allocations(prepared: PreparedCall) -> tuple[dict[str, Any], int]:
-    """Return the allocations of a call and the bytes that it leaks, or why they were not traced."""
-    try:
-        traced = allocations.trace(prepared)
-    except InstrumentBusyError as busy:
-        return {"missing": dict.fromkeys(assemble.ALLOCATIONS, str(busy))}, 0
-    return assemble.of_allocations(traced), traced.leaked_bytes
-
-
-def _time(subject: _Subject, blocks: int, changes: bool, leaked_bytes: int, seconds_first: float) -> dict[str, Any]:
-    """Time a call block by block, each with fresh arrays, and return the fields that come from timing."""
+def _time(subject: _Subject, blocks: int, changes: bool, leaked_bytes: int, seconds_first: float) -> Timing:
+    """Time a call block by block, each with fresh arrays."""
     records: list[BlockRecord] = []
     calls: int | None = None
     result_bytes = 0
@@ -390,11 +386,10 @@ def _time(subject: _Subject, blocks: int, changes: bool, leaked_bytes: int, seco
         result_bytes = timing.last_bytes(prepared)
         timing.check(prepared)
         records.append(BlockRecord(tuple(samples), tuple(on_device), condition))
-    return assemble.of_time(
-        records,
-        first=seconds_first,
+    return Timing(
+        tuple(records),
+        seconds_first,
         stopped_by="blocks" if len(records) == blocks else "budget",
         images=subject.images,
         bytes_moved=sum(array.nbytes for array in subject.inputs[0]) + result_bytes,
-        copy_speed=None,
     )

@@ -16,12 +16,12 @@ from conftest import by_variant, measure
 
 from copycost import registry
 from copycost.catalog import discovery, import_context
-from copycost.engine.assemble import of_allocations
+from copycost.engine.assemble import measurement
 from copycost.engine.count_allocations import Calls, count, count_each
 from copycost.engine.host_allocations import trace_host
 from copycost.engine.records import AllocationTrace
 from copycost.model.allocation import AllocationEvent, AllocationSummary, combine, median_summary, summarize
-from copycost.model.measurement import Measurement
+from copycost.model.measurement import REQUIRED, Measurement
 
 # Requests, total, peak and what is kept, in arrays of N bytes, for recipe tf on float32 in the steady state.
 ORACLE = {
@@ -336,10 +336,12 @@ def test_without_its_profiler_tensorflow_with_onednn_cannot_be_counted() -> None
 
 
 def test_figures_that_could_not_be_counted_are_missing_with_the_reason() -> None:
-    fields = of_allocations(AllocationTrace(None, None, {}, 0, ("memray",), "not seen"))
-    assert fields["allocations"] is None
-    assert fields["timeline"] is None
-    assert {fields["missing"][name] for name in ("allocations", "host_allocated_bytes", "timeline")} == {"not seen"}
+    row = dict.fromkeys(REQUIRED - {"threads", "status"})
+    m = measurement(row, 1, "ok", None, None, AllocationTrace(None, None, {}, 0, ("memray",), "not seen"))
+    assert m.allocations is None
+    assert m.timeline is None
+    assert {m.missing[name] for name in ("allocations", "host_allocated_bytes", "timeline")} == {"not seen"}
+    assert m.missing["device_allocations"] == "the case is on the CPU"
 
 
 def test_small_images_are_seen_by_the_other_instrument() -> None:

@@ -51,7 +51,7 @@ def block(
     values = [np.random.default_rng(k).uniform(0, 255, SHAPE).astype(np.float32) for k in range(3)]
     f32 = np.dtype(np.float32)
     truth = ExpectedResults([refer(lambda x: x / 127.5 - 1, [x], "channels_last", f32) for x in values], f32)
-    nothing = truth.nothing() if writes == "out" else None
+    nothing = truth.blank_out() if writes == "out" else None
     return PreparedCall(runtime, prepare, writes, "gpu", [(x,) for x in values], truth, nothing)
 
 

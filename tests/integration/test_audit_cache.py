@@ -14,7 +14,9 @@ from conftest import Command, read_json
 
 from copycost.cases.selection import select
 from copycost.engine.audit_cache import AuditCache, Findings, open_cache
+from copycost.engine.records import AllocationTrace, Audit
 from copycost.machine import environment
+from copycost.model.allocation import AllocationEvent, AllocationSummary, Pool
 
 RUN = ("run", "--recipe", "tf", "--variant", "numpy-out", "--variant", "numpy-new", "--batch", 1, "--size", "32x24",
        "--dtype", "float32", "--device", "cpu", "--blocks", 3, "--json", "-")  # fmt: skip
@@ -22,6 +24,15 @@ RUN = ("run", "--recipe", "tf", "--variant", "numpy-out", "--variant", "numpy-ne
 #: Fields that the audit and the trace give.
 FOUND = ("input_changed", "result_shares", "max_abs_error", "max_ulp", "code", "timeline", "allocations",
          "allocated_bytes", "peak_bytes", "retained_bytes", "instruments", "missing", "ranges")  # fmt: skip
+
+FINDINGS = Findings(
+    Audit("ok", None, "2026-01-02T03:04:05+00:00", False, "nothing", "float32", True, 0.5, 1.0, "call = abs\n"),
+    AllocationTrace(
+        AllocationSummary(1, 2, 3, 4, 5, 6), AllocationSummary(7), {"host_peak_bytes": [3, 9]}, 5, ("memray",), None,
+        Pool(8192, None, None), (AllocationEvent(8000, "device", "memray", "add", 8192),),
+    ),
+    False,
+)  # fmt: skip
 
 
 def run(command: Command, cache: Path, *more: str, env: dict[str, str] | None = None) -> tuple[dict[str, Any], str]:
@@ -60,7 +71,7 @@ def test_another_environment_is_audited_anew(env: dict[str, str], command: Comma
     assert audited(run(command, tmp_path, env=env)[0]) == {False}
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", "nul", '{"fields": 1, "leaked_bytes": 0, "one_thread": true}'])
+@pytest.mark.parametrize("text", ["", "{}", "[]", "nul", '{"audit": 1, "trace": {}, "one_thread": true}'])
 def test_damaged_findings_are_made_anew(text: str, command: Command, tmp_path: Path) -> None:
     run(command, tmp_path)
     for path in (tmp_path / "audits").iterdir():
@@ -88,7 +99,7 @@ def test_what_a_user_wrote_is_audited_in_every_run(tmp_path: Path) -> None:
     cache = AuditCache(tmp_path / "audits", "here")
     (case,) = select(recipes=("tf",), variants=("mine",), devices=("cpu",), batches=(1,), sizes=((8, 8),),
                      dtypes=("float64",), layouts=("channels_last",), files=(path,))  # fmt: skip
-    cache.save(case, Findings({"instruments": ()}, 0, True))
+    cache.save(case, FINDINGS)
     assert cache.load(case) is None
     assert not (tmp_path / "audits").exists()
 
@@ -101,9 +112,8 @@ def test_findings_belong_to_one_case_in_one_environment_and_expire(
     cache = open_cache(here)
     (case,) = select(recipes=("tf",), variants=("numpy-out",), devices=("cpu",), batches=(1,), sizes=((8, 8),),
                      dtypes=("float32",), layouts=("channels_last",))  # fmt: skip
-    findings = Findings({"instruments": ("audit",), "allocations": 3}, 5, False)
-    cache.save(case, findings)
-    assert open_cache(here | {"load": 99.0, "time": "later"}).load(case) == findings
+    cache.save(case, FINDINGS)
+    assert open_cache(here | {"load": 99.0, "time": "later"}).load(case) == FINDINGS
     changes: tuple[dict[str, Any], ...] = (
         {"libraries": {}},
         {"cpu_flags": []},
@@ -116,7 +126,7 @@ def test_findings_belong_to_one_case_in_one_environment_and_expire(
     for other in (replace(case, batch=2), replace(case, dtype="uint8"), replace(case, layout="channels_first")):
         assert cache.load(other) is None
     (path,) = (tmp_path / "audits").iterdir()
-    assert json.loads(path.read_text())["leaked_bytes"] == 5
+    assert json.loads(path.read_text())["trace"]["leaked_bytes"] == 5
     os.utime(path, (0, 0))
     assert open_cache(here).load(case) is None
     assert not path.exists()

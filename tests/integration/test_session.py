@@ -24,7 +24,7 @@ from copycost.cases.selection import check_axes, expand, select
 from copycost.catalog import import_context
 from copycost.engine.case_state import CaseState
 from copycost.engine.plan import Plan
-from copycost.engine.records import BlockRecord, Sample
+from copycost.engine.records import Audit, BlockRecord, Sample
 from copycost.engine.schedule import due, undecided
 from copycost.engine.session import Session
 from copycost.engine.time_account import SPENDING
@@ -205,10 +205,10 @@ def test_threads_that_work_for_microseconds_are_seen() -> None:
     assert found == {"torch-inplace": False, "torch-out": False, "numpy-out": True}
 
 
-def in_progress(variant: str, *seconds: float, **fields: object) -> CaseState:
+def in_progress(variant: str, *seconds: float, input_changed: bool = False) -> CaseState:
     """A case with blocks of these times."""
     state = CaseState(case(variant), 60, 60)
-    state.fields = {"input_changed": False, "result_shares": "nothing"} | fields
+    state.audit = Audit("ok", None, input_changed=input_changed, result_shares="nothing")
     state.records = [BlockRecord((Sample(one, 1, 0.0),)) for one in seconds]
     return state
 
@@ -222,10 +222,10 @@ def test_the_budget_goes_to_what_is_not_clear() -> None:
     assert due([fastest, narrow, wide, few], plan, 0.05) == [few]
     few.records *= 2  # narrow by chance: four blocks are too few to say so
     assert due([fastest, narrow, wide, few], plan, 0.05) == [wide, few]
-    assert (fastest.ended, narrow.ended) == ("clear", "clear")
+    assert (fastest.stopped_by, narrow.stopped_by) == ("clear", "clear")
     wide.records *= 2
     assert due([fastest, narrow, wide, few], plan, 0.05) == [few]
-    assert wide.ended == "blocks"
+    assert wide.stopped_by == "blocks"
     fresh = in_progress("numpy-out", 1.0, 1.001, 0.999, 1.0, 1.0)
     assert due([fresh, few], Plan(1, 6, math.inf, 60, "none"), 0.05) == [fresh, few]
 

@@ -1,151 +1,24 @@
-"""Convert the records of workers to the fields of a measurement."""
+"""Make a measurement of the records about a case."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
-from copycost.engine.records import AllocationTrace, Audit, BlockRecord, DeviceSample
-from copycost.model.allocation import AllocationSummary
+from copycost.engine.records import AllocationTrace, Audit, DeviceSample, Timing
 from copycost.model.measurement import FIGURES, Measurement
 from copycost.model.vocabulary import Status
 from copycost.stats.intervals import estimate
 
 _ON_CPU = "the case is on the CPU"
+_NO_INTERVAL = "an interval needs two blocks"
 
-#: Fields about the memory pool of a device.
+#: Fields about the memory of a call, by memory space and in total, and about the memory pool of a device.
+_ALLOCATIONS = tuple(AllocationTrace(None, None, {}, 0, ()).figures())
 _POOL = ("device_rounded_bytes", "driver_allocations", "driver_bytes")
 
-#: All fields about the memory of a call.
-ALLOCATIONS = (
-    *(f"{space}{name}" for space in ("", "host_", "device_") for name in AllocationSummary.__dataclass_fields__),
-    *_POOL,
-    "timeline",
-)
-
-
-def of_audit(audit: Audit) -> dict[str, Any]:
-    """Return the fields that come from an audit."""
-    return {
-        "input_changed": audit.input_changed,
-        "result_shares": audit.result_shares,
-        "result_dtype": audit.result_dtype,
-        "result_contiguous": audit.result_contiguous,
-        "max_abs_error": audit.max_abs_error,
-        "max_ulp": audit.max_ulp,
-        "code": audit.code,
-        "missing": {} if audit.code else {"code": "the source code cannot be extracted"},
-        "instruments": ("audit",),
-        "audited": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-def of_allocations(traced: AllocationTrace) -> dict[str, Any]:
-    """Return the fields about the allocations of a call, by memory space and in total."""
-    fields: dict[str, Any] = {"instruments": ("audit", *traced.instruments)}
-    missing: dict[str, str] = {}
-    spaces = {"host": traced.host, "device": traced.device}
-    for name in AllocationSummary.__dataclass_fields__:
-        for space, found in spaces.items():
-            fields[f"{space}_{name}"] = getattr(found, name) if found else None
-        fields[name] = None
-        if traced.host is None:
-            missing[name] = missing[f"host_{name}"] = traced.missing or "not watched"
-        else:
-            fields[name] = sum(getattr(found, name) for found in spaces.values() if found)
-        if traced.device is None:
-            missing[f"device_{name}"] = _ON_CPU
-    if traced.pool is None:
-        missing |= dict.fromkeys(_POOL, _ON_CPU)
-    else:
-        fields |= {name: getattr(traced.pool, name.removeprefix("device_")) for name in _POOL}
-        missing |= dict.fromkeys(_POOL, "the instrument does not report it")
-    fields["timeline"] = [{"bytes": e.bytes, "space": e.space, "op": e.op} for e in traced.timeline]
-    if traced.host is None and traced.device is None:
-        fields["timeline"], missing["timeline"] = None, traced.missing or "not watched"
-    ranges = dict(traced.ranges)
-    for key, both in traced.ranges.items():
-        space, _, name = key.partition("_")
-        other = spaces["device" if space == "host" else "host"]
-        beside = getattr(other, name) if other else 0
-        ranges.setdefault(name, [b + beside for b in both])
-    return fields | {"missing": missing, "ranges": ranges}
-
-
-def with_ranges(fields: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of one process, with a range for each count that differs in another process."""
-    ranges = dict(fields["ranges"])
-    for space in ("", "host_", "device_"):
-        for name in AllocationSummary.__dataclass_fields__:
-            key = f"{space}{name}"
-            if fields[key] is not None and others[key] is not None:
-                seen = [n for its in (fields, others) for n in its["ranges"].get(key, [its[key]])]
-                if min(seen) < max(seen):
-                    ranges[key] = [min(seen), max(seen)]
-    return {**fields, "ranges": ranges}
-
-
-def of_time(
-    records: Sequence[BlockRecord],
-    *,
-    first: float,
-    stopped_by: str,
-    images: int,
-    bytes_moved: int,
-    copy_speed: float | None,
-) -> dict[str, Any]:
-    """Return the fields that come from timing.
-
-    Parameters
-    ----------
-    records : sequence of BlockRecord
-    first : float
-        Duration of the first call in seconds.
-    stopped_by : str
-    images : int
-        Number of images in a batch.
-    bytes_moved : int
-        Bytes of input and result.
-    copy_speed : float or None
-        Copy speed in bytes per second, counting bytes read and bytes written.
-    """
-    samples = [record.seconds for record in records]
-    conditions = [record.condition for record in records if record.condition is not None]
-    found = estimate(samples)
-    missing = {}
-    if copy_speed is None:
-        missing["copy_fraction"] = "the copy speed was not measured"
-    if found.low is None:
-        missing |= dict.fromkeys(("seconds_low", "seconds_high", "least_change"), "an interval needs two blocks")
-    on_device = _of_device([record.device for record in records])
-    missing |= on_device.pop("missing")
-    # A device's copy speed is measured by its own clock.
-    busy = on_device.get("device_seconds") or found.value
-    if not conditions:
-        missing |= dict.fromkeys(_CONDITION, _ON_CPU)
-    return {
-        **on_device,
-        "clocks_mhz": [one.clock_mhz for one in conditions] or None,
-        "temperatures_c": [one.temperature_c for one in conditions] or None,
-        "slowed": [list(one.slowed) for one in conditions] or None,
-        "seconds": found.value,
-        "seconds_low": found.low,
-        "seconds_high": found.high,
-        "least_change": found.least,
-        "seconds_first": first,
-        "calls": sum(sample.calls for record in records for sample in record.samples),
-        "blocks": len(samples),
-        "stopped_by": stopped_by,
-        "samples": samples,
-        "marks": [record.marks for record in records],
-        "images_per_second": images / found.value,
-        "bytes_moved": bytes_moved,
-        "bytes_per_second": bytes_moved / found.value,
-        "copy_fraction": bytes_moved / busy / copy_speed if copy_speed else None,
-        "missing": missing,
-    }
-
+#: Fields about the condition of the GPU, by block.
+_CONDITION = ("clocks_mhz", "temperatures_c", "slowed")
 
 #: Figure → attribute of `DeviceSample` from which it is estimated.
 _ON_DEVICE = {
@@ -155,39 +28,6 @@ _ON_DEVICE = {
     "cold_device_seconds": "cold_device",
 }
 
-
-def _of_device(samples: Sequence[Sequence[DeviceSample]]) -> dict[str, Any]:
-    """Return the fields that only an asynchronous device has: each figure with its interval."""
-    fields: dict[str, Any] = {}
-    missing: dict[str, str] = {}
-    for name, of in _ON_DEVICE.items():
-        blocks = [[getattr(sample, of) for sample in block] for block in samples]
-        whole = [block for block in blocks if block and None not in block]
-        names = (name, f"{name}_low", f"{name}_high")
-        if not whole:
-            told = any(blocks)
-            missing |= dict.fromkeys(
-                names, "the runtime does not report it" if told else "not on an asynchronous device"
-            )
-            continue
-        if min(value for block in whole for value in block) <= 0:
-            missing |= dict.fromkeys(names, "shorter than the resolution of the device's clock")
-            continue
-        found = estimate(whole)
-        fields |= dict(zip(names, (found.value, found.low, found.high), strict=True))
-        if found.low is None:
-            missing |= dict.fromkeys(names[1:], "an interval needs two blocks")
-    return fields | {"missing": missing}
-
-
-def untimed() -> dict[str, Any]:
-    """Return the fields of a case that is not timed."""
-    return {"missing": dict.fromkeys(_TIMES, "not timed")}
-
-
-#: Fields about the condition of the GPU, by block.
-_CONDITION = ("clocks_mhz", "temperatures_c", "slowed")
-
 #: The figures that come from timing.
 _TIMES = (
     *_CONDITION,
@@ -196,11 +36,20 @@ _TIMES = (
     "samples", "marks", "images_per_second", "bytes_moved", "bytes_per_second", "copy_fraction",
 )  # fmt: skip
 
+#: Fields of a measurement, and why those of them that are None are missing.
+_Part = tuple[dict[str, Any], dict[str, str]]
+
 
 def measurement(
-    row: Mapping[str, Any], threads: int, status: str, reason: str | None, *parts: Mapping[str, Any]
+    row: Mapping[str, Any],
+    threads: int,
+    status: str,
+    reason: str | None,
+    audit: Audit | None = None,
+    trace: AllocationTrace | str | None = None,
+    timing: Timing | None = None,
 ) -> Measurement:
-    """Return the measurement of a complete case, with a reason for each missing figure.
+    """Return the measurement of a case, with a reason for each missing figure.
 
     Parameters
     ----------
@@ -208,16 +57,99 @@ def measurement(
         Fields of the case itself.
     threads : int
     status : str
+        Unless it is ``"ok"`` or ``"unchecked"``, it is the reason of every figure that has no other one.
     reason : str or None
-    *parts : mapping
-        Figures; their ``missing`` entry gives the reasons of missing ones. The default reason is the status.
+    audit : Audit, optional
+    trace : AllocationTrace or str, optional
+        A text says why the case was not traced.
+    timing : Timing, optional
     """
+    complete = status in ("ok", "unchecked")
+    parts: list[_Part] = [_audit_part(audit)] if audit is not None else []
+    if isinstance(trace, AllocationTrace):
+        parts.append(_trace_part(trace))
+    elif trace is not None:
+        parts.append(({}, dict.fromkeys((*_ALLOCATIONS, *_POOL, "timeline"), trace)))
+    if status == "unchecked":
+        parts.append(({}, dict.fromkeys(("max_abs_error", "max_ulp"), reason or "")))
+    if timing is not None:
+        parts.append(_timing_part(timing))
+    elif complete:
+        parts.append(({}, dict.fromkeys(_TIMES, "not timed")))
     fields: dict[str, Any] = {}
-    why: dict[str, str] = {}
-    for part in parts:
-        fields |= part
-        why |= part.get("missing", {})
-    lacking = [name for name in FIGURES if fields.get(name) is None]
-    default = status if status not in ("ok", "unchecked") else "not measured"
-    fields["missing"] = {name: why.get(name, default) for name in lacking}
-    return Measurement(**row, threads=threads, status=Status(status), reason=reason, **fields)
+    reasons: dict[str, str] = {}
+    for part_fields, part_reasons in parts:
+        fields |= part_fields
+        reasons |= part_reasons
+    default = "not measured" if complete else status
+    missing = {name: reasons.get(name, default) for name in FIGURES if fields.get(name) is None}
+    return Measurement(**row, threads=threads, status=Status(status), reason=reason, missing=missing, **fields)
+
+
+def _audit_part(audit: Audit) -> _Part:
+    fields = {name: value for name, value in vars(audit).items() if name not in ("status", "reason", "time")}
+    fields |= {"instruments": ("audit",), "audited": audit.time}
+    return fields, {"code": "the source code cannot be extracted"}
+
+
+def _trace_part(trace: AllocationTrace) -> _Part:
+    reason = trace.missing or "not watched"
+    timeline = [{"bytes": event.bytes, "space": event.space, "op": event.op} for event in trace.timeline]
+    fields = trace.figures() | {name: getattr(trace.pool, name.removeprefix("device_"), None) for name in _POOL}
+    fields |= {"ranges": trace.ranges, "instruments": ("audit", *trace.instruments)}
+    fields |= {"timeline": timeline if trace.host or trace.device else None}
+    reasons = {name: _ON_CPU if name.startswith("device_") else reason for name in (*_ALLOCATIONS, "timeline")}
+    return fields, reasons | dict.fromkeys(_POOL, "the instrument does not report it" if trace.pool else _ON_CPU)
+
+
+def _timing_part(timing: Timing) -> _Part:
+    samples = [record.seconds for record in timing.records]
+    conditions = [record.condition for record in timing.records if record.condition is not None]
+    interval = estimate(samples)
+    fields, reasons = _device_part([record.device for record in timing.records])
+    # A device's copy speed is measured by its own clock.
+    busy = fields.get("device_seconds") or interval.value
+    fields |= {
+        "clocks_mhz": [condition.clock_mhz for condition in conditions] or None,
+        "temperatures_c": [condition.temperature_c for condition in conditions] or None,
+        "slowed": [list(condition.slowed) for condition in conditions] or None,
+        "seconds": interval.value,
+        "seconds_low": interval.low,
+        "seconds_high": interval.high,
+        "least_change": interval.least,
+        "seconds_first": timing.seconds_first,
+        "calls": sum(sample.calls for record in timing.records for sample in record.samples),
+        "blocks": len(samples),
+        "stopped_by": timing.stopped_by,
+        "samples": samples,
+        "marks": [record.marks for record in timing.records],
+        "images_per_second": timing.images / interval.value,
+        "bytes_moved": timing.bytes_moved,
+        "bytes_per_second": timing.bytes_moved / interval.value,
+        "copy_fraction": timing.bytes_moved / busy / timing.copy_speed if timing.copy_speed else None,
+    }
+    reasons |= dict.fromkeys(_CONDITION, _ON_CPU)
+    reasons |= dict.fromkeys(("seconds_low", "seconds_high", "least_change"), _NO_INTERVAL)
+    return fields, reasons | {"copy_fraction": "the copy speed was not measured"}
+
+
+def _device_part(blocks: Sequence[Sequence[DeviceSample]]) -> _Part:
+    """Return the fields that only an asynchronous device has: each figure with its interval."""
+    fields: dict[str, Any] = {}
+    reasons: dict[str, str] = {}
+    for name, attribute in _ON_DEVICE.items():
+        names = (name, f"{name}_low", f"{name}_high")
+        times = [[getattr(sample, attribute) for sample in block] for block in blocks]
+        complete = [block for block in times if block and None not in block]
+        if not complete:
+            asynchronous = any(times)
+            reasons |= dict.fromkeys(
+                names, "the runtime does not report it" if asynchronous else "not on an asynchronous device"
+            )
+        elif min(seconds for block in complete for seconds in block) <= 0:
+            reasons |= dict.fromkeys(names, "shorter than the resolution of the device's clock")
+        else:
+            interval = estimate(complete)
+            fields |= dict(zip(names, (interval.value, interval.low, interval.high), strict=True))
+            reasons |= dict.fromkeys(names, _NO_INTERVAL)
+    return fields, reasons

@@ -20,6 +20,8 @@ from typing import Any
 
 from copycost.cases.case import Case
 from copycost.catalog.loading import is_builtin
+from copycost.engine.records import AllocationTrace, Audit
+from copycost.model.allocation import AllocationEvent, AllocationSummary, Pool
 
 #: Parts of an environment that do not change what an audit finds.
 _VOLATILE = ("time", "load", "image", "governor", "kernel")
@@ -34,16 +36,14 @@ class Findings:
 
     Attributes
     ----------
-    fields : mapping of str to Any
-        Fields of the measurement.
-    leaked_bytes : int
-        Bytes that each call leaks.
+    audit : Audit
+    trace : AllocationTrace
     one_thread : bool
         Whether a call does all its work in the calling thread.
     """
 
-    fields: Mapping[str, Any]
-    leaked_bytes: int
+    audit: Audit
+    trace: AllocationTrace
     one_thread: bool
 
 
@@ -67,10 +67,7 @@ class AuditCache:
         if path is None:
             return None
         try:
-            document = json.loads(path.read_bytes())
-            fields = document["fields"]
-            fields["instruments"] = tuple(fields["instruments"])
-            findings = Findings(fields, int(document["leaked_bytes"]), bool(document["one_thread"]))
+            findings = _from_document(json.loads(path.read_bytes()))
             os.utime(path)
         except (OSError, ValueError, KeyError, TypeError):  # missing or damaged: the case is audited
             return None
@@ -101,6 +98,20 @@ class AuditCache:
         return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
 
 
+def _from_document(document: Any) -> Findings:
+    """Return the findings that `AuditCache.save` has written, or raise KeyError or TypeError."""
+    trace = document["trace"]
+    host, device, pool = trace["host"], trace["device"], trace["pool"]
+    parts = {
+        "host": host and AllocationSummary(**host),
+        "device": device and AllocationSummary(**device),
+        "pool": pool and Pool(**pool),
+        "instruments": tuple(trace["instruments"]),
+        "timeline": tuple(AllocationEvent(**event) for event in trace["timeline"]),
+    }
+    return Findings(Audit(**document["audit"]), AllocationTrace(**trace | parts), document["one_thread"])
+
+
 def open_cache(environment: Mapping[str, Any]) -> AuditCache:
     """Return the cache of this user for an environment, without findings that were not used for 90 days.
 
@@ -111,16 +122,16 @@ def open_cache(environment: Mapping[str, Any]) -> AuditCache:
     environment : mapping
         As `copycost.machine.environment.capture` returns it.
     """
-    own = os.environ.get("COPYCOST_CACHE_DIR")
-    general = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    folder = Path(own or os.path.join(general, "copycost")) / "audits"
-    oldest = time.time() - _DAYS * 86400
+    cache_folder = os.environ.get("COPYCOST_CACHE_DIR")
+    user_caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    folder = Path(cache_folder or os.path.join(user_caches, "copycost")) / "audits"
+    earliest = time.time() - _DAYS * 86400
     with contextlib.suppress(OSError):
         for entry in os.scandir(folder):
-            if entry.stat().st_mtime < oldest:
+            if entry.stat().st_mtime < earliest:
                 os.unlink(entry)
-    constant = {name: value for name, value in environment.items() if name not in _VOLATILE}
-    digest = hashlib.sha256(json.dumps([constant, _digest_of_code()], sort_keys=True).encode())
+    parts = {name: value for name, value in environment.items() if name not in _VOLATILE}
+    digest = hashlib.sha256(json.dumps([parts, _digest_of_code()], sort_keys=True).encode())
     return AuditCache(folder, digest.hexdigest())
 
 

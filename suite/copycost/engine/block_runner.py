@@ -27,7 +27,7 @@ _STARTING = "compile and start"
 
 
 @dataclass
-class _Running:
+class _Member:
     """A case in the current block: its job in a worker, None once it has ended, and the samples so far."""
 
     state: CaseState
@@ -75,10 +75,10 @@ class BlockRunner:
         list of OpenJob or CaseFailure
             In the order of `states`: the prepared case, or why it could not be prepared.
         """
-        first = states[0].case.variant
-        opened: list[OpenJob | CaseFailure] = []
+        first_variant = states[0].case.variant
+        jobs: list[OpenJob | CaseFailure] = []
         try:
-            worker = self.pool.worker(first.runtime, first.source, shared=len(states) > 1)
+            worker = self.pool.worker(first_variant.runtime, first_variant.source, shared=len(states) > 1)
         except CaseFailure as failure:
             return [failure] * len(states)
         for number, state in enumerate(states):
@@ -89,10 +89,10 @@ class BlockRunner:
                 self.pool.places.get(variant.source), cpu,
             )  # fmt: skip
             try:
-                opened.append(self.pool.open(state, worker, job, number))
+                jobs.append(self.pool.open(state, worker, job, number))
             except CaseFailure as failure:
-                opened.append(failure)
-        return opened
+                jobs.append(failure)
+        return jobs
 
     def run(
         self,
@@ -100,7 +100,7 @@ class BlockRunner:
         group: Group,
         rounds: int,
         copies: list[float] | None = None,
-        most_rounds: int | None = None,
+        max_rounds: int | None = None,
     ) -> None:
         """Run one more block of every case: start fresh workers, sample them in random order, check the results.
 
@@ -123,141 +123,144 @@ class BlockRunner:
         copies : list of float, optional
             The copy speed of the cases' device, measured in each of these rounds, is appended to it if it can be
             measured.
-        most_rounds : int, optional
+        max_rounds : int, optional
             Maximum number of rounds. More than `rounds` are made until they have taken as long as the start of the
             block: most of the noise of a block's median is between its samples, and a sample costs less than a process.
         """
-        most = max(rounds, most_rounds or 0)
+        limit = max(rounds, max_rounds or 0)
         # Shuffle, because the worker that starts first gets the memory that the block before has released.
-        running = [_Running(state) for state in self.random.sample(list(states), len(states))]
+        members = [_Member(state) for state in self.random.sample(list(states), len(states))]
         self._interrupted = False
         try:
-            begun = monotonic()
-            self._begin(running, group, most)
-            started = monotonic()
-            for number in range(most):
-                if number >= rounds and monotonic() - started >= started - begun:
+            start = monotonic()
+            self._begin(members, group, limit)
+            sampling_start = monotonic()
+            for round_number in range(limit):
+                if round_number >= rounds and monotonic() - sampling_start >= sampling_start - start:
                     break
-                self._round(running, copies if number < rounds else None)
-            self._end(running)
+                self._round(members, copies if round_number < rounds else None)
+            self._end(members)
         except BaseException:
             self._interrupted = True
             self.pool.abandon()
             self.copy_speed.forget()
             raise
         finally:
-            self._close(running)
+            self._close(members)
 
-    def _begin(self, running: Sequence[_Running], group: Group, rounds: int) -> None:
+    def _begin(self, members: Sequence[_Member], group: Group, rounds: int) -> None:
         """Start the workers and make the first calls of the block."""
         account = self.pool.time_account
-        first = any(not case.state.records for case in running)
+        first_block = any(not member.state.records for member in members)
         cpu = self.random.choice(self._cpus)
         # Pin both sides of a case or neither, so that placement does not cause a difference between them.
-        moving = {case.state.case.key for case in running if not case.state.one_thread}
+        parallel_keys = {member.state.case.key for member in members if not member.state.one_thread}
 
-        def start(bundle: list[_Running]) -> None:
+        def start(bundle: list[_Member]) -> None:
             if self._interrupted:
                 return
-            pinned = None if bundle[0].state.case.key in moving else cpu
-            for case, opened in zip(
-                bundle, self.start([case.state for case in bundle], group.files, pinned), strict=True
-            ):
-                if isinstance(opened, OpenJob):
-                    case.job = opened
-                    prepare(case)
+            bundle_cpu = None if bundle[0].state.case.key in parallel_keys else cpu
+            jobs = self.start([member.state for member in bundle], group.files, bundle_cpu)
+            for member, job in zip(bundle, jobs, strict=True):
+                if isinstance(job, OpenJob):
+                    member.job = job
+                    prepare(member)
                 else:
-                    self._fail(case, opened)
+                    self._fail(member, job)
 
-        @self._guarded
-        def prepare(case: _Running) -> None:
-            assert case.job is not None
-            state = case.state
-            changes = bool(state.fields["input_changed"])
-            self.pool.ask(state, case.job, _STARTING, timing.make_inputs, changes, state.leaked_bytes, rounds)
+        @self._guard
+        def prepare(member: _Member) -> None:
+            state = member.state
+            assert member.job is not None
+            assert state.audit is not None
+            changes = bool(state.audit.input_changed)
+            self.pool.ask(state, member.job, _STARTING, timing.make_inputs, changes, state.leaked_bytes, rounds)
             if state.records:
-                self.pool.ask(state, case.job, _STARTING, timing.warm_up, state.n)
+                self.pool.ask(state, member.job, _STARTING, timing.warm_up, state.calls)
 
-        @self._guarded
-        def begin(case: _Running) -> None:
-            assert case.job is not None
-            ready = self.pool.ask(case.state, case.job, _STARTING, timing.calibrate)
-            case.state.first, case.state.n = ready.seconds_first, ready.calls
+        @self._guard
+        def begin(member: _Member) -> None:
+            assert member.job is not None
+            calibration = self.pool.ask(member.state, member.job, _STARTING, timing.calibrate)
+            member.state.seconds_first, member.state.calls = calibration.seconds_first, calibration.calls
 
         with account.wall():
             # The first call of a case is made in a process of its own, because it is reported.
-            by_state = {id(case.state): case for case in running}
-            bundles = [[case.state] for case in running] if first else bundled([case.state for case in running])
-            self.pool.each(start, [[by_state[id(state)] for state in bundle] for bundle in bundles], len(running))
+            by_state = {id(member.state): member for member in members}
+            states = [member.state for member in members]
+            bundles = [[state] for state in states] if first_block else bundle_cases(states)
+            self.pool.each(start, [[by_state[id(state)] for state in bundle] for bundle in bundles], len(members))
             # Nothing else may run in parallel to it.
-            self.pool.each(begin, [case for case in _alive(running) if not case.state.records], 1)
-        if first:
-            _agree_on_calls([case.state for case in _alive(running)])
+            self.pool.each(begin, [member for member in _open_members(members) if not member.state.records], 1)
+        if first_block:
+            _agree_on_calls([member.state for member in _open_members(members)])
 
-    def _round(self, running: Sequence[_Running], copies: list[float] | None) -> None:
+    def _round(self, members: Sequence[_Member], copies: list[float] | None) -> None:
         """Take one sample of every case, in random order."""
 
-        def sample(one: _Running) -> None:
-            assert one.job is not None
-            self.on_case(one.state.case, "timing")
-            taken = self.pool.ask(one.state, one.job, "timed calls", timing.sample, one.state.n)
-            one.samples.append(taken)
-            if has_own_clock(one.state.case):
-                one.device.append(self.pool.ask(one.state, one.job, "timed calls", device_timing.sample, taken.seconds))
+        def sample(member: _Member) -> None:
+            assert member.job is not None
+            self.on_case(member.state.case, "timing")
+            result = self.pool.ask(member.state, member.job, "timed calls", timing.sample, member.state.calls)
+            member.samples.append(result)
+            if has_own_clock(member.state.case):
+                member.device.append(
+                    self.pool.ask(member.state, member.job, "timed calls", device_timing.sample, result.seconds)
+                )
 
-        order = _alive(running)
+        order = _open_members(members)
         self.random.shuffle(order)
         with self.pool.time_account.wall():
-            for one in order:
-                self._guarded(sample)(one)
+            for member in order:
+                self._guard(sample)(member)
         if copies is not None:
             with self.pool.time_account.wall("copy speed"):
-                copies += self.copy_speed.measure(running[0].state.case)
+                copies += self.copy_speed.measure(members[0].state.case)
 
-    def _end(self, running: Sequence[_Running]) -> None:
+    def _end(self, members: Sequence[_Member]) -> None:
         """Check the last results, and record the blocks that are complete."""
 
-        def check(one: _Running) -> None:
-            assert one.job is not None
-            self.pool.ask(one.state, one.job, "check", timing.check)
+        def check(member: _Member) -> None:
+            assert member.job is not None
+            self.pool.ask(member.state, member.job, "check", timing.check)
 
         with self.pool.time_account.wall("other"):
-            condition = devices.condition() if running[0].state.case.device == "gpu" else None
+            condition = devices.condition() if members[0].state.case.device == "gpu" else None
         with self.pool.time_account.wall():
-            self.pool.each(self._guarded(check), _alive(running), len(running))
-        cut = {one.state.case.key for one in running if one.job is None}
-        for one in running:
-            if one.state.case.key not in cut:
-                one.state.records.append(BlockRecord(tuple(one.samples), tuple(one.device), condition))
+            self.pool.each(self._guard(check), _open_members(members), len(members))
+        failed_keys = {member.state.case.key for member in members if member.job is None}
+        for member in members:
+            if member.state.case.key not in failed_keys:
+                member.state.records.append(BlockRecord(tuple(member.samples), tuple(member.device), condition))
 
-    def _close(self, running: Sequence[_Running]) -> None:
-        workers = {id(case.job.worker): case.job.worker for case in running if case.job is not None}.values()
+    def _close(self, members: Sequence[_Member]) -> None:
+        workers = {id(member.job.worker): member.job.worker for member in members if member.job is not None}.values()
         with self.pool.time_account.wall("other"):
             for worker in workers:
                 worker.kill()  # kill all before closing any: the kernel takes a while to free a process's memory
             for worker in workers:
                 self.pool.close_worker(worker)
 
-    def _guarded(self, function: Callable[[_Running], None]) -> Callable[[_Running], None]:
+    def _guard(self, function: Callable[[_Member], None]) -> Callable[[_Member], None]:
         """Return the function, with a failure of its case noted instead of raised."""
 
-        def guarded(case: _Running) -> None:
+        def call(member: _Member) -> None:
             try:
-                function(case)
+                function(member)
             except CaseFailure as failure:
-                self._fail(case, failure)
+                self._fail(member, failure)
 
-        return guarded
+        return call
 
-    def _fail(self, case: _Running, failure: CaseFailure) -> None:
+    def _fail(self, member: _Member, failure: CaseFailure) -> None:
         """End a case in the current block; end its measurement if no other case can be the cause."""
         if self._interrupted:  # the session itself has killed the worker
             return
-        case.job, state = None, case.state
+        member.job, state = None, member.state
         if failure.shared:
             state.alone = True
         elif failure.status == "timeout" and len(state.records) >= min(FEWEST_BLOCKS, self.blocks):
-            state.ended = "timeout"
+            state.stopped_by = "timeout"
         else:
             state.end(failure.status, failure.reason)
 
@@ -275,12 +278,12 @@ def may_share(case: Case, share: str, places: Collection[str]) -> bool:
     """
     source = case.variant.source
     trusted = share == "all" or (share == "shipped" and loading.is_builtin(source))
-    alike = case.device == "cpu" and source not in places
-    return trusted and alike and discovery.runtime(case.variant.runtime).slow_to_start
+    same_environment = case.device == "cpu" and source not in places
+    return trusted and same_environment and discovery.runtime(case.variant.runtime).slow_to_start
 
 
-def bundled(states: Sequence[CaseState], most: int = sys.maxsize) -> list[list[CaseState]]:
-    """Divide cases into bundles, each of which one worker serves: one case, or up to `most` that may share a process.
+def bundle_cases(states: Sequence[CaseState], limit: int = sys.maxsize) -> list[list[CaseState]]:
+    """Divide cases into bundles, each of which one worker serves: one case, or up to `limit` that may share a process.
 
     Cases share a process if they come from the same fork server and if all or none of them use a single thread.
     """
@@ -289,7 +292,7 @@ def bundled(states: Sequence[CaseState], most: int = sys.maxsize) -> list[list[C
         variant = state.case.variant
         source = "copycost" if loading.is_builtin(variant.source) else variant.source
         key = (variant.runtime, source, state.one_thread) if state.shares and not state.alone else (id(state),)
-        if len(bundles.get(key, ())) == most:
+        if len(bundles.get(key, ())) == limit:
             bundles[*key, id(state)] = bundles.pop(key)
         bundles.setdefault(key, []).append(state)
     return list(bundles.values())
@@ -300,13 +303,13 @@ def has_own_clock(case: Case) -> bool:
     return case.device != "cpu" and discovery.runtime(case.variant.runtime).gpu is not None
 
 
-def _alive(running: Sequence[_Running]) -> list[_Running]:
-    return [case for case in running if case.job is not None]
+def _open_members(members: Sequence[_Member]) -> list[_Member]:
+    return [member for member in members if member.job is not None]
 
 
 def _agree_on_calls(states: Sequence[CaseState]) -> None:
     """Have both sides of a case make the same number of calls in a sample, because its first calls are slow."""
     for state in states:
-        sides = [other for other in states if other.case.key == state.case.key]
+        sides = [side for side in states if side.case.key == state.case.key]
         leak = any(side.leaked_bytes for side in sides)
-        state.n = (min if leak else max)(side.n for side in sides)
+        state.calls = (min if leak else max)(side.calls for side in sides)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from copycost.cases.case import Case, as_row
 from copycost.engine import assemble
-from copycost.engine.records import BlockRecord
+from copycost.engine.records import AllocationTrace, Audit, BlockRecord, Timing
 from copycost.model.measurement import Measurement
 
 #: Names of the files with the inputs (one or two arrays each), with the indices at which the first two inputs differ,
@@ -24,18 +23,18 @@ class CaseState:
     """Measurement of a case in progress."""
 
     case: Case
-    left: float  # remaining seconds of its timeout
-    limit: float
+    seconds_left: float  # of its timeout
+    timeout: float
     threads: int = 0
     shares: bool = False  # whether it may share a process with other cases
     alone: bool = False  # whether it failed in a shared process
-    fields: dict[str, Any] = field(default_factory=dict)
-    leaked_bytes: int = 0
+    audit: Audit | None = None
+    trace: AllocationTrace | None = None
     one_thread: bool = False
-    n: int = 1  # calls in a sample
+    calls: int = 1  # in a sample
     records: list[BlockRecord] = field(default_factory=list)
-    first: float = 0.0
-    ended: str | None = None  # stopped_by
+    seconds_first: float = 0.0
+    stopped_by: str | None = None
     measurement: Measurement | None = None  # once it is complete
 
     @property
@@ -43,17 +42,21 @@ class CaseState:
         """Seconds per call of each sample, by block."""
         return [record.seconds for record in self.records]
 
-    def measured(self, status: str, reason: str | None, timed: Mapping[str, Any]) -> Measurement:
-        """Return the measurement, with the fields that come from timing."""
-        return assemble.measurement(as_row(self.case), self.threads, status, reason, self.fields, timed)
+    @property
+    def leaked_bytes(self) -> int:
+        """Bytes that each call leaks."""
+        return self.trace.leaked_bytes if self.trace is not None else 0
+
+    def _measurement(self, status: str, reason: str | None, timing: Timing | None = None) -> Measurement:
+        return assemble.measurement(as_row(self.case), self.threads, status, reason, self.audit, self.trace, timing)
 
     def end(self, status: str, reason: str | None) -> None:
         """Complete the case without times."""
-        self.measurement = self.measured(status, reason, {})
+        self.measurement = self._measurement(status, reason)
 
     def so_far(self) -> Measurement:
         """Return the measurement, without times if the case is not complete."""
-        return self.measurement or self.measured("ok", None, assemble.untimed())
+        return self.measurement or self._measurement("ok", None)
 
     def complete(self, group: Group | None, copies: Sequence[float] = ()) -> Measurement:
         """Complete the case and return its measurement.
@@ -64,23 +67,22 @@ class CaseState:
         copies : sequence of float, optional
             Copy speeds measured beside the case, in bytes per second.
         """
-        if self.measurement is None and (not self.records or group is None):
-            self.measurement = self.so_far()
         if self.measurement is None:
-            assert group is not None
-            timed = assemble.of_time(
-                self.records,
-                first=self.first,
-                stopped_by=self.ended or "blocks",
-                images=self.case.batch or 1,
-                bytes_moved=self.case.nbytes + group.result_bytes,
-                copy_speed=median(copies) if copies else None,
-            )
-            self.measurement = self.measured("ok", None, timed)
+            timing = None
+            if self.records and group is not None:
+                timing = Timing(
+                    tuple(self.records),
+                    self.seconds_first,
+                    stopped_by=self.stopped_by or "blocks",
+                    images=self.case.batch or 1,
+                    bytes_moved=self.case.nbytes + group.result_bytes,
+                    copy_speed=median(copies) if copies else None,
+                )
+            self.measurement = self._measurement("ok", None, timing)
         return self.measurement
 
 
-def left(states: Iterable[CaseState]) -> list[CaseState]:
+def pending(states: Iterable[CaseState]) -> list[CaseState]:
     """Return the states that have no measurement yet."""
     return [state for state in states if not state.measurement]
 

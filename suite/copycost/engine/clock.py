@@ -37,20 +37,20 @@ def batched(
     result
         Result of the last call.
     """
-    last = inputs[(n - 1) % len(inputs)]
-    before = islice(cycle(inputs), n - 1)
+    last_input = inputs[(n - 1) % len(inputs)]
+    earlier_inputs = islice(cycle(inputs), n - 1)
     fence()
     if not out:  # two loops, because `call(*args)` would cost more than the loop itself
         start = perf_counter_ns()
-        for x in before:
+        for x in earlier_inputs:
             call(x)
-        result = call(last)
+        result = call(last_input)
     else:
-        (to,) = out
+        (buffer,) = out
         start = perf_counter_ns()
-        for x in before:
-            call(x, to)
-        result = call(last, to)
+        for x in earlier_inputs:
+            call(x, buffer)
+        result = call(last_input, buffer)
     fence()
     return perf_counter_ns() - start, result
 
@@ -72,20 +72,20 @@ def one_by_one(
     result
         Result of the last call.
     """
-    timed = reset = 0
+    call_ns = reset_ns = 0
     result = None
     for _ in range(n):
         result = None
-        before = perf_counter_ns()
+        reset_start = perf_counter_ns()
         args = prepare()
         fence()
         start = perf_counter_ns()
         result = call(*args)
         fence()
         end = perf_counter_ns()
-        reset += start - before
-        timed += end - start
-    return timed, reset, result
+        reset_ns += start - reset_start
+        call_ns += end - start
+    return call_ns, reset_ns, result
 
 
 def queued(
@@ -102,7 +102,7 @@ def queued(
     result
         Result of the last call.
     """
-    timed = 0
+    call_ns = 0
     result = None
     for _ in range(n):
         result = None
@@ -110,18 +110,18 @@ def queued(
         fence()
         start = perf_counter_ns()
         result = call(*args)
-        timed += perf_counter_ns() - start
+        call_ns += perf_counter_ns() - start
     fence()
-    return timed, result
+    return call_ns, result
 
 
 def _pieces() -> tuple[Any, ...]:
     return perf_counter_ns, *(function.__code__ for function in (batched, one_by_one, queued))
 
 
-_OWN = _pieces()
+_ORIGINAL = _pieces()
 
 
 def replaced() -> str | None:
     """Return why the times cannot be trusted, or None: a variant may replace the clock or a timing loop."""
-    return None if _pieces() == _OWN else "the clock was replaced"
+    return None if _pieces() == _ORIGINAL else "the clock was replaced"

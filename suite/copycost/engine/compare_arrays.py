@@ -49,33 +49,34 @@ def judge(result: np.ndarray, reference: Reference, dtype: np.dtype, ulp: bool =
     ulp = ulp and dtype.kind == "f"
     worst = 0.0
     worst_ulp = 0.0 if ulp else None
-    wrong, off_by, allowed = 0, 0.0, 0.0
-    got, want, bound = result.reshape(-1), reference.values.reshape(-1), reference.bound.reshape(-1)
-    error, unit = np.empty(_CHUNK), np.empty(_CHUNK, dtype)
-    for start in range(0, got.size, _CHUNK):
-        part, ref, most = (array[start : start + _CHUNK] for array in (got, want, bound))
-        off = np.subtract(part, ref, out=error[: part.size], dtype=np.float64)
-        np.abs(off, out=off)
-        largest = float(off.max())
+    wrong_count, wrong_error, wrong_bound = 0, 0.0, 0.0
+    actual, expected, bound = result.reshape(-1), reference.values.reshape(-1), reference.bound.reshape(-1)
+    deviation_buffer, spacing_buffer = np.empty(_CHUNK), np.empty(_CHUNK, dtype)
+    for start in range(0, actual.size, _CHUNK):
+        part, ref, limit = (array[start : start + _CHUNK] for array in (actual, expected, bound))
+        deviation = np.subtract(part, ref, out=deviation_buffer[: part.size], dtype=np.float64)
+        np.abs(deviation, out=deviation)
+        largest = float(deviation.max())
         if not np.isfinite(largest):
             return Verdict(f"not finite in {int((~np.isfinite(result)).sum()):,} of {result.size:,} values")
         worst = max(worst, largest)
-        beyond = off > most
-        if beyond.any():
-            wrong += int(np.count_nonzero(beyond))
-            at = int(np.argmax(np.where(beyond, off, 0)))
-            if off[at] >= off_by:
-                off_by, allowed = float(off[at]), float(most[at])
+        is_wrong = deviation > limit
+        if is_wrong.any():
+            wrong_count += int(np.count_nonzero(is_wrong))
+            index = int(np.argmax(np.where(is_wrong, deviation, 0)))
+            if deviation[index] >= wrong_error:
+                wrong_error, wrong_bound = float(deviation[index]), float(limit[index])
         if worst_ulp is not None and largest:
-            spacing = unit[: part.size]
+            spacing = spacing_buffer[: part.size]
             np.copyto(spacing, ref, casting="same_kind")
             _to_spacing(spacing)
             with np.errstate(over="ignore"):
-                np.divide(off, spacing, out=off)
+                np.divide(deviation, spacing, out=deviation)
             # In float64, the distance from 0 in units of 5e-324 can exceed the range of float64.
-            worst_ulp = max(worst_ulp, min(float(off.max()), float(np.finfo(np.float64).max)))
-    if wrong:
-        reason = f"off by up to {off_by:.3g}, where {allowed:.3g} is allowed, in {wrong:,} of {result.size:,} values"
+            worst_ulp = max(worst_ulp, min(float(deviation.max()), float(np.finfo(np.float64).max)))
+    if wrong_count:
+        share = f"{wrong_count:,} of {result.size:,} values"
+        reason = f"off by up to {wrong_error:.3g}, where {wrong_bound:.3g} is allowed, in {share}"
         return Verdict(reason, worst, worst_ulp)
     return Verdict(None, worst, worst_ulp)
 
@@ -84,9 +85,9 @@ def within(result: np.ndarray, low: np.ndarray, high: np.ndarray) -> bool:
     """Return whether a result has the dtype and shape of two limits, and every element lies between them."""
     if result.dtype != low.dtype or result.shape != low.shape:
         return False
-    got, least, most = result.reshape(-1), low.reshape(-1), high.reshape(-1)
-    for start in range(0, got.size, _CHUNK):
-        part, lower, upper = (array[start : start + _CHUNK] for array in (got, least, most))
+    values, lowest, highest = result.reshape(-1), low.reshape(-1), high.reshape(-1)
+    for start in range(0, values.size, _CHUNK):
+        part, lower, upper = (array[start : start + _CHUNK] for array in (values, lowest, highest))
         if not np.logical_and(part >= lower, part <= upper).all():  # false for NaN
             return False
     return True
@@ -104,21 +105,21 @@ def _to_spacing(values: np.ndarray) -> None:
     np.maximum(values, limits.smallest_subnormal, out=values)
 
 
-def same(one: np.ndarray, other: np.ndarray) -> bool:
+def same(a: np.ndarray, b: np.ndarray) -> bool:
     """Return whether two arrays have the same dtype, shape and bits."""
-    if one.dtype != other.dtype or one.shape != other.shape:
+    if a.dtype != b.dtype or a.shape != b.shape:
         return False
-    if not (one.flags.c_contiguous and other.flags.c_contiguous):
-        if one.dtype.itemsize <= 8:  # no complex numbers, no long doubles
-            bits = np.dtype(f"u{one.dtype.itemsize}")
-            return bool(np.array_equal(one.view(bits), other.view(bits)))
-        one, other = np.ascontiguousarray(one), np.ascontiguousarray(other)
-    return _memcmp(one.ctypes.data, other.ctypes.data, one.nbytes) == 0
+    if not (a.flags.c_contiguous and b.flags.c_contiguous):
+        if a.dtype.itemsize <= 8:  # no complex numbers, no long doubles
+            bits = np.dtype(f"u{a.dtype.itemsize}")
+            return bool(np.array_equal(a.view(bits), b.view(bits)))
+        a, b = np.ascontiguousarray(a), np.ascontiguousarray(b)
+    return _memcmp(a.ctypes.data, b.ctypes.data, a.nbytes) == 0
 
 
-def overlap(one: tuple[int, int] | None, other: tuple[int, int] | None) -> bool:
+def overlap(a: tuple[int, int] | None, b: tuple[int, int] | None) -> bool:
     """Return whether two ranges of addresses overlap."""
-    return one is not None and other is not None and one[0] < other[1] and other[0] < one[1]
+    return a is not None and b is not None and a[0] < b[1] and b[0] < a[1]
 
 
 def _shape(array: np.ndarray) -> str:

@@ -15,7 +15,7 @@ from copycost.machine.memory import free_memory
 from copycost.model.vocabulary import DeviceKind
 
 #: Copies per measurement of a device's copy speed, and the size of each in multiples of the device's cache.
-_COPIES, _COPIED = 5, 8
+_COPIES, _CACHE_MULTIPLE = 5, 8
 
 #: Size in bytes of each buffer for measuring the machine's copy speed: several times a large cache.
 COPY_BYTES = 128 * 2**20
@@ -76,7 +76,7 @@ class DeviceCopy:
         runtime.start(DeviceKind.GPU, job.threads)
         assert runtime.gpu is not None
         self.fence, self.seconds = runtime.fence, runtime.gpu.seconds
-        nbytes = _COPIED * runtime.gpu.cache_bytes()
+        nbytes = _CACHE_MULTIPLE * runtime.gpu.cache_bytes()
         self.bytes_moved = 2 * nbytes
         self.copy = runtime.gpu.copy(nbytes)
         self.sample()
@@ -105,28 +105,28 @@ class CopySpeed:
 
     def measure(self, case: Case) -> list[float]:
         """Return the copy speed on the case's device in a list of one, or an empty list if it cannot be measured."""
-        by = "cpu" if case.device == "cpu" else case.variant.runtime
-        if by != "cpu" and discovery.runtime(by).gpu is None:
+        key = "cpu" if case.device == "cpu" else case.variant.runtime
+        if key != "cpu" and discovery.runtime(key).gpu is None:
             return []
         try:
-            if by not in self._workers:
-                if by == "cpu" and free_memory() < 8 * COPY_BYTES:
+            if key not in self._workers:
+                if key == "cpu" and free_memory() < 8 * COPY_BYTES:
                     return []
-                self._workers[by] = self._started(by, case)
-            method = Copy.sample if by == "cpu" else DeviceCopy.sample
-            speed, _ = self._workers[by].ask(_TIMEOUT, method)
+                self._workers[key] = self._start_worker(key, case)
+            method = Copy.sample if key == "cpu" else DeviceCopy.sample
+            speed, _ = self._workers[key].ask(_TIMEOUT, method)
         except CaseFailure:
-            self._workers.pop(by, None)
+            self._workers.pop(key, None)
             return []
         return [speed]
 
-    def _started(self, by: str, case: Case) -> Worker:
-        if by == "cpu":
+    def _start_worker(self, key: str, case: Case) -> Worker:
+        if key == "cpu":
             worker = self.pool.worker("numpy", "copycost.recipes")
             worker.open(CopyJob(COPY_BYTES, self.threads), _TIMEOUT)
         else:
-            worker = self.pool.worker(by, case.variant.source)
-            worker.open(DeviceCopyJob(by, self.threads), _TIMEOUT)
+            worker = self.pool.worker(key, case.variant.source)
+            worker.open(DeviceCopyJob(key, self.threads), _TIMEOUT)
         return worker
 
     def forget(self) -> None:

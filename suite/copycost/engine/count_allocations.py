@@ -20,17 +20,17 @@ from copycost.model.runtime import Runtime
 
 #: Shape of the float32 array that tests whether the instruments see a runtime's memory. It must be larger than 256 KB,
 #: because TensorFlow's allocator passes smaller requests on to the C library.
-_KNOWN = (1, 100, 1000, 3)
+_TEST_SHAPE = (1, 100, 1000, 3)
 
 #: Bytes that an allocator may request beyond the size of an array, for alignment or to fill a page.
-_ROUNDED = 8192
+_PADDING = 8192
 
 #: Number of test arrays that are made under each instrument.
 _PROBES = 3
 
 
 @dataclass(frozen=True)
-class Counted:
+class AllocationCounts:
     """Allocation events of some calls.
 
     Attributes
@@ -56,8 +56,8 @@ class Counted:
         """Return the allocations of each call in the host's memory over all instruments, or None if not seen."""
         if self.library is None:
             return None
-        pairs = zip(self.library, self.runtime, strict=True)
-        return [combine(summarize(one), summarize(e for e in other if e.space == "host")) for one, other in pairs]
+        on_host = ([event for event in events if event.space == "host"] for events in self.runtime)
+        return list(map(combine, map(summarize, self.library), map(summarize, on_host)))
 
 
 @dataclass(frozen=True)
@@ -78,14 +78,14 @@ class Calls:
 
 def count(
     prepare: Callable[[int], Callable[[], Any]], runtime: Runtime, *, windows: int = WINDOWS, on_host: bool = True
-) -> Counted:
+) -> AllocationCounts:
     """Count the allocations of the same calls under each instrument; see `count_each`."""
     return count_each([Calls(prepare)], runtime, windows=windows, on_host=on_host)[0]
 
 
 def count_each(
     cases: Sequence[Calls], runtime: Runtime, *, windows: int = WINDOWS, on_host: bool = True
-) -> list[Counted]:
+) -> list[AllocationCounts]:
     """Count the allocations of some cases' calls under each instrument, after one call of each that is not counted.
 
     Every instrument also watches the creation of a test array of known size. If the instruments together do not see its
@@ -105,17 +105,17 @@ def count_each(
     InstrumentBusyError
         If other code in this process already uses an instrument.
     """
-    held: list[Any] = []
+    test_arrays: list[Any] = []
 
     def make() -> Any:
-        made = runtime.array(known, False)
+        array = runtime.array(test_array, False)
         if runtime.wait is not None:
-            made = runtime.wait(made)
+            array = runtime.wait(array)
         runtime.fence()
-        held.append(made)
-        return made
+        test_arrays.append(array)
+        return array
 
-    known = np.zeros(_KNOWN, np.float32)
+    test_array = np.zeros(_TEST_SHAPE, np.float32)
     prepares: list[list[Prepare]] = [[partial(calls.prepare, i) for i in range(windows + 1)] for calls in cases]
     probes: list[Prepare] = [lambda: make] * (_PROBES + 1) if on_host else []
     library: list[CallTraces] | None = None
@@ -127,22 +127,24 @@ def count_each(
     except ImportError:
         missing = "memray is not installed"
     traces = [CallTraces([[] for _ in range(windows)], [0] * windows) for _ in cases]
-    probed: list[list[AllocationEvent]] = [[] for _ in range(_PROBES)]
+    runtime_probes: list[list[AllocationEvent]] = [[] for _ in range(_PROBES)]
     if runtime.trace is not None:
-        traces = [_trace(runtime.trace, calls, made) for calls, made in zip(cases, prepares, strict=True)]
-        probed = [runtime.trace(make)[1] for _ in probes[1:]]
+        traces = [_trace(runtime.trace, *case) for case in zip(cases, prepares, strict=True)]
+        runtime_probes = [runtime.trace(make)[1] for _ in probes[1:]]
         instruments = (*instruments, runtime.instrument)
     if library is not None and probes:
-        *library, test = library
-        seen = _seen(known.nbytes, [[*one, *other] for one, other in zip(test.events, probed, strict=True)])
-        if not known.nbytes <= seen < 2 * known.nbytes:
+        *library, library_probes = library
+        size = test_array.nbytes
+        events = [[*pair[0], *pair[1]] for pair in zip(library_probes.events, runtime_probes, strict=True)]
+        visible_bytes = _visible_bytes(size, events)
+        if not size <= visible_bytes < 2 * size:
             library = None
             missing = (
-                f"allocations of {runtime.name} cannot be counted here: of a test array of {known.nbytes:,} bytes, "
-                f"{' and '.join(instruments)} saw {seen:,} bytes"
+                f"allocations of {runtime.name} cannot be counted here: of a test array of {size:,} bytes, "
+                f"{' and '.join(instruments)} saw {visible_bytes:,} bytes"
             )
     return [
-        Counted(
+        AllocationCounts(
             library[i].events if library is not None else None,
             trace.events,
             trace.leaked_bytes[-1] + (library[i].leaked_bytes[-1] if library is not None else 0),
@@ -157,23 +159,23 @@ def _trace(
     trace: Callable[[Callable[[], Any]], tuple[Any, list[AllocationEvent]]], calls: Calls, prepares: Sequence[Prepare]
 ) -> CallTraces:
     """Trace the requests of a case's calls to the runtime's own allocator, without those of its first call."""
-    events, leaked = [], []
+    events, leaked_bytes = [], []
     for prepare in prepares:
         result, requests = trace(prepare())
-        owned = calls.size(result)
+        owned_bytes = calls.size(result)
         result = None
         events.append(requests)
         # Memory that the pool keeps for later is not a leak.
-        kept = summarize(event for event in requests if event.space != "driver").retained_bytes
-        leaked.append(max(0, kept - owned))
-    return CallTraces(events[1:], leaked[1:])
+        retained_bytes = summarize(event for event in requests if event.space != "driver").retained_bytes
+        leaked_bytes.append(max(0, retained_bytes - owned_bytes))
+    return CallTraces(events[1:], leaked_bytes[1:])
 
 
-def _seen(nbytes: int, probes: Sequence[Sequence[AllocationEvent]]) -> int:
+def _visible_bytes(nbytes: int, probes: Sequence[Sequence[AllocationEvent]]) -> int:
     """Return how many bytes of a test array the instruments saw, in the mean of several.
 
     Only requests of the array's size, rounded up, are counted: another thread may release other memory meanwhile. The
     mean, because it may also release a copy of one test array while the next is made.
     """
-    sizes = range(nbytes, nbytes + _ROUNDED)
+    sizes = range(nbytes, nbytes + _PADDING)
     return sum(event.bytes for events in probes for event in events if abs(event.bytes) in sizes) // len(probes)

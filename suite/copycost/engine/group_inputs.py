@@ -81,10 +81,12 @@ class Results:
     """Arrays of a result, as the references of a group show them."""
 
     def __init__(self, files: Files, case: Case) -> None:
-        values = [one.values for one in load_references(files[2][0])]
-        self.shapes = [(one.shape, _result_dtype(one, case)) for one in values]
-        self.elements = sum(one.size for one in values)
-        self.nbytes = int(sum(one.size * dtype.itemsize for one, (_, dtype) in zip(values, self.shapes, strict=True)))
+        values = [reference.values for reference in load_references(files[2][0])]
+        self.shapes = [(reference.shape, _result_dtype(reference, case)) for reference in values]
+        self.elements = sum(reference.size for reference in values)
+        self.nbytes = int(
+            sum(reference.size * dtype.itemsize for reference, (_, dtype) in zip(values, self.shapes, strict=True))
+        )
         self._free_on_device = devices.condition().free_bytes if case.device == "gpu" else None
 
     def skip_reason(self, case: Case) -> str | None:
@@ -97,10 +99,10 @@ class Results:
 
     def at_once(self, case: Case) -> int:
         """Return how many processes of the group fit in free memory, including the device's; at least one."""
-        fit = free_memory() // worker_bytes(case, self.elements)
+        count = free_memory() // worker_bytes(case, self.elements)
         if self._free_on_device is not None:
-            fit = min(fit, self._free_on_device // device_bytes(case, self.elements))
-        return max(1, int(_MEMORY_SHARE * fit))
+            count = min(count, self._free_on_device // device_bytes(case, self.elements))
+        return max(1, int(_MEMORY_SHARE * count))
 
 
 def _result_dtype(reference: np.ndarray, case: Case) -> np.dtype:

@@ -77,23 +77,23 @@ def trace_host(cases: Sequence[Sequence[Prepare]]) -> list[CallTraces]:
     """
     from memray import AllocatorType, FileReader
 
-    freeing = (AllocatorType.FREE, AllocatorType.MUNMAP)
+    release_allocators = (AllocatorType.FREE, AllocatorType.MUNMAP)
     handle, name = tempfile.mkstemp(prefix="copycost-", suffix=".memray")
     os.close(handle)
-    collects = gc.isenabled()
+    gc_enabled = gc.isenabled()
     gc.disable()  # a collection is unrelated to the call that happens to run at that time
     try:
         _record(cases, name)
         windows = _Windows([len(prepares) for prepares in cases])
         with FileReader(name) as reader:
             for record in reader.get_allocation_records():
-                if record.allocator in freeing:
+                if record.allocator in release_allocators:
                     windows.release(record.address)
                 elif record.allocator != AllocatorType.MMAP or record.size != _ARENA:
-                    windows.request(record.address, record.size, partial(_where, record))
+                    windows.request(record.address, record.size, partial(_record_label, record))
     finally:
         os.unlink(name)
-        if collects:
+        if gc_enabled:
             gc.enable()
     return windows.traces()
 
@@ -103,7 +103,7 @@ def _record(cases: Sequence[Sequence[Prepare]], name: str) -> None:
     from memray import FileDestination, Tracker
 
     marks = itertools.count(_MARK)
-    with _started(Tracker, FileDestination(name, overwrite=True, compress_on_exit=False)):
+    with _tracking(Tracker, FileDestination(name, overwrite=True, compress_on_exit=False)):
         for prepares in cases:
             calls = [prepare() for prepare in prepares]
             for call in calls:
@@ -123,7 +123,7 @@ class _Memory:
     """
 
     size: int
-    where: str
+    line: str
     case: int
     window: int | None
 
@@ -134,84 +134,85 @@ class _Windows:
     def __init__(self, calls: Sequence[int]) -> None:
         self._cases = [case for case, number in enumerate(calls) for _ in range(number)]  # by window
         self._events: list[list[AllocationEvent]] = [[] for _ in self._cases]
-        self._left = [0] * len(self._cases)
-        self._live: dict[int, _Memory] = {}
-        self._first = _MARK + bytes.__basicsize__  # the request of a `bytes` object of _MARK bytes
-        self._marks = set(range(self._first, self._first + 3 * len(self._cases)))
-        self._marked: set[int] = set()
+        self._leaked_bytes = [0] * len(self._cases)
+        self._memory: dict[int, _Memory] = {}
+        self._first_mark = _MARK + bytes.__basicsize__  # the request of a `bytes` object of _MARK bytes
+        self._marks = set(range(self._first_mark, self._first_mark + 3 * len(self._cases)))
+        self._mark_addresses: set[int] = set()
         # The last mark. After the first of a window its call runs, after the second its result is released, and after
         # the third it is over.
         self._window, self._step = -1, 2
 
-    def request(self, address: int, size: int, where: Callable[[], str]) -> None:
+    def request(self, address: int, size: int, line: Callable[[], str]) -> None:
         """Add a request to the window in which it was made."""
         if size in self._marks:
-            self._window, self._step = divmod(size - self._first, 3)
-            self._marked.add(address)
+            self._window, self._step = divmod(size - self._first_mark, 3)
+            self._mark_addresses.add(address)
             self._marks.discard(size)  # each mark is made once: later requests of the same size are not marks
             return
-        self._marked.discard(address)
+        self._mark_addresses.discard(address)
         window = self._window if self._step < 2 else None
-        memory = _Memory(size, where() if size >= THRESHOLD else "", self._case(), window)
-        self._live[address] = memory
-        self._add(size, memory.where, window)
+        memory = _Memory(size, line() if size >= THRESHOLD else "", self._case(), window)
+        self._memory[address] = memory
+        self._add(size, memory.line, window)
 
     def release(self, address: int) -> None:
         """Add a release to the window in which it was made, unless the memory is of a mark or of another case."""
-        if address in self._marked:
-            self._marked.discard(address)
+        if address in self._mark_addresses:
+            self._mark_addresses.discard(address)
             return
-        memory = self._live.pop(address, None)
-        during = self._window if self._step < 2 else None
-        if memory is None or (during is not None and memory.case != self._case()):
+        memory = self._memory.pop(address, None)
+        window = self._window if self._step < 2 else None
+        if memory is None or (window is not None and memory.case != self._case()):
             return
-        charged = during if memory.window is not None and during is not None else memory.window
-        self._add(-memory.size, memory.where, charged)
+        charged_window = window if memory.window is not None and window is not None else memory.window
+        self._add(-memory.size, memory.line, charged_window)
 
     def _case(self) -> int:
         """Return the case whose inputs or windows the trace has reached."""
-        reached = self._window + (self._step == 2)
-        return self._cases[min(reached, len(self._cases) - 1)]
+        current = self._window + (self._step == 2)
+        return self._cases[min(current, len(self._cases) - 1)]
 
-    def _add(self, change: int, where: str, charged: int | None) -> None:
+    def _add(self, change: int, line: str, charged_window: int | None) -> None:
         if self._step == 0:
-            self._events[self._window].append(AllocationEvent(change, MemorySpace.HOST, "memray", where))
-        if charged is not None and abs(change) >= THRESHOLD:
-            self._left[charged] += change
+            self._events[self._window].append(AllocationEvent(change, MemorySpace.HOST, "memray", line))
+        if charged_window is not None and abs(change) >= THRESHOLD:
+            self._leaked_bytes[charged_window] += change
 
     def traces(self) -> list[CallTraces]:
         """Return the windows of each case, without its first one."""
         traces = []
         for case in range(max(self._cases) + 1):
-            windows = [window for window, of in enumerate(self._cases) if of == case][1:]
+            windows = [window for window, owner in enumerate(self._cases) if owner == case][1:]
             traces.append(
                 CallTraces(
-                    [self._events[window] for window in windows], [max(0, self._left[window]) for window in windows]
+                    [self._events[window] for window in windows],
+                    [max(0, self._leaked_bytes[window]) for window in windows],
                 )
             )
         return traces
 
 
-def _where(record: Any) -> str:
+def _record_label(record: Any) -> str:
     """Return the line of Python that requested the memory."""
-    return next((named(file, line) for _, file, line in record.stack_trace(max_stacks=1)), "")
+    return next((line_label(file, line) for _, file, line in record.stack_trace(max_stacks=1)), "")
 
 
-def named(file: str, line: int) -> str:
+def line_label(file: str, line: int) -> str:
     """Return a label for a line of Python: its text, file and number."""
-    said = linecache.getline(file, line).strip()
-    return f"{said or '…'}  ({os.path.basename(file)}:{line})"
+    text = linecache.getline(file, line).strip()
+    return f"{text or '…'}  ({os.path.basename(file)}:{line})"
 
 
 @contextmanager
-def _started(tracker: Any, destination: Any) -> Iterator[None]:
+def _tracking(tracker: Any, destination: Any) -> Iterator[None]:
     """Run a tracker for the duration of the body, or raise `InstrumentBusyError`."""
     try:
-        running = tracker(destination=destination)
-        running.__enter__()
+        instance = tracker(destination=destination)
+        instance.__enter__()
     except RuntimeError as error:
         raise InstrumentBusyError(f"memray: {error}") from None
     try:
         yield
     finally:
-        running.__exit__(None, None, None)
+        instance.__exit__(None, None, None)

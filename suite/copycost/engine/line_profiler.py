@@ -15,7 +15,7 @@ from time import perf_counter
 from types import FrameType
 from typing import Any
 
-from copycost.engine.host_allocations import named
+from copycost.engine.host_allocations import line_label
 from copycost.model.allocation import THRESHOLD, AllocationEvent
 from copycost.model.call_profile import MOST, CallProfile, MemoryChange, Span, nested
 
@@ -28,7 +28,7 @@ _ENGINE = os.path.dirname(__file__)
 
 
 def lines(
-    function: Callable[[], Any], mark: Callable[[], Any] | None = None, beside: Callable[..., Any] | None = None
+    function: Callable[[], Any], mark: Callable[[], Any] | None = None, fence: Callable[..., Any] | None = None
 ) -> tuple[Any, list[Span], list[tuple[Any, Any, str]]]:
     """Call a function and time each executed line of Python, including those of the libraries that it calls.
 
@@ -37,7 +37,7 @@ def lines(
     function : callable
     mark : callable, optional
         Queues a mark on a device at the beginning of each of the function's own lines.
-    beside : callable, optional
+    fence : callable, optional
         A function that is called too, but is not part of the profiled call.
 
     Returns
@@ -45,44 +45,45 @@ def lines(
     result
     spans : list of Span
         Spans on the host.
-    marked : list of (mark, mark, str)
+    marks : list of (mark, mark, str)
         Marks at the beginning and at the end of a line, and the name of the line.
     """
     spans: list[Span] = []
-    marked: list[tuple[Any, Any, str]] = []
-    begun: dict[FrameType, tuple[str, float, Any]] = {}
+    marks: list[tuple[Any, Any, str]] = []
+    open_lines: dict[FrameType, tuple[str, float, Any]] = {}
     outermost: list[FrameType] = []
     start = perf_counter()
 
     def end(frame: FrameType, now: float) -> None:
-        if frame in begun:
-            name, since, token = begun.pop(frame)
-            spans.append(Span(name, "Python", since - start, now - since, 0.0))
-            if token is not None and mark is not None:
-                marked.append((token, mark(), name))
+        if frame in open_lines:
+            name, line_start, first_mark = open_lines.pop(frame)
+            spans.append(Span(name, "Python", line_start - start, now - line_start, 0.0))
+            if first_mark is not None and mark is not None:
+                marks.append((first_mark, mark(), name))
 
-    def local(frame: FrameType, event: str, argument: Any) -> Any:
+    def trace_line(frame: FrameType, event: str, argument: Any) -> Any:
         now = perf_counter()
         if event in ("line", "return"):
             end(frame, now)
         if event == "line" and len(spans) < MOST:
             if not outermost:
                 outermost.append(frame)
-            token = mark() if mark is not None and frame is outermost[0] else None
-            begun[frame] = (named(frame.f_code.co_filename, frame.f_lineno), perf_counter(), token)
-        return local
+            first_mark = mark() if mark is not None and frame is outermost[0] else None
+            open_lines[frame] = (line_label(frame.f_code.co_filename, frame.f_lineno), perf_counter(), first_mark)
+        return trace_line
 
-    def called(frame: FrameType, event: str, argument: Any) -> Any:
-        ours = os.path.dirname(frame.f_code.co_filename) == _ENGINE or frame.f_code is getattr(beside, "__code__", None)
-        return None if len(spans) >= MOST or ours else local
+    def trace_call(frame: FrameType, event: str, argument: Any) -> Any:
+        code = frame.f_code
+        is_outside = os.path.dirname(code.co_filename) == _ENGINE or code is getattr(fence, "__code__", None)
+        return None if len(spans) >= MOST or is_outside else trace_line
 
-    before = sys.gettrace()
-    sys.settrace(called)
+    previous = sys.gettrace()
+    sys.settrace(trace_call)
     try:
         result = function()
     finally:
-        sys.settrace(before)
-    return result, nested(spans), marked
+        sys.settrace(previous)
+    return result, nested(spans), marks
 
 
 def placed(events: Sequence[AllocationEvent], spans: Sequence[Span]) -> list[MemoryChange]:
@@ -90,13 +91,13 @@ def placed(events: Sequence[AllocationEvent], spans: Sequence[Span]) -> list[Mem
     ends: dict[str, list[float]] = {}
     for span in spans:
         ends.setdefault(span.name, []).append(span.start + span.seconds)
-    at = 0.0
-    found = []
+    time = 0.0
+    changes = []
     for event in events:
         if event.bytes > 0:
-            at = next((end for end in ends.get(event.op, ()) if end >= at), at)
-        found.append(MemoryChange(event.bytes, event.space, event.op, at))
-    return found
+            time = next((end for end in ends.get(event.op, ()) if end >= time), time)
+        changes.append(MemoryChange(event.bytes, event.space, event.op, time))
+    return changes
 
 
 def completed(profile: CallProfile, library: Sequence[AllocationEvent], missing: str | None) -> CallProfile:
@@ -110,7 +111,7 @@ def completed(profile: CallProfile, library: Sequence[AllocationEvent], missing:
     missing : str or None
         Why the instruments do not see the requests to the C library.
     """
-    seen = tuple(MemoryChange(e.bytes, e.space, UNKNOWN, None) for e in library if abs(e.bytes) >= THRESHOLD)
-    if any(change.bytes > 0 for change in seen):
+    changes = tuple(MemoryChange(e.bytes, e.space, UNKNOWN, None) for e in library if abs(e.bytes) >= THRESHOLD)
+    if any(change.bytes > 0 for change in changes):
         missing = "memray saw requests to the C library, but does not know the operations that made them"
-    return replace(profile, changes=(*profile.changes, *seen), missing=missing)
+    return replace(profile, changes=(*profile.changes, *changes), missing=missing)

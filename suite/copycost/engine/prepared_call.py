@@ -31,7 +31,7 @@ Places = list[tuple[str, Any, tuple[int, int] | None]]
 _DISPLACEMENTS = 4096
 
 #: That allocation, kept so that it is not freed during the block.
-_displaced: bytearray | None = None
+_displacement: bytearray | None = None
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ class CaseJob:
         if self.cpu is not None:
             # Pin before any array exists, so that its memory is local to the CPU.
             os.sched_setaffinity(0, {self.cpu})
-        global _displaced
-        _displaced = bytearray(16 * random.SystemRandom().randrange(_DISPLACEMENTS))
+        global _displacement
+        _displacement = bytearray(16 * random.SystemRandom().randrange(_DISPLACEMENTS))
         if self.place is not None:
             import_context.load_at(self.place, self.source)
         runtime = discovery.runtime(self.runtime)
@@ -90,9 +90,9 @@ class CaseJob:
             prepare,
             self.writes,
             self.device,
-            [tuple(np.load(name, mmap_mode="r") for name in one) for one in self.inputs],
+            [tuple(np.load(name, mmap_mode="r") for name in names) for names in self.inputs],
             truth,
-            truth.nothing() if self.writes == "out" else None,
+            truth.blank_out() if self.writes == "out" else None,
             twins=tuple(np.load(name) for name in self.twins),
         )
         if self.place is not None:
@@ -113,7 +113,7 @@ class PreparedCall:
         Values of each input: one or two arrays.
     truth : ExpectedResults or None
         None if there is no reference.
-    nothing : tuple of ndarray or None
+    blank_out : tuple of ndarray or None
         Contents of each `out` before a call. None if the call takes no `out`.
     mutable : bool, optional
         Whether the first array of an input is writable. By default it is if `writes` is ``"input"``.
@@ -130,32 +130,32 @@ class PreparedCall:
         device: str,
         pixels: list[tuple[np.ndarray, ...]],
         truth: ExpectedResults | None,
-        nothing: tuple[np.ndarray, ...] | None,
+        blank_out: tuple[np.ndarray, ...] | None,
         mutable: bool | None = None,
         twins: tuple[np.ndarray, ...] | None = None,
     ) -> None:
         self.runtime, self.writes, self.device = runtime, writes, device
         self.mutable = writes == "input" if mutable is None else mutable
-        self.pixels, self.truth, self.nothing, self.twins = pixels, truth, nothing, twins
+        self.pixels, self.truth, self.blank_out, self.twins = pixels, truth, blank_out, twins
         self.x: tuple[Any, ...] = ()
         self.k = 0  # index of the input that `x` holds
-        self.cleared: tuple[Any, ...] = ()
-        self.out = tuple(runtime.array(one, True) for one in nothing) if nothing is not None else None
+        self.blank_arrays: tuple[Any, ...] = ()
+        self.out = tuple(runtime.array(array, True) for array in blank_out) if blank_out is not None else None
         example = self.fresh_input(0)
-        self.plain = isinstance(example[0], np.ndarray)
-        self.pristine: dict[int, tuple[Any, ...]] = {}
+        self.takes_numpy = isinstance(example[0], np.ndarray)
+        self.pristine_inputs: dict[int, tuple[Any, ...]] = {}
         call = prepare(argument(example))
-        self.prepared = call, prepare
+        self.definition = call, prepare
         if not callable(call):
             raise TypeError(f"prepare returned {type(call).__name__}, not a function")
         wait = runtime.wait
         self.call: Callable[..., Any] = call if wait is None else lambda *args: wait(call(*args))
         self.inputs: list[tuple[Any, ...]] = []  # those of the timed calls, used cyclically
-        self.holding: list[int] = []  # index of the input that each of them holds
+        self.input_indices: list[int] = []  # index of the input that each of them holds
         self.turns = itertools.count(random.SystemRandom().randrange(len(pixels)))
-        self.last: Any = None  # the last timed call's result
+        self.last_result: Any = None  # the last timed call's result
         self.last_k = 0  # index of its input
-        self.changes = False
+        self.changes_input = False
         self.calls_left = math.inf  # finite if each call leaks memory
         self.samples = 2 * ROUNDS
         self.flush: Callable[[], None] | None = None
@@ -169,80 +169,85 @@ class PreparedCall:
 
     def _arrays(self, k: int, mutable: bool) -> tuple[Any, ...]:
         """Return input `k` in new arrays, of which only the first can be writable."""
-        return tuple(self.runtime.array(one, mutable and i == 0) for i, one in enumerate(self.pixels[k]))
+        return tuple(self.runtime.array(array, mutable and i == 0) for i, array in enumerate(self.pixels[k]))
 
     def fresh_input(self, k: int) -> tuple[Any, ...]:
         """Return input `k` in new arrays."""
         return self._arrays(k, self.mutable)
 
-    def restored(self, x: tuple[Any, ...], k: int, to: int) -> tuple[Any, ...]:
-        """Return input `to`, reusing the arrays `x` if possible: they hold input `k`, which a call may have changed."""
-        if {k, to} == {0, 1} and self.twins is not None and not self.changes and self._lies_in_host_memory(x, k):
-            return self.changed_to(x, self.pixels[to], self.twins)
-        return tuple(map(self.runtime.restore, x, self._pristine(to)))
+    def restored(self, x: tuple[Any, ...], k: int, new_k: int) -> tuple[Any, ...]:
+        """Return input `new_k`, reusing the arrays `x` of input `k` if possible, which a call may have changed."""
+        if (
+            {k, new_k} == {0, 1}
+            and self.twins is not None
+            and not self.changes_input
+            and self._lies_in_host_memory(x, k)
+        ):
+            return self.changed_to(x, self.pixels[new_k], self.twins)
+        return tuple(map(self.runtime.restore, x, self._pristine_input(new_k)))
 
-    def _pristine(self, k: int) -> tuple[Any, ...]:
+    def _pristine_input(self, k: int) -> tuple[Any, ...]:
         """Return input `k` as arrays of the runtime that are never written to."""
         # A runtime that takes NumPy arrays can use the values themselves: memory new to a process is slow to write to.
-        if self.plain:
+        if self.takes_numpy:
             return self.pixels[k]
-        if k not in self.pristine:
-            self.pristine[k] = self._arrays(k, False)
-        return self.pristine[k]
+        if k not in self.pristine_inputs:
+            self.pristine_inputs[k] = self._arrays(k, False)
+        return self.pristine_inputs[k]
 
     def _lies_in_host_memory(self, x: tuple[Any, ...], k: int) -> bool:
         """Return whether the values of an input are unchanged, contiguous and writable by the host."""
         if self.device != "cpu" or self.mutable:
             return False
         try:
-            places = list(map(self.runtime.extent, x))
+            extents = list(map(self.runtime.extent, x))
         except ConsumedArrayError:
             return False
-        sizes = [one.nbytes for one in self.pixels[k]]
-        return all(place and place[1] - place[0] == size for place, size in zip(places, sizes, strict=True))
+        sizes = [array.nbytes for array in self.pixels[k]]
+        return all(extent and extent[1] - extent[0] == size for extent, size in zip(extents, sizes, strict=True))
 
     def changed_to(self, x: tuple[Any, ...], values: Sequence[np.ndarray], places: Sequence[np.ndarray]) -> Any:
         """Return the arrays `x` with other values in some places: modified in place if possible, else new arrays."""
-        if self.changes or not self._lies_in_host_memory(x, 0):
-            return tuple(self.runtime.array(one, self.mutable and i == 0) for i, one in enumerate(values))
-        for array, one, where in zip(x, values, places, strict=True):
+        if self.changes_input or not self._lies_in_host_memory(x, 0):
+            return tuple(self.runtime.array(new_values, self.mutable and i == 0) for i, new_values in enumerate(values))
+        for array, new_values, indices in zip(x, values, places, strict=True):
             start, stop = self.runtime.extent(array) or (0, 0)
             memory = np.ctypeslib.as_array((ctypes.c_ubyte * (stop - start)).from_address(start))
-            memory.view(one.dtype)[where] = one.reshape(-1)[where]
+            memory.view(new_values.dtype)[indices] = new_values.reshape(-1)[indices]
         return x
 
     def turn_inputs(self) -> None:
         """Swap the twins among the timed inputs: a variant that remembers results by array then returns a wrong one."""
-        for i, k in enumerate(self.holding):
-            if k in (0, 1) and len(self.pixels) > 1 and not self.changes:
+        for i, k in enumerate(self.input_indices):
+            if k in (0, 1) and len(self.pixels) > 1 and not self.changes_input:
                 self.inputs[i] = self.restored(self.inputs[i], k, 1 - k)
-                self.holding[i] = 1 - k
+                self.input_indices[i] = 1 - k
 
     def clear_out(self) -> None:
         """Reset the output buffers, to erase the results of earlier calls."""
-        if self.out is None or self.nothing is None:
+        if self.out is None or self.blank_out is None:
             return
-        if not self.plain and not self.cleared:
-            self.cleared = tuple(self.runtime.array(one, False) for one in self.nothing)
-        self.out = tuple(map(self.runtime.restore, self.out, self.nothing if self.plain else self.cleared))
+        if not self.takes_numpy and not self.blank_arrays:
+            self.blank_arrays = tuple(self.runtime.array(array, False) for array in self.blank_out)
+        self.out = tuple(map(self.runtime.restore, self.out, self.blank_out if self.takes_numpy else self.blank_arrays))
 
     def arguments(self, x: tuple[Any, ...] | None = None) -> tuple[Any, ...]:
         """Return the arguments of a call on `x`, or on the current input."""
-        given = argument(self.x if x is None else x)
-        return (given,) if self.out is None else (given, argument(self.out))
+        input_argument = argument(self.x if x is None else x)
+        return (input_argument,) if self.out is None else (input_argument, argument(self.out))
 
     def next_arguments(self) -> tuple[Any, ...]:
         """Return the arguments of the next timed call."""
-        return self.timed_arguments(next(self.turns) % len(self.holding))
+        return self.timed_arguments(next(self.turns) % len(self.input_indices))
 
     def timed_arguments(self, i: int) -> tuple[Any, ...]:
         """Return the arguments of a timed call: one of the inputs with its original values."""
-        if self.changes:
+        if self.changes_input:
             self.k = i
             self.inputs[0] = self.restored(self.inputs[0], i, i)
             self.x = self.inputs[0]
         else:
-            self.k = self.holding[i]
+            self.k = self.input_indices[i]
             self.x = self.inputs[i]
         return self.arguments()
 
@@ -250,19 +255,19 @@ class PreparedCall:
         """Return the array that a call must write to."""
         return self.x[0] if self.out is None else argument(self.out)
 
-    def completed_result(self, returned: Any) -> Any:
+    def completed_result(self, value: Any) -> Any:
         """Return the result of a call: its return value or, if that is None, the array that it must write to."""
-        return self.target() if returned is None and self.writes != "new" else returned
+        return self.target() if value is None and self.writes != "new" else value
 
     def parts(self, result: Any) -> tuple[Any, ...]:
         """Return the arrays of a result, which can be several if the reference has several or if there is none."""
-        several = isinstance(result, tuple | list)
+        is_sequence = isinstance(result, tuple | list)
         if self.truth is None:
-            return tuple(result) if several and all(hasattr(one, "dtype") for one in result) else (result,)
+            return tuple(result) if is_sequence and all(hasattr(part, "dtype") for part in result) else (result,)
         n = len(self.truth.references[0])
-        if n > 1 and not (several and len(result) == n):
-            what = f"{type(result).__name__} of {len(result)}" if several else type(result).__name__
-            raise TypeError(f"returned {what}, not {n} arrays")
+        if n > 1 and not (is_sequence and len(result) == n):
+            kind = f"{type(result).__name__} of {len(result)}" if is_sequence else type(result).__name__
+            raise TypeError(f"returned {kind}, not {n} arrays")
         return tuple(result) if n > 1 else (result,)
 
     def values(self, result: Any) -> list[np.ndarray]:
@@ -271,27 +276,27 @@ class PreparedCall:
 
     def places(self) -> Places:
         """Return the address ranges of a call's arrays before the call, which may consume one of them."""
-        named = [("input", array) for array in self.x] + [("out", array) for array in self.out or ()]
-        return [(name, array, self.runtime.extent(array)) for name, array in named]
+        arguments = [("input", array) for array in self.x] + [("out", array) for array in self.out or ()]
+        return [(name, array, self.runtime.extent(array)) for name, array in arguments]
 
     def shares(self, result: Any, places: Places) -> str:
         """Return which array's memory a result shares: ``"input"``, ``"out"`` or ``"nothing"``."""
         for part in self.parts(result):
-            where = self.runtime.extent(part)
-            for name, array, before in places:
+            part_extent = self.runtime.extent(part)
+            for name, array, earlier_extent in places:
                 try:
-                    place = self.runtime.extent(array)
+                    extent = self.runtime.extent(array)
                 except ConsumedArrayError:
-                    place = before
-                if part is array or overlap(where, place):
+                    extent = earlier_extent
+                if part is array or overlap(part_extent, extent):
                     return name
         return "nothing"
 
     def most_per_sample(self) -> int:
         """Return the maximum number of calls in a sample."""
         # Calls that are timed one by one each include a fence, so a sample need not be long: 100 calls are enough.
-        most = 100 if self.changes else clock.MOST_CALLS
-        return max(1, int(min(most, self.calls_left / self.samples)))
+        limit = 100 if self.changes_input else clock.MOST_CALLS
+        return max(1, int(min(limit, self.calls_left / self.samples)))
 
     def fenced_call(self, i: int) -> Callable[[], Any]:
         """Return a function that calls on a fresh input, which is created now and not during the call."""

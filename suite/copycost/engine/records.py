@@ -1,22 +1,24 @@
-"""Records that workers send to the session."""
+"""Records about a case: what workers send to the session, and the timing that the session makes of them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from copycost.machine.devices import Condition
-from copycost.model.allocation import AllocationEvent, AllocationSummary, Pool
+from copycost.model.allocation import AllocationEvent, AllocationSummary, Pool, combine
 
 
 @dataclass(frozen=True)
 class Audit:
     """Findings of an audit.
 
-    ``reason`` is None if the status is ``"ok"``. ``code`` is the source code that defines the call.
+    ``reason`` is None if the status is ``"ok"``. ``time`` is when the audit began, in UTC (ISO 8601, whole seconds).
+    The attributes after it are fields of a `Measurement`.
     """
 
     status: str
     reason: str | None
+    time: str | None = None
     input_changed: bool | None = None
     result_shares: str | None = None
     result_dtype: str | None = None
@@ -30,9 +32,10 @@ class Audit:
 class AllocationTrace:
     """Allocations of a call by memory space; None for a space that was not traced.
 
-    ``ranges`` holds the figures that differ between the traced calls. ``leaked_bytes`` is the memory that the last
-    traced call left behind after its result was released. ``pool`` is the device's pool, None on the CPU. ``timeline``
-    lists the counted events of the last call, grouped by instrument.
+    ``ranges`` holds the smallest and the largest value of each of the `figures` that differs between traced calls.
+    ``leaked_bytes`` is the memory that the last traced call left behind after its result was released. ``missing`` is
+    the reason why the host's memory was not traced. ``pool`` is the device's pool, None on the CPU. ``timeline`` lists
+    the counted events of the last call, grouped by instrument.
     """
 
     host: AllocationSummary | None
@@ -43,6 +46,19 @@ class AllocationTrace:
     missing: str | None = None
     pool: Pool | None = None
     timeline: tuple[AllocationEvent, ...] = ()
+
+    def figures(self) -> dict[str, int | None]:
+        """Return each figure by its field of a measurement: over all memory spaces, of the host and of the device.
+
+        Those over all spaces are None if the host's are.
+        """
+        total = combine(self.host, self.device) if self.host and self.device else self.host
+        summaries = {"": total, "host_": self.host, "device_": self.device}
+        return {
+            f"{space}{name}": getattr(summary, name, None)
+            for space, summary in summaries.items()
+            for name in AllocationSummary.__dataclass_fields__
+        }
 
 
 @dataclass(frozen=True)
@@ -115,3 +131,30 @@ class BlockRecord:
             # The GPU reports only its current state, so all samples taken just before are marked.
             return ["throttled"] * len(self.samples)
         return [sample.mark for sample in self.samples]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Result of timing a case.
+
+    Attributes
+    ----------
+    records : tuple of BlockRecord
+        At least one.
+    seconds_first : float
+        Duration of the first call in seconds.
+    stopped_by : str
+    images : int
+        Number of images in a batch.
+    bytes_moved : int
+        Bytes of input and result.
+    copy_speed : float or None
+        Copy speed in bytes per second, counting bytes read and bytes written.
+    """
+
+    records: tuple[BlockRecord, ...]
+    seconds_first: float
+    stopped_by: str
+    images: int
+    bytes_moved: int
+    copy_speed: float | None = None

@@ -37,31 +37,33 @@ class ExpectedResults:
         """Compare a result with the references of input `k`; return the first error, or the largest deviations."""
         worst = Verdict(None, 0.0, 0.0)
         for i, (array, reference) in enumerate(zip(result, self.references[k], strict=True)):
-            found = judge(array, reference, self._dtype(reference), ulp)
-            if found.reason:
-                at = f"array {i} of the result: " if len(result) > 1 else ""
-                return replace(found, reason=at + found.reason)
+            verdict = judge(array, reference, self._dtype(reference), ulp)
+            if verdict.reason:
+                location = f"array {i} of the result: " if len(result) > 1 else ""
+                return replace(verdict, reason=location + verdict.reason)
             worst = Verdict(
-                None, larger_error(worst.max_abs_error, found.max_abs_error), larger_error(worst.max_ulp, found.max_ulp)
+                None,
+                larger_error(worst.max_abs_error, verdict.max_abs_error),
+                larger_error(worst.max_ulp, verdict.max_ulp),
             )
         return worst
 
     def refuse(self, k: int, result: Sequence[np.ndarray]) -> str | None:
         """Return why a result is not that of input `k`, or None; as `judge`, but without measuring right results."""
-        right = (
+        matches = (
             reference.low is not None and reference.high is not None and within(array, reference.low, reference.high)
             for array, reference in zip(result, self.references[k], strict=True)
         )
-        return None if all(right) else self.judge(k, result, ulp=False).reason
+        return None if all(matches) else self.judge(k, result, ulp=False).reason
 
-    def nothing(self) -> tuple[np.ndarray, ...]:
+    def blank_out(self) -> tuple[np.ndarray, ...]:
         """Return the contents of `out` before a call: every element is wrong, so that unwritten ones are detected."""
         # A broadcast NaN takes no memory of its own.
         return tuple(
-            np.broadcast_to(np.array(np.nan, self.dtype), one.values.shape)
-            if one.values.dtype.kind == "f"
-            else np.invert(one.values)
-            for one in self.references[0]
+            np.broadcast_to(np.array(np.nan, self.dtype), reference.values.shape)
+            if reference.values.dtype.kind == "f"
+            else np.invert(reference.values)
+            for reference in self.references[0]
         )
 
     def _dtype(self, reference: Reference) -> np.dtype:
@@ -162,22 +164,22 @@ def refer(
     ValueError
         If the reference does not return finite numbers.
     """
-    x = [one.astype(np.float64) for one in pixels]
+    x = [array.astype(np.float64) for array in pixels]
     if layout == "channels_first":
-        x = [np.moveaxis(one, -3, -1) for one in x]
-    exact = all(np.can_cast(one.dtype, dtype, "safe") for one in pixels)
-    found = []
-    for one in bounded(reference, argument(tuple(x)), dtype, exact):
-        values, bound = one.values, one.bound
+        x = [np.moveaxis(array, -3, -1) for array in x]
+    exact = all(np.can_cast(array.dtype, dtype, "safe") for array in pixels)
+    references = []
+    for part in bounded(reference, argument(tuple(x)), dtype, exact):
+        values, bound = part.values, part.bound
         if magnitude is not None and values.dtype.kind == "f":
             bound = np.maximum(bound, _FACTOR * float(np.finfo(dtype).eps) * magnitude)
         if layout == "channels_first" and values.ndim >= 3:
             values, bound = np.moveaxis(values, -1, -3), np.moveaxis(bound, -1, -3)
         values, bound = np.ascontiguousarray(values), np.ascontiguousarray(bound)
-        found.append(Reference(values, bound, *(limits(values, bound, dtype) if values.dtype.kind == "f" else ())))
-    return found
+        references.append(Reference(values, bound, *(limits(values, bound, dtype) if values.dtype.kind == "f" else ())))
+    return references
 
 
-def larger_error(one: float | None, other: float | None) -> float | None:
+def larger_error(error: float | None, other_error: float | None) -> float | None:
     """Return the larger of two errors, or None if either is None."""
-    return None if one is None or other is None else max(one, other)
+    return None if error is None or other_error is None else max(error, other_error)

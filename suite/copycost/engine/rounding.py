@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,26 +97,26 @@ def bounded(reference: Callable[..., Any], x: Any, dtype: np.dtype, exact: bool)
         If the reference does not return finite numbers.
     """
     arithmetic = Arithmetic.of(dtype)
-    values = [_checked(part) for part in _parts(_call(reference, x, np.array))]
+    values = [_check(part) for part in _parts(_call(reference, x, np.array))]
     images = _images(x, values)
-    found = None
+    references = None
     if images > 1:
         # Proceed image by image, in memory that stays in cache, while this yields the values of the whole batch.
-        each = []
+        by_image = []
         for i in range(images):
-            its = _followed(reference, _map(operator.itemgetter(slice(i, i + 1)), x), arithmetic, exact)
-            if its is None or not all(
-                _equal(one.values, all_[i : i + 1]) for one, all_ in zip(its, values, strict=True)
-            ):
+            image = operator.itemgetter(slice(i, i + 1))
+            parts = _follow(reference, _map(image, x), arithmetic, exact)
+            if parts is None or not _have_values(parts, map(image, values)):
                 break
-            each.append(its)
+            by_image.append(parts)
         else:
-            found = [Reference(value, np.concatenate([its[k].bound for its in each])) for k, value in enumerate(values)]
-    if found is None:
-        found = _followed(reference, x, arithmetic, exact)
-    if found is None or not all(_equal(one.values, value) for one, value in zip(found, values, strict=True)):
-        found = _estimated(reference, x, values, arithmetic)
-    return found
+            bounds = (np.concatenate([part.bound for part in parts]) for parts in zip(*by_image, strict=True))
+            references = list(map(Reference, values, bounds))
+    if references is None:
+        references = _follow(reference, x, arithmetic, exact)
+    if references is None or not _have_values(references, values):
+        references = _estimate(reference, x, values, arithmetic)
+    return references
 
 
 def _call(reference: Callable[..., Any], x: Any, change: Callable[[np.ndarray], Any]) -> Any:
@@ -129,8 +129,8 @@ def _map(function: Callable[[np.ndarray], Any], x: Any) -> Any:
     return tuple(map(function, x)) if isinstance(x, tuple) else function(x)
 
 
-def _parts(returned: Any) -> Sequence[Any]:
-    return returned if isinstance(returned, tuple) else (returned,)
+def _parts(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, tuple) else (value,)
 
 
 def _images(x: Any, values: Sequence[np.ndarray]) -> int:
@@ -140,49 +140,52 @@ def _images(x: Any, values: Sequence[np.ndarray]) -> int:
     return numbers.pop() if len(numbers) == 1 and arrays[0].ndim == 4 else 0
 
 
-def _equal(one: np.ndarray, other: np.ndarray) -> bool:
-    return one.dtype == other.dtype and one.shape == other.shape and bool(np.array_equal(one, other))
+def _have_values(references: Sequence[Reference], values: Iterable[np.ndarray]) -> bool:
+    return all(
+        reference.values.dtype == value.dtype and bool(np.array_equal(reference.values, value))
+        for reference, value in zip(references, values, strict=True)
+    )
 
 
-def _followed(reference: Callable[..., Any], x: Any, arithmetic: Arithmetic, exact: bool) -> list[Reference] | None:
+def _follow(reference: Callable[..., Any], x: Any, arithmetic: Arithmetic, exact: bool) -> list[Reference] | None:
     """Return the result of the error analysis, or None if it cannot follow the formula."""
 
-    def tracked(array: np.ndarray) -> Tracked:
+    def track(array: np.ndarray) -> Tracked:
         return Tracked(array.copy(), 0.0 if exact else arithmetic.rounding(array), arithmetic)
 
     try:
-        parts = _parts(_call(reference, x, tracked))
+        parts = _parts(_call(reference, x, track))
         if not all(isinstance(part, Tracked) for part in parts):
             return None
     except Exception:  # a formula may raise anything when its argument is not a NumPy array
         return None
-    found = []
+    references = []
     for part in parts:
         bound: np.ndarray = np.broadcast_to(np.asarray(part.error, arithmetic.errors), part.value.shape)
-        value = _checked(part.value)
-        found.append(Reference(value, _rounded_up(bound, arithmetic) if value.dtype.kind == "f" else bound))
-    return found
+        value = _check(part.value)
+        references.append(Reference(value, _round_up(bound, arithmetic) if value.dtype.kind == "f" else bound))
+    return references
 
 
-def _checked(returned: Any) -> np.ndarray:
+def _check(result: Any) -> np.ndarray:
     """Convert a reference's result to float64, or keep integers and booleans; raise ValueError if it is invalid."""
-    y = np.asarray(returned)
-    if y.dtype.kind not in "fiub" or not y.size:
-        what = "an empty array" if not y.size else y.dtype if y.dtype.kind != "O" else type(returned).__name__
-        raise ValueError(f"returned {what}, not real numbers")
-    if y.dtype.kind == "f":
-        y = y.astype(np.float64, copy=False)
-        if not np.isfinite(y).all():
+    values = np.asarray(result)
+    if values.dtype.kind not in "fiub" or not values.size:
+        kind = type(result).__name__ if values.dtype.kind == "O" else values.dtype
+        raise ValueError(f"returned {kind if values.size else 'an empty array'}, not real numbers")
+    if values.dtype.kind == "f":
+        values = values.astype(np.float64, copy=False)
+        if not np.isfinite(values).all():
             raise ValueError("returned values that are not finite")
-    return y
+    return values
 
 
-def _rounded_up(bound: np.ndarray, arithmetic: Arithmetic) -> np.ndarray:
+def _round_up(bound: np.ndarray, arithmetic: Arithmetic) -> np.ndarray:
     """Return the bound plus the rounding of its own computation, with non-finite values replaced by finite ones."""
     return np.nan_to_num(bound * arithmetic.errors(1 + 1e-5), nan=0.0, posinf=float(np.finfo(arithmetic.errors).max))
 
 
-def _estimated(
+def _estimate(
     reference: Callable[..., Any], x: Any, values: Sequence[np.ndarray], arithmetic: Arithmetic
 ) -> list[Reference]:
     """Estimate the error bounds of a formula that the analysis cannot follow.
@@ -192,21 +195,21 @@ def _estimated(
     """
     random = np.random.default_rng(0)
 
-    def moved(array: np.ndarray) -> np.ndarray:
+    def perturb(array: np.ndarray) -> np.ndarray:
         return array * (1 + 2 * arithmetic.unit * random.choice((-1.0, 1.0), array.shape))
 
-    others = [_parts(_call(reference, x, moved)) for _ in range(_TRIALS)]
+    trials = [_parts(_call(reference, x, perturb)) for _ in range(_TRIALS)]
     with contextlib.suppress(Exception):  # the formula may require float64
-        others.append(_parts(_call(reference, x, lambda array: array.astype(arithmetic.dtype))))
-    found = []
+        trials.append(_parts(_call(reference, x, lambda array: array.astype(arithmetic.dtype))))
+    references = []
     for i, value in enumerate(values):
-        floats = value.dtype.kind == "f"
+        is_float = value.dtype.kind == "f"
         bound: np.ndarray = np.zeros(value.shape, arithmetic.errors)
-        if floats:
+        if is_float:
             bound += arithmetic.rounding(value)
-        for other in others:
+        for trial in trials:
             with np.errstate(all="ignore"):
-                change = np.abs(np.asarray(other[i], np.float64) - value)
+                change = np.abs(np.asarray(trial[i], np.float64) - value)
             np.maximum(bound, np.where(np.isfinite(change), change, 0), out=bound, casting="same_kind")
-        found.append(Reference(value, _rounded_up(_SAFETY * bound if floats else bound, arithmetic)))
-    return found
+        references.append(Reference(value, _round_up(_SAFETY * bound if is_float else bound, arithmetic)))
+    return references

@@ -32,16 +32,16 @@ def due(states: Sequence[CaseState], plan: Plan, miss: float) -> list[CaseState]
     miss : float
         See `undecided`.
     """
-    left = [state for state in states if not state.measurement and state.ended is None]
-    open_ = {id(state) for state in undecided(states, miss)}
-    for state in left:
-        done = len(state.records)
-        if done >= plan.blocks:
-            state.ended = "blocks"
-        elif plan.budget < math.inf and done >= CLEAR_BLOCKS and id(state) not in open_:
-            state.ended = "clear" if estimate(state.blocks).width <= PRECISION else None
-    left = [state for state in left if state.ended is None]
-    return [state for state in left if len(state.records) < FEWEST_BLOCKS] or left
+    open_states = [state for state in states if not state.measurement and state.stopped_by is None]
+    undecided_ids = {id(state) for state in undecided(states, miss)}
+    for state in open_states:
+        block_count = len(state.records)
+        if block_count >= plan.blocks:
+            state.stopped_by = "blocks"
+        elif plan.budget < math.inf and block_count >= CLEAR_BLOCKS and id(state) not in undecided_ids:
+            state.stopped_by = "clear" if estimate(state.blocks).width <= PRECISION else None
+    open_states = [state for state in open_states if state.stopped_by is None]
+    return [state for state in open_states if len(state.records) < FEWEST_BLOCKS] or open_states
 
 
 def undecided(states: Sequence[CaseState], miss: float) -> list[CaseState]:
@@ -57,20 +57,22 @@ def undecided(states: Sequence[CaseState], miss: float) -> list[CaseState]:
     miss : float
         Probability that one interval may miss the truth.
     """
-    timed = [state for state in states if not state.measurement and len(state.records) > 1]
-    kept = [s for s in timed if not s.fields["input_changed"] and s.fields["result_shares"] != "input"]
-    if not kept:
+    timed_states = [state for state in states if not state.measurement and len(state.records) > 1]
+    candidates = [s for s in timed_states if s.audit and not s.audit.input_changed and s.audit.result_shares != "input"]
+    if not candidates:
         return []
-    field = rivals([state.blocks for state in timed], len(timed) - 1)
-    fastest, *others = sorted(kept, key=lambda state: median(map(median, state.blocks)))
-    compared = others[:1] + [s for s in timed if s.case.variant.name in BASELINES and s not in (fastest, *others[:1])]
+    field = rivals([state.blocks for state in timed_states], len(timed_states) - 1)
+    fastest, *others = sorted(candidates, key=lambda state: median(map(median, state.blocks)))
+    competitors = others[:1] + [
+        s for s in timed_states if s.case.variant.name in BASELINES and s not in (fastest, *others[:1])
+    ]
 
-    def decided(other: CaseState) -> bool:
-        ratio = field.ratio(timed.index(fastest), timed.index(other))
+    def is_decided(competitor: CaseState) -> bool:
+        ratio = field.ratio(timed_states.index(fastest), timed_states.index(competitor))
         if ratio is None:
             return False
         low, high = ratio.interval(miss)
         return low > 1 or high < 1 or (low >= 1 / (1 + SAME) and high <= 1 + SAME)
 
-    left = [state for state in compared if not decided(state)]
-    return [fastest, *left] if left else []
+    open_competitors = [state for state in competitors if not is_decided(state)]
+    return [fastest, *open_competitors] if open_competitors else []

@@ -18,10 +18,10 @@ from copycost.cases import images
 from copycost.cases.case import Case
 from copycost.cases.feasibility import assumed_elements, shared_bytes, skip_reason
 from copycost.catalog import import_context
-from copycost.engine import assemble, group_inputs, schedule
+from copycost.engine import group_inputs, schedule
 from copycost.engine.audit_cache import Findings
-from copycost.engine.block_runner import BlockRunner, bundled, may_share
-from copycost.engine.case_state import CaseState, Files, Group, left
+from copycost.engine.block_runner import BlockRunner, bundle_cases, may_share
+from copycost.engine.case_state import CaseState, Files, Group, pending
 from copycost.engine.passes import allocations, audit, call_profile, timing
 from copycost.engine.plan import Plan
 from copycost.engine.shared_folder import shared_folder
@@ -37,7 +37,7 @@ from copycost.stats.intervals import FEWEST_BLOCKS, MOST_ROUNDS, ROUNDS
 _SEED = 0
 
 #: Probability that the headline of any group claims a difference that is not there.
-_MISSES = 0.05
+_MISS_PROBABILITY = 0.05
 
 #: Default timeout of a case: a fixed number of seconds, plus seconds for each 2²⁰ numbers in its input.
 _TIMEOUT = (60.0, 5.0)
@@ -68,8 +68,8 @@ class Session:
         self.time_account = TimeAccount()
         self.pool = WorkerPool(plan.threads, self.time_account, places or {})
         self.runner = BlockRunner(self.pool, plan.threads, plan.blocks, random.Random(_SEED), on_case)
-        self._spent = self._decided = 0.0  # seconds of the budget, and beyond it
-        self._miss = _MISSES  # probability that one interval may miss the truth
+        self._budget_seconds = self._extra_seconds = 0.0  # seconds of the budget, and beyond it
+        self._miss = _MISS_PROBABILITY  # probability that one interval may miss the truth
 
     def __enter__(self) -> Session:
         return self
@@ -80,15 +80,16 @@ class Session:
     def measure(self, cases: Sequence[Case]) -> Iterator[Measurement]:
         """Measure cases, and yield each measurement as soon as it is complete."""
         groups = [list(group) for _, group in groupby(cases, key=lambda case: case.group)]
-        free = free_memory()
-        runnable = {case.key for case in cases if not skip_reason(case, self.plan.no_gpu, free)}
-        weights = [sum(schedule.weight(case) for case in group if case.key in runnable) for group in groups]
-        self._miss = _MISSES / max(1, len(groups))
-        self.start([case for case in cases if case.key in runnable])
+        free_bytes = free_memory()
+        runnable_keys = {case.key for case in cases if not skip_reason(case, self.plan.no_gpu, free_bytes)}
+        weights = [sum(schedule.weight(case) for case in group if case.key in runnable_keys) for group in groups]
+        self._miss = _MISS_PROBABILITY / max(1, len(groups))
+        self.start([case for case in cases if case.key in runnable_keys])
         for i, group in enumerate(groups):
             part = weights[i] / (sum(weights[i:]) or 1)
-            share, more = (self.plan.budget - self._spent) * part, (self.plan.decide - self._decided) * part
-            yield from self._measure_group(group, share, more)
+            seconds = (self.plan.budget - self._budget_seconds) * part
+            extra_seconds = (self.plan.decide - self._extra_seconds) * part
+            yield from self._measure_group(group, seconds, extra_seconds)
 
     def start(self, cases: Iterable[Case]) -> None:
         """Import the runtimes and sources of all cases in parallel; a failed import fails again for its cases."""
@@ -96,24 +97,24 @@ class Session:
         with self.time_account.wall("import"):
             self.pool.import_all([("numpy", "copycost.recipes"), *sources] if sources else [])
 
-    def _measure_group(self, cases: Sequence[Case], share: float, more: float) -> Iterator[Measurement]:
+    def _measure_group(self, cases: Sequence[Case], seconds: float, extra_seconds: float) -> Iterator[Measurement]:
         group, states = self.examine(cases)
         try:
             yield from (state.measurement for state in states if state.measurement)
             if group is None:
                 return
-            examined = left(states)
+            timed_states = pending(states)
             if not self.plan.blocks:
-                yield from (state.complete(group) for state in examined)
+                yield from (state.complete(group) for state in timed_states)
                 return
             start = monotonic()
-            parts = [examined[i : i + group.size] for i in range(0, len(examined), group.size)]
+            parts = [timed_states[i : i + group.size] for i in range(0, len(timed_states), group.size)]
             for number, part in enumerate(parts, 1):
-                end = start + share * number / len(parts)
-                yield from self._time(part, group, Deadlines(end, end + more / len(parts)))
-            took = monotonic() - start
-            self._spent += min(share, took)
-            self._decided += max(0.0, took - share)
+                end = start + seconds * number / len(parts)
+                yield from self._time(part, group, Deadlines(end, end + extra_seconds / len(parts)))
+            duration = monotonic() - start
+            self._budget_seconds += min(seconds, duration)
+            self._extra_seconds += max(0.0, duration - seconds)
         finally:
             if group is not None:
                 group.close()
@@ -134,16 +135,16 @@ class Session:
             One for each case. Cases that cannot be timed already have a measurement.
         """
         states = [self._state(case) for case in cases]
-        free = free_memory()
+        free_bytes = free_memory()
         for state in states:
-            if reason := skip_reason(state.case, self.plan.no_gpu, free):
+            if reason := skip_reason(state.case, self.plan.no_gpu, free_bytes):
                 state.end("skipped", reason)
         group = None
-        if left(states):
-            first = left(states)[0].case
-            folder = shared_folder(shared_bytes(first, assumed_elements(first)))
+        if pending(states):
+            first_case = pending(states)[0].case
+            folder = shared_folder(shared_bytes(first_case, assumed_elements(first_case)))
             if isinstance(folder, str):
-                for state in left(states):
+                for state in pending(states):
                     state.end("skipped", folder)
                 return None, states
             try:
@@ -155,34 +156,36 @@ class Session:
 
     def _examine_in(self, group: Group, states: list[CaseState]) -> Group | None:
         """Write the files of a group, then audit and trace its cases; return the group, or None if no case is left."""
-        first = left(states)[0]
+        first_state = pending(states)[0]
         try:
             with self.time_account.wall("inputs and references"):
-                group.files = group_inputs.write(self.pool, self.photographs, first.case, group.folder, first.limit)
+                group.files = group_inputs.write(
+                    self.pool, self.photographs, first_state.case, group.folder, first_state.timeout
+                )
         except CaseFailure as failure:
-            for state in left(states):
+            for state in pending(states):
                 state.end(failure.status, f"the reference: {failure.reason}")
             return None
         # Only the references show how large a result is, and thus where it fits.
-        results = group_inputs.Results(group.files, first.case)
-        for state in left(states):
+        results = group_inputs.Results(group.files, first_state.case)
+        for state in pending(states):
             if reason := results.skip_reason(state.case):
                 state.end("skipped", reason)
-        group.result_bytes, group.size = results.nbytes, results.at_once(first.case)
+        group.result_bytes, group.size = results.nbytes, results.at_once(first_state.case)
         with self.time_account.wall():
-            new = [state for state in left(states) if not self._recall(state)]
-            most = max(1, min(-(-len(new) // self.pool.parallel), group.size // self.pool.parallel))
-            bundles = bundled(new, most)
+            new_states = [state for state in pending(states) if not self._recall(state)]
+            bundle_size = max(1, min(-(-len(new_states) // self.pool.parallel), group.size // self.pool.parallel))
+            bundles = bundle_cases(new_states, bundle_size)
             self.pool.each(lambda bundle: self._examine(bundle, group.files), bundles, group.size)
         if self.plan.audits is not None and self.plan.blocks:  # without timing, threads are not looked at
-            for state in new:
-                if state.measurement is None:
-                    self.plan.audits.save(state.case, Findings(state.fields, state.leaked_bytes, state.one_thread))
-        return group if left(states) else None
+            for state in new_states:
+                if state.measurement is None and state.audit is not None and state.trace is not None:
+                    self.plan.audits.save(state.case, Findings(state.audit, state.trace, state.one_thread))
+        return group if pending(states) else None
 
     def _state(self, case: Case) -> CaseState:
-        fixed, by_size = _TIMEOUT
-        limit = self.plan.timeout if self.plan.timeout is not None else fixed + by_size * case.elements / 2**20
+        base, per_element = _TIMEOUT
+        limit = self.plan.timeout if self.plan.timeout is not None else base + per_element * case.elements / 2**20
         return CaseState(case, limit, limit, self.plan.threads, may_share(case, self.plan.share, self.pool.places))
 
     def _recall(self, state: CaseState) -> bool:
@@ -190,14 +193,13 @@ class Session:
         findings = self.plan.audits.load(state.case) if self.plan.audits is not None else None
         if findings is None:
             return False
-        state.fields, state.leaked_bytes = dict(findings.fields), findings.leaked_bytes
-        state.one_thread = findings.one_thread
+        state.audit, state.trace, state.one_thread = findings.audit, findings.trace, findings.one_thread
         return True
 
     def _examine(self, states: Sequence[CaseState], files: Files) -> None:
         """Audit and trace cases in one worker, and those that fail in it, unless it is their own, each in another."""
         worker = None
-        audited: list[tuple[CaseState, OpenJob]] = []
+        pairs: list[tuple[CaseState, OpenJob]] = []
         try:
             for state, job in zip(states, self.runner.start(states, files), strict=True):
                 if isinstance(job, CaseFailure):
@@ -206,10 +208,10 @@ class Session:
                 worker = job.worker
                 try:
                     self._audit(state, job)
-                    audited += [(state, job)] if state.measurement is None else []
+                    pairs += [(state, job)] if state.measurement is None else []
                 except CaseFailure as failure:
                     _fail(state, failure)
-            self._trace([pair for pair in audited if not pair[0].alone])
+            self._trace([pair for pair in pairs if not pair[0].alone])
         finally:
             if worker is not None:
                 self.pool.close_worker(worker)
@@ -220,18 +222,18 @@ class Session:
 
     def _audit(self, state: CaseState, job: OpenJob) -> None:
         self.on_case(state.case, "audit")
-        found = self.pool.ask(state, job, "audit", audit.audit)
-        if found.status != "ok" and job.worker.shared:
-            raise CaseFailure(found.status, found.reason or "", shared=True)
-        state.fields |= assemble.of_audit(found)
-        if found.status != "ok":
-            state.end(found.status, found.reason)
+        findings = self.pool.ask(state, job, "audit", audit.audit)
+        if findings.status != "ok" and job.worker.shared:
+            raise CaseFailure(findings.status, findings.reason or "", shared=True)
+        state.audit = findings
+        if findings.status != "ok":
+            state.end(findings.status, findings.reason)
 
-    def _trace(self, audited: Sequence[tuple[CaseState, OpenJob]]) -> None:
+    def _trace(self, pairs: Sequence[tuple[CaseState, OpenJob]]) -> None:
         """Trace cases that have passed their audit, in the worker that they share."""
-        if not audited:
+        if not pairs:
             return
-        states, jobs = zip(*audited, strict=True)
+        states, jobs = zip(*pairs, strict=True)
         for state in states:
             self.on_case(state.case, "allocations")
         try:
@@ -244,10 +246,8 @@ class Session:
             for state in states:
                 _fail(state, failure)
             return
-        for state, traced in zip(states, traces, strict=True):
-            state.leaked_bytes = traced.leaked_bytes
-            counted = assemble.of_allocations(traced)
-            state.fields |= counted | {"missing": state.fields["missing"] | counted["missing"]}
+        for state, trace in zip(states, traces, strict=True):
+            state.trace = trace
 
     def profile(self, case: Case) -> tuple[Measurement, CallProfile | None]:
         """Audit and trace a case, then profile a call of it if its results are right."""
@@ -259,43 +259,43 @@ class Session:
             (job,) = self.runner.start([state], group.files)
             if isinstance(job, CaseFailure):
                 raise job
-            found = self.pool.ask(state, job, "profile", call_profile.profile)
+            profile = self.pool.ask(state, job, "profile", call_profile.profile)
             self.pool.close_worker(job.worker)
-            return state.complete(group), found
+            return state.complete(group), profile
         except CaseFailure as failure:
             state.end(failure.status, failure.reason)
             return state.so_far(), None
         finally:
             group.close()
 
-    def _time(self, states: Sequence[CaseState], group: Group, until: Deadlines) -> list[Measurement]:
+    def _time(self, states: Sequence[CaseState], group: Group, deadlines: Deadlines) -> list[Measurement]:
         """Time interleaved cases, block after block, until they have all their blocks or the time is up."""
         copies: list[float] = []
         share = 0.0  # share of a case in the seconds of the last block
-        while running := schedule.due(states, self.plan, self._miss):
+        while due_states := schedule.due(states, self.plan, self._miss):
             start = monotonic()
-            if all(len(state.records) >= FEWEST_BLOCKS for state in running):
-                fit = partial(_fit, share=share, start=start)
-                if not fit(running, until.all):
-                    first = [state for state in schedule.undecided(states, self._miss) if state in running]
-                    kept = first if fit(first, until.undecided) else []
-                    for state in running:
-                        state.ended = None if state in kept else "budget"
-                    running = kept
-                    if not running:
+            if all(len(state.records) >= FEWEST_BLOCKS for state in due_states):
+                fits = partial(_fit, share=share, start=start)
+                if not fits(due_states, deadlines.all):
+                    undecided = [state for state in schedule.undecided(states, self._miss) if state in due_states]
+                    kept_states = undecided if fits(undecided, deadlines.undecided) else []
+                    for state in due_states:
+                        state.stopped_by = None if state in kept_states else "budget"
+                    due_states = kept_states
+                    if not due_states:
                         break
-            self.runner.run(running, group, ROUNDS, copies, MOST_ROUNDS)
-            share = (monotonic() - start) / len(running)
+            self.runner.run(due_states, group, ROUNDS, copies, MOST_ROUNDS)
+            share = (monotonic() - start) / len(due_states)
         return [state.complete(group, copies) for state in states]
 
     def trace_again(self, state: CaseState, group: Group) -> None:
         """Trace a case in another process, and turn counts that differ into ranges."""
-        again = self._state(state.case)
-        self._examine([again], group.files)
-        if again.measurement:
-            state.measurement = again.measurement
-        else:
-            state.fields = assemble.with_ranges(state.fields, again.fields)
+        second_state = self._state(state.case)
+        self._examine([second_state], group.files)
+        if second_state.measurement:
+            state.measurement = second_state.measurement
+        elif state.trace is not None and second_state.trace is not None:
+            state.trace = allocations.with_ranges(state.trace, second_state.trace)
 
 
 @dataclass(frozen=True)

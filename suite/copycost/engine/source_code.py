@@ -24,7 +24,7 @@ import numpy as np
 _LONGEST = 64
 
 #: Maximum number of elements of a longer array that is inspected for a repeating pattern: calls may keep gigabytes.
-_LOOKED_AT = 2**22
+_LARGEST = 2**22
 
 
 class _Opaque(Exception):
@@ -60,37 +60,39 @@ class _Writer:
         self.imports: dict[str, str] = {}
         self.constants: dict[str, str] = {}
         self.definitions: dict[str, str] = {}
-        self._of: dict[str, Any] = {}
+        self._values: dict[str, Any] = {}
 
     def text(self) -> str:
         """Return the collected source code."""
         parts = ["\n".join(self.imports.values()), *self.definitions.values()]
         # Constants that use functions follow these functions.
-        made = [name for name, value in self.constants.items() if any(its in value for its in self.definitions)]
-        parts.insert(1, "\n".join(f"{name} = {self.constants[name]}" for name in self.constants if name not in made))
-        if made:
-            parts.insert(len(parts) - 1, "\n".join(f"{name} = {self.constants[name]}" for name in made))
-        below = "\n\n\n".join(filter(None, parts[1:]))
-        between = "\n\n" if parts[0] and parts[1] else "\n\n\n"
-        return (parts[0] + between if parts[0] else "") + below + "\n"
+        lines: dict[bool, list[str]] = {False: [], True: []}  # key: whether the constant uses a function
+        for name, value in self.constants.items():
+            lines[any(function in value for function in self.definitions)].append(f"{name} = {value}")
+        parts.insert(1, "\n".join(lines[False]))
+        if lines[True]:
+            parts.insert(len(parts) - 1, "\n".join(lines[True]))
+        body = "\n\n\n".join(filter(None, parts[1:]))
+        separator = "\n\n" if parts[0] and parts[1] else "\n\n\n"
+        return (parts[0] + separator if parts[0] else "") + body + "\n"
 
-    def name(self, name: str, value: Any, used: Callable[[], set[str]] = set) -> None:
-        """Define a name as a value; for a namespace, `used` returns the attributes that must be defined."""
-        if name in self._of:
-            if self._of[name] is not value and not isinstance(value, types.SimpleNamespace):
+    def name(self, name: str, value: Any, used_attributes: Callable[[], set[str]] = set) -> None:
+        """Define a name as a value; for a namespace, `used_attributes` returns the attributes to define."""
+        if name in self._values:
+            if self._values[name] is not value and not isinstance(value, types.SimpleNamespace):
                 raise _Opaque  # two objects with the same name
             return
-        self._of[name] = value
+        self._values[name] = value
         if isinstance(value, types.ModuleType):
             self.imports[name] = f"import {value.__name__}" + (f" as {name}" if value.__name__ != name else "")
         elif imported := _import(name, value):
             self.imports[name] = imported
         elif isinstance(value, types.SimpleNamespace):
             self._import("types")
-            its = {key: one for key, one in vars(value).items() if key in used()}
-            for key, one in its.items():
-                self.name(key, one)
-            self.constants[name] = f"types.SimpleNamespace({', '.join(f'{key}={key}' for key in its)})"
+            attributes = {key: attribute for key, attribute in vars(value).items() if key in used_attributes()}
+            for key, attribute in attributes.items():
+                self.name(key, attribute)
+            self.constants[name] = f"types.SimpleNamespace({', '.join(f'{key}={key}' for key in attributes)})"
         elif isinstance(value, type):
             self._class(name, value)
         elif callable(value) and not isinstance(value, functools.partial | np.dtype):
@@ -107,15 +109,15 @@ class _Writer:
         if isinstance(value, tuple | list | dict) and len(value) > _LONGEST:
             raise _Opaque
         if isinstance(value, tuple | list):
-            inside = ", ".join(map(self.value, value)) + ("," if isinstance(value, tuple) and len(value) == 1 else "")
-            return f"({inside})" if isinstance(value, tuple) else f"[{inside}]"
+            items = ", ".join(map(self.value, value)) + ("," if isinstance(value, tuple) and len(value) == 1 else "")
+            return f"({items})" if isinstance(value, tuple) else f"[{items}]"
         if isinstance(value, dict):
-            return "{" + ", ".join(f"{self.value(key)}: {self.value(one)}" for key, one in value.items()) + "}"
+            return "{" + ", ".join(f"{self.value(key)}: {self.value(item)}" for key, item in value.items()) + "}"
         if isinstance(value, functools.partial):
             self._import("functools")
-            given = [self._referred(value.func), *map(self.value, value.args)]
-            given += [f"{key}={self.value(one)}" for key, one in value.keywords.items()]
-            return f"functools.partial({', '.join(given)})"
+            arguments = [self._refer(value.func), *map(self.value, value.args)]
+            arguments += [f"{key}={self.value(item)}" for key, item in value.keywords.items()]
+            return f"functools.partial({', '.join(arguments)})"
         if isinstance(value, np.dtype):
             self.name("np", np)
             return f"np.dtype({value.name!r})"
@@ -138,11 +140,11 @@ class _Writer:
 
     def function(self, name: str, value: Any) -> None:
         """Define a function with its decorator and all names that it uses."""
-        function, wrapped_in = self._unwrapped(value)
+        function, decorator = self._unwrap(value)
         lines, node = _node(function)
-        for its, what in _around(function):
-            if what is not value:
-                self.name(its, what, lambda: {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)})
+        for variable, content in _variables(function):
+            if content is not value:
+                self.name(variable, content, functools.partial(_attributes, node))
         if isinstance(node, ast.Lambda):
             body = _segment(lines, node.body)
             text = f"def {name}({ast.unparse(node.args)}):\n    return {body}"
@@ -150,46 +152,48 @@ class _Writer:
             segment = _segment(lines, node)
             text = textwrap.dedent(" " * node.col_offset + segment)
             text = text.replace(f"def {node.name}(", f"def {name}(", 1)
-            if node.name != name and any(its == node.name for its, _ in _around(function)):
+            if node.name != name and any(variable == node.name for variable, _ in _variables(function)):
                 raise _Opaque  # a recursive function, renamed
-        if _annotated(node):
+        if _has_annotations(node):
             self._no_annotations()
-        self.definitions[name] = wrapped_in + text
+        self.definitions[name] = decorator + text
 
     def _class(self, name: str, value: type) -> None:
-        lines, tree = _parsed(_file(value))
-        found = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == value.__name__]
-        if len(found) != 1 or name != value.__name__ or found[0].decorator_list:
+        lines, tree = _parse(_file(value))
+        classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == value.__name__]
+        if len(classes) != 1 or name != value.__name__ or classes[0].decorator_list:
             raise _Opaque
-        around = vars(sys.modules[value.__module__])
-        for one in ast.walk(ast.Module([*map(ast.Expr, found[0].bases)], [])):
-            if isinstance(one, ast.Name) and one.id in around:
-                self.name(one.id, around[one.id])
+        namespace = vars(sys.modules[value.__module__])
+        for child in ast.walk(ast.Module([*map(ast.Expr, classes[0].bases)], [])):
+            if isinstance(child, ast.Name) and child.id in namespace:
+                self.name(child.id, namespace[child.id])
         self._no_annotations()
-        self.definitions[name] = textwrap.dedent(_segment(lines, found[0]))
+        self.definitions[name] = textwrap.dedent(_segment(lines, classes[0]))
 
     def _no_annotations(self) -> None:
         """Disable the evaluation of annotations, so that their names need no imports."""
         self.imports = {"annotations": "from __future__ import annotations\n", **self.imports}
 
     def _array(self, array: np.ndarray) -> str:
-        if array.size > _LOOKED_AT:
+        if array.size > _LARGEST:
             raise _Opaque
         self.name("np", np)
         flat = array.reshape(-1)
-        period = next((p for p in (1, 3) if flat.size > _LONGEST and _repeats(flat, p)), None)
+        period = next((size for size in (1, 3) if flat.size > _LONGEST and _repeats(flat, size)), None)
         if period is None and flat.size > _LONGEST:
             raise _Opaque
         part = array if period is None else flat[:period]
         # Convert by way of strings, which have no more digits than the dtype.
         numbers = (part.astype(str).astype(float) if array.dtype.kind == "f" else part.astype(int)).tolist()
-        written = f"np.array({numbers}, np.{array.dtype.name})"
-        return written if period is None else f"np.resize({written}, {array.shape if array.ndim > 1 else array.size})"
+        expression = f"np.array({numbers}, np.{array.dtype.name})"
+        if period is None:
+            return expression
+        return f"np.resize({expression}, {array.shape if array.ndim > 1 else array.size})"
 
     def _import(self, module: str) -> None:
         self.name(module, sys.modules[module])
 
-    def _referred(self, function: Any) -> str:
+    def _refer(self, function: Any) -> str:
         """Define a function under its own name and return the name."""
         name: str = getattr(function, "__name__", "")
         if not name.isidentifier():
@@ -197,32 +201,32 @@ class _Writer:
         self.name(name, function)
         return name
 
-    def _unwrapped(self, value: Any) -> tuple[types.FunctionType, str]:
+    def _unwrap(self, value: Any) -> tuple[types.FunctionType, str]:
         """Return the Python function wrapped by a library, and the decorator line that wraps it."""
         library = type(value).__module__.partition(".")[0]
         if library == "tensorflow" and hasattr(value, "python_function"):
             self.name("tf", sys.modules["tensorflow"])
-            compiled = "(jit_compile=True)" if getattr(value, "_jit_compile", None) else ""
-            return _plain(value.python_function), f"@tf.function{compiled}\n"
+            arguments = "(jit_compile=True)" if getattr(value, "_jit_compile", None) else ""
+            return _plain_function(value.python_function), f"@tf.function{arguments}\n"
         if library == "numba" and hasattr(value, "py_func"):
             self._import("numba")
             options = {k: v for k, v in value.targetoptions.items() if k in ("parallel", "fastmath") and v}
-            given = ", ".join(f"{k}={v}" for k, v in options.items())
-            return _plain(value.py_func), f"@numba.njit({given})\n"
+            arguments = ", ".join(f"{k}={v}" for k, v in options.items())
+            return _plain_function(value.py_func), f"@numba.njit({arguments})\n"
         if isinstance(value, functools._lru_cache_wrapper):
             self._import("functools")
-            return _plain(value.__wrapped__), "@functools.cache\n"
-        return _plain(value), ""
+            return _plain_function(value.__wrapped__), "@functools.cache\n"
+        return _plain_function(value), ""
 
 
-def _plain(value: Any) -> types.FunctionType:
+def _plain_function(value: Any) -> types.FunctionType:
     # The source of a wrapper, such as a decorator's, is not the source of the wrapped function.
     if not isinstance(value, types.FunctionType) or hasattr(value, "__wrapped__"):
         raise _Opaque
     return value
 
 
-def _around(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+def _variables(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
     """Yield the name and value of each free or global variable of a function and its nested functions."""
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         yield name, cell.cell_contents
@@ -248,16 +252,16 @@ def _import(name: str, value: Any) -> str | None:
     if not (isinstance(value, type) or callable(value)) or not isinstance(module, str) or module == "__main__":
         return None
     root = module.partition(".")[0]
-    its = getattr(value, "__name__", "")
+    own_name = getattr(value, "__name__", "")
     if root == "copycost" or not _is_library(sys.modules.get(module)):
         return None
     # Prefer its public module, if there is one.
     places = [place for place in list(sys.modules) if place == root or place.startswith(root + ".")]
-    places = [place for place in places if vars(sys.modules[place]).get(its) is value]
+    places = [place for place in places if vars(sys.modules[place]).get(own_name) is value]
     if not places:
         return None
     place = min(places, key=lambda place: ("src" in place or "_" in {part[0] for part in place.split(".")}, len(place)))
-    return f"from {place} import {its}" + (f" as {name}" if name != its else "")
+    return f"from {place} import {own_name}" + (f" as {name}" if name != own_name else "")
 
 
 @functools.cache
@@ -279,43 +283,48 @@ def _file(value: type) -> str:
 
 
 @functools.cache
-def _parsed(file: str) -> tuple[list[bytes], ast.Module]:
+def _parse(file: str) -> tuple[list[bytes], ast.Module]:
     source = Path(file).read_bytes()
     return source.splitlines(), ast.parse(source)
 
 
 def _segment(lines: list[bytes], node: ast.expr | ast.stmt) -> str:
     """Return the source text of a node, whose column offsets count bytes."""
-    its = lines[node.lineno - 1 : node.end_lineno]
-    its[-1] = its[-1][: node.end_col_offset]
-    its[0] = its[0][node.col_offset :]
-    return b"\n".join(its).decode()
+    segment = lines[node.lineno - 1 : node.end_lineno]
+    segment[-1] = segment[-1][: node.end_col_offset]
+    segment[0] = segment[0][node.col_offset :]
+    return b"\n".join(segment).decode()
 
 
 def _node(function: types.FunctionType) -> tuple[list[bytes], ast.Lambda | ast.FunctionDef]:
     """Return the lines of a function's file, and the function's node in its syntax tree."""
-    made = function.__code__
-    lines, tree = _parsed(made.co_filename)
-    wanted = ast.Lambda if made.co_name == "<lambda>" else ast.FunctionDef
-    places = [(line, column) for line, _, column, _ in made.co_positions() if line and column]
-    found = [
+    bytecode = function.__code__
+    lines, tree = _parse(bytecode.co_filename)
+    kind = ast.Lambda if bytecode.co_name == "<lambda>" else ast.FunctionDef
+    places = [(line, column) for line, _, column, _ in bytecode.co_positions() if line and column]
+    nodes = [
         node
         for node in ast.walk(tree)
-        if isinstance(node, wanted)
-        and min([node.lineno, *(one.lineno for one in getattr(node, "decorator_list", ()))]) == made.co_firstlineno
+        if isinstance(node, kind)
+        and min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", ()))])
+        == bytecode.co_firstlineno
         # A line may contain several lambdas.
-        and (wanted is not ast.Lambda or all(_start(node) <= place <= _end(node) for place in places))
+        and (kind is not ast.Lambda or all(_start(node) <= place <= _end(node) for place in places))
     ]
-    if not found:
+    if not nodes:
         raise _Opaque
     # Choose the innermost of nested lambdas.
-    return lines, max(found, key=_start)
+    return lines, max(nodes, key=_start)
 
 
-def _annotated(node: ast.AST) -> bool:
+def _attributes(node: ast.AST) -> set[str]:
+    return {child.attr for child in ast.walk(node) if isinstance(child, ast.Attribute)}
+
+
+def _has_annotations(node: ast.AST) -> bool:
     return any(
-        getattr(one, "annotation", None) is not None or getattr(one, "returns", None) is not None
-        for one in ast.walk(node)
+        getattr(child, "annotation", None) is not None or getattr(child, "returns", None) is not None
+        for child in ast.walk(node)
     )
 
 

@@ -23,14 +23,14 @@ class TimeAccount:
     _busy: dict[str, float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def busy(self, what: str, seconds: float) -> None:
+    def busy(self, category: str, seconds: float) -> None:
         """Record the seconds that a process was busy with a category of work."""
         with self._lock:
-            self._busy[what] = self._busy.get(what, 0.0) + seconds
+            self._busy[category] = self._busy.get(category, 0.0) + seconds
 
     @contextmanager
-    def wall(self, only: str | None = None) -> Iterator[None]:
-        """Divide the wall time of the body among the recorded categories, or charge all of it to `only`.
+    def wall(self, category: str | None = None) -> Iterator[None]:
+        """Divide the wall time of the body among the recorded categories, or charge all of it to `category`.
 
         Time that is not divided is charged to "other".
         """
@@ -38,13 +38,13 @@ class TimeAccount:
         try:
             yield
         finally:
-            took = monotonic() - start
+            duration = monotonic() - start
             busy, self._busy = self._busy, {}
-            if only is not None:
-                self.seconds[only] += took
+            if category is not None:
+                self.seconds[category] += duration
             else:
                 total = sum(busy.values())
-                scale = min(1.0, took / total) if total else 0.0
-                for what, seconds in busy.items():
-                    self.seconds[what] += seconds * scale
-                self.seconds["other"] += took - total * scale
+                scale = min(1.0, duration / total) if total else 0.0
+                for name, seconds in busy.items():
+                    self.seconds[name] += seconds * scale
+                self.seconds["other"] += duration - total * scale

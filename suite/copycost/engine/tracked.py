@@ -97,13 +97,13 @@ class Tracked(NDArrayOperatorsMixin):
             index = index.exactly()
         return self._like(self.value[index], self._errors()[index] if np.ndim(self.error) else self.error)
 
-    def __setitem__(self, index: Any, given: Any) -> None:
+    def __setitem__(self, index: Any, value: Any) -> None:
         if isinstance(index, Tracked):
             index = index.exactly()
-        its = self._track(given)
+        operand = self._track(value)
         self.error = np.array(self._errors())
-        self.value[index] = its.value
-        self.error[index] = its.error
+        self.value[index] = operand.value
+        self.error[index] = operand.error
         self.terms = None
 
     def _like(self, value: Any, error: Any, terms: Any = None) -> Tracked:
@@ -118,104 +118,104 @@ class Tracked(NDArrayOperatorsMixin):
             raise CannotFollow("an index depends on rounding")
         return self.value
 
-    def _track(self, given: Any) -> Tracked:
+    def _track(self, operand: Any) -> Tracked:
         """Return an operand as a tracked array; a constant that the dtype cannot hold gets a rounding error."""
-        if isinstance(given, Tracked):
-            return given
-        value = np.asarray(given)
+        if isinstance(operand, Tracked):
+            return operand
+        value = np.asarray(operand)
         if value.dtype.kind not in "fiub":
             raise CannotFollow(f"an operand is {value.dtype}")
         if value.dtype.kind == "b" or not value.size:
             return self._like(value, 0.0)
         with np.errstate(over="ignore"):
-            held = value.astype(self.arithmetic.dtype).astype(np.float64)
+            representable = value.astype(self.arithmetic.dtype).astype(np.float64)
         with np.errstate(all="ignore"):
-            half = np.spacing(np.abs(held).astype(self.arithmetic.dtype)).astype(np.float64) / 2
-        error = np.where(held == value, 0.0, half)
+            half = np.spacing(np.abs(representable).astype(self.arithmetic.dtype)).astype(np.float64) / 2
+        error = np.where(representable == value, 0.0, half)
         return self._like(value, error.astype(self.arithmetic.errors) if error.any() else 0.0)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None, **kwargs: Any) -> Any:
         if method == "reduce" and ufunc in _REDUCTIONS:
-            found = _REDUCTIONS[ufunc](self, **kwargs)
+            result = _REDUCTIONS[ufunc](self, **kwargs)
         elif method == "__call__" and not kwargs.keys() - {"dtype", "casting", "order"} and ufunc in _RULES:
             if "dtype" in kwargs and np.dtype(kwargs["dtype"]).kind != "f":
                 raise CannotFollow("a ufunc with a dtype")
-            found = _RULES[ufunc](*map(self._track, inputs))
+            result = _RULES[ufunc](*map(self._track, inputs))
         else:
             raise CannotFollow(f"{ufunc.__name__}.{method}")
         if out is not None:
             (target,) = out
             if not isinstance(target, Tracked):
                 raise CannotFollow("a result is written to an array that is not tracked")
-            target[...] = found
+            target[...] = result
             return target
-        return found
+        return result
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         name = function.__name__
         if name in _SAME:
-            return self._structural(function, args, kwargs)
+            return self._rearrange(function, args, kwargs)
         if name in _FUNCTIONS:
             return _FUNCTIONS[name](self, *args, **kwargs)
         if name in _METHODS:
-            first, *rest = args
-            return getattr(self._track(first), _METHODS[name])(*rest, **kwargs)
+            operand, *rest = args
+            return getattr(self._track(operand), _METHODS[name])(*rest, **kwargs)
         raise CannotFollow(f"np.{name}")
 
-    def _structural(self, function: Any, args: Any, kwargs: Any) -> Any:
+    def _rearrange(self, function: Any, args: Any, kwargs: Any) -> Any:
         """Apply a function that only moves elements to the values and to their errors."""
 
-        def part(of: Callable[[Tracked], np.ndarray]) -> Any:
-            def one(given: Any) -> Any:
-                if isinstance(given, Tracked):
-                    return of(given)
-                if isinstance(given, list | tuple) and any(isinstance(item, Tracked) for item in given):
-                    return [of(self._track(item)) for item in given]
-                return given
+        def apply(get: Callable[[Tracked], np.ndarray]) -> Any:
+            def convert(argument: Any) -> Any:
+                if isinstance(argument, Tracked):
+                    return get(argument)
+                if isinstance(argument, list | tuple) and any(isinstance(item, Tracked) for item in argument):
+                    return [get(self._track(item)) for item in argument]
+                return argument
 
-            return function(*map(one, args), **{key: one(value) for key, value in kwargs.items()})
+            return function(*map(convert, args), **{key: convert(value) for key, value in kwargs.items()})
 
-        value, error = part(lambda its: its.value), part(lambda its: its._errors())
+        value, error = apply(lambda operand: operand.value), apply(lambda operand: operand._errors())
         if isinstance(value, list | tuple):
             return [self._like(v, e) for v, e in zip(value, error, strict=True)]
         return self._like(value, error)
 
-    def _moved(self, name: str, *args: Any, **kwargs: Any) -> Tracked:
+    def _move(self, name: str, *args: Any, **kwargs: Any) -> Tracked:
         return self._like(getattr(self.value, name)(*args, **kwargs), getattr(self._errors(), name)(*args, **kwargs))
 
-    reshape = partialmethod(_moved, "reshape")
-    transpose = partialmethod(_moved, "transpose")
-    swapaxes = partialmethod(_moved, "swapaxes")
-    ravel = flatten = partialmethod(_moved, "ravel")
-    squeeze = partialmethod(_moved, "squeeze")
-    take = partialmethod(_moved, "take")
-    repeat = partialmethod(_moved, "repeat")
+    reshape = partialmethod(_move, "reshape")
+    transpose = partialmethod(_move, "transpose")
+    swapaxes = partialmethod(_move, "swapaxes")
+    ravel = flatten = partialmethod(_move, "ravel")
+    squeeze = partialmethod(_move, "squeeze")
+    take = partialmethod(_move, "take")
+    repeat = partialmethod(_move, "repeat")
 
     def copy(self, *_: Any) -> Tracked:
         return self._like(self.value.copy(), np.array(self._errors()))
 
     def astype(self, dtype: Any, **_: Any) -> Tracked:
-        to = np.dtype(dtype)
-        if to.kind == "f":
-            if np.can_cast(self.value.dtype, to, "safe"):
+        target = np.dtype(dtype)
+        if target.kind == "f":
+            if np.can_cast(self.value.dtype, target, "safe"):
                 return self._like(self.value.astype(np.float64), self.error)
-            value = self.value.astype(to).astype(np.float64)
-            return self._like(value, self.error + Arithmetic.of(to).rounding(value))
-        if to.kind not in "iub":
-            raise CannotFollow(f"astype({to})")
+            value = self.value.astype(target).astype(np.float64)
+            return self._like(value, self.error + Arithmetic.of(target).rounding(value))
+        if target.kind not in "iub":
+            raise CannotFollow(f"astype({target})")
         if not np.any(self.error):
-            return self._like(self.value.astype(to), 0.0)
-        if to.kind == "b":
+            return self._like(self.value.astype(target), 0.0)
+        if target.kind == "b":
             unsure = np.abs(self.value) <= self._errors()
-            return self._like(self.value.astype(to), unsure.astype(self.arithmetic.errors))
-        return self._stepped(lambda v: np.trunc(v), to)
+            return self._like(self.value.astype(target), unsure.astype(self.arithmetic.errors))
+        return self._apply_steps(lambda v: np.trunc(v), target)
 
-    def _stepped(self, step: Callable[[np.ndarray], np.ndarray], to: Any = np.float64) -> Tracked:
+    def _apply_steps(self, step: Callable[[np.ndarray], np.ndarray], dtype: Any = np.float64) -> Tracked:
         """Apply a step function, whose error bound near a step allows the value of either side."""
         value = step(self.value)
         errors = self._errors().astype(np.float64)
         error = np.maximum(step(self.value + errors) - value, value - step(self.value - errors))
-        return self._like(value.astype(to), error.astype(self.arithmetic.errors) if error.any() else 0.0)
+        return self._like(value.astype(dtype), error.astype(self.arithmetic.errors) if error.any() else 0.0)
 
     def sum(self, axis: Any = None, keepdims: bool = False, **kwargs: Any) -> Tracked:
         if {key for key, value in kwargs.items() if value is not None} - {"dtype", "initial", "where", "out"}:
@@ -233,8 +233,8 @@ class Tracked(NDArrayOperatorsMixin):
         return total / float(self.size // max(1, total.size))
 
     def var(self, axis: Any = None, ddof: int = 0, keepdims: bool = False, **_: Any) -> Tracked:
-        off = self - self.mean(axis=axis, keepdims=True)
-        total = (off * off).sum(axis=axis, keepdims=keepdims)
+        deviation = self - self.mean(axis=axis, keepdims=True)
+        total = (deviation * deviation).sum(axis=axis, keepdims=keepdims)
         return total / float(self.size // max(1, total.size) - ddof)
 
     def std(self, axis: Any = None, ddof: int = 0, keepdims: bool = False, **kwargs: Any) -> Tracked:
@@ -254,11 +254,11 @@ class Tracked(NDArrayOperatorsMixin):
         return self.max(axis=axis, keepdims=keepdims) - self.min(axis=axis, keepdims=keepdims)
 
     def clip(self, low: Any = None, high: Any = None, **_: Any) -> Tracked:
-        found = self if low is None else np.maximum(self, low)
-        return found if high is None else np.minimum(found, high)
+        result = self if low is None else np.maximum(self, low)
+        return result if high is None else np.minimum(result, high)
 
     def round(self, decimals: int = 0, **_: Any) -> Tracked:
-        return self._stepped(lambda v: np.round(v, decimals))
+        return self._apply_steps(lambda v: np.round(v, decimals))
 
     def any(self, *args: Any, **kwargs: Any) -> Any:
         return self.exactly().any(*args, **kwargs)
@@ -270,56 +270,57 @@ class Tracked(NDArrayOperatorsMixin):
 def _add(ufunc: np.ufunc) -> Callable[[Tracked, Tracked], Tracked]:
     def rule(a: Tracked, b: Tracked) -> Tracked:
         value = ufunc(a.value, b.value)
-        if _whole(a, b):
+        if _are_whole(a, b):
             return a._like(value, 0.0)
         return a._like(value, a.error + b.error + a.arithmetic.rounding(value), (a.value, b.value))
 
     return rule
 
 
-def _distributed(a: Tracked, by: np.ndarray) -> Any:
-    """Return the additional error of a sum ``s + t`` if both terms are multiplied by `by` before the addition."""
+def _distribution_error(a: Tracked, factor: np.ndarray) -> Any:
+    """Return the additional error of a sum ``s + t`` if both terms are multiplied by `factor` before the addition."""
     if a.terms is None:
         return 0.0
-    of = a.arithmetic
-    s, t = (np.abs(term, dtype=of.errors, casting="same_kind") for term in map(_float, a.terms))
-    return (s + t) * (np.abs(by).astype(of.errors) * of.unit)
+    arithmetic = a.arithmetic
+    s, t = (np.abs(term, dtype=arithmetic.errors, casting="same_kind") for term in map(_float, a.terms))
+    return (s + t) * (np.abs(factor).astype(arithmetic.errors) * arithmetic.unit)
 
 
 def _float(array: np.ndarray) -> np.ndarray:
     return array if array.dtype.kind == "f" else array.astype(np.float64)
 
 
-def _whole(*operands: Tracked) -> bool:
+def _are_whole(*operands: Tracked) -> bool:
     """Return whether all operands are exact integers or booleans, whose arithmetic is exact."""
-    return all(one.value.dtype.kind in "iub" and not np.any(one.error) for one in operands)
+    return all(operand.value.dtype.kind in "iub" and not np.any(operand.error) for operand in operands)
 
 
 def _multiply(a: Tracked, b: Tracked) -> Tracked:
     value = np.multiply(a.value, b.value)
-    if _whole(a, b):
+    if _are_whole(a, b):
         return a._like(value, 0.0)
     error = a.arithmetic.rounding(value)
-    for one, other in ((a, b), (b, a)):
-        if np.any(one.error):
-            error = error + one.error * np.abs(other.value).astype(error.dtype)
-        if one.terms is not None and (other.value.ndim < one.value.ndim or other.value.size == 1):
-            error = error + _distributed(one, other.value)
+    for operand, factor in ((a, b), (b, a)):
+        if np.any(operand.error):
+            error = error + operand.error * np.abs(factor.value).astype(error.dtype)
+        if operand.terms is not None and (factor.value.ndim < operand.value.ndim or factor.value.size == 1):
+            error = error + _distribution_error(operand, factor.value)
     return a._like(value, error)
 
 
 def _divide(a: Tracked, b: Tracked) -> Tracked:
     value = np.divide(a.value, b.value)
-    of = a.arithmetic
-    size = np.abs(value).astype(of.errors)
-    error = 2 * (size * of.errors(of.unit) + of.errors(of.floor))  # roundings of the reciprocal and of the product
-    inverse: np.ndarray = np.abs(1 / b.value).astype(of.errors)
+    arithmetic = a.arithmetic
+    size = np.abs(value).astype(arithmetic.errors)
+    # Roundings of the reciprocal and of the product.
+    error = 2 * (size * arithmetic.errors(arithmetic.unit) + arithmetic.errors(arithmetic.floor))
+    inverse: np.ndarray = np.abs(1 / b.value).astype(arithmetic.errors)
     if np.any(a.error):
         error = error + a.error * inverse
     if np.any(b.error):
         error = error + size * (b.error * inverse)
     if a.terms is not None and b.value.ndim < a.value.ndim:
-        error = error + _distributed(a, inverse)
+        error = error + _distribution_error(a, inverse)
     return a._like(value, error)
 
 
@@ -373,19 +374,19 @@ def _compare(ufunc: np.ufunc) -> Callable[[Tracked, Tracked], Tracked]:
 def _logical(ufunc: np.ufunc) -> Any:
     def rule(*operands: Tracked) -> Tracked:
         error: Any = 0.0
-        for one in operands:
-            error = np.maximum(error, one.error)
-        return operands[0]._like(ufunc(*(one.value for one in operands)), error)
+        for operand in operands:
+            error = np.maximum(error, operand.error)
+        return operands[0]._like(ufunc(*(operand.value for operand in operands)), error)
 
     return rule
 
 
-def _exactly(ufunc: np.ufunc) -> Any:
+def _exact_rule(ufunc: np.ufunc) -> Any:
     return lambda a: a._like(ufunc(a.value), a.error)
 
 
 def _step(ufunc: np.ufunc) -> Any:
-    return lambda a: a._stepped(ufunc)
+    return lambda a: a._apply_steps(ufunc)
 
 
 def _square(a: Tracked) -> Tracked:
@@ -394,31 +395,33 @@ def _square(a: Tracked) -> Tracked:
 
 def _matmul(function: Any, a: Any, b: Any, *args: Any, **kwargs: Any) -> Tracked:
     """Apply a sum of products; the number of terms of each sum follows from the sizes."""
-    of = a if isinstance(a, Tracked) else b
-    a, b = of._track(a), of._track(b)
+    operand = a if isinstance(a, Tracked) else b
+    a, b = operand._track(a), operand._track(b)
     value = function(a.value, b.value, *args, **kwargs)
-    large, other = np.abs(a.value), np.abs(b.value)
+    a_magnitude, b_magnitude = np.abs(a.value), np.abs(b.value)
     terms = np.sqrt(max(1, a.size * b.size // max(1, value.size)) ** 0.5)
-    magnitude = function(large, other, *args, **kwargs)
-    error = function(a._errors(), other, *args, **kwargs) + function(large, b._errors(), *args, **kwargs)
-    return of._like(value, (error + (1 + terms) * of.arithmetic.unit * magnitude).astype(of.arithmetic.errors))
+    magnitude = function(a_magnitude, b_magnitude, *args, **kwargs)
+    error = function(a._errors(), b_magnitude, *args, **kwargs) + function(a_magnitude, b._errors(), *args, **kwargs)
+    return operand._like(
+        value, (error + (1 + terms) * operand.arithmetic.unit * magnitude).astype(operand.arithmetic.errors)
+    )
 
 
-def _where(of: Tracked, condition: Any, *both: Any) -> Tracked:
-    if len(both) != 2:
+def _where(operand: Tracked, condition: Any, *choices: Any) -> Tracked:
+    if len(choices) != 2:
         raise CannotFollow("np.where with one argument")
-    chosen, a, b = of._track(condition), of._track(both[0]), of._track(both[1])
-    value = np.where(chosen.value, a.value, b.value)
-    error = np.where(chosen.value, a.error, b.error)
-    if np.any(chosen.error):
-        either = np.abs(_float(a.value) - _float(b.value)) + a.error + b.error
-        error = np.where(chosen.error, either, error)
-    return of._like(value, error.astype(of.arithmetic.errors))
+    mask, a, b = operand._track(condition), operand._track(choices[0]), operand._track(choices[1])
+    value = np.where(mask.value, a.value, b.value)
+    error = np.where(mask.value, a.error, b.error)
+    if np.any(mask.error):
+        difference = np.abs(_float(a.value) - _float(b.value)) + a.error + b.error
+        error = np.where(mask.error, difference, error)
+    return operand._like(value, error.astype(operand.arithmetic.errors))
 
 
-def _filled(of: Tracked, like: Any, value: float) -> Tracked:
-    full = np.full(of._track(like).shape, value)
-    return of._like(full, np.zeros(full.shape, of.arithmetic.errors))
+def _full(operand: Tracked, template: Any, value: float) -> Tracked:
+    full = np.full(operand._track(template).shape, value)
+    return operand._like(full, np.zeros(full.shape, operand.arithmetic.errors))
 
 
 _RULES: dict[Any, Any] = {
@@ -441,10 +444,10 @@ _RULES: dict[Any, Any] = {
     np.cos: _smooth(np.cos, np.sin),
     np.tanh: _smooth(np.tanh, lambda v: 1 - np.tanh(v) ** 2),
     np.arctan: _smooth(np.arctan, lambda v: 1 / (1 + v * v)),
-    np.negative: _exactly(np.negative),
-    np.positive: _exactly(np.positive),
-    np.absolute: _exactly(np.absolute),
-    np.fabs: _exactly(np.fabs),
+    np.negative: _exact_rule(np.negative),
+    np.positive: _exact_rule(np.positive),
+    np.absolute: _exact_rule(np.absolute),
+    np.fabs: _exact_rule(np.fabs),
     np.maximum: _choose(np.maximum),
     np.minimum: _choose(np.minimum),
     np.fmax: _choose(np.fmax),
@@ -483,14 +486,14 @@ _METHODS = {
 
 _FUNCTIONS: dict[str, Any] = {
     "where": _where,
-    "zeros_like": lambda of, like, **_: _filled(of, like, 0.0),
-    "ones_like": lambda of, like, **_: _filled(of, like, 1.0),
-    "empty_like": lambda of, like, **_: _filled(of, like, 0.0),
-    "full_like": lambda of, like, value, **_: _filled(of, like, value),
-    "dot": lambda of, a, b: _matmul(np.dot, a, b),
-    "tensordot": lambda of, a, b, *args, **kwargs: _matmul(np.tensordot, a, b, *args, **kwargs),
-    "einsum": lambda of, how, a, b: _matmul(lambda p, q: np.einsum(how, p, q), a, b),
-    "shape": lambda of, a: a.shape,
-    "ndim": lambda of, a: a.ndim,
-    "size": lambda of, a: a.size,
+    "zeros_like": lambda operand, like, **_: _full(operand, like, 0.0),
+    "ones_like": lambda operand, like, **_: _full(operand, like, 1.0),
+    "empty_like": lambda operand, like, **_: _full(operand, like, 0.0),
+    "full_like": lambda operand, like, value, **_: _full(operand, like, value),
+    "dot": lambda operand, a, b: _matmul(np.dot, a, b),
+    "tensordot": lambda operand, a, b, *args, **kwargs: _matmul(np.tensordot, a, b, *args, **kwargs),
+    "einsum": lambda operand, how, a, b: _matmul(lambda p, q: np.einsum(how, p, q), a, b),
+    "shape": lambda operand, a: a.shape,
+    "ndim": lambda operand, a: a.ndim,
+    "size": lambda operand, a: a.size,
 }

@@ -78,10 +78,10 @@ class ForkServer:
         self._start()
 
     def _start(self) -> None:
-        ours, theirs = socket.socketpair()
+        parent, child = socket.socketpair()
         self.process = subprocess.Popen(
-            [self.python, "-P", "-m", "copycost.engine.fork_server", str(theirs.fileno()), self.runtime, self.source],
-            pass_fds=[theirs.fileno()],
+            [self.python, "-P", "-m", "copycost.engine.fork_server", str(child.fileno()), self.runtime, self.source],
+            pass_fds=[child.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -89,9 +89,9 @@ class ForkServer:
             env=self.environment,
             cwd=self.folder,
         )
-        theirs.close()
-        self._control = ours
-        self._messages = Connection(os.dup(ours.fileno()))
+        child.close()
+        self._control = parent
+        self._messages = Connection(os.dup(parent.fileno()))
         self.imported = False
         self.forkable = True
         self._failure: CaseFailure | None = None
@@ -135,30 +135,30 @@ class ForkServer:
         """
         if not self.forkable:
             # A process that cannot fork serves a single job itself, so start another one.
-            alone = ForkServer(self.runtime, self.source, self.environment, self.python, self.folder)
-            alone.ready()
-            return alone._fork()
+            fork_server = ForkServer(self.runtime, self.source, self.environment, self.python, self.folder)
+            fork_server.ready()
+            return fork_server._fork()
         with self._lock:
             self.ready()
         return self.fork() if not self.forkable else self._fork()
 
     def _fork(self) -> Worker:
-        ours, theirs = socket.socketpair()
+        parent, child = socket.socketpair()
         # The rest of an answer follows its beginning at once: a read that stalls for 10 s is an error.
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 10, 0))
+        parent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 10, 0))
         stderr_read, stderr_write = os.pipe()
         try:
             with self._lock:
                 try:
                     self._messages.send("fork")
-                    socket.send_fds(self._control, [b"f"], [theirs.fileno(), stderr_write])
+                    socket.send_fds(self._control, [b"f"], [child.fileno(), stderr_write])
                     pid = self._messages.recv()
                 except (EOFError, OSError):
                     raise CaseFailure("crashed", f"the process for {self.runtime} has ended") from None
         finally:
-            theirs.close()
+            child.close()
             os.close(stderr_write)
-        return Worker(self, pid, Connection(ours.detach()), stderr_read)
+        return Worker(self, pid, Connection(parent.detach()), stderr_read)
 
     def reap(self, pid: int) -> int:
         """Wait for a worker that has ended or was killed, and return its exit status as `subprocess` defines it."""
@@ -260,21 +260,21 @@ class Worker:
         try:
             self.connection.send(request)
             while not self.connection.poll(0):
-                left = deadline - monotonic()
-                if left <= 0:
+                seconds_left = deadline - monotonic()
+                if seconds_left <= 0:
                     self.close()
                     raise CaseFailure("timeout", "did not answer", self.shared)
-                ready = {key.fileobj for key, _ in self._selector.select(left)}
-                if self._stderr_fd in ready:
+                readable = {key.fileobj for key, _ in self._selector.select(seconds_left)}
+                if self._stderr_fd in readable:
                     self._read_stderr()
-                if self._pidfd in ready and not self.connection.poll(0):
+                if self._pidfd in readable and not self.connection.poll(0):
                     raise EOFError
             status, value, seconds = pickle.loads(self.connection.recv_bytes(_LONGEST_ANSWER))
         except (EOFError, OSError):
             code = self.close()
-            said = self._stderr.decode(errors="replace").split("\n")
-            last = next((one_line(line)[:200] for line in reversed(said) if line.strip()), "")
-            raise CaseFailure("crashed", _ending(code) + (f": {last}" if last else ""), self.shared) from None
+            lines = self._stderr.decode(errors="replace").split("\n")
+            last_line = next((one_line(line)[:200] for line in reversed(lines) if line.strip()), "")
+            raise CaseFailure("crashed", _ending(code) + (f": {last_line}" if last_line else ""), self.shared) from None
         except CaseFailure:
             raise
         except Exception:  # not a pickled answer: something else wrote to the connection

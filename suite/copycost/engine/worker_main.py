@@ -33,9 +33,9 @@ def serve(connection: Any) -> None:
                 answer: tuple[str, Any] = ("ok", None)
             else:
                 method, args, kwargs = request
-                several = isinstance(numbers, tuple)
-                asked = [servers[number] for number in numbers] if several else servers[numbers]
-                answer = ("ok", method(asked, *args, **kwargs))
+                is_joint = isinstance(numbers, tuple)
+                target = [servers[number] for number in numbers] if is_joint else servers[numbers]
+                answer = ("ok", method(target, *args, **kwargs))
         except RuntimeUnavailable as exception:
             answer = ("skipped", str(exception))
         except WrongResult as exception:

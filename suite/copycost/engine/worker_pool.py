@@ -75,7 +75,7 @@ class WorkerPool:
         self.parallel = max(1, min(_PARALLEL, len(os.sched_getaffinity(0))))
         # Use one pool of threads for the whole session: a process may die with the thread that has started it.
         self._threads = ThreadPoolExecutor(self.parallel)
-        self._asked: list[Future[Any]] = []
+        self._futures: list[Future[Any]] = []
         self._fork_servers: dict[tuple[str, str, str], ForkServer] = {}
         self._workers: set[Worker] = set()
         self._lock = threading.Lock()  # guards the fork servers, which threads request
@@ -149,14 +149,14 @@ class WorkerPool:
 
     def open(self, state: CaseState, worker: Worker, job: Job, number: int = 0) -> OpenJob:
         """Start a case's job in a worker, with a number of its own in a shared one; as `ask`."""
-        self._timed(state, worker, "compile and start", lambda timeout: (None, worker.open(job, timeout, number)))
+        self._send(state, worker, "compile and start", lambda timeout: (None, worker.open(job, timeout, number)))
         return OpenJob(worker, number)
 
     def ask(
         self,
         state: CaseState,
         job: OpenJob,
-        what: str,
+        category: str,
         method: Callable[Concatenate[Any, P], R],
         *args: P.args,
         **kwargs: P.kwargs,
@@ -168,7 +168,7 @@ class WorkerPool:
         state : CaseState
         job : OpenJob
             Its worker is closed if the request fails, unless the worker is shared and only raised.
-        what : str
+        category : str
             Category of the time account.
         method, *args, **kwargs
             See `Worker.ask`.
@@ -177,15 +177,18 @@ class WorkerPool:
         ------
         CaseFailure
         """
-        return self._timed(
-            state, job.worker, what, lambda timeout: job.worker.ask_job(job.number, timeout, method, *args, **kwargs)
+        return self._send(
+            state,
+            job.worker,
+            category,
+            lambda timeout: job.worker.ask_job(job.number, timeout, method, *args, **kwargs),
         )
 
     def ask_together(
         self,
         states: Sequence[CaseState],
         jobs: Sequence[OpenJob],
-        what: str,
+        category: str,
         method: Callable[[Sequence[Any]], list[R]],
     ) -> list[R]:
         """Send one request about several cases, whose jobs one worker serves, and charge each an equal part of it.
@@ -194,7 +197,7 @@ class WorkerPool:
         ----------
         states, jobs : sequence
             The jobs of the cases, in the same order.
-        what : str
+        category : str
             Category of the time account.
         method : callable
             A function of the list of their servers that returns a list with an answer for each.
@@ -204,54 +207,54 @@ class WorkerPool:
         CaseFailure
         """
         worker, numbers = jobs[0].worker, tuple(job.number for job in jobs)
-        joint = replace(states[0], left=min(state.left for state in states) * len(states))
-        begun = joint.left
+        joint = replace(states[0], seconds_left=min(state.seconds_left for state in states) * len(states))
+        seconds_left = joint.seconds_left
         try:
-            return self._timed(joint, worker, what, lambda timeout: worker.ask_job(numbers, timeout, method))
+            return self._send(joint, worker, category, lambda timeout: worker.ask_job(numbers, timeout, method))
         finally:
             for state in states:
-                state.left -= (begun - joint.left) / len(states)
+                state.seconds_left -= (seconds_left - joint.seconds_left) / len(states)
 
-    def _timed(self, state: CaseState, worker: Worker, what: str, request: Callable[[float], tuple[R, float]]) -> R:
+    def _send(self, state: CaseState, worker: Worker, category: str, request: Callable[[float], tuple[R, float]]) -> R:
         with worker.turn:  # waiting for the worker's other jobs is not charged
             start = monotonic()
             try:
-                value, seconds = request(state.left)
+                value, seconds = request(state.seconds_left)
             except CaseFailure as failure:
                 if not worker.shared:
                     self.close_worker(worker)
-                self.time_account.busy(what, monotonic() - start)
+                self.time_account.busy(category, monotonic() - start)
                 if failure.status == "timeout":
-                    failure.reason = f"took more than {state.limit:.3g} s ({what})"
+                    failure.reason = f"took more than {state.timeout:.3g} s ({category})"
                 raise
             finally:
-                state.left = max(0.0, state.left - (monotonic() - start))
+                state.seconds_left = max(0.0, state.seconds_left - (monotonic() - start))
         if isinstance(value, Sample):
             self.time_account.busy("reset", value.reset_seconds)
             self.time_account.busy("timed calls", value.seconds * value.calls)
             self.time_account.busy("warm-up", max(0.0, seconds - value.reset_seconds - value.seconds * value.calls))
         else:
-            self.time_account.busy(what, seconds)
+            self.time_account.busy(category, seconds)
         return value
 
-    def each(self, function: Callable[[T], R], things: Sequence[T], at_once: int) -> list[R]:
-        """Map a function over things, in parallel: at most `at_once`, `_PARALLEL` and the number of cores at a time."""
+    def each(self, function: Callable[[T], R], items: Sequence[T], at_once: int) -> list[R]:
+        """Map a function over items, in parallel: at most `at_once`, `_PARALLEL` and the number of cores at a time."""
         if min(at_once, self.parallel) == 1:
-            return [function(thing) for thing in things]
-        turn = threading.Semaphore(at_once)
+            return [function(item) for item in items]
+        limit = threading.Semaphore(at_once)
 
-        def in_turn(thing: T) -> R:
-            with turn:
-                return function(thing)
+        def call(item: T) -> R:
+            with limit:
+                return function(item)
 
-        asked = [self._threads.submit(in_turn, thing) for thing in things]
-        self._asked = list(asked)
-        return [future.result() for future in asked]
+        futures = [self._threads.submit(call, item) for item in items]
+        self._futures = list(futures)
+        return [future.result() for future in futures]
 
     def abandon(self) -> None:
         """Cancel the requests that threads wait for, and kill all workers."""
-        for asked in self._asked:
-            asked.cancel()
+        for future in self._futures:
+            future.cancel()
         for worker in list(self._workers):
             worker.kill()
-        wait(self._asked)
+        wait(self._futures)

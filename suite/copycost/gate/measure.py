@@ -182,7 +182,7 @@ class _Pair:
     @property
     def ended(self) -> bool:
         """Whether the pair needs no more blocks."""
-        return any(state.ended or state.measurement for state in (self.base, self.head))
+        return any(state.stopped_by or state.measurement for state in (self.base, self.head))
 
     def decided(self, tolerance: float, false_alarms: float) -> bool:
         """Return whether the answer is clear."""
@@ -273,15 +273,17 @@ def _time(
     for block in itertools.count(1):
         undecided_pairs = [pair for pair in pairs if not pair.ended]
         if not undecided_pairs:
-            return "budget" if any(pair.base.ended == "budget" for pair in pairs) else "clear"
+            return "budget" if any(pair.base.stopped_by == "budget" for pair in pairs) else "clear"
         order.shuffle(undecided_pairs)
         for pair in undecided_pairs:
             start = monotonic()
             if start + longest.get(id(pair), 0.0) > deadline:
-                pair.base.ended = pair.head.ended = "budget"
+                pair.base.stopped_by = pair.head.stopped_by = "budget"
                 continue
             for state in (pair.base, pair.head):
-                state.left = state.limit  # the limit applies per block, because the number of blocks is open
+                state.seconds_left = (
+                    state.timeout
+                )  # the timeout applies per block, because the number of blocks is open
             undecided = f"{len(undecided_pairs)} of {len(pairs)} cases not yet clear"
             on_step(f"block {block}, {undecided}", (start - session_start) / (deadline - session_start))
             try:
@@ -289,13 +291,13 @@ def _time(
             except KeyboardInterrupt:  # report the results so far
                 for unfinished in pairs:
                     if not unfinished.ended:
-                        unfinished.base.ended = unfinished.head.ended = "budget"
+                        unfinished.base.stopped_by = unfinished.head.stopped_by = "budget"
                 return "interrupted"
             longest[id(pair)] = max(longest.get(id(pair), 0.0), monotonic() - start)
         if block in LOOKS:
             for pair in undecided_pairs:
                 if pair.decided(tolerance, FALSE_ALARMS / 2 / len(LOOKS) / len(pairs)):
-                    pair.base.ended = pair.head.ended = "clear"
+                    pair.base.stopped_by = pair.head.stopped_by = "clear"
     raise AssertionError  # unreachable: itertools.count does not end
 
 
@@ -321,4 +323,4 @@ def with_unmatched(comparison: Comparison, chosen: Chosen) -> Comparison:
 
 
 def _unmeasured(case: Case) -> Measurement:
-    return assemble.measurement(as_row(case), 0, "skipped", "the other commit does not have it", {})
+    return assemble.measurement(as_row(case), 0, "skipped", "the other commit does not have it")

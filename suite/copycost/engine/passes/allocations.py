@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from copycost.engine.count_allocations import Calls, Counted, count_each
+from copycost.engine.count_allocations import AllocationCounts, Calls, count_each
 from copycost.engine.prepared_call import PreparedCall
 from copycost.engine.records import AllocationTrace
-from copycost.model.allocation import (
-    THRESHOLD,
-    median_summary,
-    pool,
-    summarize,
-)
+from copycost.model.allocation import THRESHOLD, median_summary, pool, summarize
 
 #: Maximum number of allocation events in the timeline of a call.
 _LONGEST_TIMELINE = 400
@@ -34,10 +31,10 @@ def trace_each(cases: Sequence[PreparedCall]) -> list[AllocationTrace]:
     """
     traces = _trace_once(cases)
     # A pool may have grown between the calls. Differences that persist in a second trace are real.
-    unlike = [i for i, (_, agree) in enumerate(traces) if not agree]
-    if unlike:
-        for i, again in zip(unlike, _trace_once([cases[i] for i in unlike]), strict=True):
-            traces[i] = again
+    indices = [i for i, (_, agree) in enumerate(traces) if not agree]
+    if indices:
+        for i, second_trace in zip(indices, _trace_once([cases[i] for i in indices]), strict=True):
+            traces[i] = second_trace
     return [trace for trace, _ in traces]
 
 
@@ -45,38 +42,62 @@ def _trace_once(cases: Sequence[PreparedCall]) -> list[tuple[AllocationTrace, bo
     """Return the allocations of each case's traced calls, and whether these calls agree."""
     calls = [Calls(prepared.fenced_call, partial(_owned_bytes, prepared)) for prepared in cases]
     counts = count_each(calls, cases[0].runtime, on_host=cases[0].device == "cpu")
-    return [_summarized(prepared, counted) for prepared, counted in zip(cases, counts, strict=True)]
+    return [_make_trace(prepared, count) for prepared, count in zip(cases, counts, strict=True)]
 
 
-def _summarized(prepared: PreparedCall, counted: Counted) -> tuple[AllocationTrace, bool]:
+def _make_trace(prepared: PreparedCall, counts: AllocationCounts) -> tuple[AllocationTrace, bool]:
     """Return the figures of the counted calls, and whether these calls agree."""
-    host, traces, leaked = counted.library, counted.runtime, counted.leaked_bytes
-    on_host = counted.host()
-    instruments, missing = counted.instruments, counted.missing
-    in_host = [summarize(e for e in events if e.space == "host") for events in traces]
-    in_device = [summarize(e for e in events if e.space == "device") for events in traces]
-    device, ranges = median_summary(in_device)
-    ranges = {f"device_{name}": both for name, both in ranges.items()}
-    total = None
+    by_space = {
+        space: [summarize(event for event in events if event.space == space) for events in counts.runtime]
+        for space in ("host", "device")
+    }
+    device, device_ranges = median_summary(by_space["device"])
+    ranges = {f"device_{name}": limits for name, limits in device_ranges.items()}
+    host = None
     agree = not ranges
-    if host is not None and on_host is not None:
-        total, unequal = median_summary(on_host)
+    summaries = counts.host()
+    if counts.library is not None and summaries is not None:
+        host, host_ranges = median_summary(summaries)
         peaks = (
-            median_summary([summarize(events) for events in host])[0].peak_bytes,
-            median_summary(in_host)[0].peak_bytes,
+            median_summary([summarize(events) for events in counts.library])[0].peak_bytes,
+            median_summary(by_space["host"])[0].peak_bytes,
         )
-        agree = agree and not unequal.keys() - ({"peak_bytes"} if min(peaks) else set())
+        agree = agree and not host_ranges.keys() - ({"peak_bytes"} if min(peaks) else set())
         if min(peaks):
             # Two instruments watch two calls, so how their peaks coincide is not known.
-            unequal["peak_bytes"] = [max(peaks), sum(peaks)]
-        ranges |= {f"host_{name}": both for name, both in unequal.items()}
-    seen = [*(host[-1] if host is not None else ()), *traces[-1]]
-    timeline = tuple(e for e in seen if abs(e.bytes) >= THRESHOLD and e.space != "driver")[:_LONGEST_TIMELINE]
-    if prepared.device == "cpu":
-        return AllocationTrace(total, None, ranges, leaked, instruments, missing, None, timeline), agree
-    sees_driver = prepared.runtime.gpu is not None and prepared.runtime.gpu.sees_driver
-    pools = pool(traces[-1], sees_driver)
-    return AllocationTrace(total, device, ranges, leaked, instruments, missing, pools, timeline), agree
+            host_ranges["peak_bytes"] = [max(peaks), sum(peaks)]
+        ranges |= {f"host_{name}": limits for name, limits in host_ranges.items()}
+    events = [*(counts.library[-1] if counts.library is not None else ()), *counts.runtime[-1]]
+    large_events = (event for event in events if abs(event.bytes) >= THRESHOLD and event.space != "driver")
+    trace = AllocationTrace(
+        host, None, ranges, counts.leaked_bytes, counts.instruments, counts.missing,
+        timeline=tuple(islice(large_events, _LONGEST_TIMELINE)),
+    )  # fmt: skip
+    if prepared.device != "cpu":
+        sees_driver = prepared.runtime.gpu is not None and prepared.runtime.gpu.sees_driver
+        trace = replace(trace, device=device, pool=pool(counts.runtime[-1], sees_driver))
+    return replace(trace, ranges=_with_totals(trace)), agree
+
+
+def _with_totals(trace: AllocationTrace) -> dict[str, list[int]]:
+    """Return the ranges of a trace, and those of the figures over all memory spaces."""
+    ranges = dict(trace.ranges)
+    for key, limits in trace.ranges.items():
+        space, _, name = key.partition("_")
+        elsewhere = getattr(trace.device if space == "host" else trace.host, name, 0)
+        ranges.setdefault(name, [limit + elsewhere for limit in limits])
+    return ranges
+
+
+def with_ranges(trace: AllocationTrace, other_trace: AllocationTrace) -> AllocationTrace:
+    """Return the trace of one process, with a range for each figure that differs in another process."""
+    ranges, other_figures = dict(trace.ranges), other_trace.figures()
+    for name, value in trace.figures().items():
+        if value is not None and (other_value := other_figures[name]) is not None:
+            limits = [*trace.ranges.get(name, [value]), *other_trace.ranges.get(name, [other_value])]
+            if min(limits) < max(limits):
+                ranges[name] = [min(limits), max(limits)]
+    return replace(trace, ranges=ranges)
 
 
 def _owned_bytes(prepared: PreparedCall, result: Any) -> int:

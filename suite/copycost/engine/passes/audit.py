@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from statistics import median
 from time import perf_counter_ns
 from typing import Any
@@ -38,76 +39,117 @@ _SHORTEST_NEW = 20e-6
 _SEEN_BEFORE, _SCORE = 1.25, 4.2
 
 
+@dataclass
+class _Results:
+    """Results of the audited calls so far.
+
+    Attributes
+    ----------
+    values : dict of int to list of ndarray
+        Values of the first result for each input.
+    first : array or None
+        The result of the first call, during the second one, which must not change it.
+    """
+
+    values: dict[int, list[np.ndarray]] = field(default_factory=dict)
+    first: Any = None
+
+
 def audit(prepared: PreparedCall, calls: int = AUDIT_CALLS) -> Audit:
     """Audit calls on all inputs, first in new arrays and then in a reused one, and check every result."""
-    right: dict[int, list[np.ndarray]] = {}
-    held: Any = None
-    found = Audit("ok", None, max_abs_error=0.0, max_ulp=0.0)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
     if prepared.truth is None:
-        found = Audit("unchecked", "no reference was given")
+        findings = Audit("unchecked", "no reference was given", now)
+    else:
+        findings = Audit("ok", None, now, max_abs_error=0.0, max_ulp=0.0)
+    results = _Results()
     for i in range(calls):
-        k = i % len(prepared.pixels)
-        at = f" (call {i + 1})"
-        try:
-            # Pass each input in a new array first, then reuse one array for other pixels: a variant that remembers
-            # results by array returns the old one.
-            prepared.x = (
-                prepared.fresh_input(k) if i < len(prepared.pixels) else prepared.restored(prepared.x, prepared.k, k)
-            )
-            prepared.k = k
-            prepared.clear_out()
-            prepared.runtime.fence()
-        except KeyboardInterrupt:
-            raise
-        except BaseException as exception:  # a call may have made its array read-only or changed its shape
-            return replace(found, status="failed", reason=f"{describe(exception)} while restoring its input" + at)
-        places = prepared.places()
-        try:
-            result = prepared.completed_result(prepared.call(*prepared.arguments()))
-        except KeyboardInterrupt:  # from the user, if this is the user's own process
-            raise
-        except BaseException as exception:  # a variant may raise anything
-            return replace(_unjudged(found), status="failed", reason=describe(exception) + at)
-        try:
-            # Read the values immediately: a result that is computed later counts as wrong.
-            values = prepared.values(result)
-            again = k in right and all(map(same, values, right[k]))
-            snapshot = right[k] if again else [np.array(one, order="C") for one in values]
-            del values  # may share the result's memory
-            for one in snapshot:
-                if one.dtype.kind not in "biufc":
-                    raise TypeError(f"returned an array of {one.dtype}, not of numbers")
-        except TypeError as exception:
-            return replace(_unjudged(found), status="wrong", reason=str(exception) + at)
-        found = _with_properties(prepared, found, result, k, places)
-        prepared.changes = bool(found.input_changed)
-        reason = None
-        if prepared.truth is not None and not again:
-            verdict = prepared.truth.judge(k, snapshot)
-            reason = verdict.reason
-            found = replace(
-                found,
-                max_abs_error=larger_error(found.max_abs_error, verdict.max_abs_error),
-                max_ulp=larger_error(found.max_ulp, verdict.max_ulp),
-            )
-        if k not in right:
-            right[k] = snapshot
-        reason = reason or _misplaced(prepared, result, k, snapshot, places)
-        if held is not None and not reason and not all(map(same, prepared.values(held), right[0])):
-            reason = "an earlier result was changed by a later call"
-        held = result if i == 0 and found.result_shares == "nothing" else None
-        if i > 0:
-            _spoil(prepared, result, places)
-        result = None
-        if reason:
-            return replace(found, status="wrong", reason=reason + at)
+        findings = _audit_call(prepared, findings, results, i)
+        if findings.status not in ("ok", "unchecked"):
+            return replace(findings, reason=f"{findings.reason} (call {i + 1})")
     try:
         reason = _remembers(prepared)
     except Exception as exception:  # any call may raise
-        return replace(found, status="failed", reason=describe(exception))
+        return replace(findings, status="failed", reason=describe(exception))
     if reason:
-        return replace(found, status="wrong", reason=reason)
-    return replace(found, code=code(*prepared.prepared))
+        return replace(findings, status="wrong", reason=reason)
+    return replace(findings, code=code(*prepared.definition))
+
+
+def _audit_call(prepared: PreparedCall, findings: Audit, results: _Results, i: int) -> Audit:
+    """Return the findings after call `i`; their status is that of the case if the call is not right."""
+    k = i % len(prepared.pixels)
+    try:
+        _renew_arguments(prepared, i, k)
+    except KeyboardInterrupt:  # from the user, if this is the user's own process
+        raise
+    except BaseException as exception:  # a call may have made its array read-only or changed its shape
+        return replace(findings, status="failed", reason=f"{describe(exception)} while restoring its input")
+    places = prepared.places()
+    try:
+        result = prepared.completed_result(prepared.call(*prepared.arguments()))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as exception:  # a variant may raise anything
+        return replace(_without_errors(findings), status="failed", reason=describe(exception))
+    try:
+        # Read the values immediately: a result that is computed later counts as wrong.
+        known_values = results.values.get(k)
+        snapshot = _snapshot(prepared, result, known_values)
+    except TypeError as exception:
+        return replace(_without_errors(findings), status="wrong", reason=str(exception))
+    findings = _with_properties(prepared, findings, result, k, places)
+    prepared.changes_input = bool(findings.input_changed)
+    reason = None
+    if prepared.truth is not None and snapshot is not known_values:
+        verdict = prepared.truth.judge(k, snapshot)
+        reason = verdict.reason
+        findings = replace(
+            findings,
+            max_abs_error=larger_error(findings.max_abs_error, verdict.max_abs_error),
+            max_ulp=larger_error(findings.max_ulp, verdict.max_ulp),
+        )
+    results.values.setdefault(k, snapshot)
+    reason = reason or _misplacement(prepared, result, k, snapshot, places)
+    if (
+        results.first is not None
+        and not reason
+        and not all(map(same, prepared.values(results.first), results.values[0]))
+    ):
+        reason = "an earlier result was changed by a later call"
+    results.first = result if i == 0 and findings.result_shares == "nothing" else None
+    if i > 0:
+        _spoil(prepared, result, places)
+    return replace(findings, status="wrong", reason=reason) if reason else findings
+
+
+def _renew_arguments(prepared: PreparedCall, i: int, k: int) -> None:
+    """Set the arguments of call `i`: input `k`, and an empty buffer.
+
+    Each input comes in a new array first. Then one array is reused for other pixels: a variant that remembers results
+    by array returns the old one.
+    """
+    prepared.x = prepared.fresh_input(k) if i < len(prepared.pixels) else prepared.restored(prepared.x, prepared.k, k)
+    prepared.k = k
+    prepared.clear_out()
+    prepared.runtime.fence()
+
+
+def _snapshot(prepared: PreparedCall, result: Any, known_values: list[np.ndarray] | None) -> list[np.ndarray]:
+    """Return a copy of a result's values, or `known_values`, those of an earlier result, if they are the same.
+
+    Raises
+    ------
+    TypeError
+        If the result is not an array of numbers.
+    """
+    values = prepared.values(result)
+    if known_values is not None and all(map(same, values, known_values)):
+        return known_values
+    for array in values:
+        if array.dtype.kind not in "biufc":
+            raise TypeError(f"returned an array of {array.dtype}, not of numbers")
+    return [np.array(array, order="C") for array in values]
 
 
 def _remembers(prepared: PreparedCall) -> str | None:
@@ -116,42 +158,42 @@ def _remembers(prepared: PreparedCall) -> str | None:
     Calls on new values and as many calls on known values are timed, in random order. If nothing is remembered,
     disturbances affect both alike.
     """
-    took: dict[bool, list[float]] = {True: [], False: []}  # key: whether the values are new
+    seconds_by_kind: dict[bool, list[float]] = {True: [], False: []}  # key: whether the values are new
     values = [array.copy() for array in prepared.pixels[0]]
     last = len(prepared.pixels) - 1
-    x, between = prepared.fresh_input(0), prepared.fresh_input(last)
+    x, other_input = prepared.fresh_input(0), prepared.fresh_input(last)
     for rounds in _COMPARED_AFTER:
-        while len(took[True]) < rounds:
+        while len(seconds_by_kind[True]) < rounds:
             places = [swap(array) for array in values]
             for new in random.sample((True, False), 2):
                 x = prepared.changed_to(x, values if new else prepared.pixels[0], places)
-                if prepared.changes:
-                    between = prepared.restored(between, last, last)
+                if prepared.changes_input:
+                    other_input = prepared.restored(other_input, last, last)
                 # Call on another input first, so that threads and caches are in the same state for both.
-                for given in (between, x):
+                for arguments in (other_input, x):
                     prepared.clear_out()
-                    seconds = _seconds(prepared, given)
-                took[new].append(seconds)
+                    seconds = _seconds(prepared, arguments)
+                seconds_by_kind[new].append(seconds)
                 x = prepared.changed_to(x, prepared.pixels[0], places)
-            for array, seen, where in zip(values, prepared.pixels[0], places, strict=True):
-                array.reshape(-1)[where] = seen.reshape(-1)[where]
-        first, later = median(took[True]), median(took[False])
-        if first < _SHORTEST_NEW or first < _SEEN_BEFORE * later:
+            for array, original, place in zip(values, prepared.pixels[0], places, strict=True):
+                array.reshape(-1)[place] = original.reshape(-1)[place]
+        new_median, known_median = median(seconds_by_kind[True]), median(seconds_by_kind[False])
+        if new_median < _SHORTEST_NEW or new_median < _SEEN_BEFORE * known_median:
             return None
-        if _score(took[True], took[False]) >= _SCORE:
+        if _score(seconds_by_kind[True], seconds_by_kind[False]) >= _SCORE:
             break
     else:
         return None
     return (
-        f"a call on new values takes {first * 1e6:,.0f} µs, but a call on known values takes "
-        f"{later * 1e6:,.0f} µs: it remembers results"
+        f"a call on new values takes {new_median * 1e6:,.0f} µs, but a call on known values takes "
+        f"{known_median * 1e6:,.0f} µs: it remembers results"
     )
 
 
 def _score(longer: Sequence[float], shorter: Sequence[float]) -> float:
     """Return the standard score of Mann and Whitney's U for two samples of the same size."""
     n = len(longer)
-    u = sum(one > other for one in longer for other in shorter)
+    u = sum(value > other_value for value in longer for other_value in shorter)
     return (u - n * n / 2) / math.sqrt(n * n * (2 * n + 1) / 12)
 
 
@@ -165,15 +207,15 @@ def _seconds(prepared: PreparedCall, x: tuple[Any, ...]) -> float:
     return (perf_counter_ns() - start) * 1e-9
 
 
-def _with_properties(prepared: PreparedCall, found: Audit, result: Any, k: int, places: Places) -> Audit:
+def _with_properties(prepared: PreparedCall, findings: Audit, result: Any, k: int, places: Places) -> Audit:
     """Add the properties of a result, and any change of the input, to earlier findings."""
     shares = prepared.shares(result, places)
     return replace(
-        found,
-        input_changed=bool(found.input_changed) or prepared.changed(prepared.x, k),
-        result_shares=shares if shares != "nothing" else found.result_shares or shares,
-        result_dtype=", ".join(str(one.dtype) for one in prepared.values(result)),
-        result_contiguous=found.result_contiguous is not False
+        findings,
+        input_changed=bool(findings.input_changed) or prepared.changed(prepared.x, k),
+        result_shares=shares if shares != "nothing" else findings.result_shares or shares,
+        result_dtype=", ".join(str(array.dtype) for array in prepared.values(result)),
+        result_contiguous=findings.result_contiguous is not False
         and all(map(prepared.runtime.contiguous, prepared.parts(result))),
     )
 
@@ -191,20 +233,22 @@ def _spoil(prepared: PreparedCall, result: Any, places: Places) -> None:
             values[...] = np.nan if values.dtype.kind in "fc" else np.invert(values)
 
 
-def _misplaced(prepared: PreparedCall, result: Any, k: int, snapshot: list[np.ndarray], places: Places) -> str | None:
+def _misplacement(
+    prepared: PreparedCall, result: Any, k: int, snapshot: list[np.ndarray], places: Places
+) -> str | None:
     """Return why the array that the variant must write to does not hold the result, or None."""
     if prepared.writes == "new" or prepared.shares(result, places) == prepared.writes:
         return None
     try:
-        held = prepared.values(prepared.target())
-        right = prepared.truth.refuse(k, held) is None if prepared.truth else all(map(same, held, snapshot))
+        values = prepared.values(prepared.target())
+        is_right = prepared.truth.refuse(k, values) is None if prepared.truth else all(map(same, values, snapshot))
     except (ConsumedArrayError, TypeError):
-        right = False
-    if right:
+        is_right = False
+    if is_right:
         return None
     return "the result is not in the " + ("buffer passed as out" if prepared.writes == "out" else "input")
 
 
-def _unjudged(found: Audit) -> Audit:
+def _without_errors(findings: Audit) -> Audit:
     """Return the findings, without deviations if no call has returned a result yet."""
-    return found if found.result_dtype else replace(found, max_abs_error=None, max_ulp=None)
+    return findings if findings.result_dtype else replace(findings, max_abs_error=None, max_ulp=None)

@@ -18,23 +18,23 @@ def profile(prepared: PreparedCall) -> CallProfile:
     """Profile one warmed-up call."""
     for i in range(_WARM):
         prepared.fenced_call(i)()
-    counted = count(prepared.fenced_call, prepared.runtime, windows=1, on_host=prepared.device == "cpu")
-    library = counted.library[-1] if counted.library is not None else []
+    counts = count(prepared.fenced_call, prepared.runtime, windows=1, on_host=prepared.device == "cpu")
+    library = counts.library[-1] if counts.library is not None else []
     if prepared.runtime.profile is not None:
-        return completed(prepared.runtime.profile(prepared.fenced_call(0)), library, counted.missing)
+        return completed(prepared.runtime.profile(prepared.fenced_call(0)), library, counts.missing)
     gpu = prepared.runtime.gpu if prepared.device != "cpu" else None
     mark = gpu.mark if gpu is not None else None
     call = prepared.fenced_call(0)
-    begun = perf_counter()
-    first = mark() if mark is not None else None
+    start = perf_counter()
+    first_mark = mark() if mark is not None else None
     # Leave the fence out of the profile if it has nothing to wait for.
-    _, spans, marked = lines(call, mark, prepared.runtime.fence if gpu is None else None)
-    seconds = perf_counter() - begun
+    _, spans, marks = lines(call, mark, prepared.runtime.fence if gpu is None else None)
+    seconds = perf_counter() - start
     if gpu is not None and gpu.between is not None:
-        for one, other, name in marked:
-            took = gpu.between(one, other)
-            spans.append(Span(name, "device", gpu.between(first, one), took, took))
-    events = [*library, *counted.runtime[-1]]
-    large = [event for event in events if abs(event.bytes) >= THRESHOLD and event.space != "driver"]
+        for begin, end, name in marks:
+            duration = gpu.between(begin, end)
+            spans.append(Span(name, "device", gpu.between(first_mark, begin), duration, duration))
+    events = [*library, *counts.runtime[-1]]
+    large_events = [event for event in events if abs(event.bytes) >= THRESHOLD and event.space != "driver"]
     instrument = "Python's lines" + (f", {gpu.instrument}" if gpu is not None else "")
-    return CallProfile(tuple(spans), tuple(placed(large, spans)), seconds, instrument, counted.missing)
+    return CallProfile(tuple(spans), tuple(placed(large_events, spans)), seconds, instrument, counts.missing)

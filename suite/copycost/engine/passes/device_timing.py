@@ -29,22 +29,22 @@ def sample(prepared: PreparedCall, seconds: float) -> DeviceSample:
     prepared.calls_left -= 4 * n
     if prepared.flush is None:
         prepared.flush = gpu.write(_FLUSHED * gpu.cache_bytes())
-    flush, i = prepared.flush, next(prepared.turns) % len(prepared.holding)
+    flush, i = prepared.flush, next(prepared.turns) % len(prepared.input_indices)
 
-    def warm() -> tuple[Any, ...]:
+    def warm_arguments() -> tuple[Any, ...]:
         # Use the same input every time, so that it is in the device's cache as far as it fits.
         return prepared.timed_arguments(i)
 
-    def cold() -> tuple[Any, ...]:
-        args = warm()
+    def cold_arguments() -> tuple[Any, ...]:
+        args = warm_arguments()
         flush()
         return args
 
-    prepared.last = None
-    launch, result = clock.queued(prepared.call, warm, n, fence)
+    prepared.last_result = None
+    launch_ns, result = clock.queued(prepared.call, warm_arguments, n, fence)
     # Time the warm calls first: the call after a flush is cold.
-    device = gpu.seconds(prepared.call, warm, n) if gpu.seconds is not None else None
-    cold_device = gpu.seconds(prepared.call, cold, n) if gpu.seconds is not None else None
-    ns, _, result = clock.one_by_one(prepared.call, cold, n, fence)
-    prepared.last, prepared.last_k = prepared.completed_result(result), prepared.k
-    return DeviceSample(launch / n * 1e-9, device, ns / n * 1e-9, cold_device)
+    device_seconds = gpu.seconds(prepared.call, warm_arguments, n) if gpu.seconds is not None else None
+    cold_device_seconds = gpu.seconds(prepared.call, cold_arguments, n) if gpu.seconds is not None else None
+    ns, _, result = clock.one_by_one(prepared.call, cold_arguments, n, fence)
+    prepared.last_result, prepared.last_k = prepared.completed_result(result), prepared.k
+    return DeviceSample(launch_ns / n * 1e-9, device_seconds, ns / n * 1e-9, cold_device_seconds)

@@ -20,11 +20,11 @@ _GROWTH = 0.1
 
 #: CPU time of other threads, in nanoseconds, from which a call counts as multithreaded. A fraction of the call's
 #: duration would not be meaningful: on a busy machine a thread that waits for another thread spins for a long time.
-_ELSEWHERE_NS = 10_000
+_OTHER_THREADS_NS = 10_000
 
 #: Seconds for other threads to become idle: those of GNU's OpenMP spin for 16 ms after their work. A thread's CPU time
 #: becomes visible to other threads when it goes to sleep, or at the kernel's next tick.
-_TO_REST = 0.03
+_REST_SECONDS = 0.03
 
 
 class WrongResult(Exception):
@@ -38,9 +38,9 @@ def try_out(prepared: PreparedCall) -> tuple[bool, float]:
     """Call once; return whether the call returned a value, and its duration in seconds."""
     prepared.x = prepared.fresh_input(0)
     start = perf_counter_ns()
-    returned = prepared.call(*prepared.arguments())
+    value = prepared.call(*prepared.arguments())
     prepared.runtime.fence()
-    return returned is not None, (perf_counter_ns() - start) * 1e-9
+    return value is not None, (perf_counter_ns() - start) * 1e-9
 
 
 def make_inputs(prepared: PreparedCall, changes: bool, leaked_bytes: int, rounds: int = ROUNDS) -> None:
@@ -55,11 +55,12 @@ def make_inputs(prepared: PreparedCall, changes: bool, leaked_bytes: int, rounds
     rounds : int, optional
         Number of samples that follow.
     """
-    prepared.changes = changes
-    prepared.holding = list(range(len(prepared.pixels)))
+    prepared.changes_input = changes
+    prepared.input_indices = list(range(len(prepared.pixels)))
     # Each input has arrays of its own, since inputs must not share a variable. If calls change their input, one set of
     # arrays is enough for all inputs: it is restored before every call.
-    prepared.inputs = [prepared.fresh_input(k) for k in (prepared.holding[:1] if changes else prepared.holding)]
+    indices = prepared.input_indices[:1] if changes else prepared.input_indices
+    prepared.inputs = [prepared.fresh_input(k) for k in indices]
     prepared.samples = 2 * rounds  # as many again for finding `n` and warming up
     if leaked_bytes > 0:
         prepared.calls_left = max(prepared.samples, _GROWTH * free_memory() / leaked_bytes)
@@ -67,14 +68,14 @@ def make_inputs(prepared: PreparedCall, changes: bool, leaked_bytes: int, rounds
 
 def calibrate(prepared: PreparedCall) -> Calibration:
     """Time the first call, warm up, and find the number of calls in a sample."""
-    first = _sample(prepared, 1).seconds
+    seconds_first = _sample(prepared, 1).seconds
     n = 1
     while True:
-        took = _sample(prepared, n)
-        if took.seconds * n * 1e9 >= clock.SAMPLE_NS or 2 * n > prepared.most_per_sample():
-            return Calibration(first, n)
+        trial = _sample(prepared, n)
+        if trial.seconds * n * 1e9 >= clock.SAMPLE_NS or 2 * n > prepared.most_per_sample():
+            return Calibration(seconds_first, n)
         # Grow at most tenfold: the first calls are slow.
-        n = int(min(10 * n, prepared.most_per_sample(), max(2 * n, clock.SAMPLE_NS * 1.2e-9 / took.seconds)))
+        n = int(min(10 * n, prepared.most_per_sample(), max(2 * n, clock.SAMPLE_NS * 1.2e-9 / trial.seconds)))
 
 
 def warm_up(prepared: PreparedCall, n: int) -> None:
@@ -96,10 +97,10 @@ def sample(prepared: PreparedCall, n: int) -> Sample:
     """
     if n > 1 and prepared.calls_left == math.inf:
         _sample(prepared, 1)
-    taken = _sample(prepared, n)
+    result = _sample(prepared, n)
     if random.SystemRandom().randrange(ROUNDS) == 0:
         _check_last(prepared)
-    return taken
+    return result
 
 
 def check(prepared: PreparedCall) -> None:
@@ -110,38 +111,38 @@ def check(prepared: PreparedCall) -> None:
     WrongResult
     """
     _check_last(prepared)
-    if not prepared.changes and any(map(prepared.changed, prepared.inputs, prepared.holding)):
+    if not prepared.changes_input and any(map(prepared.changed, prepared.inputs, prepared.input_indices)):
         raise WrongResult("the timed calls changed the input, but the audited calls did not")
 
 
 def last_bytes(prepared: PreparedCall) -> int:
     """Return the total size of the arrays of the last timed call's result, in bytes."""
-    return sum(one.nbytes for one in prepared.values(prepared.last))
+    return sum(array.nbytes for array in prepared.values(prepared.last_result))
 
 
 def use_one_thread(cases: Sequence[PreparedCall]) -> list[bool]:
     """Return for each case whether a warmed-up call does all its work in the calling thread."""
     calls = [prepared.fenced_call(0) for prepared in cases]
-    sleep(_TO_REST)
+    sleep(_REST_SECONDS)
     alone = []
     for call in calls:
         # The thread's interval encloses the process's. Time between two readings, such as an interrupt, is then never
         # attributed to another thread.
         thread, process = thread_time_ns(), process_time_ns()
         call()
-        sleep(_TO_REST)
+        sleep(_REST_SECONDS)
         process = process_time_ns() - process
-        alone.append(process - (thread_time_ns() - thread) < _ELSEWHERE_NS)
+        alone.append(process - (thread_time_ns() - thread) < _OTHER_THREADS_NS)
     return alone
 
 
 def _check_last(prepared: PreparedCall) -> None:
     if reason := clock.replaced():
         raise WrongResult(reason)
-    if prepared.last is None:
+    if prepared.last_result is None:
         return
     try:
-        values = prepared.values(prepared.last)
+        values = prepared.values(prepared.last_result)
         reason = prepared.truth.refuse(prepared.last_k, values) if prepared.truth else None
     except TypeError as exception:
         reason = str(exception)
@@ -150,21 +151,21 @@ def _check_last(prepared: PreparedCall) -> None:
 
 
 def _sample(prepared: PreparedCall, n: int) -> Sample:
-    prepared.last = None
+    prepared.last_result = None
     prepared.turn_inputs()
-    before = disturbance.state()
-    if prepared.changes:
-        timed, reset, result = clock.one_by_one(prepared.call, prepared.next_arguments, n, prepared.runtime.fence)
+    state = disturbance.state()
+    if prepared.changes_input:
+        timed_ns, reset_ns, result = clock.one_by_one(prepared.call, prepared.next_arguments, n, prepared.runtime.fence)
     else:
-        reset = 0
-        first = next(prepared.turns)
-        order = [(first + i) % len(prepared.inputs) for i in range(len(prepared.inputs))]
-        given = [argument(prepared.inputs[i]) for i in order]
+        reset_ns = 0
+        turn = next(prepared.turns)
+        order = [(turn + i) % len(prepared.inputs) for i in range(len(prepared.inputs))]
+        inputs = [argument(prepared.inputs[i]) for i in order]
         out = () if prepared.out is None else (argument(prepared.out),)
-        timed, result = clock.batched(prepared.call, given, out, n, prepared.runtime.fence)
-        at = order[(n - 1) % len(order)]
-        prepared.x, prepared.k = prepared.inputs[at], prepared.holding[at]
+        timed_ns, result = clock.batched(prepared.call, inputs, out, n, prepared.runtime.fence)
+        last_index = order[(n - 1) % len(order)]
+        prepared.x, prepared.k = prepared.inputs[last_index], prepared.input_indices[last_index]
     prepared.calls_left -= n
-    mark = disturbance.mark(before, disturbance.state(), timed)
-    prepared.last, prepared.last_k = prepared.completed_result(result), prepared.k
-    return Sample(timed / n * 1e-9, n, reset * 1e-9, mark)
+    mark = disturbance.mark(state, disturbance.state(), timed_ns)
+    prepared.last_result, prepared.last_k = prepared.completed_result(result), prepared.k
+    return Sample(timed_ns / n * 1e-9, n, reset_ns * 1e-9, mark)
