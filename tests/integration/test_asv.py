@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import os
@@ -78,10 +79,11 @@ def test_what_is_at_fault_fails(status: str) -> None:
 def test_every_runtime_has_a_class_and_every_case_a_cell() -> None:
     done = python(
         "import json, benchmarks.preprocessing as p\n"
-        "print(json.dumps([c.params for c in vars(p).values() if isinstance(c, type)]))"
+        "print(json.dumps([[list(map(repr, v)) for v in c.params] for c in vars(p).values() if isinstance(c, type)]))"
     )
     cells = set()
-    for params in json.loads(done.stdout):
+    for written in json.loads(done.stdout):
+        params = [list(map(ast.literal_eval, values)) for values in written]  # asv writes the repr of a value
         axes = dict(zip(PARAMETERS, params, strict=True))
         cells |= {(r, v, d) for r in axes["recipe"] for v in axes["variant"] for d in axes["device"]}
     cases = copycost.select("quick")

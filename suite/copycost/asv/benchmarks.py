@@ -330,10 +330,14 @@ def _recipes(variants: Sequence[registry.Variant]) -> dict[str, registry.Recipe]
 
 
 def _parameters(cases: list[Case]) -> list[list[Any]]:
-    """Return the distinct values of each parameter over the cases; asv runs their product."""
+    """Return the distinct values of each parameter over the cases; asv runs their product.
+
+    Words are plain strings, because asv writes the ``repr`` of a value, and readers evaluate it.
+    """
     rows = [
-        (c.recipe.name, c.variant.name, c.device, c.dtype, c.layout, c.height, c.width, c.batch) for c in cases
-    ]  # fmt: skip
+        (c.recipe.name, c.variant.name, str(c.device), c.dtype, str(c.layout), c.height, c.width, c.batch)
+        for c in cases
+    ]
     return [list(dict.fromkeys(values)) for values in zip(*rows, strict=True)]
 
 
