@@ -38,6 +38,14 @@ def test_the_page_needs_no_other_file_and_names_no_other_host(tmp_path: Path) ->
         assert address.startswith("data:") or (tmp_path / address).is_file(), address
 
 
+def test_sentences_of_the_page_are_apart(tmp_path: Path) -> None:
+    page = write_html(tmp_path, [("run", {}, [PLAIN, FAST, LEAN, OVER])]).read_text()
+    body = re.sub(r"<(script|style|svg|pre)\b.*?</\1>", "", page.partition("<body")[2], flags=re.DOTALL)
+    text = re.sub(r"</?(code|a|b|em)\b[^>]*>", "", body)
+    assert "modes of Keras" in text or "a mode of Keras" in text
+    assert not re.findall(r"[a-z]{2}\.[A-Z]\w*", text)
+
+
 def test_all_that_is_shown_can_be_downloaded(tmp_path: Path) -> None:
     write_html(tmp_path, [("run", {}, [PLAIN, FAST, replace(LEAN, seconds=None)])])
     csv = pd.read_csv(tmp_path / "measurements.csv")
