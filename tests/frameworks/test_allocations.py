@@ -457,8 +457,8 @@ def test_a_leak_is_seen_beside_an_input_that_the_call_releases() -> None:
 
         return call
 
-    _, leaked = trace_host([prepare] * 4)
-    assert leaked == [10_000] * 3
+    (traces,) = trace_host([[prepare] * 4])
+    assert traces.leaked_bytes == [10_000] * 3
 
 
 def small(events: list[AllocationEvent]) -> tuple[int, int]:

@@ -403,15 +403,15 @@ def test_a_file_that_cannot_be_written_is_found_before_the_work_begins(tmp_path:
 
 def test_a_folder_that_holds_something_else_keeps_it_when_a_gate_ends_early(tmp_path: Path) -> None:
     """Only what the command has made itself is removed."""
-    from copycost.cli.gate import _Kept
+    from copycost.cli.gate import _RunFolder
 
     (tmp_path / "kept" / "base").mkdir(parents=True)
     (tmp_path / "kept" / "base" / "notes.txt").write_text("mine")
-    with _Kept({"out": str(tmp_path / "kept")}):
+    with _RunFolder({"out": str(tmp_path / "kept")}):
         pass
     assert (tmp_path / "kept" / "base" / "notes.txt").read_text() == "mine"
     assert not (tmp_path / "kept" / "head").exists()
-    with _Kept({"out": str(tmp_path / "new" / "kept")}):
+    with _RunFolder({"out": str(tmp_path / "new" / "kept")}):
         assert (tmp_path / "new" / "kept" / "base").is_dir()
     assert not (tmp_path / "new").exists()
 

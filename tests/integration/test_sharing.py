@@ -92,8 +92,7 @@ def test_a_failure_in_a_shared_process_is_measured_again_alone(bad: str, tmp_pat
 
 def test_a_case_that_always_dies_ends_no_other(tmp_path: Path) -> None:
     found = measured(tmp_path, ("first", "second", "always-dies"), "all")
-    assert (found["always-dies"].status, found["always-dies"].reason) == (
-        "crashed",
-        "its process was killed by SIGKILL",
-    )
+    assert found["always-dies"].status == "crashed"
+    # TensorFlow may have written a line about the GPU that it did not find.
+    assert (found["always-dies"].reason or "").startswith("its process was killed by SIGKILL")
     assert {(found[name].status, found[name].blocks) for name in ("first", "second")} == {("ok", 3)}

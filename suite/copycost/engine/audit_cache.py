@@ -32,7 +32,7 @@ _DAYS = 90
 
 @dataclass(frozen=True)
 class Findings:
-    """What the audit and the trace of a case found.
+    """Findings of the audit and of the trace of a case.
 
     Attributes
     ----------
@@ -125,10 +125,10 @@ def open_cache(environment: Mapping[str, Any]) -> AuditCache:
     cache_folder = os.environ.get("COPYCOST_CACHE_DIR")
     user_caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     folder = Path(cache_folder or os.path.join(user_caches, "copycost")) / "audits"
-    earliest = time.time() - _DAYS * 86400
+    expiry_time = time.time() - _DAYS * 86400
     with contextlib.suppress(OSError):
         for entry in os.scandir(folder):
-            if entry.stat().st_mtime < earliest:
+            if entry.stat().st_mtime < expiry_time:
                 os.unlink(entry)
     parts = {name: value for name, value in environment.items() if name not in _VOLATILE}
     digest = hashlib.sha256(json.dumps([parts, _digest_of_code()], sort_keys=True).encode())

@@ -49,7 +49,7 @@ class BlockRunner:
     order : random.Random
         Source of the random order of workers and samples, and of a block's CPU.
     on_case : callable
-        Progress callback ``on_case(case, doing)``.
+        Progress callback ``on_case(case, step)``.
     """
 
     def __init__(

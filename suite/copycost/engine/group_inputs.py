@@ -81,12 +81,10 @@ class Results:
     """Arrays of a result, as the references of a group show them."""
 
     def __init__(self, files: Files, case: Case) -> None:
-        values = [reference.values for reference in load_references(files[2][0])]
-        self.shapes = [(reference.shape, _result_dtype(reference, case)) for reference in values]
-        self.elements = sum(reference.size for reference in values)
-        self.nbytes = int(
-            sum(reference.size * dtype.itemsize for reference, (_, dtype) in zip(values, self.shapes, strict=True))
-        )
+        arrays = [reference.values for reference in load_references(files[2][0])]
+        self.shapes = [(array.shape, _result_dtype(array, case)) for array in arrays]
+        self.elements = sum(array.size for array in arrays)
+        self.nbytes = sum(array.size * dtype.itemsize for array, (_, dtype) in zip(arrays, self.shapes, strict=True))
         self._free_on_device = devices.condition().free_bytes if case.device == "gpu" else None
 
     def skip_reason(self, case: Case) -> str | None:

@@ -170,8 +170,8 @@ class _Windows:
 
     def _case(self) -> int:
         """Return the case whose inputs or windows the trace has reached."""
-        current = self._window + (self._step == 2)
-        return self._cases[min(current, len(self._cases) - 1)]
+        window = self._window + (self._step == 2)
+        return self._cases[min(window, len(self._cases) - 1)]
 
     def _add(self, change: int, line: str, charged_window: int | None) -> None:
         if self._step == 0:

@@ -51,7 +51,7 @@ class Session:
     plan : Plan
     photographs : Photographs
     on_case : callable, optional
-        Progress callback ``on_case(case, doing)``. It can be called from any thread.
+        Progress callback ``on_case(case, step)``. It can be called from any thread.
     places : mapping of str to ImportContext, optional
         Import contexts of user files. By default, fork servers import them with this process's interpreter and working
         directory.
@@ -61,7 +61,7 @@ class Session:
         self,
         plan: Plan,
         photographs: images.Photographs,
-        on_case: Callable[[Case, str], None] = lambda case, doing: None,
+        on_case: Callable[[Case, str], None] = lambda case, step: None,
         places: Mapping[str, import_context.ImportContext] | None = None,
     ) -> None:
         self.plan, self.photographs, self.on_case = plan, photographs, on_case

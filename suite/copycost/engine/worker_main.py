@@ -34,8 +34,8 @@ def serve(connection: Any) -> None:
             else:
                 method, args, kwargs = request
                 is_joint = isinstance(numbers, tuple)
-                target = [servers[number] for number in numbers] if is_joint else servers[numbers]
-                answer = ("ok", method(target, *args, **kwargs))
+                receiver = [servers[number] for number in numbers] if is_joint else servers[numbers]
+                answer = ("ok", method(receiver, *args, **kwargs))
         except RuntimeUnavailable as exception:
             answer = ("skipped", str(exception))
         except WrongResult as exception:

@@ -207,13 +207,13 @@ class WorkerPool:
         CaseFailure
         """
         worker, numbers = jobs[0].worker, tuple(job.number for job in jobs)
-        joint = replace(states[0], seconds_left=min(state.seconds_left for state in states) * len(states))
-        seconds_left = joint.seconds_left
+        joint_state = replace(states[0], seconds_left=min(state.seconds_left for state in states) * len(states))
+        seconds_left = joint_state.seconds_left
         try:
-            return self._send(joint, worker, category, lambda timeout: worker.ask_job(numbers, timeout, method))
+            return self._send(joint_state, worker, category, lambda timeout: worker.ask_job(numbers, timeout, method))
         finally:
             for state in states:
-                state.seconds_left -= (seconds_left - joint.seconds_left) / len(states)
+                state.seconds_left -= (seconds_left - joint_state.seconds_left) / len(states)
 
     def _send(self, state: CaseState, worker: Worker, category: str, request: Callable[[float], tuple[R, float]]) -> R:
         with worker.turn:  # waiting for the worker's other jobs is not charged

@@ -281,9 +281,8 @@ def _time(
                 pair.base.stopped_by = pair.head.stopped_by = "budget"
                 continue
             for state in (pair.base, pair.head):
-                state.seconds_left = (
-                    state.timeout
-                )  # the timeout applies per block, because the number of blocks is open
+                # The timeout applies per block, because the number of blocks is open.
+                state.seconds_left = state.timeout
             undecided = f"{len(undecided_pairs)} of {len(pairs)} cases not yet clear"
             on_step(f"block {block}, {undecided}", (start - session_start) / (deadline - session_start))
             try:

@@ -160,20 +160,20 @@ def _remembers(prepared: PreparedCall) -> str | None:
     """
     seconds_by_kind: dict[bool, list[float]] = {True: [], False: []}  # key: whether the values are new
     values = [array.copy() for array in prepared.pixels[0]]
-    last = len(prepared.pixels) - 1
-    x, other_input = prepared.fresh_input(0), prepared.fresh_input(last)
+    last_k = len(prepared.pixels) - 1
+    x, other_input = prepared.fresh_input(0), prepared.fresh_input(last_k)
     for rounds in _COMPARED_AFTER:
         while len(seconds_by_kind[True]) < rounds:
             places = [swap(array) for array in values]
-            for new in random.sample((True, False), 2):
-                x = prepared.changed_to(x, values if new else prepared.pixels[0], places)
+            for is_new in random.sample((True, False), 2):
+                x = prepared.changed_to(x, values if is_new else prepared.pixels[0], places)
                 if prepared.changes_input:
-                    other_input = prepared.restored(other_input, last, last)
+                    other_input = prepared.restored(other_input, last_k, last_k)
                 # Call on another input first, so that threads and caches are in the same state for both.
-                for arguments in (other_input, x):
+                for arrays in (other_input, x):
                     prepared.clear_out()
-                    seconds = _seconds(prepared, arguments)
-                seconds_by_kind[new].append(seconds)
+                    seconds = _seconds(prepared, arrays)
+                seconds_by_kind[is_new].append(seconds)
                 x = prepared.changed_to(x, prepared.pixels[0], places)
             for array, original, place in zip(values, prepared.pixels[0], places, strict=True):
                 array.reshape(-1)[place] = original.reshape(-1)[place]
