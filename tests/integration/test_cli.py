@@ -334,7 +334,8 @@ def test_ctrl_c_before_anything_is_measured(tmp_path: Path, after: float) -> Non
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     # Until Python has come to our own code, which it may not have on a busy machine, the signal is Python's to answer.
-    assert process.returncode in ((1, 130, -signal.SIGINT) if after < 1 else (130,)), err
+    # Python then ends by the signal, which a shell reports as 130 too.
+    assert process.returncode in (130, -signal.SIGINT, *((1,) if after < 1 else ())), err
     if after > 0.3:  # before, Python itself may be starting
         assert "Traceback" not in err
 
