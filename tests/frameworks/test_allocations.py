@@ -360,7 +360,7 @@ def test_small_images_are_seen_by_the_other_instrument() -> None:
 
 
 def calls(*functions: Callable[[], object]) -> tuple[list[AllocationSummary], int]:
-    (traces,) = trace_host([[lambda call=call: call for call in functions]])  # type: ignore[misc]
+    traces = trace_host([[lambda call=call: call for call in functions]])[0].steady()  # type: ignore[misc]
     return [summarize(events) for events in traces.events], traces.leaked_bytes[-1]
 
 
@@ -397,7 +397,7 @@ def test_a_release_of_what_was_made_before_the_window_has_a_size() -> None:
 
         return call
 
-    (traces,) = trace_host([[prepare] * 4])
+    traces = trace_host([[prepare] * 4])[0].steady()
     assert [summarize(events) for events in traces.events] == [
         AllocationSummary(1, 20_000, 20_000, 10_000, *small(events)) for events in traces.events
     ]
@@ -457,7 +457,7 @@ def test_a_leak_is_seen_beside_an_input_that_the_call_releases() -> None:
 
         return call
 
-    (traces,) = trace_host([[prepare] * 4])
+    traces = trace_host([[prepare] * 4])[0].steady()
     assert traces.leaked_bytes == [10_000] * 3
 
 

@@ -117,7 +117,9 @@ def count_each(
 
     test_array = np.zeros(_TEST_SHAPE, np.float32)
     prepares: list[list[Prepare]] = [[partial(calls.prepare, i) for i in range(windows + 1)] for calls in cases]
-    probes: list[Prepare] = [lambda: make] * (_PROBES + 1) if on_host else []
+    probes: list[Prepare] = [lambda: make] * _PROBES if on_host else []
+    if on_host:
+        make()  # the first one may set something up
     library: list[CallTraces] | None = None
     instruments: tuple[str, ...] = ()
     missing = None
@@ -126,11 +128,11 @@ def count_each(
         instruments = ("memray",)
     except ImportError:
         missing = "memray is not installed"
-    traces = [CallTraces([[] for _ in range(windows)], [0] * windows) for _ in cases]
+    traces = [CallTraces([[]] * (windows + 1), [0] * (windows + 1)) for _ in cases]
     runtime_probes: list[list[AllocationEvent]] = [[] for _ in range(_PROBES)]
     if runtime.trace is not None:
         traces = [_trace(runtime.trace, *case) for case in zip(cases, prepares, strict=True)]
-        runtime_probes = [runtime.trace(make)[1] for _ in probes[1:]]
+        runtime_probes = [runtime.trace(make)[1] for _ in probes]
         instruments = (*instruments, runtime.instrument)
     if library is not None and probes:
         *library, library_probes = library
@@ -145,8 +147,8 @@ def count_each(
             )
     return [
         AllocationCounts(
-            library[i].events if library is not None else None,
-            trace.events,
+            library[i].steady().events if library is not None else None,
+            trace.steady().events,
             trace.leaked_bytes[-1] + (library[i].leaked_bytes[-1] if library is not None else 0),
             instruments,
             missing,
@@ -158,7 +160,7 @@ def count_each(
 def _trace(
     trace: Callable[[Callable[[], Any]], tuple[Any, list[AllocationEvent]]], calls: Calls, prepares: Sequence[Prepare]
 ) -> CallTraces:
-    """Trace the requests of a case's calls to the runtime's own allocator, without those of its first call."""
+    """Trace the requests of a case's calls to the runtime's own allocator."""
     events, leaked_bytes = [], []
     for prepare in prepares:
         result, requests = trace(prepare())
@@ -168,7 +170,7 @@ def _trace(
         # Memory that the pool keeps for later is not a leak.
         retained_bytes = summarize(event for event in requests if event.space != "driver").retained_bytes
         leaked_bytes.append(max(0, retained_bytes - owned_bytes))
-    return CallTraces(events[1:], leaked_bytes[1:])
+    return CallTraces(events, leaked_bytes)
 
 
 def _visible_bytes(nbytes: int, probes: Sequence[Sequence[AllocationEvent]]) -> int:

@@ -42,14 +42,18 @@ class CallTraces:
     Attributes
     ----------
     events : list of list of AllocationEvent
-        One list per call, without the first.
+        One list per call.
     leaked_bytes : list of int
-        Bytes that each of these calls requested and that were alive after its result and all inputs were released,
+        Bytes that each call requested and that were alive after its result and all inputs were released,
         minus the bytes of earlier calls' requests that it freed.
     """
 
     events: list[list[AllocationEvent]]
     leaked_bytes: list[int]
+
+    def steady(self) -> CallTraces:
+        """Return the traces without the first call, which may free memory that is older than the trace."""
+        return CallTraces(self.events[1:], self.leaked_bytes[1:])
 
 
 def trace_host(cases: Sequence[Sequence[Prepare]]) -> list[CallTraces]:
@@ -65,8 +69,7 @@ def trace_host(cases: Sequence[Sequence[Prepare]]) -> list[CallTraces]:
     Parameters
     ----------
     cases : sequence of sequence of callable
-        For each case, at least two functions, each of which makes its input and returns the call. The first call of a
-        case is not counted.
+        For each case, functions that each make an input and return the call on it.
 
     Raises
     ------
@@ -180,10 +183,10 @@ class _Windows:
             self._leaked_bytes[charged_window] += change
 
     def traces(self) -> list[CallTraces]:
-        """Return the windows of each case, without its first one."""
+        """Return the windows of each case."""
         traces = []
         for case in range(max(self._cases) + 1):
-            windows = [window for window, owner in enumerate(self._cases) if owner == case][1:]
+            windows = [window for window, owner in enumerate(self._cases) if owner == case]
             traces.append(
                 CallTraces(
                     [self._events[window] for window in windows],
