@@ -47,6 +47,8 @@ def fail():
 
 neighbour("first")
 neighbour("second")
+neighbour("third")
+neighbour("fourth")
 neighbour("raises", fail)
 neighbour("dies", lambda: os.kill(os.getpid(), signal.SIGKILL))
 
@@ -68,12 +70,13 @@ def measured(folder: Path, names: Sequence[str], share: str) -> dict[str, Measur
     return by_variant(measure(variants=tuple(names), files=(path,), blocks=3, budget=60, share=share))
 
 
-def test_trusted_cases_share_all_processes_but_those_of_their_first_calls(tmp_path: Path) -> None:
-    found = measured(tmp_path, ("first", "second"), "all")
+def test_trusted_cases_share_the_process_of_their_audits_and_no_other(tmp_path: Path) -> None:
+    found = measured(tmp_path, ("first", "second", "third", "fourth"), "all")
     assert {(m.status, m.blocks) for m in found.values()} == {("ok", 3)}
-    first, second = (pids(tmp_path, name) for name in ("first", "second"))
-    assert len(first) == len(second) == 4  # the audit, and three blocks
-    assert [one == other for one, other in zip(first, second, strict=True)][1:] == [False, True, True]
+    processes = [pids(tmp_path, name) for name in found]
+    assert [len(of_case) for of_case in processes] == [4] * 4  # the audit, and three blocks
+    assert len({of_case[0] for of_case in processes}) < 4
+    assert len({pid for of_case in processes for pid in of_case[1:]}) == 12
 
 
 def test_a_user_file_has_a_process_per_case_unless_it_is_trusted(tmp_path: Path) -> None:
@@ -84,14 +87,14 @@ def test_a_user_file_has_a_process_per_case_unless_it_is_trusted(tmp_path: Path)
 
 @pytest.mark.parametrize("bad", ["raises", "dies"])
 def test_a_failure_in_a_shared_process_is_measured_again_alone(bad: str, tmp_path: Path) -> None:
-    """What fails only beside others is right alone, and what the others measured before is measured again."""
-    found = measured(tmp_path, ("first", "second", bad), "all")
+    """What fails only beside others is right alone, and so are those that it took down with it."""
+    found = measured(tmp_path, ("first", bad, "second", "third"), "all")
     assert {name: (m.status, m.reason, m.blocks) for name, m in found.items()} == dict.fromkeys(found, ("ok", None, 3))
     assert {m.allocated_bytes for m in found.values()} == {found["first"].allocated_bytes}
 
 
 def test_a_case_that_always_dies_ends_no_other(tmp_path: Path) -> None:
-    found = measured(tmp_path, ("first", "second", "always-dies"), "all")
+    found = measured(tmp_path, ("first", "always-dies", "second", "third"), "all")
     assert found["always-dies"].status == "crashed"
     # TensorFlow may have written a line about the GPU that it did not find.
     assert (found["always-dies"].reason or "").startswith("its process was killed by SIGKILL")

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import random
-import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any
 
 from copycost.cases.case import Case
-from copycost.catalog import discovery, loading
+from copycost.catalog import discovery
 from copycost.engine.case_state import CaseState, Files, Group
 from copycost.engine.copy_speed import CopySpeed
 from copycost.engine.passes import device_timing, timing
@@ -104,8 +102,6 @@ class BlockRunner:
     ) -> None:
         """Run one more block of every case: start fresh workers, sample them in random order, check the results.
 
-        After their first block, cases that may share a process do.
-
         Only complete blocks are recorded. If the block of a case fails, neither that case nor the other side of it
         (base or head) records the block.
 
@@ -116,7 +112,7 @@ class BlockRunner:
         ----------
         states : sequence of CaseState
             A case that fails has a measurement afterwards. If it timed out with enough blocks, its `ended` is
-            ``"timeout"`` instead. If it failed in a process that it shared, its `alone` is True.
+            ``"timeout"`` instead.
         group : Group
         rounds : int
             Number of samples per case, in all blocks.
@@ -156,17 +152,16 @@ class BlockRunner:
         # Pin both sides of a case or neither, so that placement does not cause a difference between them.
         parallel_keys = {member.state.case.key for member in members if not member.state.one_thread}
 
-        def start(bundle: list[_Member]) -> None:
+        def start(member: _Member) -> None:
             if self._interrupted:
                 return
-            bundle_cpu = None if bundle[0].state.case.key in parallel_keys else cpu
-            jobs = self.start([member.state for member in bundle], group.files, bundle_cpu)
-            for member, job in zip(bundle, jobs, strict=True):
-                if isinstance(job, OpenJob):
-                    member.job = job
-                    prepare(member)
-                else:
-                    self._fail(member, job)
+            member_cpu = None if member.state.case.key in parallel_keys else cpu
+            (job,) = self.start([member.state], group.files, member_cpu)
+            if isinstance(job, OpenJob):
+                member.job = job
+                prepare(member)
+            else:
+                self._fail(member, job)
 
         @self._guard
         def prepare(member: _Member) -> None:
@@ -185,12 +180,8 @@ class BlockRunner:
             member.state.seconds_first, member.state.calls = calibration.seconds_first, calibration.calls
 
         with account.wall():
-            # The first call of a case is made in a process of its own, because it is reported.
-            by_state = {id(member.state): member for member in members}
-            states = [member.state for member in members]
-            bundles = [[state] for state in states] if first_block else bundle_cases(states)
-            self.pool.each(start, [[by_state[id(state)] for state in bundle] for bundle in bundles], len(members))
-            # Nothing else may run in parallel to it.
+            self.pool.each(start, members, len(members))
+            # The first call of a case is reported. Nothing else may run in parallel to it.
             self.pool.each(begin, [member for member in _open_members(members) if not member.state.records], 1)
         if first_block:
             _agree_on_calls([member.state for member in _open_members(members)])
@@ -257,45 +248,10 @@ class BlockRunner:
         if self._interrupted:  # the session itself has killed the worker
             return
         member.job, state = None, member.state
-        if failure.shared:
-            state.alone = True
-        elif failure.status == "timeout" and len(state.records) >= min(FEWEST_BLOCKS, self.blocks):
+        if failure.status == "timeout" and len(state.records) >= min(FEWEST_BLOCKS, self.blocks):
             state.stopped_by = "timeout"
         else:
             state.end(failure.status, failure.reason)
-
-
-def may_share(case: Case, share: str, places: Collection[str]) -> bool:
-    """Return whether a case may share a process with others.
-
-    Parameters
-    ----------
-    case : Case
-    share : {"shipped", "all", "none"}
-        See `Plan`.
-    places : collection of str
-        Sources that are measured in an environment of their own.
-    """
-    source = case.variant.source
-    trusted = share == "all" or (share == "shipped" and loading.is_builtin(source))
-    same_environment = case.device == "cpu" and source not in places
-    return trusted and same_environment and discovery.runtime(case.variant.runtime).slow_to_start
-
-
-def bundle_cases(states: Sequence[CaseState], limit: int = sys.maxsize) -> list[list[CaseState]]:
-    """Divide cases into bundles, each of which one worker serves: one case, or up to `limit` that may share a process.
-
-    Cases share a process if they come from the same fork server and if all or none of them use a single thread.
-    """
-    bundles: dict[tuple[Any, ...], list[CaseState]] = {}
-    for state in states:
-        variant = state.case.variant
-        source = "copycost" if loading.is_builtin(variant.source) else variant.source
-        key = (variant.runtime, source, state.one_thread) if state.shares and not state.alone else (id(state),)
-        if len(bundles.get(key, ())) == limit:
-            bundles[*key, id(state)] = bundles.pop(key)
-        bundles.setdefault(key, []).append(state)
-    return list(bundles.values())
 
 
 def has_own_clock(case: Case) -> bool:

@@ -20,11 +20,12 @@ from copycost.cases.feasibility import assumed_elements, shared_bytes, skip_reas
 from copycost.catalog import import_context
 from copycost.engine import group_inputs, schedule
 from copycost.engine.audit_cache import Findings
-from copycost.engine.block_runner import BlockRunner, bundle_cases, may_share
+from copycost.engine.block_runner import BlockRunner
 from copycost.engine.case_state import CaseState, Files, Group, pending
 from copycost.engine.passes import allocations, audit, call_profile, timing
 from copycost.engine.plan import Plan
 from copycost.engine.shared_folder import shared_folder
+from copycost.engine.sharing import bundle_cases, may_share
 from copycost.engine.time_account import TimeAccount
 from copycost.engine.worker import CaseFailure
 from copycost.engine.worker_pool import OpenJob, WorkerPool

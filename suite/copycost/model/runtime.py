@@ -108,7 +108,7 @@ class Runtime:
         result's memory, or if results are read-only.
     slow_to_start : bool
         Whether a process needs long to make its first call, for a context, threads or a compiler. Cases on the CPU then
-        share processes.
+        share processes for audits and traces.
     """
 
     name: str

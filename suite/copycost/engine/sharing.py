@@ -1,0 +1,46 @@
+"""Sharing: which cases are audited and traced in one process.
+
+Starting TensorFlow, JAX or PyTorch, and the instruments beside them, takes longer than auditing a small case. Blocks
+are never shared: some calls take less time in a process where others have worked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from copycost.cases.case import Case
+from copycost.catalog import discovery, loading
+from copycost.engine.case_state import CaseState
+
+
+def may_share(case: Case, share: str, places: Collection[str]) -> bool:
+    """Return whether a case may share a process with others.
+
+    Parameters
+    ----------
+    case : Case
+    share : {"shipped", "all", "none"}
+        See `Plan`.
+    places : collection of str
+        Sources that are measured in an environment of their own.
+    """
+    source = case.variant.source
+    trusted = share == "all" or (share == "shipped" and loading.is_builtin(source))
+    same_environment = case.device == "cpu" and source not in places
+    return trusted and same_environment and discovery.runtime(case.variant.runtime).slow_to_start
+
+
+def bundle_cases(states: Sequence[CaseState], limit: int) -> list[list[CaseState]]:
+    """Divide cases into bundles, each of which one worker serves: one case, or up to `limit` that may share a process.
+
+    Cases share a process if they come from the same fork server.
+    """
+    bundles: dict[tuple[object, ...], list[CaseState]] = {}
+    for state in states:
+        variant = state.case.variant
+        source = "copycost" if loading.is_builtin(variant.source) else variant.source
+        key = (variant.runtime, source) if state.shares and not state.alone else (id(state),)
+        if len(bundles.get(key, ())) == limit:
+            bundles[*key, id(state)] = bundles.pop(key)
+        bundles.setdefault(key, []).append(state)
+    return list(bundles.values())
