@@ -90,7 +90,9 @@ def test_a_failure_in_a_shared_process_is_measured_again_alone(bad: str, tmp_pat
     """What fails only beside others is right alone, and so are those that it took down with it."""
     found = measured(tmp_path, ("first", bad, "second", "third"), "all")
     assert {name: (m.status, m.reason, m.blocks) for name, m in found.items()} == dict.fromkeys(found, ("ok", None, 3))
-    assert {m.allocated_bytes for m in found.values()} == {found["first"].allocated_bytes}
+    assert {m.allocated_bytes for m in found.values()} == {found["first"].allocated_bytes}, [
+        (m.variant, m.missing.get("allocated_bytes")) for m in found.values()
+    ]
 
 
 def test_a_case_that_always_dies_ends_no_other(tmp_path: Path) -> None:

@@ -212,7 +212,7 @@ class Session:
                     pairs += [(state, job)] if state.measurement is None else []
                 except CaseFailure as failure:
                     _fail(state, failure)
-            self._trace([pair for pair in pairs if not pair[0].alone])
+            self._trace(pairs)
         finally:
             if worker is not None:
                 self.pool.close_worker(worker)
