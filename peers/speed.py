@@ -79,15 +79,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("old", type=Path, metavar="OLD")
     parser.add_argument("--times", type=int, default=3)
-    parser.add_argument("options", nargs="*", default=[*DEFAULT], metavar="OPTION")
-    given = parser.parse_args()
+    given, options = parser.parse_known_args()
+    options = [option for option in options if option != "--"] or [*DEFAULT]
     ratios: dict[str, list[float]] = {"first": [], "second": []}
     for _ in range(given.times):
         with tempfile.TemporaryDirectory() as cache:
-            old = run(given.old, Path(cache), given.options)
+            old = run(given.old, Path(cache), options)
             print(f"{'old':8}{old}", flush=True)
             for name in ratios:
-                new = run(HERE, Path(cache), given.options)
+                new = run(HERE, Path(cache), options)
                 ratios[name].append(new.seconds / old.seconds)
                 print(f"{name:8}{new}  {ratios[name][-1]:.2f} of old", flush=True)
     print(", ".join(f"{name} run: {median(values):.2f} of old" for name, values in ratios.items()))
