@@ -51,6 +51,7 @@ neighbour("third")
 neighbour("fourth")
 neighbour("raises", fail)
 neighbour("dies", lambda: os.kill(os.getpid(), signal.SIGKILL))
+neighbour("hangs", lambda: time.sleep(1000))
 
 
 @variant(recipe="tf", runtime="tensorflow", writes="new")
@@ -67,7 +68,7 @@ def pids(folder: Path, name: str) -> list[int]:
 def measured(folder: Path, names: Sequence[str], share: str) -> dict[str, Measurement]:
     path = folder / "neighbours.py"
     path.write_text(NEIGHBOURS.format(folder=str(folder)))
-    return by_variant(measure(variants=tuple(names), files=(path,), blocks=3, budget=60, share=share))
+    return by_variant(measure(variants=tuple(names), files=(path,), blocks=3, budget=60, timeout=25, share=share))
 
 
 def test_trusted_cases_share_the_process_of_their_audits_and_no_other(tmp_path: Path) -> None:
@@ -85,7 +86,7 @@ def test_a_user_file_has_a_process_per_case_unless_it_is_trusted(tmp_path: Path)
     assert not set(pids(tmp_path, "first")) & set(pids(tmp_path, "second"))
 
 
-@pytest.mark.parametrize("bad", ["raises", "dies"])
+@pytest.mark.parametrize("bad", ["raises", "dies", "hangs"])
 def test_a_failure_in_a_shared_process_is_measured_again_alone(bad: str, tmp_path: Path) -> None:
     """What fails only beside others is right alone, and so are those that it took down with it."""
     found = measured(tmp_path, ("first", bad, "second", "third"), "all")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
 from copycost.engine.compare_arrays import judge, overlap, same, within
+from copycost.engine.passes.audit import _SCORE, _score
 from copycost.engine.rounding import Reference, limits
 
 F32 = np.dtype("float32")
@@ -83,6 +86,37 @@ def test_a_right_result_lies_within_its_limits_and_no_other_does() -> None:
             assert not within(result, low, high)
     assert not within(right.astype(np.float64), low, high)
     assert not within(right[:2], low, high)
+
+
+def by_chance(n: int, u: int) -> float:
+    """The probability that U of two samples of n equal values is at least u: all orders, counted."""
+    ways = [1] + [0] * (n * n)
+    for i in range(1, n + 1):  # the Gaussian binomial coefficient, factor by factor
+        for k in range(n * n, n + i - 1, -1):
+            ways[k] -= ways[k - n - i]
+        for k in range(i, n * n + 1):
+            ways[k] += ways[k - i]
+    return sum(ways[u:]) / math.comb(2 * n, n)
+
+
+@pytest.mark.parametrize(("n", "odds"), [(15, 790_000), (40, 136_000)])
+def test_chance_makes_no_honest_call_look_remembered(n: int, odds: int) -> None:
+    def score(u: int) -> float:
+        """The score of samples with this U: one value among the others, the rest above or below all of them."""
+        above, rest = divmod(u, n)
+        known = [float(i) for i in range(n)]
+        return _score([n + 1.0] * above + [rest - 0.5] * (above < n) + [-1.0] * (n - above - 1), known)
+
+    least = next(u for u in range(n * n + 1) if score(u) >= _SCORE)
+    assert by_chance(n, least) <= 1 / odds
+    assert by_chance(n, least - 1) > 1 / odds / 2
+
+
+def test_disturbed_calls_do_not_hide_what_is_remembered() -> None:
+    new, known = [100.0 + i for i in range(40)], [10.0 + i / 100 for i in range(40)]
+    assert _score(new, known) >= _SCORE
+    assert _score(new, [1000.0] * 5 + known[5:]) >= _SCORE
+    assert _score(known, known) < 1
 
 
 def test_integers_and_booleans_are_compared_exactly() -> None:

@@ -111,8 +111,8 @@ class BlockRunner:
         Parameters
         ----------
         states : sequence of CaseState
-            A case that fails has a measurement afterwards. If it timed out with enough blocks, its `ended` is
-            ``"timeout"`` instead.
+            A case that fails has a measurement afterwards. If it timed out with enough blocks, its
+            `stopped_by` is ``"timeout"`` instead.
         group : Group
         rounds : int
             Number of samples per case, in all blocks.
@@ -121,7 +121,7 @@ class BlockRunner:
             measured.
         max_rounds : int, optional
             Maximum number of rounds. More than `rounds` are made until they have taken as long as the start of the
-            block: most of the noise of a block's median is between its samples, and a sample costs less than a process.
+            block, because a sample costs less than a process.
         """
         limit = max(rounds, max_rounds or 0)
         # Shuffle, because the worker that starts first gets the memory that the block before has released.

@@ -27,7 +27,6 @@ class CaseState:
     timeout: float
     threads: int = 0
     shares: bool = False  # whether it may share a process with other cases
-    alone: bool = False  # whether it failed in a shared process
     audit: Audit | None = None
     trace: AllocationTrace | None = None
     one_thread: bool = False

@@ -96,7 +96,7 @@ def within(result: np.ndarray, low: np.ndarray, high: np.ndarray) -> bool:
 def _to_spacing(values: np.ndarray) -> None:
     """Replace finite values by their distance to the next larger magnitude, as `numpy.spacing` of the magnitude does.
 
-    The exponent bits alone are the power of two below the value. NumPy's function takes six times as long.
+    The exponent bits alone are the power of two below the value. NumPy's function takes more than four times as long.
     """
     limits = np.finfo(values.dtype)
     bits = values.view(f"u{values.dtype.itemsize}")

@@ -59,7 +59,7 @@ class Reference:
 def limits(values: np.ndarray, bound: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
     """Return the smallest and the largest number of a dtype that is within the bound of each value.
 
-    A result is right if it lies between them, which takes a third of the memory traffic of computing its errors.
+    A result is right if it lies between them. Comparing takes half the time of computing its errors in float64.
     """
     low, high = np.empty(values.shape, dtype), np.empty(values.shape, dtype)
     flat = [array.reshape(-1) for array in (values, bound, low, high)]

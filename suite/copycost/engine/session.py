@@ -198,28 +198,33 @@ class Session:
         return True
 
     def _examine(self, states: Sequence[CaseState], files: Files) -> None:
-        """Audit and trace cases in one worker, and those that fail in it, unless it is their own, each in another."""
+        """Audit and trace cases in one worker, and those that fail in a shared one again, each in its own."""
         worker = None
         pairs: list[tuple[CaseState, OpenJob]] = []
+        failures: list[tuple[CaseState, CaseFailure]] = []
         try:
             for state, job in zip(states, self.runner.start(states, files), strict=True):
-                if isinstance(job, CaseFailure):
-                    _fail(state, job)
-                    continue
-                worker = job.worker
                 try:
+                    if isinstance(job, CaseFailure):
+                        raise job
+                    worker = job.worker
                     self._audit(state, job)
                     pairs += [(state, job)] if state.measurement is None else []
                 except CaseFailure as failure:
-                    _fail(state, failure)
-            self._trace(pairs)
+                    failures.append((state, failure))
+            try:
+                self._trace(pairs)
+            except CaseFailure as failure:
+                failures += [(state, failure) for state, _ in pairs]
         finally:
             if worker is not None:
                 self.pool.close_worker(worker)
-        if len(states) > 1:
-            for state in states:
-                if state.alone:
-                    self._examine([state], files)
+        for state, cause in failures:
+            if cause.shared:  # another case may have failed, or have taken the time
+                state.seconds_left = state.timeout
+                self._examine([state], files)
+            else:
+                state.end(cause.status, cause.reason)
 
     def _audit(self, state: CaseState, job: OpenJob) -> None:
         self.on_case(state.case, "audit")
@@ -237,16 +242,11 @@ class Session:
         states, jobs = zip(*pairs, strict=True)
         for state in states:
             self.on_case(state.case, "allocations")
-        try:
-            if self.plan.blocks:
-                alone = self.pool.ask_together(states, jobs, "audit", timing.use_one_thread)
-                for state, uses_one in zip(states, alone, strict=True):
-                    state.one_thread = uses_one
-            traces = self.pool.ask_together(states, jobs, "allocations", allocations.trace_each)
-        except CaseFailure as failure:
-            for state in states:
-                _fail(state, failure)
-            return
+        if self.plan.blocks:
+            threads = self.pool.ask_together(states, jobs, "audit", timing.use_one_thread)
+            for state, one_thread in zip(states, threads, strict=True):
+                state.one_thread = one_thread
+        traces = self.pool.ask_together(states, jobs, "allocations", allocations.trace_each)
         for state, trace in zip(states, traces, strict=True):
             state.trace = trace
 
@@ -316,11 +316,3 @@ class Deadlines:
 def _fit(states: Sequence[CaseState], deadline: float, share: float, start: float) -> bool:
     """Return whether a block of some cases that starts now ends before a deadline."""
     return start + share * len(states) <= deadline
-
-
-def _fail(state: CaseState, failure: CaseFailure) -> None:
-    """End a case, unless another case that shared its process can be the cause."""
-    if failure.shared:
-        state.alone = True
-    else:
-        state.end(failure.status, failure.reason)

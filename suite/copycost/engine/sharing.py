@@ -39,7 +39,7 @@ def bundle_cases(states: Sequence[CaseState], limit: int) -> list[list[CaseState
     for state in states:
         variant = state.case.variant
         source = "copycost" if loading.is_builtin(variant.source) else variant.source
-        key = (variant.runtime, source) if state.shares and not state.alone else (id(state),)
+        key = (variant.runtime, source) if state.shares else (id(state),)
         if len(bundles.get(key, ())) == limit:
             bundles[*key, id(state)] = bundles.pop(key)
         bundles.setdefault(key, []).append(state)

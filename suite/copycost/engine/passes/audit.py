@@ -33,9 +33,9 @@ _COMPARED_AFTER = (3, 7, 15, 40)
 _SHORTEST_NEW = 20e-6
 
 #: Results count as remembered if calls on new values take at least `_SEEN_BEFORE` times as long as calls on known
-#: values (the noise of a few calls is often smaller, and a smaller advantage hardly worth it), and if the order of all
-#: calls by duration is one that chance gives once in a million times (standard score of Mann and Whitney's U; with 15
-#: calls of each kind, U is at least 214 of 225). Single calls that were disturbed then decide nothing.
+#: values (the noise of a few calls is often smaller, and a smaller advantage hardly worth it), and if the standard
+#: score of Mann and Whitney's U of all durations reaches `_SCORE`. Chance gives that score once in 800,000 times with
+#: 15 calls of each kind, and once in 136,000 times with 40. Single calls that were disturbed decide nothing.
 _SEEN_BEFORE, _SCORE = 1.25, 4.2
 
 
