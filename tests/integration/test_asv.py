@@ -105,7 +105,7 @@ def test_a_version_is_that_of_the_way_of_measuring() -> None:
 
 
 def test_what_is_read_from_asv_is_what_it_tracks() -> None:
-    """The reader of asv's files knows the names and does not import the benchmarks."""
+    """Reading result files uses the names that the benchmarks have, without importing them."""
     assert sorted(TRACKED) == sorted(name.removeprefix("track_") for name in vars(Cases) if name.startswith("track_"))
 
 

@@ -27,6 +27,7 @@ from test_results import M
 from copycost.catalog import discovery
 from copycost.cli import app, options
 from copycost.cli.options import one_line_message
+from copycost.engine.plan import Plan
 from copycost.results import load, store
 
 #: Exit statuses that the documentation names.
@@ -453,3 +454,25 @@ def test_a_formula_is_tried_in_a_process_of_its_own(
     with pytest.raises(project.ProjectError) as raised:
         project._try(formula)
     assert re.search(said, one_line_message(str(raised.value)))
+
+
+def test_options_of_a_run_reach_its_plan() -> None:
+    from copycost.cli.run import _prepare, parsed
+
+    def plan(*words: str) -> Plan:
+        return _prepare(parsed(["--recipe", "tf", "--variant", "numpy-out", *words])[0]).plan
+
+    usual = plan()
+    assert (usual.share, usual.decide, usual.budget, usual.blocks) == ("shipped", 0, 60, 9)
+    assert usual.audits is not None
+    assert plan("--fresh").audits is None
+    assert plan("--share", "none").share == "none"
+    longer = plan("--until-decided")
+    assert (longer.decide, longer.budget) == (240, 60)
+    assert longer.blocks > usual.blocks
+    assert plan("--until-decided", "--budget", "5").decide == 20
+    assert plan("--until-decided", "--budget", "5", "--blocks", "7").blocks == 7
+    assert plan("--until-decided", "--budget", "5", "--blocks", "0").blocks == 0
+    # With a number of blocks and no budget, there is nothing to go beyond.
+    fixed = plan("--until-decided", "--blocks", "4")
+    assert (fixed.decide, fixed.blocks) == (0, 4)

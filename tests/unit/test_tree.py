@@ -107,6 +107,9 @@ def test_folder_that_holds_no_run_names_what_to_show_instead(command, tmp_path) 
     page.touch()
     assert refusal("history") == "history holds no run, but a report: name the run that it was written from"
     (page.parent / "asv").mkdir()
-    assert refusal("history") == "history holds no run, but pages of asv's results: name these, .asv/results"
+    assert (
+        refusal("history")
+        == "history holds no run, but pages made from the results of asv: name the results, .asv/results"
+    )
     (tmp_path / "asv.conf.json").write_text('{"version": 1, "repo": ".", "project": "p", "results_dir": "kept"}')
-    assert refusal("history").endswith("name these, kept")
+    assert refusal("history").endswith("name the results, kept")

@@ -60,7 +60,7 @@ from copycost.results import load, store
 def report(runs: tuple[str, ...], html: str | None, markdown_file: str | None, baseline: str, pictures: str) -> None:
     """Write an HTML report of runs and claims, or a Markdown table for a pull request.
 
-    RUN is a folder written by `copycost run --out`, a file written by `--json`, a folder of asv's results, or a file
+    RUN is a folder written by `copycost run --out`, a file written by `--json`, a folder with results of asv, or a file
     written by `copycost claims --json`, which becomes the folklore page.
     """
     if html is None and markdown_file is None:

@@ -169,7 +169,8 @@ def _prepare(options: dict[str, Any]) -> _Prepared:
     budget = options["budget"] or (profile.budget if options["blocks"] is None else math.inf)
     plan = Plan(threads, blocks, budget, options["timeout"], taken_in["no_gpu"], options["share"])
     if options["until_decided"] and budget < math.inf:
-        plan = replace(plan, decide=_UNTIL_DECIDED * budget, blocks=_DECIDING_BLOCKS)
+        longer = _DECIDING_BLOCKS if options["blocks"] is None else blocks
+        plan = replace(plan, decide=_UNTIL_DECIDED * budget, blocks=longer)
     if not options["fresh"]:
         plan = replace(plan, audits=open_cache(taken_in))
     settings = {name: value for name, value in options.items() if name not in _NOT_SETTINGS}

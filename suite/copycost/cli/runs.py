@@ -9,7 +9,7 @@ from copycost.tracking import track
 
 
 def load_runs(name: str) -> list[store.Loaded]:
-    """Return name, environment and measurements of a run, or of every file of asv's results.
+    """Return name, environment and measurements of a run, or of every result file of asv.
 
     Raises
     ------
@@ -33,12 +33,12 @@ def _instead(folder: Path) -> str:
     from copycost.report import INDEX  # matplotlib takes a second to import
 
     if (folder / INDEX).is_file() and (folder / "asv").is_dir():
-        return f"{folder} holds no run, but pages of asv's results: name these, {_results()}"
+        return f"{folder} holds no run, but pages made from the results of asv: name the results, {_results()}"
     if (folder / INDEX).is_file():
         return f"{folder} holds no run, but a report: name the run that it was written from"
     return f"{folder} holds no run: name a folder written by copycost run --out"
 
 
 def _results() -> Path:
-    """Return the folder of asv's results that the configuration here names, or else the usual one."""
+    """Return the folder with results of asv that the configuration here names, or else the usual one."""
     return track.results_folder() if track.CONFIGURATION.is_file() else Path(".asv", "results")

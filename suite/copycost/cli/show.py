@@ -17,7 +17,7 @@ from copycost.report import tree
 def show_(run: str) -> None:
     """Show a run as a tree: the time and allocations of each variant, by recipe and batch.
 
-    RUN is a folder written by `copycost run --out`, a file written by `--json`, or a folder of asv's results.
+    RUN is a folder written by `copycost run --out`, a file written by `--json`, or a folder with results of asv.
     """
     console = Console()
     for name, _, measurements in (loaded := load_runs(run)):

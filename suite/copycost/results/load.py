@@ -57,7 +57,7 @@ def load(path: Path, workers: int = 1) -> tuple[dict[str, Any], list[Measurement
 
 
 def load_all(path: Path, workers: int = 1) -> list[Loaded]:
-    """Return name, environment and measurements of a run, or of every file of asv's results.
+    """Return name, environment and measurements of a run, or of every result file of asv.
 
     Several processes read a large run, as `lines.read` does.
 
