@@ -378,7 +378,7 @@ def _time(subject: _Subject, blocks: int, changes: bool, leaked_bytes: int, seco
         if calls is None:
             calls = timing.calibrate(prepared).calls
         else:
-            timing.warm_up(prepared, calls)
+            timing.timed_calls(prepared, 1)  # may trace and compile
         samples = [timing.sample(prepared, calls) for _ in range(ROUNDS)]
         has_own_clock = prepared.device != "cpu" and prepared.runtime.gpu is not None
         on_device = [device_timing.sample(prepared, sample.seconds) for sample in samples if has_own_clock]

@@ -78,7 +78,7 @@ def test_the_device_is_waited_for(name: str) -> None:
         one = block(prepare, writes, runtime)
         assert audit(one).status == "ok"
         timing.make_inputs(one, writes == "input", 0)
-        timing.warm_up(one, 8)
+        timing.timed_calls(one, 1)
         return min(timing.sample(one, 8).seconds for _ in range(5))  # another process may have had the CPU
 
     assert seconds(RUNTIME) >= kernels * KERNEL
@@ -123,7 +123,7 @@ def test_times_of_the_device(name: str) -> None:
     one = block(prepare, writes)
     assert audit(one).status == "ok"
     timing.make_inputs(one, writes == "input", 0)
-    timing.warm_up(one, 4)
+    timing.timed_calls(one, 1)
     # As if a call took a millisecond: a sample then has twenty, however slow the host is.
     samples = [device_timing.sample(one, 1e-3) for _ in range(5)]
     arrays = {"fake-new": 3, "fake-out": 2, "fake-inplace": 1, "fake-fused": 2}[name]

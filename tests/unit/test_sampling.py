@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from copycost.stats.intervals import CLEAR_BLOCKS, PRECISION, estimate
+from copycost.stats.rivals import rivals
 
 
 @pytest.mark.parametrize("blocks", [3, 5, 7, 12])
@@ -24,6 +25,44 @@ def test_the_interval_covers_the_truth_where_blocks_differ(blocks: int) -> None:
         held += found.low <= 1.0 <= found.high
     # Three standard errors of a share of 4000.
     assert abs(held / trials - 0.95) < 3 * math.sqrt(0.95 * 0.05 / trials) + 0.002
+
+
+@pytest.mark.parametrize("common", [0.0, 0.03, 0.1])
+def test_intervals_of_cases_measured_together_cover_the_truth(common: float) -> None:
+    """Six groups of sixteen cases, whose own spreads differ by three, in three blocks that also differ for all cases.
+
+    The interval from a case's own three blocks covers as much, but it is wider.
+    """
+    random = np.random.default_rng(round(100 * common))
+    held, widths, own_widths = [], [], []
+    for _ in range(60):
+        parts: list[tuple[float, float]] = []
+        for _ in range(6):
+            own = np.exp(random.uniform(math.log(0.03), math.log(0.09), 16))
+            blocks = np.exp(random.normal(0, own[:, None], (16, 3)) + random.normal(0, common, 3))
+            samples = [[[seconds] for seconds in of_case] for of_case in blocks.tolist()]
+            together = rivals(samples, 1)
+            part = together.common_part()
+            assert part is not None
+            parts.append(part)
+            spreads = together.spreads(parts)
+            assert spreads is not None
+            for of_case, spread in zip(samples, spreads, strict=True):
+                found = estimate(of_case, spread)
+                assert found.low is not None
+                assert found.high is not None
+                held.append(found.low <= 1.0 <= found.high)
+                widths.append(found.width)
+                own_widths.append(estimate(of_case).width)
+    # The common effect is the same for the sixteen cases of a group, so that there are 360 independent trials.
+    assert 0.93 < np.mean(held) < 0.985
+    assert np.median(widths) < 0.75 * np.median(own_widths)
+
+
+def test_few_cases_keep_their_own_spreads() -> None:
+    few = rivals([[[1.0], [1.1], [1.2]]] * 3, 1)
+    assert few.common_part() is None
+    assert few.spreads([]) is None
 
 
 def test_the_least_change_is_seen_four_times_in_five() -> None:

@@ -105,7 +105,7 @@ def _trace_part(trace: AllocationTrace) -> _Part:
 def _timing_part(timing: Timing) -> _Part:
     samples = [record.seconds for record in timing.records]
     conditions = [record.condition for record in timing.records if record.condition is not None]
-    interval = estimate(samples)
+    interval = estimate(samples, timing.spread)
     fields, reasons = _device_part([record.device for record in timing.records])
     # A device's copy speed is measured by its own clock.
     busy = fields.get("device_seconds") or interval.value

@@ -15,6 +15,7 @@ from copycost.engine.copy_speed import CopySpeed
 from copycost.engine.passes import device_timing, timing
 from copycost.engine.prepared_call import CaseJob
 from copycost.engine.records import BlockRecord, DeviceSample, Sample
+from copycost.engine.sharing import bundle_cases
 from copycost.engine.worker import CaseFailure
 from copycost.engine.worker_pool import OpenJob, WorkerPool
 from copycost.machine import devices
@@ -102,6 +103,8 @@ class BlockRunner:
     ) -> None:
         """Run one more block of every case: start fresh workers, sample them in random order, check the results.
 
+        After their first block, cases whose runtime allows it share a process.
+
         Only complete blocks are recorded. If the block of a case fails, neither that case nor the other side of it
         (base or head) records the block.
 
@@ -112,7 +115,8 @@ class BlockRunner:
         ----------
         states : sequence of CaseState
             A case that fails has a measurement afterwards. If it timed out with enough blocks, its
-            `stopped_by` is ``"timeout"`` instead.
+            `stopped_by` is ``"timeout"`` instead. If it failed in a process that it shared, its `shares_blocks` is
+            False.
         group : Group
         rounds : int
             Number of samples per case, in all blocks.
@@ -152,16 +156,17 @@ class BlockRunner:
         # Pin both sides of a case or neither, so that placement does not cause a difference between them.
         parallel_keys = {member.state.case.key for member in members if not member.state.one_thread}
 
-        def start(member: _Member) -> None:
+        def start(bundle: list[_Member]) -> None:
             if self._interrupted:
                 return
-            member_cpu = None if member.state.case.key in parallel_keys else cpu
-            (job,) = self.start([member.state], group.files, member_cpu)
-            if isinstance(job, OpenJob):
-                member.job = job
-                prepare(member)
-            else:
-                self._fail(member, job)
+            bundle_cpu = None if bundle[0].state.case.key in parallel_keys else cpu
+            jobs = self.start([member.state for member in bundle], group.files, bundle_cpu)
+            for member, job in zip(bundle, jobs, strict=True):
+                if isinstance(job, OpenJob):
+                    member.job = job
+                    prepare(member)
+                else:
+                    self._fail(member, job)
 
         @self._guard
         def prepare(member: _Member) -> None:
@@ -171,7 +176,7 @@ class BlockRunner:
             changes = bool(state.audit.input_changed)
             self.pool.ask(state, member.job, _STARTING, timing.make_inputs, changes, state.leaked_bytes, rounds)
             if state.records:
-                self.pool.ask(state, member.job, _STARTING, timing.warm_up, state.calls)
+                self.pool.ask(state, member.job, _STARTING, timing.timed_calls, 1)  # may trace and compile
 
         @self._guard
         def begin(member: _Member) -> None:
@@ -180,11 +185,23 @@ class BlockRunner:
             member.state.seconds_first, member.state.calls = calibration.seconds_first, calibration.calls
 
         with account.wall():
-            self.pool.each(start, members, len(members))
+            self.pool.each(start, self._bundles(members), len(members))
             # The first call of a case is reported. Nothing else may run in parallel to it.
             self.pool.each(begin, [member for member in _open_members(members) if not member.state.records], 1)
         if first_block:
             _agree_on_calls([member.state for member in _open_members(members)])
+
+    def _bundles(self, members: Sequence[_Member]) -> list[list[_Member]]:
+        """Divide the members into those that share a worker in this block, with those that take longest first."""
+
+        def shares(state: CaseState) -> bool:
+            # The first call of a case is made in a process of its own, because it is reported.
+            return state.shares_blocks and bool(state.records)
+
+        by_state = {id(member.state): member for member in members}
+        states = [member.state for member in members]
+        bundles = bundle_cases(states, max(1, -(-sum(map(shares, states)) // self.pool.parallel)), shares)
+        return [[by_state[id(state)] for state in bundle] for bundle in sorted(bundles, key=len, reverse=True)]
 
     def _round(self, members: Sequence[_Member], copies: list[float] | None) -> None:
         """Take one sample of every case, in random order."""
@@ -248,7 +265,10 @@ class BlockRunner:
         if self._interrupted:  # the session itself has killed the worker
             return
         member.job, state = None, member.state
-        if failure.status == "timeout" and len(state.records) >= min(FEWEST_BLOCKS, self.blocks):
+        if failure.shared:  # another case may be the cause, or have taken the time
+            state.shares_blocks = False
+            state.seconds_left = state.timeout
+        elif failure.status == "timeout" and len(state.records) >= min(FEWEST_BLOCKS, self.blocks):
             state.stopped_by = "timeout"
         else:
             state.end(failure.status, failure.reason)

@@ -12,6 +12,7 @@ from copycost.cases.case import Case, as_row
 from copycost.engine import assemble
 from copycost.engine.records import AllocationTrace, Audit, BlockRecord, Timing
 from copycost.model.measurement import Measurement
+from copycost.stats.intervals import Spread
 
 #: Names of the files with the inputs (one or two arrays each), with the indices at which the first two inputs differ,
 #: and with the references.
@@ -26,7 +27,8 @@ class CaseState:
     seconds_left: float  # of its timeout
     timeout: float
     threads: int = 0
-    shares: bool = False  # whether it may share a process with other cases
+    shares: bool = False  # whether it may share a process with other cases for audits and traces
+    shares_blocks: bool = False  # and for blocks
     audit: Audit | None = None
     trace: AllocationTrace | None = None
     one_thread: bool = False
@@ -57,7 +59,7 @@ class CaseState:
         """Return the measurement, without times if the case is not complete."""
         return self.measurement or self._measurement("ok", None)
 
-    def complete(self, group: Group | None, copies: Sequence[float] = ()) -> Measurement:
+    def complete(self, group: Group | None, copies: Sequence[float] = (), spread: Spread | None = None) -> Measurement:
         """Complete the case and return its measurement.
 
         Parameters
@@ -65,6 +67,8 @@ class CaseState:
         group : Group or None
         copies : sequence of float, optional
             Copy speeds measured beside the case, in bytes per second.
+        spread : Spread, optional
+            See `Timing`.
         """
         if self.measurement is None:
             timing = None
@@ -76,6 +80,7 @@ class CaseState:
                     images=self.case.batch or 1,
                     bytes_moved=self.case.nbytes + group.result_bytes,
                     copy_speed=median(copies) if copies else None,
+                    spread=spread,
                 )
             self.measurement = self._measurement("ok", None, timing)
         return self.measurement

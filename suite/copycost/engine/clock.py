@@ -8,6 +8,8 @@ from time import perf_counter_ns
 from typing import Any
 
 #: Minimum duration of a sample of batched calls, in nanoseconds: tens of thousands of times the clock's own cost.
+#: Longer samples are hardly better: the speed of a shared machine changes from one tenth of a second to the next, so
+#: that only samples at other times help.
 SAMPLE_NS = 3_000_000
 
 #: Maximum number of calls in a sample.

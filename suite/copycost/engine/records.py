@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from copycost.machine.devices import Condition
 from copycost.model.allocation import AllocationEvent, AllocationSummary, Pool, combine
+from copycost.stats.intervals import Spread
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,8 @@ class Timing:
         Bytes of input and result.
     copy_speed : float or None
         Copy speed in bytes per second, counting bytes read and bytes written.
+    spread : Spread or None
+        Variances from all cases that were timed together. None if they were too few.
     """
 
     records: tuple[BlockRecord, ...]
@@ -158,3 +161,4 @@ class Timing:
     images: int
     bytes_moved: int
     copy_speed: float | None = None
+    spread: Spread | None = None

@@ -17,7 +17,7 @@ from time import monotonic
 from copycost.cases import images
 from copycost.cases.case import Case
 from copycost.cases.feasibility import assumed_elements, shared_bytes, skip_reason
-from copycost.catalog import import_context
+from copycost.catalog import discovery, import_context
 from copycost.engine import group_inputs, schedule
 from copycost.engine.audit_cache import Findings
 from copycost.engine.block_runner import BlockRunner
@@ -33,6 +33,7 @@ from copycost.machine.memory import free_memory
 from copycost.model.call_profile import CallProfile
 from copycost.model.measurement import Measurement
 from copycost.stats.intervals import FEWEST_BLOCKS, MOST_ROUNDS, ROUNDS
+from copycost.stats.rivals import rivals
 
 #: Random seed for the order of samples.
 _SEED = 0
@@ -71,6 +72,7 @@ class Session:
         self.runner = BlockRunner(self.pool, plan.threads, plan.blocks, random.Random(_SEED), on_case)
         self._budget_seconds = self._extra_seconds = 0.0  # seconds of the budget, and beyond it
         self._miss = _MISS_PROBABILITY  # probability that one interval may miss the truth
+        self._common: list[tuple[float, float]] = []  # variance of blocks and its degrees of freedom, by group
 
     def __enter__(self) -> Session:
         return self
@@ -176,7 +178,7 @@ class Session:
         with self.time_account.wall():
             new_states = [state for state in pending(states) if not self._recall(state)]
             bundle_size = max(1, min(-(-len(new_states) // self.pool.parallel), group.size // self.pool.parallel))
-            bundles = bundle_cases(new_states, bundle_size)
+            bundles = bundle_cases(new_states, bundle_size, lambda state: state.shares)
             self.pool.each(lambda bundle: self._examine(bundle, group.files), bundles, group.size)
         if self.plan.audits is not None and self.plan.blocks:  # without timing, threads are not looked at
             for state in new_states:
@@ -187,7 +189,10 @@ class Session:
     def _state(self, case: Case) -> CaseState:
         base, per_element = _TIMEOUT
         limit = self.plan.timeout if self.plan.timeout is not None else base + per_element * case.elements / 2**20
-        return CaseState(case, limit, limit, self.plan.threads, may_share(case, self.plan.share, self.pool.places))
+        shares = may_share(case, self.plan.share, self.pool.places)
+        shares_blocks = discovery.runtime(case.variant.runtime).shares_blocks
+        also_blocks = shares and shares_blocks is not None and bool(shares_blocks())
+        return CaseState(case, limit, limit, self.plan.threads, shares, also_blocks)
 
     def _recall(self, state: CaseState) -> bool:
         """Take the findings of an earlier run about a case, and return whether there are any."""
@@ -287,7 +292,17 @@ class Session:
                         break
             self.runner.run(due_states, group, ROUNDS, copies, MOST_ROUNDS)
             share = (monotonic() - start) / len(due_states)
-        return [state.complete(group, copies) for state in states]
+        return self._complete(states, group, copies)
+
+    def _complete(self, states: Sequence[CaseState], group: Group, copies: Sequence[float]) -> list[Measurement]:
+        """Complete cases that were timed together, whose spreads are estimated from all of them."""
+        timed_states = [state for state in pending(states) if len(state.records) > 1]
+        together = rivals([state.blocks for state in timed_states], 1)
+        if common := together.common_part():
+            self._common.append(common)
+        spreads = together.spreads(self._common) or ()
+        spread_by_state = {id(state): spread for state, spread in zip(timed_states, spreads, strict=False)}
+        return [state.complete(group, copies, spread_by_state.get(id(state))) for state in states]
 
     def trace_again(self, state: CaseState, group: Group) -> None:
         """Trace a case in another process, and turn counts that differ into ranges."""

@@ -229,7 +229,7 @@ class WorkerPool:
                 raise
             finally:
                 state.seconds_left = max(0.0, state.seconds_left - (monotonic() - start))
-        if isinstance(value, Sample):
+        if category == "timed calls" and isinstance(value, Sample):
             self.time_account.busy("reset", value.reset_seconds)
             self.time_account.busy("timed calls", value.seconds * value.calls)
             self.time_account.busy("warm-up", max(0.0, seconds - value.reset_seconds - value.seconds * value.calls))

@@ -4,19 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import platform
 import time
 from dataclasses import dataclass
 
-from copycost.machine import devices, environment
+from copycost.machine import devices, environment, onednn
 from copycost.machine.memory import free_memory
-
-#: x86 CPU extensions with which TensorFlow enables oneDNN by default (DefaultOneDnnPolicy in
-#: tensorflow/core/util/util.cc).
-_ONEDNN_BY_DEFAULT = "avx512_vnni avx512_bf16 avx_vnni amx_tile amx_int8 amx_bf16"
-
-#: Values of a variable that TensorFlow reads as false (ReadBoolFromEnvVar in tensorflow/core/util/env_var.cc).
-_OFF = ("0", "false")
 
 #: Busy or stolen time, as a fraction of all CPUs' time, above which timings suffer.
 _MUCH = 0.05
@@ -173,13 +165,13 @@ def _gpu() -> list[Finding]:
 def _tensorflow() -> list[Finding]:
     if importlib.util.find_spec("tensorflow") is None:
         return [Finding("TensorFlow", None, "not installed", "pip install -e '.[tensorflow]' in a clone of copycost")]
-    setting = os.environ.get("TF_ENABLE_ONEDNN_OPTS")
-    if not setting and platform.machine() != "x86_64":
-        return [Finding("TensorFlow's oneDNN", None, "TF_ENABLE_ONEDNN_OPTS is not set, and this is not an x86 CPU")]
-    on = setting not in _OFF if setting else bool(environment.cpu_flags(_ONEDNN_BY_DEFAULT))
+    on = onednn.enabled()
+    if on is None:
+        return [Finding("TensorFlow's oneDNN", None, f"{onednn.VARIABLE} is not set, and this is not an x86 CPU")]
+    by_default = not os.environ.get(onednn.VARIABLE)
     return [
         Finding(
-            "TensorFlow's oneDNN", on, "on" if on else "off" if setting else "off by default on this CPU",
+            "TensorFlow's oneDNN", on, "on" if on else "off by default on this CPU" if by_default else "off",
             "its allocator then keeps no memory, and every large tensor is a request to the C library",
         )
     ]  # fmt: skip

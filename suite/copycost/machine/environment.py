@@ -14,7 +14,7 @@ from copycost._version import __version__
 from copycost.machine import devices
 
 #: Version of the measuring method. It changes when the figures of two versions must not be compared.
-METHOD_VERSION = 4
+METHOD_VERSION = 5
 
 _LIBRARIES = (
     "numpy", "tensorflow", "keras", "cupy-cuda12x", "cupy-cuda13x", "torch", "jax", "jaxlib", "numba", "numexpr",

@@ -109,6 +109,9 @@ class Runtime:
     slow_to_start : bool
         Whether a process needs long to make its first call, for a context, threads or a compiler. Cases on the CPU then
         share processes for audits and traces.
+    shares_blocks : callable or None
+        ``shares_blocks()`` returns whether such cases also share processes for blocks, because a call takes as long
+        beside others as alone. An experiment must have shown it: see ``peers/sharing.py``.
     """
 
     name: str
@@ -129,3 +132,4 @@ class Runtime:
     gpu: Device | None = None
     spoil: Callable[[Any], None] | None = None
     slow_to_start: bool = False
+    shares_blocks: Callable[[], bool | None] | None = None

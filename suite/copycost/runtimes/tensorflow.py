@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
+from copycost.machine import onednn
 from copycost.model.allocation import THRESHOLD, AllocationEvent, InstrumentBusyError
 from copycost.model.call_profile import MOST, CallProfile, MemoryChange, Span, nested
 from copycost.model.runtime import Device, Runtime, RuntimeUnavailable
@@ -304,4 +305,7 @@ RUNTIME = Runtime(
         sees_driver=False,
     ),
     slow_to_start=True,
+    # The allocator of oneDNN keeps freed memory. The C library's gives it back to the system, or not, by what was freed
+    # before: what other cases of the process do then changes how long a call takes.
+    shares_blocks=onednn.enabled,
 )

@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, median, stdev
+from statistics import fmean, median, variance
 
 from copycost.stats import student_t
 
 #: Samples taken in each block, one per round: in all blocks, and at most, while they take less time than the block's
 #: start did.
-ROUNDS, MOST_ROUNDS = 4, 8
+ROUNDS, MOST_ROUNDS = 4, 10
 
 #: Minimum number of blocks of every case, whatever the budget. With fewer, an interval is meaningless.
 FEWEST_BLOCKS = 3
@@ -48,12 +48,39 @@ class Estimate:
         return max(self.high / self.value, self.value / self.low) - 1
 
 
-def estimate(blocks: Sequence[Sequence[float]]) -> Estimate:
-    """Estimate seconds per call from the samples of each block, in seconds.
+@dataclass(frozen=True)
+class Spread:
+    """Variances of the logarithm of a block's median, from all cases that were measured together.
+
+    Attributes
+    ----------
+    own, own_df : float
+        Variance of the case itself and its degrees of freedom.
+    common, common_df : float
+        Variance of the effect that all cases of a block have in common, and its degrees of freedom.
+    """
+
+    own: float
+    own_df: float
+    common: float
+    common_df: float
+
+
+def estimate(blocks: Sequence[Sequence[float]], spread: Spread | None = None) -> Estimate:
+    """Estimate seconds per call from the samples of each block.
 
     The interval is Student's t on the logarithms of the block medians, since the error of a ratio is roughly normal.
     With few blocks, t keeps its nominal coverage, unlike a percentile bootstrap. The interval is widened to contain the
     median if, with skewed blocks, it would not.
+
+    Parameters
+    ----------
+    blocks : sequence of sequence of float
+        Seconds per call of each sample, by block.
+    spread : Spread, optional
+        Variances from all cases that were measured together, instead of the variance of these blocks: three blocks say
+        little about it. The half-widths of the two parts, each by its own t, are combined as the root of the sum of
+        their squares (Zou and Donner 2008, doi:10.1002/sim.3095).
     """
     medians = [median(samples) for samples in blocks]
     value = median(medians)
@@ -62,10 +89,16 @@ def estimate(blocks: Sequence[Sequence[float]]) -> Estimate:
         return Estimate(value, None, None, None)
     logs = [math.log(m) for m in medians]
     mean = fmean(logs)
-    error = stdev(logs) / math.sqrt(n)
-    half = student_t.quantile(0.975, n - 1) * error
-    # The minimum detectable difference of two such means, with the degrees of freedom of both.
-    least = student_t.least(student_t.quantile(0.975, 2 * n - 2), 2 * n - 2) * math.sqrt(2) * error
+    if spread is None:
+        parts = [(variance(logs) / n, float(n - 1))]
+    else:
+        parts = [(spread.own / n, spread.own_df), (spread.common / n, spread.common_df)]
+    half = math.sqrt(sum(student_t.quantile(0.975, df) ** 2 * square for square, df in parts))
+    error = math.sqrt(sum(square for square, _ in parts))
+    denominator = sum(square**2 / df for square, df in parts)
+    # The minimum detectable difference of two such means, with the degrees of freedom of both (Satterthwaite).
+    both_df = 2 * error**4 / denominator if denominator else 2.0 * (n - 1)
+    least = student_t.least(student_t.quantile(0.975, both_df), both_df) * math.sqrt(2) * error
     return Estimate(
         value, min(value, math.exp(mean - half)), max(value, math.exp(mean + half)), math.exp(min(least, 700.0)) - 1
     )

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from statistics import fmean, median
 
 from copycost.stats import student_t
+from copycost.stats.intervals import Spread
 from copycost.stats.ratios import WITHIN_DF, WITHIN_SESSION
 
 #: Seconds per call, by block.
@@ -155,6 +156,25 @@ class Rivals:
             return Estimate(fmean(logs), (Part(math.sqrt(_variance(logs) / n), n - 1, choices), floor))
         other_part = self._part(other, n) if other_is_choice else Part(math.sqrt(self.own[other] / n), n - 1)
         return Estimate(fmean(logs), (other_part, self._part(choice, n), floor))
+
+    def spreads(self, common: Sequence[tuple[float, float]]) -> list[Spread] | None:
+        """Return the spread of each variant, or None if the variants share none.
+
+        Parameters
+        ----------
+        common : sequence of (float, float)
+            Variance of the effect common to all cases of a block, and its degrees of freedom, of each group that was
+            measured in the same session: they are averaged.
+        """
+        if not self.usual:
+            return None
+        common_df = sum(df for _, df in common)
+        square = sum(square * df for square, df in common) / common_df
+        return [Spread(own, df, square, common_df) for own, df in zip(self.usual, self.df, strict=True)]
+
+    def common_part(self) -> tuple[float, float] | None:
+        """Return the variance of the effect common to all variants and its degrees of freedom, or None if unknown."""
+        return (self.common, min(map(len, self.samples)) - 1) if self.usual else None
 
     def _part(self, choice: int, blocks: int) -> Part:
         return Part(math.sqrt(self.usual[choice] / blocks), self.df[choice], self.choices)

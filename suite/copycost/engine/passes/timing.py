@@ -18,6 +18,11 @@ from copycost.stats.intervals import ROUNDS
 #: Fraction of the free memory that the calls of a block may leak in total.
 _GROWTH = 0.1
 
+#: Number of calls before each sample that are not timed, and nanoseconds after which no further one is made. Other
+#: cases have used the caches since the last sample. The first call then takes 1.4 to 3.6 times as long as later ones,
+#: whatever their duration, and the twelfth 1.02 times as long (peers/turns.py).
+_WARM_CALLS, _WARM_NS = 12, 20_000_000
+
 #: CPU time of other threads, in nanoseconds, from which a call counts as multithreaded. A fraction of the call's
 #: duration would not be meaningful: on a busy machine a thread that waits for another thread spins for a long time.
 _OTHER_THREADS_NS = 10_000
@@ -68,39 +73,38 @@ def make_inputs(prepared: PreparedCall, changes: bool, leaked_bytes: int, rounds
 
 def calibrate(prepared: PreparedCall) -> Calibration:
     """Time the first call, warm up, and find the number of calls in a sample."""
-    seconds_first = _sample(prepared, 1).seconds
+    seconds_first = timed_calls(prepared, 1).seconds
     n = 1
     while True:
-        trial = _sample(prepared, n)
+        trial = timed_calls(prepared, n)
         if trial.seconds * n * 1e9 >= clock.SAMPLE_NS or 2 * n > prepared.most_per_sample():
             return Calibration(seconds_first, n)
         # Grow at most tenfold: the first calls are slow.
         n = int(min(10 * n, prepared.most_per_sample(), max(2 * n, clock.SAMPLE_NS * 1.2e-9 / trial.seconds)))
 
 
-def warm_up(prepared: PreparedCall, n: int) -> None:
-    """Make the first calls of a block whose samples have `n` calls each."""
-    _sample(prepared, 1)
-    _sample(prepared, n)
-
-
 def sample(prepared: PreparedCall, n: int) -> Sample:
-    """Take a sample of `n` timed calls.
-
-    If a sample has several calls, and calls leak no memory, an untimed call precedes it, because other cases have used
-    the caches since the last sample.
+    """Take a sample of `n` timed calls, after calls that are not timed, unless calls leak memory.
 
     Raises
     ------
     WrongResult
         If the last result is wrong. It is checked in about one sample of a block, chosen at random.
     """
-    if n > 1 and prepared.calls_left == math.inf:
-        _sample(prepared, 1)
-    result = _sample(prepared, n)
+    if prepared.calls_left == math.inf:
+        _warm_up(prepared, min(n, len(prepared.inputs)))
+    result = timed_calls(prepared, n)
     if random.SystemRandom().randrange(ROUNDS) == 0:
         _check_last(prepared)
     return result
+
+
+def _warm_up(prepared: PreparedCall, step: int) -> None:
+    """Make calls until there were `_WARM_CALLS`, or for `_WARM_NS`, some at a time."""
+    calls, start = 0, perf_counter_ns()
+    while calls < _WARM_CALLS and perf_counter_ns() - start < _WARM_NS:
+        timed_calls(prepared, step)
+        calls += step
 
 
 def check(prepared: PreparedCall) -> None:
@@ -150,7 +154,8 @@ def _check_last(prepared: PreparedCall) -> None:
         raise WrongResult(f"{reason} (in a timed call)")
 
 
-def _sample(prepared: PreparedCall, n: int) -> Sample:
+def timed_calls(prepared: PreparedCall, n: int) -> Sample:
+    """Time `n` calls, without any calls before them."""
     prepared.last_result = None
     prepared.turn_inputs()
     state = disturbance.state()
