@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from copycost.model.naming import RegistrationError, as_tuple, check_name
+from copycost.model.source import Source
 from copycost.model.vocabulary import DTYPES, DeviceKind, Layout, Writes
 
 #: All layouts. Variants, including those of older commits in a gate, import it from here.
@@ -31,7 +32,7 @@ class Recipe:
     magnitude : float or None
         S: every element may be off by ``8 · eps(result dtype) · S``, beyond the error that the analysis of the
         reference allows (see `copycost.engine.rounding`). None adds no tolerance to that error.
-    source : str
+    source : Source
         Module or file that defines the recipe.
     inputs : {1, 2}
         Number of inputs. With 2, the reference and every variant receive a pair.
@@ -44,7 +45,7 @@ class Recipe:
 
     name: str
     magnitude: float | None
-    source: str
+    source: Source
     inputs: int = 1
     dtype: str | None = None
     reference: Callable[..., np.ndarray] | None = field(default=None, compare=False, repr=False)
@@ -66,7 +67,7 @@ class Variant:
         Supported layouts.
     known : mapping of str to str
         Input dtype → evidence that a library's path is known to be wrong, or to raise, for that dtype.
-    source : str
+    source : Source
         Module or file that defines the variant.
     includes_transfers : bool
         Whether a call on a device takes and returns host arrays.
@@ -82,7 +83,7 @@ class Variant:
     devices: tuple[DeviceKind, ...]
     layouts: tuple[Layout, ...]
     known: Mapping[str, str]
-    source: str
+    source: Source
     includes_transfers: bool = False
     prepare: Callable[[Any], Callable[..., Any]] | None = field(default=None, compare=False, repr=False)
 
@@ -94,10 +95,10 @@ variants: dict[tuple[str, str], Variant] = {}
 
 
 #: Axes that the benchmark class of a source sets, by source: name of the axis → its values. See `copycost.asv.Cases`.
-benchmark_axes: dict[str, dict[str, tuple[Any, ...]]] = {}
+benchmark_axes: dict[Source, dict[str, tuple[Any, ...]]] = {}
 
 
-_sources: list[str] = []  # sources being loaded, innermost last
+_sources: list[Source] = []  # sources being loaded, innermost last
 
 
 def recipe(
@@ -230,12 +231,12 @@ def _name(kind: str, name: object) -> str:
     return name
 
 
-def _source(function: Callable[..., Any]) -> str:
-    return _sources[-1] if _sources else function.__module__
+def _source(function: Callable[..., Any]) -> Source:
+    return _sources[-1] if _sources else Source(function.__module__)
 
 
 @contextmanager
-def registering(source: str) -> Iterator[None]:
+def registering(source: Source) -> Iterator[None]:
     """Record `source` as the origin of everything registered in the body."""
     _sources.append(source)
     try:

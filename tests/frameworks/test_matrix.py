@@ -109,7 +109,7 @@ def test_every_runtime_computes_every_recipe_that_it_can() -> None:
     """
     names: dict[str, set[str]] = {}
     for (recipe, name), variant in registry.variants.items():
-        if variant.source != "copycost.variants.documents":
+        if variant.source.name != "copycost.variants.documents":
             names.setdefault(name, set()).add(recipe)
     every = {recipe.name for recipe in registry.recipes.values() if recipe.source == "copycost.recipes"}
     modes = {"caffe", "tf", "torch"}

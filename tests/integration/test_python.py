@@ -18,6 +18,7 @@ import copycost
 from copycost import recipes
 from copycost.api import look
 from copycost.model.measurement import Measurement
+from copycost.model.source import Source
 from copycost.results import store
 
 X = np.random.default_rng(0).uniform(0, 255, (4, 60, 50, 3)).astype(np.float32)
@@ -276,7 +277,7 @@ def test_a_variant_of_a_notebook_is_refused_with_the_way_out() -> None:
             return new
 
         entry = registry.variants["tf", "of-a-notebook"]
-        registry.variants["tf", "of-a-notebook"] = replace(entry, source="__main__")
+        registry.variants["tf", "of-a-notebook"] = replace(entry, source=Source("__main__"))
         with pytest.raises(ValueError, match="put it into a file of its own"):
             copycost.select()
     finally:

@@ -151,7 +151,7 @@ def test_the_documents_systems_are_all_there() -> None:
     named = {name for row in rows for name in re.findall(r"`([a-z][\w-]+)`", row[2]) if "/" not in name}
     variants = {name for _, name in registry.variants}
     assert named <= variants | set(WAYS) | set(load())
-    ours = {v.name for v in registry.variants.values() if v.source == "copycost.variants.documents"}
+    ours = {v.name for v in registry.variants.values() if v.source.name == "copycost.variants.documents"}
     assert ours | set(WAYS) <= named
 
 

@@ -25,7 +25,7 @@ from copycost import registry
 from copycost.cases.case import Case, CaseError
 from copycost.cases.profiles import PROFILES, Axes
 from copycost.cases.selection import expand
-from copycost.catalog import discovery, loading
+from copycost.catalog import discovery
 from copycost.machine.environment import METHOD_VERSION
 from copycost.model import naming
 from copycost.model.vocabulary import DeviceKind, Layout
@@ -89,7 +89,7 @@ class Cases:
                     "these arguments"
                 )
             naming.check_name("runtime", runtime, discovery.runtimes())
-            shipped = [v for v in registry.variants.values() if v.runtime == runtime and loading.is_builtin(v.source)]
+            shipped = [v for v in registry.variants.values() if v.runtime == runtime and v.source.is_shipped]
             cls.params = _parameters(expand(axes, shipped, _recipes(shipped)))
             return
         stated = {

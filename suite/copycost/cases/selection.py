@@ -16,9 +16,10 @@ import numpy as np
 from copycost import registry
 from copycost.cases.case import CHANNELS, Case, CaseError
 from copycost.cases.profiles import PROFILES, Axes
-from copycost.catalog import description, discovery, loading
+from copycost.catalog import description, discovery
 from copycost.catalog.description import Description
 from copycost.model import naming
+from copycost.model.source import Source
 from copycost.model.vocabulary import DTYPES, DeviceKind, Layout
 from copycost.registry import Recipe, Variant
 
@@ -65,7 +66,7 @@ def select(
     definitions = find_definitions(files)
     # Users who define their own recipes want to measure them, whatever the profile.
     own_recipes = tuple(
-        glob.escape(name) for name, recipe in definitions.recipes.items() if not loading.is_builtin(recipe.source)
+        glob.escape(name) for name, recipe in definitions.recipes.items() if not recipe.source.is_shipped
     )
     return expand(
         replace(axes, recipes=axes.recipes + own_recipes),
@@ -103,7 +104,7 @@ def find_definitions(files: str | os.PathLike[str] | Sequence[str | os.PathLike[
     discovery.load_shipped()
     entries: list[Recipe | Variant] = [*registry.recipes.values(), *registry.variants.values()]
     for entry in entries:
-        if entry.source == "__main__":
+        if entry.source.name == "__main__":
             raise naming.RegistrationError(
                 f"'{entry.name}' is defined in the running program, where the measuring processes cannot import it: "
                 "put it into a file of its own, and pass that file in files"
@@ -115,8 +116,8 @@ def find_definitions(files: str | os.PathLike[str] | Sequence[str | os.PathLike[
         if not os.path.isfile(file):
             raise naming.RegistrationError(f"file not found: {file}")
     definitions = Definitions(
-        {name: recipe for name, recipe in registry.recipes.items() if loading.is_builtin(recipe.source)},
-        {key: variant for key, variant in registry.variants.items() if loading.is_builtin(variant.source)},
+        {name: recipe for name, recipe in registry.recipes.items() if recipe.source.is_shipped},
+        {key: variant for key, variant in registry.variants.items() if variant.source.is_shipped},
     )
     for module in discovery.plugins():
         try:
@@ -124,7 +125,8 @@ def find_definitions(files: str | os.PathLike[str] | Sequence[str | os.PathLike[
         except naming.RegistrationError as error:
             # A broken third-party package must not prevent measuring.
             warnings.warn(f"skipping the variants of an installed package: {error}", stacklevel=3)
-    return _joined(definitions, {file: description.describe(str(Path(file).absolute())) for file in paths})
+    sources = [Source(str(Path(file).absolute())) for file in paths]
+    return _joined(definitions, {source: description.describe(source) for source in sources})
 
 
 def axes_of(
@@ -160,7 +162,7 @@ def axes_of(
     )
 
 
-def defined_by(descriptions: Mapping[str, Description], axes: Axes) -> list[Case]:
+def defined_by(descriptions: Mapping[Source, Description], axes: Axes) -> list[Case]:
     """Return the cases of the variants that files define, for every recipe that they compute, and no shipped variants.
 
     Raises
@@ -169,7 +171,7 @@ def defined_by(descriptions: Mapping[str, Description], axes: Axes) -> list[Case
         If a file defines a recipe or variant that already exists, or computes an unknown recipe.
     """
     discovery.load_shipped()
-    shipped = {name: recipe for name, recipe in registry.recipes.items() if loading.is_builtin(recipe.source)}
+    shipped = {name: recipe for name, recipe in registry.recipes.items() if recipe.source.is_shipped}
     definitions = _joined(Definitions(shipped, {}), descriptions)
     if not definitions.variants:
         return []
@@ -198,7 +200,7 @@ def matching(
     return list(cases)
 
 
-def _joined(definitions: Definitions, descriptions: Mapping[str, Description]) -> Definitions:
+def _joined(definitions: Definitions, descriptions: Mapping[Source, Description]) -> Definitions:
     """Return the definitions with those of files or modules added, or raise RegistrationError."""
     recipes, variants = dict(definitions.recipes), dict(definitions.variants)
     for source, described in descriptions.items():

@@ -16,8 +16,9 @@ from typing import Any
 
 from copycost.catalog.discovery import load_shipped
 from copycost.catalog.import_context import ImportContext, check_origin, child_environment, enter
-from copycost.catalog.loading import is_builtin, load
+from copycost.catalog.loading import load
 from copycost.model.naming import RegistrationError
+from copycost.model.source import Source
 from copycost.model.vocabulary import DeviceKind, Layout, Writes
 from copycost.registry import Recipe, Variant, benchmark_axes, recipes, variants
 
@@ -42,14 +43,14 @@ class Description:
     axes: Mapping[str, tuple[Any, ...]]
 
 
-def describe(source: str, place: ImportContext | None = None) -> Description:
+def describe(source: Source, place: ImportContext | None = None) -> Description:
     """Return the recipes and variants of a user's file or module, which is imported in a separate process.
 
     Side effects of the import stay in that process.
 
     Parameters
     ----------
-    source : str
+    source : Source
     place : ImportContext, optional
         Where to import the source from.
 
@@ -60,7 +61,7 @@ def describe(source: str, place: ImportContext | None = None) -> Description:
         does not come from `place`.
     """
     with tempfile.TemporaryFile() as file:
-        request = json.dumps([source, place and asdict(place)])
+        request = json.dumps([asdict(source), place and asdict(place)])
         interpreter = place.python if place else sys.executable
         process = subprocess.Popen(
             [interpreter, "-P", "-m", "copycost.catalog.description", request, str(file.fileno())],
@@ -90,8 +91,13 @@ def describe(source: str, place: ImportContext | None = None) -> Description:
         raise RegistrationError(answer["error"])
     axes = {name: tuple(tuple(v) if isinstance(v, list) else v for v in vs) for name, vs in answer["axes"].items()}
     return Description(
-        [Recipe(**fields) for fields in answer["recipes"]], [_variant(fields) for fields in answer["variants"]], axes
+        [_recipe(fields) for fields in answer["recipes"]], [_variant(fields) for fields in answer["variants"]], axes
     )
+
+
+def _recipe(fields: Mapping[str, Any]) -> Recipe:
+    """Return the recipe whose fields were read from JSON."""
+    return Recipe(**{**fields, "source": Source(**fields["source"])})
 
 
 def _variant(fields: Mapping[str, Any]) -> Variant:
@@ -99,6 +105,7 @@ def _variant(fields: Mapping[str, Any]) -> Variant:
     return Variant(
         **{
             **fields,
+            "source": Source(**fields["source"]),
             "writes": Writes(fields["writes"]),
             "accepts": tuple(fields["accepts"]),
             "devices": tuple(map(DeviceKind, fields["devices"])),
@@ -107,13 +114,13 @@ def _variant(fields: Mapping[str, Any]) -> Variant:
     )
 
 
-def _answer(source: str, place: dict[str, Any] | None) -> dict[str, Any]:
+def _answer(source: Source, place: dict[str, Any] | None) -> dict[str, Any]:
     answer: dict[str, Any] = {"error": None}
     try:
         load_shipped()
         if place:
             enter(ImportContext(**place))
-        shipped: tuple[Any, Any] = (set(recipes), set(variants)) if not is_builtin(source) else ((), ())
+        shipped: tuple[Any, Any] = (set(recipes), set(variants)) if not source.is_shipped else ((), ())
         load(source)
         if place:
             check_origin(ImportContext(**place))
@@ -121,16 +128,16 @@ def _answer(source: str, place: dict[str, Any] | None) -> dict[str, Any]:
         answer["variants"] = [_plain(v, "prepare") for key, v in variants.items() if key not in shipped[1]]
         answer["axes"] = benchmark_axes.get(source, {})
     except RegistrationError as error:
-        answer["error"] = f"{source}: {error}" if source not in str(error) else str(error)
+        answer["error"] = f"{source}: {error}" if source.name not in str(error) else str(error)
     except BaseException as error:  # a file may raise anything, including SystemExit
-        answer["error"] = f"{source} does not import: {_raised_at(source, error)}"
+        answer["error"] = f"{source} does not import: {_raised_at(source.name, error)}"
     return answer
 
 
-def _raised_at(source: str, error: BaseException) -> str:
-    """Return an error as one line: its type, its message and the last line of `source` in its traceback."""
-    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == source]
-    if isinstance(error, SyntaxError) and error.filename == source:
+def _raised_at(path: str, error: BaseException) -> str:
+    """Return an error as one line: its type, its message and the last line of the file in its traceback."""
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
+    if isinstance(error, SyntaxError) and error.filename == path:
         lines.append(error.lineno)
     message = f"{type(error).__name__}: {' '.join(str(error).split())}".encode(errors="backslashreplace").decode()
     return f"{message} (line {lines[-1]})" if lines else message
@@ -141,6 +148,7 @@ def _plain(entry: Recipe | Variant, function: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    source, place = json.loads(sys.argv[1])
     with open(int(sys.argv[2]), "w") as answers:
-        answers.write(json.dumps(_answer(*json.loads(sys.argv[1]))))
+        answers.write(json.dumps(_answer(Source(**source), place)))
     os._exit(0)  # skip threads and exit handlers that the file may have left

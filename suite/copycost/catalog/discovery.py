@@ -13,6 +13,7 @@ from copycost.model.naming import check_name
 
 if TYPE_CHECKING:
     from copycost.model.runtime import Runtime
+from copycost.model.source import Source
 
 
 def shipped_runtimes() -> tuple[str, ...]:
@@ -53,12 +54,12 @@ def not_installed(runtime: Runtime) -> str | None:
 
 def load_shipped() -> None:
     """Register the recipes and variants that ship with copycost."""
-    load("copycost.recipes")
+    load(Source("copycost.recipes"))
     for name in shipped_runtimes():
-        load(f"copycost.variants.{name}")
-    load("copycost.variants.documents")
+        load(Source(f"copycost.variants.{name}"))
+    load(Source("copycost.variants.documents"))
 
 
-def plugins() -> tuple[str, ...]:
+def plugins() -> tuple[Source, ...]:
     """Return the modules named by the ``copycost.variants`` entry points of installed packages."""
-    return tuple(dict.fromkeys(point.module for point in entry_points(group="copycost.variants")))
+    return tuple(dict.fromkeys(Source(point.module) for point in entry_points(group="copycost.variants")))

@@ -9,8 +9,9 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 from copycost.catalog.discovery import load_shipped
-from copycost.catalog.loading import is_builtin, load
+from copycost.catalog.loading import load
 from copycost.model.naming import RegistrationError
+from copycost.model.source import Source
 from copycost.registry import recipes, variants
 
 
@@ -48,10 +49,10 @@ class ImportContext:
 SHIPPED = ("copycost.recipes", "copycost.catalog.formula", "copycost.runtimes", "copycost.variants")
 
 
-def load_at(place: ImportContext, source: str) -> None:
+def load_at(place: ImportContext, source: Source) -> None:
     """Import `source` in this process, which belongs to the commit from then on."""
     enter(place)
-    if not is_builtin(source):
+    if not source.is_shipped:
         load(source)
 
 

@@ -9,31 +9,31 @@ import sys
 from pathlib import Path
 
 from copycost.model.naming import RegistrationError
+from copycost.model.source import Source
 from copycost.registry import registering
 
 
-def load(source: str) -> None:
-    """Import the module or the ``.py`` file `source` to register its recipes and variants.
+def load(source: Source) -> None:
+    """Import the module or the file `source` to register its recipes and variants.
 
     Raises
     ------
     RegistrationError
         If the file does not exist.
     """
-    if is_builtin(source):
-        importlib.import_module(source)
+    if source.is_shipped:
+        importlib.import_module(source.name)
         return
     with registering(source):
-        if source.endswith(".py"):
-            _load_file(source)
+        if source.is_file:
+            _load_file(Path(source.name))
         else:
-            importlib.import_module(source)
+            importlib.import_module(source.name)
 
 
-def _load_file(source: str) -> None:
-    path = Path(source)
+def _load_file(path: Path) -> None:
     if not path.is_file():
-        raise RegistrationError(f"file not found: {source}")
+        raise RegistrationError(f"file not found: {path}")
     name = f"copycost_with_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None  # a path that ends in .py always has a spec and a loader
@@ -44,8 +44,3 @@ def _load_file(source: str) -> None:
     # The file may also import a project from its root. The root comes last so that it cannot shadow installed packages.
     sys.path.append(os.getcwd())
     spec.loader.exec_module(module)
-
-
-def is_builtin(source: str) -> bool:
-    """Return whether a module is part of copycost."""
-    return not source.endswith(".py") and source.partition(".")[0] == "copycost"

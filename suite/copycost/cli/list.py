@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import click
@@ -44,7 +43,7 @@ def list_(what: str, **options: Any) -> None:
         rows = []
         for recipe in dict.fromkeys(case.recipe for case in chosen):
             variants = {case.variant.name for case in chosen if case.recipe == recipe}
-            rows.append((recipe.name, str(len(variants)), _source(recipe.source)))
+            rows.append((recipe.name, str(len(variants)), recipe.source.label))
         _print_columns(console, ("recipe", "variants", "defined in"), rows, wraps="recipe", optional=("defined in",))
     elif what == "variants":
         rows = []
@@ -52,7 +51,7 @@ def list_(what: str, **options: Any) -> None:
             cases = [case for case in chosen if case.variant.name == name]
             by = cases[0].variant
             of, on = (_unique(names) for names in ((c.recipe.name for c in cases), (c.device for c in cases)))
-            rows.append((name, by.runtime, by.writes, of, on, _source(by.source)))
+            rows.append((name, by.runtime, by.writes, of, on, by.source.label))
         headings = ("variant", "runtime", "writes", "recipes", "devices", "defined in")
         _print_columns(console, headings, rows, wraps="recipes", optional=("runtime", "devices", "defined in"))
     else:
@@ -94,7 +93,3 @@ def _print_columns(
 
 def _unique(words: Any) -> str:
     return ", ".join(dict.fromkeys(words))
-
-
-def _source(source: str) -> str:
-    return Path(source).name if source.endswith(".py") else source

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from copycost.cases.case import Case
-from copycost.catalog.loading import is_builtin
 from copycost.engine.records import AllocationTrace, Audit
 from copycost.model.allocation import AllocationEvent, AllocationSummary, Pool
 
@@ -92,7 +91,7 @@ class AuditCache:
                 os.unlink(name)
 
     def _path(self, case: Case) -> Path | None:
-        if not (is_builtin(case.variant.source) and is_builtin(case.recipe.source)):
+        if not (case.variant.source.is_shipped and case.recipe.source.is_shipped):
             return None  # a user's file may import anything
         key = json.dumps([self.environment, *case.key])
         return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()}.json"

@@ -12,6 +12,7 @@ from copycost.catalog import discovery
 from copycost.engine.worker import CaseFailure, Worker
 from copycost.engine.worker_pool import WorkerPool
 from copycost.machine.memory import free_memory
+from copycost.model.source import Source
 from copycost.model.vocabulary import DeviceKind
 
 #: Copies per measurement of a device's copy speed, and the size of each in multiples of the device's cache.
@@ -122,7 +123,7 @@ class CopySpeed:
 
     def _start_worker(self, key: str, case: Case) -> Worker:
         if key == "cpu":
-            worker = self.pool.worker("numpy", "copycost.recipes")
+            worker = self.pool.worker("numpy", Source("copycost.recipes"))
             worker.open(CopyJob(COPY_BYTES, self.threads), _TIMEOUT)
         else:
             worker = self.pool.worker(key, case.variant.source)

@@ -25,11 +25,12 @@ from copycost.catalog import discovery, loading
 from copycost.engine.passes import allocations, audit, call_profile, device_timing, timing  # noqa: F401
 from copycost.engine.worker_main import serve
 from copycost.model.errors import describe
+from copycost.model.source import Source
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-def main(control_fd: int, runtime: str, source: str) -> None:
+def main(control_fd: int, runtime: str, source: Source) -> None:
     """Import `runtime` and `source`, then serve ``"fork"`` and ``("reap", pid)`` until the connection is closed."""
     control = socket.socket(fileno=control_fd)
     messages = Connection(os.dup(control_fd))
@@ -43,7 +44,7 @@ def main(control_fd: int, runtime: str, source: str) -> None:
             importlib.import_module("memray")
         del sys.modules["pyarrow"]
         threads = _threads()
-        if not loading.is_builtin(source):  # built-in sources are already registered
+        if not source.is_shipped:  # built-in sources are already registered
             loading.load(source)
     except BaseException as exception:  # a user's file may raise anything
         messages.send(("failed", f"importing for {runtime}: {describe(exception)}"))
@@ -95,4 +96,4 @@ def _threads() -> int:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2], sys.argv[3])
+    main(int(sys.argv[1]), sys.argv[2], Source(sys.argv[3]))

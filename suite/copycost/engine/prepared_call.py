@@ -19,6 +19,7 @@ from copycost.engine import clock
 from copycost.engine.compare_arrays import overlap, same
 from copycost.engine.references import ExpectedResults, argument, load_references
 from copycost.model.runtime import ConsumedArrayError, Runtime
+from copycost.model.source import Source
 from copycost.model.vocabulary import DeviceKind
 from copycost.stats.intervals import ROUNDS
 
@@ -40,7 +41,8 @@ class CaseJob:
 
     Attributes
     ----------
-    source, recipe, variant, runtime, writes, device : str
+    source : Source
+    recipe, variant, runtime, writes, device : str
     threads : int
     inputs : tuple of tuple of str
         ``.npy`` files with the inputs, in the case's dtype and layout: one file per array of an input. The second
@@ -57,7 +59,7 @@ class CaseJob:
         CPU that the worker is pinned to. None leaves it unpinned.
     """
 
-    source: str
+    source: Source
     recipe: str
     variant: str
     runtime: str

@@ -13,6 +13,7 @@ from copycost import registry
 from copycost.catalog import import_context
 from copycost.engine.compare_arrays import Verdict, judge, within
 from copycost.engine.rounding import Reference, bounded, limits
+from copycost.model.source import Source
 
 #: Factor of a recipe's own tolerance: |result − reference| ≤ _FACTOR · eps(result dtype) · magnitude.
 _FACTOR = 8
@@ -83,7 +84,8 @@ class ReferenceJob:
 
     Attributes
     ----------
-    source, recipe, layout : str
+    source : Source
+    recipe, layout : str
     inputs : tuple of tuple of str
         ``.npy`` files.
     references : tuple of str
@@ -93,7 +95,7 @@ class ReferenceJob:
     place : ImportContext or None
     """
 
-    source: str
+    source: Source
     recipe: str
     layout: str
     inputs: tuple[tuple[str, ...], ...]

@@ -32,6 +32,7 @@ from copycost.engine.worker_pool import OpenJob, WorkerPool
 from copycost.machine.memory import free_memory
 from copycost.model.call_profile import CallProfile
 from copycost.model.measurement import Measurement
+from copycost.model.source import Source
 from copycost.stats.intervals import FEWEST_BLOCKS, MOST_ROUNDS, ROUNDS
 from copycost.stats.rivals import rivals
 
@@ -54,7 +55,7 @@ class Session:
     photographs : Photographs
     on_case : callable, optional
         Progress callback ``on_case(case, step)``. It can be called from any thread.
-    places : mapping of str to ImportContext, optional
+    places : mapping of Source to ImportContext, optional
         Import contexts of user files. By default, fork servers import them with this process's interpreter and working
         directory.
     """
@@ -64,7 +65,7 @@ class Session:
         plan: Plan,
         photographs: images.Photographs,
         on_case: Callable[[Case, str], None] = lambda case, step: None,
-        places: Mapping[str, import_context.ImportContext] | None = None,
+        places: Mapping[Source, import_context.ImportContext] | None = None,
     ) -> None:
         self.plan, self.photographs, self.on_case = plan, photographs, on_case
         self.time_account = TimeAccount()
@@ -98,7 +99,7 @@ class Session:
         """Import the runtimes and sources of all cases in parallel; a failed import fails again for its cases."""
         sources = [(case.variant.runtime, case.variant.source) for case in cases]
         with self.time_account.wall("import"):
-            self.pool.import_all([("numpy", "copycost.recipes"), *sources] if sources else [])
+            self.pool.import_all([("numpy", Source("copycost.recipes")), *sources] if sources else [])
 
     def _measure_group(self, cases: Sequence[Case], seconds: float, extra_seconds: float) -> Iterator[Measurement]:
         group, states = self.examine(cases)

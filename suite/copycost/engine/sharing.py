@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 
 from copycost.cases.case import Case
-from copycost.catalog import discovery, loading
+from copycost.catalog import discovery
 from copycost.engine.case_state import CaseState
+from copycost.model.source import Source
 
 
-def may_share(case: Case, share: str, places: Collection[str]) -> bool:
+def may_share(case: Case, share: str, places: Collection[Source]) -> bool:
     """Return whether a case may share a process with others.
 
     Parameters
@@ -21,11 +22,11 @@ def may_share(case: Case, share: str, places: Collection[str]) -> bool:
     case : Case
     share : {"shipped", "all", "none"}
         See `Plan`.
-    places : collection of str
+    places : collection of Source
         Sources that are measured in an environment of their own.
     """
     source = case.variant.source
-    trusted = share == "all" or (share == "shipped" and loading.is_builtin(source))
+    trusted = share == "all" or (share == "shipped" and source.is_shipped)
     same_environment = case.device == "cpu" and source not in places
     return trusted and same_environment and discovery.runtime(case.variant.runtime).slow_to_start
 
@@ -45,7 +46,7 @@ def bundle_cases(states: Sequence[CaseState], limit: int, shares: Callable[[Case
     bundles: dict[tuple[object, ...], list[CaseState]] = {}
     for state in states:
         variant = state.case.variant
-        source = "copycost" if loading.is_builtin(variant.source) else variant.source
+        source = "copycost" if variant.source.is_shipped else variant.source
         key = (variant.runtime, source, state.one_thread) if shares(state) else (id(state),)
         if len(bundles.get(key, ())) == limit:
             bundles[*key, id(state)] = bundles.pop(key)

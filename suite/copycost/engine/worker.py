@@ -18,6 +18,7 @@ from time import monotonic
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from copycost.model.errors import one_line
+from copycost.model.source import Source
 
 #: Timeout for importing a runtime and a user's file, in seconds.
 _IMPORT_TIMEOUT = 300
@@ -55,7 +56,8 @@ class ForkServer:
 
     Parameters
     ----------
-    runtime, source : str
+    runtime : str
+    source : Source
     environment : dict
         Environment variables of the process.
     python : str, optional
@@ -67,7 +69,7 @@ class ForkServer:
     def __init__(
         self,
         runtime: str,
-        source: str,
+        source: Source,
         environment: dict[str, str],
         python: str = sys.executable,
         folder: str | None = None,
@@ -80,7 +82,15 @@ class ForkServer:
     def _start(self) -> None:
         parent, child = socket.socketpair()
         self.process = subprocess.Popen(
-            [self.python, "-P", "-m", "copycost.engine.fork_server", str(child.fileno()), self.runtime, self.source],
+            [
+                self.python,
+                "-P",
+                "-m",
+                "copycost.engine.fork_server",
+                str(child.fileno()),
+                self.runtime,
+                self.source.name,
+            ],
             pass_fds=[child.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from copycost.catalog import import_context, loading
+from copycost.catalog import import_context
 from copycost.engine.case_state import CaseState
 from copycost.engine.records import Sample
 from copycost.engine.shared_folder import new_folder
 from copycost.engine.time_account import TimeAccount
 from copycost.engine.worker import CaseFailure, ForkServer, Job, Worker
+from copycost.model.source import Source
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -41,6 +42,10 @@ _THREAD_VARIABLES = (
 )
 
 
+#: Source of a fork server that imports nothing but what ships: a variant's own module is among it.
+_SHIPPED = Source("copycost")
+
+
 @dataclass(frozen=True)
 class OpenJob:
     """A job that a worker has started, and its number among the worker's jobs."""
@@ -57,13 +62,13 @@ class WorkerPool:
     threads : int
         Number of threads of every runtime.
     time_account : TimeAccount
-    places : mapping of str to ImportContext
+    places : mapping of Source to ImportContext
         Import contexts of user files. A worker imports such a file itself, after the fork, so that the workers of two
         commits come from the same fork server.
     """
 
     def __init__(
-        self, threads: int, time_account: TimeAccount, places: Mapping[str, import_context.ImportContext]
+        self, threads: int, time_account: TimeAccount, places: Mapping[Source, import_context.ImportContext]
     ) -> None:
         self.time_account, self.places = time_account, places
         self._environment = import_context.child_environment() | dict.fromkeys(_THREAD_VARIABLES, str(threads))
@@ -76,7 +81,7 @@ class WorkerPool:
         # Use one pool of threads for the whole session: a process may die with the thread that has started it.
         self._threads = ThreadPoolExecutor(self.parallel)
         self._futures: list[Future[Any]] = []
-        self._fork_servers: dict[tuple[str, str, str], ForkServer] = {}
+        self._fork_servers: dict[tuple[str, Source, str], ForkServer] = {}
         self._workers: set[Worker] = set()
         self._lock = threading.Lock()  # guards the fork servers, which threads request
         self._closed = False
@@ -97,7 +102,7 @@ class WorkerPool:
             fork_server.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
 
-    def import_all(self, sources: Iterable[tuple[str, str]]) -> None:
+    def import_all(self, sources: Iterable[tuple[str, Source]]) -> None:
         """Import runtimes and sources in parallel. A failed import fails again for its cases."""
         for runtime, source in sources:
             self._fork_server(runtime, source)
@@ -107,12 +112,12 @@ class WorkerPool:
             except CaseFailure:
                 continue
 
-    def _fork_server(self, runtime: str, source: str) -> ForkServer:
+    def _fork_server(self, runtime: str, source: Source) -> ForkServer:
         place = self.places.get(source)
         # All built-in sources of a runtime share one fork server, which imports all their modules at once.
         key = (
             runtime,
-            "copycost" if place or loading.is_builtin(source) else source,
+            _SHIPPED if place or source.is_shipped else source,
             place.python if place else sys.executable,
         )
         with self._lock:
@@ -129,7 +134,7 @@ class WorkerPool:
                 self._fork_servers[key] = ForkServer(runtime, key[1], environment, key[2], folder)
             return self._fork_servers[key]
 
-    def worker(self, runtime: str, source: str, shared: bool = False) -> Worker:
+    def worker(self, runtime: str, source: Source, shared: bool = False) -> Worker:
         """Start a worker, for one job or for several.
 
         Raises

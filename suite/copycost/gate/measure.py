@@ -24,6 +24,7 @@ from copycost.engine.session import Session
 from copycost.gate.commits import Commit
 from copycost.model import naming
 from copycost.model.measurement import Measurement
+from copycost.model.source import Source
 from copycost.stats import ratios
 
 #: Pairs of adjacent samples in a block, one sample per side.
@@ -49,7 +50,7 @@ class Chosen:
 
     base: list[Case]
     head: list[Case]
-    places: Mapping[str, import_context.ImportContext]
+    places: Mapping[Source, import_context.ImportContext]
 
 
 @dataclass(frozen=True)
@@ -109,14 +110,16 @@ def choose(
 
 
 #: Import context of each source.
-_Places = dict[str, import_context.ImportContext]
+_Places = dict[Source, import_context.ImportContext]
 
 
 def _defined(
     base: Commit, head: Commit, files: Mapping[str, bool], profile: str, given: Mapping[str, Sequence[Any]]
 ) -> tuple[list[Case], _Places]:
     """Return the cases that files define in either commit."""
-    sources = {commit.name: {name: str(Path(commit.place.folder, name)) for name in files} for commit in (base, head)}
+    sources = {
+        commit.name: {name: Source(str(Path(commit.place.folder, name))) for name in files} for commit in (base, head)
+    }
 
     def describe(commit: Commit, name: str) -> Description | naming.RegistrationError:
         try:
@@ -128,7 +131,7 @@ def _defined(
     questions = [(commit, name) for commit in (base, head) for name in files]
     with ThreadPoolExecutor(2) as pool:
         answers = list(pool.map(lambda question: describe(*question), questions))
-    described: dict[str, dict[str, Description]] = {"base": {}, "head": {}}
+    described: dict[str, dict[Source, Description]] = {"base": {}, "head": {}}
     for (commit, name), answer in zip(questions, answers, strict=True):
         if isinstance(answer, naming.RegistrationError):
             if commit is base and files[name]:  # base may lack modules that head's copy of the file imports
@@ -138,10 +141,12 @@ def _defined(
     cases = [case for descriptions in described.values() for case in _cases(descriptions, profile, given)]
     if not cases:
         raise NothingToMeasure(f"no variant is defined in {', '.join(files)}")
-    return cases, {path: commit.place for commit in (base, head) for path in sources[commit.name].values()}
+    return cases, {source: commit.place for commit in (base, head) for source in sources[commit.name].values()}
 
 
-def _cases(descriptions: Mapping[str, Description], profile: str, given: Mapping[str, Sequence[Any]]) -> Iterator[Case]:
+def _cases(
+    descriptions: Mapping[Source, Description], profile: str, given: Mapping[str, Sequence[Any]]
+) -> Iterator[Case]:
     """Yield the cases of one commit's files: each file's on the axes that its benchmark class sets."""
     stated = {name: values for name, values in given.items() if values}
     for source, definitions in descriptions.items():
@@ -159,8 +164,8 @@ def _shipped(base: Commit, head: Commit, axes: Axes) -> tuple[list[Case], _Place
         except naming.RegistrationError as error:
             raise naming.RegistrationError(f"{commit.name}: {error}") from None
         # Both sides have modules of the same names, so append the side to each source.
-        recipes = {r.name: replace(r, source=f"{r.source}@{commit.name}") for r in shipped.recipes}
-        variants = [replace(v, source=f"{v.source}@{commit.name}") for v in shipped.variants]
+        recipes = {r.name: replace(r, source=replace(r.source, side=commit.name)) for r in shipped.recipes}
+        variants = [replace(v, source=replace(v.source, side=commit.name)) for v in shipped.variants]
         cases += selection.expand(axes, variants, recipes)
         sources = {r.source for r in recipes.values()} | {v.source for v in variants}
         places |= dict.fromkeys(sources, commit.place)
@@ -168,7 +173,7 @@ def _shipped(base: Commit, head: Commit, axes: Axes) -> tuple[list[Case], _Place
 
 
 #: The module that imports every shipped variant.
-_SHIPPED = "copycost.variants"
+_SHIPPED = Source("copycost.variants")
 
 
 @dataclass

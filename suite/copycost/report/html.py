@@ -17,7 +17,6 @@ from copycost.analysis.break_even import pays
 from copycost.analysis.history import places, steps
 from copycost.analysis.overview import PLAIN, Overview, overview
 from copycost.catalog import discovery
-from copycost.catalog.loading import is_builtin
 from copycost.model import numbers
 from copycost.model.measurement import Measurement
 from copycost.report import comparison, figures
@@ -163,7 +162,7 @@ def _templates() -> Environment:
 def _shipped_variants(found: Overview) -> set[str]:
     """Return the variants in the recommendations that ship with copycost, whose names follow its conventions."""
     discovery.load_shipped()
-    shipped = {variant.name for variant in registry.variants.values() if is_builtin(variant.source)}
+    shipped = {variant.name for variant in registry.variants.values() if variant.source.is_shipped}
     ways = [way for answer in found.answers for way in (answer.fastest, answer.lean, answer.over) if way]
     names = {way.measurement.variant for way in ways} | {name for answer in found.answers for name in answer.ties}
     return shipped & (names | {saving.base.variant for way in ways for saving in way.savings})

@@ -16,6 +16,7 @@ import numpy as np
 from copycost.catalog import discovery, import_context
 from copycost.engine.worker import CaseFailure, ForkServer
 from copycost.machine import devices
+from copycost.model.source import Source
 from copycost.model.vocabulary import DeviceKind
 from copycost.studies.claims import catalogue
 from copycost.studies.claims.claim import CLAIMS, Claim, Evidence, NoEvidence
@@ -24,7 +25,7 @@ from copycost.studies.claims.claim import CLAIMS, Claim, Evidence, NoEvidence
 _TIMEOUT = 120.0
 
 #: Module from which a fork server imports the claims.
-_SOURCE = "copycost.studies.claims.run"
+_SOURCE = Source("copycost.studies.claims.run")
 
 
 def load() -> dict[str, Claim]:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from copycost.cases.images import Photographs
 from copycost.catalog import discovery, import_context
 from copycost.engine.worker import CaseFailure, ForkServer, Worker
+from copycost.model.source import Source
 from copycost.stats import ratios
 from copycost.stats.intervals import estimate
 from copycost.studies.pipelines import files
@@ -140,7 +141,7 @@ def measure(
         fork_servers: dict[str, ForkServer] = {}
         for runtime in {state.way.runtime for state in states if state.ended is None}:
             fork_servers[runtime] = ForkServer(
-                runtime, "copycost.studies.pipelines.ways", import_context.child_environment()
+                runtime, Source("copycost.studies.pipelines.ways"), import_context.child_environment()
             )
             stack.callback(fork_servers[runtime].close)
 
