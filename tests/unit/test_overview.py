@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -74,7 +75,22 @@ def test_a_difference_inside_the_noise_says_so() -> None:
     assert saving.low is not None
     assert saving.high is not None
     assert saving.low < 1 < saving.high
-    assert saving.speed == "too close or too noisy to tell from"
+    assert not saving.same
+    assert re.fullmatch(r"undecided: 0\.\d+ to 1\.\d+ × as fast as", saving.speed), saving.speed
+
+
+def test_variants_that_differ_by_less_than_the_margin_are_as_fast() -> None:
+    """Their samples are 1 % apart in every block."""
+    seconds = (4.0e-3, 4.2e-3, 4.1e-3, 4.05e-3, 4.15e-3)
+    base = one("numpy-new", seconds, 8 * MIB)
+    near = one("numpy-copy", tuple(0.99 * s for s in seconds), 4 * MIB)
+    (answer,) = overview([base, near]).answers
+    (saving,) = answer.fastest.savings
+    assert saving.same
+    assert saving.speed == "as fast, within 5 %, as"
+    far = one("numpy-copy", tuple(0.9 * s for s in seconds), 4 * MIB)
+    (answer,) = overview([base, far]).answers
+    assert not answer.fastest.savings[0].same
 
 
 def test_variant_that_another_is_surely_faster_than_is_not_the_fastest_though_its_median_is() -> None:
@@ -239,7 +255,7 @@ def test_saving_whose_interval_contains_1_is_not_claimed() -> None:
         if saving is not None and saving.low <= 1 <= saving.high:
             shown += 1
             assert not saving.sure
-            assert "as fast as" not in str(saving)
+            assert saving.speed.startswith("undecided: ") or saving.same
     assert shown > 30
 
 

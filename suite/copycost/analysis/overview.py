@@ -14,7 +14,7 @@ from copycost.model import numbers
 from copycost.model.measurement import Measurement
 from copycost.model.vocabulary import DeviceKind, Layout, ResultShares, Status, Writes
 from copycost.results.table import measurements, origins
-from copycost.stats.rivals import Rivals, rivals
+from copycost.stats.rivals import SAME, Rivals, rivals
 
 #: The two baselines, in the order of preference.
 PLAIN, KERAS = BASELINES
@@ -50,6 +50,8 @@ class Speedup:
     sure : bool
         Whether the variant is significantly faster or slower: the wider interval that holds for all answers of a table
         at once does not contain 1. Otherwise no difference is claimed.
+    same : bool
+        Whether the two are as fast as each other: that wider interval lies within `SAME` of 1.
     allocated_bytes : int or None
         How many bytes fewer it allocates; negative if it allocates more.
     """
@@ -60,22 +62,19 @@ class Speedup:
     high: float | None
     sure: bool
     allocated_bytes: int | None
+    same: bool = False
 
     @property
     def speed(self) -> str:
-        """Speedup with its interval, or the reason why none is claimed, to be followed by the name of the baseline."""
+        """Speedup with its interval, to be followed by the name of the baseline."""
         if self.times is None or self.low is None or self.high is None:
             return "not compared with"
+        if self.same:
+            return f"as fast, within {SAME:.0%}, as".replace("%", " %")
+        interval = f"{numbers.three(self.low)} to {numbers.three(self.high)}"
         if not self.sure:
-            return f"{self.unsure} from"
-        return f"{numbers.three(self.times)} × ({numbers.three(self.low)} to {numbers.three(self.high)}) as fast as"
-
-    @property
-    def unsure(self) -> str:
-        """Reason why no saving is claimed: the interval, or only the wider one for all answers, contains 1."""
-        if self.low is not None and self.high is not None and not self.low <= 1 <= self.high:
-            return "too noisy to tell"
-        return "too close or too noisy to tell"
+            return f"undecided: {interval} × as fast as"
+        return f"{numbers.three(self.times)} × ({interval}) as fast as"
 
     @property
     def beside(self) -> str:
@@ -405,7 +404,8 @@ class _Field:
         if ratio is None:
             return Speedup(base, None, None, None, False, fewer_bytes)
         low, high = ratio.interval(self.false_claims)
-        return Speedup(base, ratio.value, *ratio.interval(_MISSES), low > 1 or high < 1, fewer_bytes)
+        same = low >= 1 / (1 + SAME) and high <= 1 + SAME
+        return Speedup(base, ratio.value, *ratio.interval(_MISSES), low > 1 or high < 1, fewer_bytes, same)
 
     def is_faster(self, choice: Measurement, base: Measurement) -> bool:
         """Return whether one variant is significantly faster than another, both chosen for their time."""

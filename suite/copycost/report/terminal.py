@@ -148,9 +148,12 @@ def _saved(answer: Answer) -> str:
     saving = answer.fastest.savings[0]
     if saving.times is None or saving.low is None or saving.high is None:
         return "not compared"
+    interval = f"({numbers.three(saving.low)} to {numbers.three(saving.high)})"
+    if saving.same:
+        return f"the same {interval}"
     if not saving.sure:
-        return saving.unsure.replace("too close or too noisy", "too close")
-    figures = f"{numbers.three(saving.times)} × ({numbers.three(saving.low)} to {numbers.three(saving.high)})"
+        return f"undecided {interval}"
+    figures = f"{numbers.three(saving.times)} × {interval}"
     return figures if saving.base.variant == PLAIN else f"{figures} {saving.base.variant}"
 
 
