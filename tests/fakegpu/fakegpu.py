@@ -8,11 +8,13 @@ session imports this one.
 
 from __future__ import annotations
 
+import os
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -129,6 +131,11 @@ def _spin(seconds: float) -> None:
 def _start(device: str, threads: int) -> None:
     if device != "gpu":
         raise RuntimeUnavailable("there is no such device")
+    if starts := os.environ.get("FAKE_STARTS"):  # a file with a line for each start that still succeeds
+        left = Path(starts).read_text().splitlines()
+        if not left:
+            raise RuntimeUnavailable("the device is lost")
+        Path(starts).write_text("\n".join(left[1:]))
 
 
 def _array(pixels: np.ndarray, mutable: bool) -> Array:

@@ -28,11 +28,14 @@ from fakegpu import FAKE, KERNEL, LAUNCH, PER_MIB, RUNTIME  # noqa: E402
 
 from copycost import registry  # noqa: E402
 from copycost.engine import clock  # noqa: E402
+from copycost.engine.assemble import measurement  # noqa: E402
 from copycost.engine.passes import allocations, call_profile, device_timing, timing  # noqa: E402
 from copycost.engine.passes.audit import audit  # noqa: E402
 from copycost.engine.prepared_call import PreparedCall  # noqa: E402
+from copycost.engine.records import BlockRecord, Timing  # noqa: E402
 from copycost.engine.references import ExpectedResults, refer  # noqa: E402
 from copycost.model.allocation import AllocationEvent, pool, summarize  # noqa: E402
+from copycost.model.measurement import REQUIRED  # noqa: E402
 from copycost.model.runtime import Runtime  # noqa: E402
 
 # Here they are used as they are: for the other tests there is no such runtime.
@@ -42,6 +45,7 @@ for _key in [key for key, one in registry.variants.items() if one.runtime == RUN
 SHAPE = (2, 64, 64, 3)
 N = int(np.prod(SHAPE)) * 4
 MIB = 2**20
+ROW = dict.fromkeys(REQUIRED - {"threads", "status"})
 
 
 def block(
@@ -329,6 +333,50 @@ def test_what_a_gpu_is_slowed_by_marks_the_samples(command: Any, installed: dict
     (m,) = read_json(command("run", *arguments, env=installed | hot).stdout)["measurements"]
     assert {mark for block in m["marks"] for mark in block} == {"throttled"}
     assert m["slowed"] == [["power cap", "heat, by hardware"]] * m["blocks"]
+
+
+@pytest.mark.parametrize("starts", [1, 3, 6])
+def test_a_device_that_is_lost_on_the_way_is_a_failure(
+    starts: int, command: Any, tmp_path: Path, installed: dict[str, str]
+) -> None:
+    """Between two audits, or in a block. Without any start that succeeded, the cases are skipped."""
+    path = tmp_path / "starts"
+    path.write_text("1\n" * starts)
+    arguments = (*ARGUMENTS, "--device", "gpu", "--json", "-", "--out", "run")
+    done = command("run", *arguments, env=installed | {"FAKE_STARTS": str(path)})
+    found = read_json(done.stdout)["measurements"]
+    assert done.returncode == 1
+    assert {(m["status"], m["reason"]) for m in found} <= {("failed", "the device is lost"), ("ok", None)}
+    assert "failed" in {m["status"] for m in found}
+
+
+def test_a_device_that_was_never_seen_is_a_skip(command: Any, tmp_path: Path, installed: dict[str, str]) -> None:
+    (tmp_path / "starts").write_text("")
+    arguments = (*ARGUMENTS, "--device", "gpu", "--json", "-", "--out", "run")
+    done = command("run", *arguments, env=installed | {"FAKE_STARTS": str(tmp_path / "starts")})
+    assert done.returncode == 0
+    found = read_json(done.stdout)["measurements"]
+    assert {(m["status"], m["reason"]) for m in found} == {("skipped", "the device is lost")}
+
+
+@pytest.mark.parametrize("seen", [None, 0.0])
+def test_a_clock_that_saw_no_work_gives_no_time(seen: float | None) -> None:
+    """As where a profiler may not look at the device: the host's times are there, and those of the device are not."""
+    assert RUNTIME.gpu is not None
+    blind = replace(RUNTIME, gpu=replace(RUNTIME.gpu, seconds=lambda *_: seen))
+    one = block(fakevariants.fake_new, "new", blind)
+    timing.make_inputs(one, False, 0)
+    host = timing.sample(one, 1)
+    on_device = device_timing.sample(one, host.seconds)
+    assert on_device.launch > 0
+    assert on_device.device == on_device.cold_device == seen
+    record = BlockRecord((host,), (on_device,))
+    m = measurement(ROW, 1, "ok", None, timing=Timing((record,) * 3, 0.1, "blocks", 2, 2 * N, copy_speed=1e9))
+    assert m.seconds is not None
+    assert m.device_seconds is m.device_seconds_low is m.copy_fraction is None
+    assert m.missing["device_seconds"] in (
+        "the runtime reported no work of the device", "shorter than the resolution of the device's clock",
+    )  # fmt: skip
 
 
 def test_a_device_without_room_is_a_reason(command: Any, installed: dict[str, str]) -> None:

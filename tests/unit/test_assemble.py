@@ -6,7 +6,7 @@ import pytest
 
 from copycost.engine.assemble import measurement
 from copycost.engine.passes.allocations import with_ranges
-from copycost.engine.records import AllocationTrace, Audit, BlockRecord, Sample, Timing
+from copycost.engine.records import AllocationTrace, Audit, BlockRecord, DeviceSample, Sample, Timing
 from copycost.model.allocation import AllocationEvent, AllocationSummary, Pool
 from copycost.model.measurement import FIGURES, REQUIRED
 
@@ -70,3 +70,16 @@ def test_counts_that_differ_between_processes_have_ranges_by_space_and_in_total(
     assert with_ranges(ON_GPU, other).ranges == {"allocations": [3, 8], "host_allocations": [1, 6]}
     assert with_ranges(ON_GPU, ON_GPU) == ON_GPU
     assert with_ranges(ON_CPU, AllocationTrace(None, None, {}, 0, ())).ranges == {}
+
+
+def test_a_device_whose_profiler_saw_nothing_has_no_time_of_its_own() -> None:
+    record = BlockRecord((Sample(0.5, 2, 0.0),) * 2, (DeviceSample(0.1, None, 0.6, None),) * 2)
+    m = measurement(ROW, 1, "ok", None, AUDIT, ON_GPU, Timing((record,) * 3, 0.75, "blocks", 4, 100, copy_speed=1e3))
+    assert (m.launch_seconds, m.cold_seconds, m.device_seconds, m.cold_device_seconds) == (0.1, 0.6, None, None)
+    assert (
+        m.missing["device_seconds"]
+        == m.missing["cold_device_seconds_low"]
+        == ("the runtime reported no work of the device")
+    )
+    assert m.copy_fraction is None
+    assert m.missing["copy_fraction"] == "the time of the device was not measured"

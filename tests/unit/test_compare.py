@@ -180,6 +180,13 @@ def test_other_machines_and_settings_are_refused_for_time_only(changes: dict[str
     assert sum(row.is_worse for row in found.rows) == 12
 
 
+def test_the_choice_of_one_of_several_devices_is_no_other_environment() -> None:
+    chosen = HERE | {"variables": {"CUDA_VISIBLE_DEVICES": "GPU-aaa"}}
+    samples = blocks(1e-3, 6)
+    found = compare(Side(HERE, [timed("cupy-new", samples)]), Side(chosen, [timed("cupy-new", samples)]))
+    assert found.refused is None
+
+
 def test_cases_that_only_one_side_has_are_named() -> None:
     base, head = sides(1.0)
     found = compare(Side(HERE, base.measurements[:6]), Side(HERE, head.measurements[3:]))

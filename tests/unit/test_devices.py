@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from copycost.machine import devices
+from copycost.runtimes.tensorflow import kernel_seconds
 
 TWO = "0, GPU-aaa, NVIDIA H200, 143771, 580.1, 9.0\\n1, GPU-bbb, NVIDIA A10, [N/A], 580.1, 8.6\\n"
 
@@ -155,3 +157,15 @@ def test_a_device_in_parts(fake: Path, monkeypatch: pytest.MonkeyPatch, visible:
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert [gpu.name for gpu in devices.gpus()[0]] == names
+
+
+def test_kernel_time_of_a_trace_without_a_stream_is_missing() -> None:
+    """The profiler was refused, or the call worked on the CPU: that is not a time of 0."""
+    event = SimpleNamespace(duration_ps=2_000_000)
+    stream = SimpleNamespace(name="Stream #13(Compute)", events=[event, event])
+    repeated = SimpleNamespace(name="XLA Ops", events=[event])
+    device = SimpleNamespace(name="/device:GPU:0", lines=[stream, repeated])
+    host = SimpleNamespace(name="/host:CPU", lines=[stream])
+    assert kernel_seconds([host]) is None
+    assert kernel_seconds([SimpleNamespace(name="/device:GPU:0", lines=[repeated])]) is None
+    assert kernel_seconds([host, device]) == pytest.approx(4e-6)

@@ -236,9 +236,14 @@ def _range(m: Measurement, name: str) -> Sequence[int]:
 def _refusal(base: Mapping[str, Any], head: Mapping[str, Any]) -> str | None:
     """Return why the times of two environments are not comparable, or None if they are."""
     for name in _MACHINE:
-        if base.get(name) != head.get(name):
+        if _comparable(base.get(name)) != _comparable(head.get(name)):
             return f"{_NAMES.get(name, name)}: {_text(base.get(name))} in base, {_text(head.get(name))} in head"
     return None
+
+
+def _comparable(value: Any) -> Any:
+    """Return a field of the environment without the device that was chosen: `gpus` describes it."""
+    return {k: v for k, v in value.items() if k != "CUDA_VISIBLE_DEVICES"} if isinstance(value, dict) else value
 
 
 _NAMES = {

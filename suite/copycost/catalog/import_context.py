@@ -109,6 +109,14 @@ def check_origin(place: ImportContext) -> None:
 
 
 def child_environment(place: ImportContext | None = None) -> dict[str, str]:
-    """Return environment variables that make a child process import this very copy of copycost."""
+    """Return environment variables that make a child process import this very copy of copycost.
+
+    CUDA numbers devices there as `nvidia-smi` does. By default the fastest is first, and on unlike devices the name,
+    the clock and the free memory would be those of another one. PyTorch asks whether there is a device without
+    initialising CUDA, which would not work in a fork.
+    """
     folder = (place and place.engine) or str(Path(__file__).parent.parent.parent)
-    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")]))}
+    path = os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")]))
+    return os.environ | {
+        "PYTHONPATH": path, "CUDA_DEVICE_ORDER": "PCI_BUS_ID", "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
+    }  # fmt: skip

@@ -107,8 +107,9 @@ def _timing_part(timing: Timing) -> _Part:
     conditions = [record.condition for record in timing.records if record.condition is not None]
     interval = estimate(samples, timing.spread)
     fields, reasons = _device_part([record.device for record in timing.records])
-    # A device's copy speed is measured by its own clock.
-    busy = fields.get("device_seconds") or interval.value
+    # A device's copy speed is measured by its own clock: the host's time of a call is not comparable with it.
+    is_asynchronous = any(record.device for record in timing.records)
+    busy = fields.get("device_seconds") if is_asynchronous else interval.value
     fields |= {
         "clocks_mhz": [condition.clock_mhz for condition in conditions] or None,
         "temperatures_c": [condition.temperature_c for condition in conditions] or None,
@@ -126,11 +127,12 @@ def _timing_part(timing: Timing) -> _Part:
         "images_per_second": timing.images / interval.value,
         "bytes_moved": timing.bytes_moved,
         "bytes_per_second": timing.bytes_moved / interval.value,
-        "copy_fraction": timing.bytes_moved / busy / timing.copy_speed if timing.copy_speed else None,
+        "copy_fraction": timing.bytes_moved / busy / timing.copy_speed if timing.copy_speed and busy else None,
     }
     reasons |= dict.fromkeys(_CONDITION, _ON_CPU)
     reasons |= dict.fromkeys(("seconds_low", "seconds_high", "least_change"), _NO_INTERVAL)
-    return fields, reasons | {"copy_fraction": "the copy speed was not measured"}
+    no_fraction = "the copy speed was not measured" if busy else "the time of the device was not measured"
+    return fields, reasons | {"copy_fraction": no_fraction}
 
 
 def _device_part(blocks: Sequence[Sequence[DeviceSample]]) -> _Part:
@@ -144,7 +146,7 @@ def _device_part(blocks: Sequence[Sequence[DeviceSample]]) -> _Part:
         if not complete:
             asynchronous = any(times)
             reasons |= dict.fromkeys(
-                names, "the runtime does not report it" if asynchronous else "not on an asynchronous device"
+                names, "the runtime reported no work of the device" if asynchronous else "not on an asynchronous device"
             )
         elif min(seconds for block in complete for seconds in block) <= 0:
             reasons |= dict.fromkeys(names, "shorter than the resolution of the device's clock")

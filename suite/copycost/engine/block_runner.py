@@ -223,7 +223,7 @@ class BlockRunner:
                 self._guard(sample)(member)
         if copies is not None:
             with self.pool.time_account.wall("copy speed"):
-                copies += self.copy_speed.measure(members[0].state.case)
+                copies += self.copy_speed.measure([member.state.case for member in members])
 
     def _end(self, members: Sequence[_Member]) -> None:
         """Check the last results, and record the blocks that are complete."""
@@ -271,7 +271,8 @@ class BlockRunner:
         elif failure.status == "timeout" and len(state.records) >= min(FEWEST_BLOCKS, self.blocks):
             state.stopped_by = "timeout"
         else:
-            state.end(failure.status, failure.reason)
+            # A case that was audited can be measured here: what is unavailable now, such as a lost device, is no skip.
+            state.end("failed" if failure.status == "skipped" else failure.status, failure.reason)
 
 
 def has_own_clock(case: Case) -> bool:

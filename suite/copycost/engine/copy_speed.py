@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter_ns
 
@@ -86,9 +87,17 @@ class DeviceCopy:
         """Return the speed of a few copies in bytes per second, counting bytes read and bytes written.
 
         The device's clock times the copies if the runtime has access to it, else the host's clock does.
+
+        Raises
+        ------
+        RuntimeError
+            If the device's clock saw no copy.
         """
         if self.seconds is not None:
-            return self.bytes_moved / self.seconds(self.copy, tuple, _COPIES)
+            seconds = self.seconds(self.copy, tuple, _COPIES)
+            if not seconds:
+                raise RuntimeError("the device's clock saw no copy")
+            return self.bytes_moved / seconds
         self.fence()
         start = perf_counter_ns()
         for _ in range(_COPIES):
@@ -98,36 +107,46 @@ class DeviceCopy:
 
 
 class CopySpeed:
-    """Measures copy speeds for a session, in one worker for the machine and one for each runtime with a GPU."""
+    """Measures copy speeds for a session, in one worker for the machine and one for its GPU.
+
+    All cases on the GPU are compared with the same speed, that of the first runtime by name which they use: the buffers
+    of several runtimes would take gigabytes, and their clocks are not alike.
+    """
 
     def __init__(self, pool: WorkerPool, threads: int) -> None:
         self.pool, self.threads = pool, threads
-        self._workers: dict[str, Worker] = {}  # key: "cpu", or a runtime with a GPU
+        self._workers: dict[DeviceKind, Worker] = {}
 
-    def measure(self, case: Case) -> list[float]:
-        """Return the copy speed on the case's device in a list of one, or an empty list if it cannot be measured."""
-        key = "cpu" if case.device == "cpu" else case.variant.runtime
-        if key != "cpu" and discovery.runtime(key).gpu is None:
-            return []
+    def measure(self, cases: Sequence[Case]) -> list[float]:
+        """Return the copy speed on the device of some cases in a list of one, or an empty list if it is unknown."""
+        device = cases[0].device
         try:
-            if key not in self._workers:
-                if key == "cpu" and free_memory() < 8 * COPY_BYTES:
+            if device not in self._workers:
+                worker = self._start_worker(cases)
+                if worker is None:
                     return []
-                self._workers[key] = self._start_worker(key, case)
-            method = Copy.sample if key == "cpu" else DeviceCopy.sample
-            speed, _ = self._workers[key].ask(_TIMEOUT, method)
+                self._workers[device] = worker
+            method = Copy.sample if device == DeviceKind.CPU else DeviceCopy.sample
+            speed, _ = self._workers[device].ask(_TIMEOUT, method)
         except CaseFailure:
-            self._workers.pop(key, None)
+            self._workers.pop(device, None)
             return []
         return [speed]
 
-    def _start_worker(self, key: str, case: Case) -> Worker:
-        if key == "cpu":
+    def _start_worker(self, cases: Sequence[Case]) -> Worker | None:
+        """Start the worker for the device of some cases, or return None if its copy speed cannot be measured."""
+        if cases[0].device == DeviceKind.CPU:
+            if free_memory() < 8 * COPY_BYTES:
+                return None
             worker = self.pool.worker("numpy", Source("copycost.recipes"))
             worker.open(CopyJob(COPY_BYTES, self.threads), _TIMEOUT)
-        else:
-            worker = self.pool.worker(key, case.variant.source)
-            worker.open(DeviceCopyJob(key, self.threads), _TIMEOUT)
+            return worker
+        variants = [case.variant for case in cases if discovery.runtime(case.variant.runtime).gpu is not None]
+        if not variants:
+            return None
+        variant = min(variants, key=lambda variant: variant.runtime)
+        worker = self.pool.worker(variant.runtime, variant.source)
+        worker.open(DeviceCopyJob(variant.runtime, self.threads), _TIMEOUT)
         return worker
 
     def forget(self) -> None:

@@ -28,6 +28,7 @@ from copycost.model.errors import describe
 from copycost.model.source import Source
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_NOT_INITIALIZED = 3  # CUDA_ERROR_NOT_INITIALIZED in cuda.h
 
 
 def main(control_fd: int, runtime: str, source: Source) -> None:
@@ -49,7 +50,7 @@ def main(control_fd: int, runtime: str, source: Source) -> None:
     except BaseException as exception:  # a user's file may raise anything
         messages.send(("failed", f"importing for {runtime}: {describe(exception)}"))
         return
-    forkable = _threads() == threads
+    forkable = _threads() == threads and not cuda_is_initialised()
     gc.collect()
     gc.freeze()  # so that a worker's collector does not write to the pages that it shares with this process
     messages.send(("ok", forkable))
@@ -89,6 +90,21 @@ def _become_worker(connection_fd: int, stderr_fd: int) -> None:
     os.dup2(stderr_fd, 2)
     os.close(stderr_fd)
     serve(Connection(connection_fd))
+
+
+def cuda_is_initialised() -> bool:
+    """Return whether this process has initialised CUDA, which does not work in a fork.
+
+    A user's file may have asked whether there is a device. CUDA has then opened it, or the driver's library, which a
+    runtime may load without using it, answers a question instead of saying that it is not initialised.
+    """
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # the descriptor of the listing itself is closed
+            if os.readlink(f"/proc/self/fd/{fd}").startswith("/dev/nvidia"):
+                return True
+    with open("/proc/self/maps") as maps:
+        paths = {line.split()[-1] for line in maps if "/libcuda.so" in line}
+    return any(ctypes.CDLL(path).cuDeviceGetCount(ctypes.byref(ctypes.c_int())) != _NOT_INITIALIZED for path in paths)
 
 
 def _threads() -> int:

@@ -33,6 +33,7 @@ from copycost.machine.memory import free_memory
 from copycost.model.call_profile import CallProfile
 from copycost.model.measurement import Measurement
 from copycost.model.source import Source
+from copycost.model.vocabulary import DeviceKind
 from copycost.stats.intervals import FEWEST_BLOCKS, MOST_ROUNDS, ROUNDS
 from copycost.stats.rivals import rivals
 
@@ -73,6 +74,7 @@ class Session:
         self.runner = BlockRunner(self.pool, plan.threads, plan.blocks, random.Random(_SEED), on_case)
         self._budget_seconds = self._extra_seconds = 0.0  # seconds of the budget, and beyond it
         self._miss = _MISS_PROBABILITY  # probability that one interval may miss the truth
+        self._on_gpu: set[str] = set()  # runtimes that have worked on the GPU
         self._common: list[tuple[float, float]] = []  # variance of blocks and its degrees of freedom, by group
 
     def __enter__(self) -> Session:
@@ -230,7 +232,9 @@ class Session:
                 state.seconds_left = state.timeout
                 self._examine([state], files)
             else:
-                state.end(cause.status, cause.reason)
+                # Once a runtime has worked on the GPU, a device that it no longer sees is a failure and no skip.
+                is_lost = cause.status == "skipped" and state.case.variant.runtime in self._on_gpu
+                state.end("failed" if is_lost else cause.status, cause.reason)
 
     def _audit(self, state: CaseState, job: OpenJob) -> None:
         self.on_case(state.case, "audit")
@@ -238,6 +242,8 @@ class Session:
         if findings.status != "ok" and job.worker.shared:
             raise CaseFailure(findings.status, findings.reason or "", shared=True)
         state.audit = findings
+        if state.case.device == DeviceKind.GPU:
+            self._on_gpu.add(state.case.variant.runtime)
         if findings.status != "ok":
             state.end(findings.status, findings.reason)
 

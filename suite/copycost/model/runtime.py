@@ -28,7 +28,8 @@ class Device:
     Attributes
     ----------
     seconds : callable or None
-        ``seconds(call, prepare, n)`` returns the device's time for one of `n` calls, in seconds of its own clock.
+        ``seconds(call, prepare, n)`` returns the device's time for one of `n` calls, in seconds of its own clock, or
+        None if the clock saw no work of the device.
         ``prepare()`` returns the arguments of each call. The time excludes work that ``prepare()`` queues, and time in
         which the device waits for the host to queue the next part of a call.
     cache_bytes : callable
@@ -47,7 +48,7 @@ class Device:
         ``between(begin, end)`` returns the device's seconds between two marks, once the device has passed both.
     """
 
-    seconds: Callable[[Callable[..., Any], Callable[[], tuple[Any, ...]], int], float] | None
+    seconds: Callable[[Callable[..., Any], Callable[[], tuple[Any, ...]], int], float | None] | None
     cache_bytes: Callable[[], int]
     write: Callable[[int], Callable[[], None]]
     copy: Callable[[int], Callable[[], None]]

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from copycost.model.allocation import AllocationEvent
+from copycost.model.errors import describe
 from copycost.model.runtime import Device, Runtime, RuntimeUnavailable
 from copycost.model.vocabulary import DeviceKind, MemorySpace
 
 _INSTRUMENT = "cupy-hook"
+_INSTALL = "pip install -e '.[cupy]' in a clone of copycost"
 
 
 def _start(device: DeviceKind, threads: int) -> None:
@@ -25,6 +27,10 @@ def _start(device: DeviceKind, threads: int) -> None:
     if not count:
         raise RuntimeUnavailable("CuPy sees no CUDA device")
     cupy.cuda.Device(0).use()
+    try:
+        cupy.RawKernel(_HOLD, "copycost_hold").compile()
+    except Exception as error:  # a library of CUDA that is not found has errors of its own
+        raise RuntimeUnavailable(f"CuPy compiles no kernel: {describe(error)}; its libraries: {_INSTALL}") from None
 
 
 def _array(pixels: np.ndarray, mutable: bool) -> Any:
@@ -69,7 +75,8 @@ def _extent(array: Any) -> tuple[int, int] | None:
 def _fence() -> None:
     import cupy
 
-    cupy.cuda.get_current_stream().synchronize()
+    # All streams: a variant may queue work on one of its own.
+    cupy.cuda.runtime.deviceSynchronize()
 
 
 def _trace(function: Callable[[], Any]) -> tuple[Any, list[AllocationEvent]]:
@@ -183,7 +190,7 @@ def _copy(nbytes: int) -> Callable[[], None]:
 RUNTIME = Runtime(
     name="cupy",
     packages=("cupy",),
-    install="pip install -e '.[cupy]' in a clone of copycost",
+    install=_INSTALL,
     devices=(DeviceKind.GPU,),
     start=_start,
     array=_array,

@@ -209,32 +209,36 @@ def _look(function: Callable[[], Any]) -> CallProfile:
     return CallProfile(tuple(nested(operations)), tuple(requests), seconds, "TensorFlow's profiler")
 
 
-def kernel_seconds(planes: Iterable[Any]) -> float:
+def kernel_seconds(planes: Iterable[Any]) -> float | None:
     """Return the time for which a GPU's streams ran kernels and copies, in seconds, from the planes of a trace.
 
-    The other lines of a GPU's plane repeat the same events by operation and by module.
+    The other lines of a GPU's plane repeat the same events by operation and by module. Without any event of a stream,
+    the time is None: the profiler may not be allowed to see the device, or the call has worked elsewhere.
     """
-    picoseconds = sum(
+    picoseconds = [
         event.duration_ps
         for plane in planes
         if plane.name.startswith("/device:GPU")
         for line in plane.lines
         if line.name.startswith("Stream")
         for event in line.events
-    )
-    return picoseconds * 1e-12
+    ]
+    return sum(picoseconds) * 1e-12 if picoseconds else None
 
 
 #: Maximum number of calls to trace for kernels. Each is traced separately from work queued before it.
 _TRACED_CALLS = 3
 
 
-def _seconds(call: Callable[..., Any], prepare: Callable[[], tuple[Any, ...]], n: int) -> float:
+def _seconds(call: Callable[..., Any], prepare: Callable[[], tuple[Any, ...]], n: int) -> float | None:
     total, n = 0.0, min(n, _TRACED_CALLS)
     for _ in range(n):
         args = prepare()
         _fence()
-        total += kernel_seconds(_profile(partial(call, *args))[1])
+        seconds = kernel_seconds(_profile(partial(call, *args))[1])
+        if seconds is None:
+            return None
+        total += seconds
     return total / n
 
 
