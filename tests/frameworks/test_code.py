@@ -18,7 +18,9 @@ from copycost.engine.source_code import code
 from copycost.recipes import result_dtype
 
 # The document's C++ operation can be loaded into a process once, which is another test's.
-SHIPPED = [v for v in registry.variants.values() if v.runtime != "cupy" and v.source != "copycost.variants.documents"]
+SHIPPED = [
+    v for v in registry.variants.values() if v.runtime != "cupy" and v.source.name != "copycost.variants.documents"
+]
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])

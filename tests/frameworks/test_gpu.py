@@ -22,6 +22,7 @@ ORACLE = {
     "cupy-graph": (0, 0, 0, 0),
     "cupy-inplace": (0, 0, 0, 0),
     "cupy-fused": (1, 1, 1, 1),
+    "cupy-vector": (1, 1, 1, 1),
 }
 
 needs_cupy = pytest.mark.skipif(importlib.util.find_spec("cupy") is None, reason="cupy is not installed")
