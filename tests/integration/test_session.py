@@ -22,7 +22,7 @@ from copycost.cases.feasibility import misfit, shared_bytes, skip_reason, worker
 from copycost.cases.profiles import PROFILES, Axes
 from copycost.cases.selection import check_axes, expand, select
 from copycost.catalog import import_context
-from copycost.engine.case_state import CaseState
+from copycost.engine.case_state import CaseState, Group
 from copycost.engine.plan import Plan
 from copycost.engine.records import Audit, BlockRecord, Sample
 from copycost.engine.schedule import due, undecided
@@ -31,6 +31,7 @@ from copycost.engine.time_account import SPENDING
 from copycost.engine.worker import CaseFailure, ForkServer
 from copycost.engine.worker_pool import WorkerPool
 from copycost.machine import devices
+from copycost.model.source import Source
 
 
 def libraries(pid: int) -> set[str]:
@@ -56,7 +57,7 @@ def test_the_parent_imports_no_framework() -> None:
 def test_a_fork_server_initialises_nothing(runtime: str) -> None:
     """No CUDA driver is loaded, and no thread is there but those of two libraries that start them again in a fork."""
     one = {"OPENBLAS_NUM_THREADS": "1", "NUMEXPR_NUM_THREADS": "1"}
-    fork_server = ForkServer(runtime, "copycost", import_context.child_environment() | one)
+    fork_server = ForkServer(runtime, Source("copycost"), import_context.child_environment() | one)
     try:
         fork_server.ready()
         assert fork_server.forkable
@@ -73,7 +74,7 @@ def test_a_runtime_that_does_not_import_says_so(tmp_path: Path) -> None:
     (tmp_path / "tensorflow.py").write_text("raise RuntimeError('built for another machine')")
     environment = import_context.child_environment()
     environment["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{environment['PYTHONPATH']}"
-    fork_server = ForkServer("tensorflow", "copycost", environment)
+    fork_server = ForkServer("tensorflow", Source("copycost"), environment)
     try:
         for _ in range(2):  # every case that asks is told
             with pytest.raises(CaseFailure, match="raised RuntimeError: built for another machine"):
@@ -288,6 +289,28 @@ taking("never", 0.04)
         "tails": ("ok", blocks, stopped),
         "never": ("ok", 3, "budget"),
     }
+
+
+def test_time_for_what_is_undecided_begins_when_the_least_blocks_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may take longer than the budget, which is then no reason to decide nothing. A block of a case takes 1 s."""
+    now = 0.0
+    monkeypatch.setattr("copycost.engine.session.monotonic", lambda: now)
+    seconds = {"numpy-out": (1.0, 3.0), "numpy-copy": (3.0, 1.0), "numpy-new": (9.0, 9.0)}
+    states = [CaseState(case(name), 60, 60, 1, audit=Audit("ok", None, "", False, "nothing")) for name in seconds]
+
+    def run(states: list[CaseState], *_: object) -> None:
+        nonlocal now
+        for state in states:
+            now += 1
+            turn = seconds[state.case.variant.name][len(state.records) % 2]
+            state.records.append(BlockRecord((Sample(turn, 1, 0.0),) * 4))
+
+    with Session(Plan(1, 9, 2.0, 60, "none"), images.read()) as session:
+        monkeypatch.setattr(session.runner, "run", run)
+        session._time(states, Group(Path(), ((), (), ()), 0, 3), 2.0, 5.0)
+        assert session._extra_seconds == now - 9  # after three blocks of three cases
+    assert 9 + 3 <= now <= 9 + 5
+    assert [len(state.records) for state in states[:2]] == [5, 5]
 
 
 @pytest.mark.parametrize("late", ["check", "sample"])

@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from time import monotonic
@@ -117,10 +116,8 @@ class Session:
             parts = [timed_states[i : i + group.size] for i in range(0, len(timed_states), group.size)]
             for number, part in enumerate(parts, 1):
                 end = start + seconds * number / len(parts)
-                yield from self._time(part, group, Deadlines(end, end + extra_seconds / len(parts)))
-            duration = monotonic() - start
-            self._budget_seconds += min(seconds, duration)
-            self._extra_seconds += max(0.0, duration - seconds)
+                yield from self._time(part, group, end, extra_seconds / len(parts))
+            self._budget_seconds += min(seconds, monotonic() - start)
         finally:
             if group is not None:
                 group.close()
@@ -281,17 +278,31 @@ class Session:
         finally:
             group.close()
 
-    def _time(self, states: Sequence[CaseState], group: Group, deadlines: Deadlines) -> list[Measurement]:
-        """Time interleaved cases, block after block, until they have all their blocks or the time is up."""
+    def _time(self, states: Sequence[CaseState], group: Group, end: float, extra_seconds: float) -> list[Measurement]:
+        """Time interleaved cases, block after block, until they have all their blocks or the time is up.
+
+        Parameters
+        ----------
+        states : sequence of CaseState
+        group : Group
+        end : float
+            When the time of all cases is up, on the clock of `time.monotonic`. It may be up before they have the least
+            number of blocks.
+        extra_seconds : float
+            Seconds from then on for those whose comparison is undecided.
+        """
+        extra_start: float | None = None  # when the time of all cases was up
         copies: list[float] = []
         share = 0.0  # share of a case in the seconds of the last block
         while due_states := schedule.due(states, self.plan, self._miss):
             start = monotonic()
             if all(len(state.records) >= FEWEST_BLOCKS for state in due_states):
                 fits = partial(_fit, share=share, start=start)
-                if not fits(due_states, deadlines.all):
+                if not fits(due_states, end):
+                    if extra_start is None:
+                        extra_start = max(start, end)
                     undecided = [state for state in schedule.undecided(states, self._miss) if state in due_states]
-                    kept_states = undecided if fits(undecided, deadlines.undecided) else []
+                    kept_states = undecided if fits(undecided, extra_start + extra_seconds) else []
                     for state in due_states:
                         state.stopped_by = None if state in kept_states else "budget"
                     due_states = kept_states
@@ -299,6 +310,8 @@ class Session:
                         break
             self.runner.run(due_states, group, ROUNDS, copies, MOST_ROUNDS)
             share = (monotonic() - start) / len(due_states)
+        if extra_start is not None:
+            self._extra_seconds += max(0.0, monotonic() - extra_start)
         return self._complete(states, group, copies)
 
     def _complete(self, states: Sequence[CaseState], group: Group, copies: Sequence[float]) -> list[Measurement]:
@@ -319,20 +332,6 @@ class Session:
             state.measurement = second_state.measurement
         elif state.trace is not None and second_state.trace is not None:
             state.trace = allocations.with_ranges(state.trace, second_state.trace)
-
-
-@dataclass(frozen=True)
-class Deadlines:
-    """When the timing of a group ends: of all its cases, and of those whose comparison is undecided.
-
-    Attributes
-    ----------
-    all, undecided : float
-        On the clock of `time.monotonic`.
-    """
-
-    all: float
-    undecided: float
 
 
 def _fit(states: Sequence[CaseState], deadline: float, share: float, start: float) -> bool:
