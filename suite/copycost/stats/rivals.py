@@ -154,7 +154,10 @@ class Rivals:
         if not self.usual:
             choices = self.choices**2 if other_is_choice else self.choices
             return Estimate(fmean(logs), (Part(math.sqrt(_variance(logs) / n), n - 1, choices), floor))
-        other_part = self._part(other, n) if other_is_choice else Part(math.sqrt(self.own[other] / n), n - 1)
+        if other_is_choice:
+            other_part = self._part(other, n)
+        else:  # a baseline may be unlike the others: it is not taken to be steadier than it was
+            other_part = Part(math.sqrt(max(self.own[other], self.usual[other]) / n), self.df[other])
         return Estimate(fmean(logs), (other_part, self._part(choice, n), floor))
 
     def spreads(self, common: Sequence[tuple[float, float]]) -> list[Spread] | None:
