@@ -150,7 +150,7 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 #: Known issue: the compiled minimum of uint8 is 0 (pytorch/pytorch#191499).
-_UINT8_MINIMUM = "docs/results/known-issues.md#torch-compile-minimum-of-uint8"
+_UINT8_MINIMUM = "docs/results/known-issues.md#torch-compile-on-uint8"
 
 
 def _register_expression(
