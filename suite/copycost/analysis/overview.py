@@ -14,7 +14,7 @@ from copycost.model import numbers
 from copycost.model.measurement import Measurement
 from copycost.model.vocabulary import DeviceKind, Layout, ResultShares, Status, Writes
 from copycost.results.table import measurements, origins
-from copycost.stats.rivals import SAME, Rivals, rivals
+from copycost.stats.rivals import SAME, Rivals, is_same, rivals
 
 #: The two baselines, in the order of preference.
 PLAIN, KERAS = BASELINES
@@ -70,7 +70,7 @@ class Speedup:
         if self.times is None or self.low is None or self.high is None:
             return "not compared with"
         if self.same:
-            return f"as fast, within {SAME:.0%}, as".replace("%", " %")
+            return f"as fast, within {numbers.percent(SAME)}, as"
         interval = f"{numbers.three(self.low)} to {numbers.three(self.high)}"
         if not self.sure:
             return f"undecided: {interval} × as fast as"
@@ -404,8 +404,8 @@ class _Field:
         if ratio is None:
             return Speedup(base, None, None, None, False, fewer_bytes)
         low, high = ratio.interval(self.false_claims)
-        same = low >= 1 / (1 + SAME) and high <= 1 + SAME
-        return Speedup(base, ratio.value, *ratio.interval(_MISSES), low > 1 or high < 1, fewer_bytes, same)
+        sure = low > 1 or high < 1
+        return Speedup(base, ratio.value, *ratio.interval(_MISSES), sure, fewer_bytes, is_same(low, high))
 
     def is_faster(self, choice: Measurement, base: Measurement) -> bool:
         """Return whether one variant is significantly faster than another, both chosen for their time."""

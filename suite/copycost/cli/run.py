@@ -84,8 +84,8 @@ from copycost.stats.intervals import ROUNDS
     type=click.Choice(["shipped", "all", "none"]),
     default="shipped",
     show_default=True,
-    help="Variants that may share a process for audits and allocations, where a runtime is slow to start: those that "
-    "ship with copycost, all (trust --with files too), or none.",
+    help="Variants that may share a process, where a runtime is slow to start: those that ship with copycost, all "
+    "(trust --with files too), or none. They share it for audits, allocations and, where it changes no time, blocks.",
 )
 @click.option(
     "--fresh",

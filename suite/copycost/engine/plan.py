@@ -25,8 +25,8 @@ class Plan:
     no_gpu : str or None
         Why there is no CUDA device. None if there is one.
     share : {"shipped", "all", "none"}
-        Which variants may share a process for audits and traces: those that ship with copycost, or also those of the
-        user's files. They do only on the CPU, and only if their runtime is slow to start.
+        Which variants may share a process: those that ship with copycost, or also those of the user's files. They do
+        only on the CPU, and only if their runtime is slow to start; for blocks, only if that changes no time.
     audits : AuditCache or None
         Findings of earlier runs, which are used instead of an audit and a trace. None audits every case.
     decide : float

@@ -11,7 +11,7 @@ from copycost.cases.profiles import BASELINES
 from copycost.engine.case_state import CaseState
 from copycost.engine.plan import Plan
 from copycost.stats.intervals import CLEAR_BLOCKS, FEWEST_BLOCKS, PRECISION, estimate
-from copycost.stats.rivals import SAME, rivals
+from copycost.stats.rivals import is_same, rivals
 
 
 def weight(case: Case) -> float:
@@ -72,7 +72,7 @@ def undecided(states: Sequence[CaseState], miss: float) -> list[CaseState]:
         if ratio is None:
             return False
         low, high = ratio.interval(miss)
-        return low > 1 or high < 1 or (low >= 1 / (1 + SAME) and high <= 1 + SAME)
+        return low > 1 or high < 1 or is_same(low, high)
 
     open_competitors = [state for state in competitors if not is_decided(state)]
     return [fastest, *open_competitors] if open_competitors else []

@@ -42,7 +42,7 @@ _THREAD_VARIABLES = (
 )
 
 
-#: Source of a fork server that imports nothing but what ships: a variant's own module is among it.
+#: Source of a fork server that imports only what ships with copycost, which all shipped variants share.
 _SHIPPED = Source("copycost")
 
 

@@ -34,6 +34,11 @@ SAME = 0.05
 _MOST_DF = 10_000.0
 
 
+def is_same(low: float, high: float) -> bool:
+    """Return whether an interval of a ratio lies so close to 1 that the two times count as the same."""
+    return low >= 1 / (1 + SAME) and high <= 1 + SAME
+
+
 @dataclass(frozen=True)
 class Part:
     """One component of the error of a logarithm.
