@@ -161,6 +161,16 @@ def test_runs_of_different_times_do_not() -> None:
     assert set(times(compare(*sides(1.0, session=None, machine=0.7))).values()) == {"unsure"}
 
 
+def test_few_cases_at_different_times_say_what_is_assumed() -> None:
+    """Two runs of seven cases cannot show how far such runs are apart; eight can, and a session need not."""
+    base, head = sides(1.0, session=None)
+    for number, session, assumed in ((7, None, True), (8, None, False), (7, "one", False)):
+        environment = HERE | ({"session": session} if session else {})
+        found = compare(*(Side(environment, side.measurements[:number]) for side in (base, head)))
+        (text,) = [note for note in comparison.notes(found) if "is assumed" in note] or [""]
+        assert ("a standard deviation of 10 % is assumed" in text) == assumed
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [

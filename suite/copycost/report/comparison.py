@@ -16,7 +16,7 @@ from copycost.model import numbers
 from copycost.model.measurement import Measurement
 from copycost.report.console import print_line
 from copycost.results.store import KEY, key
-from copycost.stats.ratios import Ratio
+from copycost.stats.ratios import BETWEEN_CASES, BETWEEN_RUNS, Ratio
 
 SCHEMA = 1
 
@@ -157,6 +157,12 @@ def notes(comparison: Comparison) -> list[str]:
             f"probability of 80 %, here {least if least == most else f'{least} to {most}'}. Changes below the "
             "tolerance count as the same."
         )
+        if not comparison.paired and len(timed) < BETWEEN_CASES:
+            texts.append(
+                f"Fewer than {BETWEEN_CASES} cases cannot show how much the machine's speed changed between the "
+                f"sides: a standard deviation of {numbers.percent(BETWEEN_RUNS)} is assumed. A machine that was "
+                "busy during one side changes by more. Use copycost gate to measure the sides interleaved."
+            )
     skipped = Counter(row.reason for row in comparison.rows if _is_skipped(row))
     texts += [f"{_number(n, 'case')} skipped on both sides: {reason}." for reason, n in skipped.most_common()]
     for side, measurements in (("base", comparison.only_base), ("head", comparison.only_head)):

@@ -16,8 +16,8 @@ from copycost.stats import student_t
 
 #: Standard deviation of the logarithm of times between runs at different times, used if too few cases were measured to
 #: estimate it. It was measured on one machine (docs/results/trials.md, under `compare`) and rounded up. It is assumed
-#: to be as uncertain as an estimate from `_BETWEEN_CASES` cases.
-BETWEEN_RUNS, _BETWEEN_CASES = 0.10, 8
+#: to be as uncertain as an estimate from `BETWEEN_CASES` cases.
+BETWEEN_RUNS, BETWEEN_CASES = 0.10, 8
 
 #: Lower bound of that standard deviation, however similar two runs are. The value is a choice.
 _LEAST_BETWEEN = 0.02
@@ -165,8 +165,8 @@ def unpaired(sides: Sequence[tuple[Sequence[Sequence[float]], Sequence[Sequence[
     optional = [_independent(base, head) for base, head in sides]
     differences = [difference for difference in optional if difference is not None]
     n = len(differences)
-    if n < _BETWEEN_CASES:
-        between, df = BETWEEN_RUNS**2, float(_BETWEEN_CASES)
+    if n < BETWEEN_CASES:
+        between, df = BETWEEN_RUNS**2, float(BETWEEN_CASES)
     else:
         squares = sorted(difference.value**2 for difference in differences)[: math.ceil(_KEPT * n)]
         square = fmean(squares) / _MEAN_SQUARE_OF_KEPT
