@@ -1,5 +1,7 @@
 """A device that works on its own while the host goes on, as a GPU does: for the tests of all that deals with one.
 
+Each fault of FAULTS, named in the variable FAKE_FAULT, makes it a device as there should be none.
+
 What is queued is done when somebody waits for it, in order. Each piece of work takes as long as it says, by the
 device's clock and by the host's: the device is at work while the host queues more. It has memory of its own, handed out
 by a pool, and a cache that makes what was touched last quick. The variants are in another module, as the parent of a
@@ -36,6 +38,25 @@ CACHE, MEMORY = 1 << 19, 1 << 26
 
 INSTRUMENT = "fake-hook"
 
+#: What can be wrong of the device or its runtime → the step of `copycost certify`, and the statement that then does not
+#: hold.
+FAULTS = {
+    "no fence": ("device-clock", "a call without its fence is seen to be too short"),
+    "fence of one stream": ("device-clock", "work on another stream is waited for"),
+    "coarse clock": ("device-clock", "a millisecond more is measured as a millisecond more"),
+    "fast clock": ("device-clock", "the device's clock and the host's agree"),
+    "blind clock": ("device-clock", "the step is completed"),
+    "clock of the host": ("device-clock", "the device's time contains no wait for the host"),
+    "lost event": ("allocations", "an array is counted with its bytes"),
+    "pool apart": ("allocations", "the count agrees with what the allocator says is in use"),
+    "no flush": ("caches", "a flush makes a call cold"),
+    "wrong transfer": ("transfers", "values survive the way to the device and back"),
+    "wrong result": ("results", "every result is right"),
+    "hangs": ("caches", "the step is completed"),
+}
+FAULT = os.environ.get("FAKE_FAULT")
+assert FAULT is None or FAULT in FAULTS
+
 
 class Fake:
     """The device: its queue, its clock, its pool, its cache."""
@@ -43,12 +64,14 @@ class Fake:
     def __init__(self) -> None:
         self.queue: deque[Callable[[], None]] = deque()
         self.idle_at = 0.0  # by the host's clock, which is the device's as well
+        self.other_idle_at = 0.0  # of the other stream
+        self.used = 0
         self.waits = 0
         self.hooks: list[Callable[[str, int, int], None]] = []
         self.free: dict[int, list[int]] = {}
         self.next = 0
         self.memory = np.zeros(MEMORY, np.uint8)  # of the host, taken once: no call is seen to allocate it
-        self.cached: deque[tuple[int, int]] = deque()
+        self.cached: dict[tuple[int, int], bool] = {}  # what was touched last comes last; whether it was written
 
     def submit(self, seconds: float, work: Callable[[], None] = lambda: None) -> None:
         """Queue work that takes so long."""
@@ -63,24 +86,27 @@ class Fake:
     def wait(self) -> None:
         """Until all that is queued is done."""
         self.waits += 1
-        while time.perf_counter() < self.idle_at:
+        while time.perf_counter() < (0.0 if FAULT == "no fence" else self.idle_at):
+            pass
+        while time.perf_counter() < (0.0 if FAULT == "fence of one stream" else self.other_idle_at):
             pass
         while self.queue:
             self.queue.popleft()()
 
-    def kernel(self, work: Callable[[], None], *arrays: Array) -> None:
-        """Queue a computation over arrays."""
-        missed = sum(0 if self._touch(array.at, array.nbytes) else array.nbytes for array in arrays)
-        self.submit(KERNEL + PER_MIB * missed / 2**20, work)
+    def kernel(self, work: Callable[[], None], *arrays: Array, written: Array | None = None) -> None:
+        """Queue a computation over arrays, of which one may be written."""
+        moved = sum(self._touch(array.at, array.nbytes, array is written) for array in arrays)
+        self.submit(KERNEL + PER_MIB * moved / 2**20, work)
 
-    def _touch(self, at: int, nbytes: int) -> bool:
-        hit = (at, nbytes) in self.cached
-        if hit:
-            self.cached.remove((at, nbytes))
-        self.cached.append((at, nbytes))
-        while sum(n for _, n in self.cached) > CACHE:
-            self.cached.popleft()
-        return hit
+    def _touch(self, at: int, nbytes: int, is_written: bool) -> int:
+        """Have an array in the cache, and give the bytes that this moves: it is read, and others are written back."""
+        dirty = self.cached.pop((at, nbytes), None)
+        moved = nbytes if dirty is None or nbytes > CACHE else 0
+        self.cached[at, nbytes] = is_written or bool(dirty)
+        while sum(min(n, CACHE) for _, n in self.cached) > CACHE:
+            first = next(iter(self.cached))
+            moved += min(first[1], CACHE) if self.cached.pop(first) else 0
+        return moved
 
     def allocate(self, nbytes: int) -> tuple[int, int]:
         """An address, and the bytes that are there."""
@@ -95,11 +121,13 @@ class Fake:
             self.next += segment
         for hook in self.hooks:
             hook("malloc", nbytes, rounded)
+        self.used += rounded + (ROUNDED if FAULT == "pool apart" else 0)
         return self.free[rounded].pop(), rounded
 
     def release(self, at: int, nbytes: int, rounded: int) -> None:
         """Give memory back to the pool."""
         self.free[rounded].append(at)
+        self.used -= rounded
         for hook in self.hooks:
             hook("free", nbytes, rounded)
 
@@ -141,12 +169,12 @@ def _start(device: str, threads: int) -> None:
 def _array(pixels: np.ndarray, mutable: bool) -> Array:
     array = Array(pixels.shape, pixels.dtype)
     values = np.array(pixels)
-    FAKE.kernel(partial(np.copyto, array.values, values), array)
+    FAKE.kernel(partial(np.copyto, array.values, values), array, written=array)
     return array
 
 
 def _restore(array: Array, pristine: Array) -> Array:
-    FAKE.kernel(partial(np.copyto, array.values, pristine.values), array, pristine)
+    FAKE.kernel(partial(np.copyto, array.values, pristine.values), array, pristine, written=array)
     return array
 
 
@@ -154,11 +182,14 @@ def _to_numpy(result: Any) -> np.ndarray:
     if not isinstance(result, Array):
         raise TypeError(f"returned {type(result).__name__}, not an array of the fake device")
     FAKE.wait()
-    return result.values.copy()
+    values = result.values.copy()
+    if FAULT == "wrong transfer":
+        values.flat[-1] += 1
+    return values
 
 
 def _spoil(result: Array) -> None:
-    FAKE.kernel(lambda: result.values.fill(np.nan), result)
+    FAKE.kernel(lambda: result.values.fill(np.nan), result, written=result)
 
 
 def _extent(array: Any) -> tuple[int, int]:
@@ -177,21 +208,25 @@ def trace(function: Callable[[], Any]) -> tuple[Any, list[AllocationEvent]]:
                 AllocationEvent(nbytes if what == "malloc" else -nbytes, "device", INSTRUMENT, rounded=rounded)
             )
 
-    FAKE.hooks.append(hook)
+    if FAULT != "lost event":
+        FAKE.hooks.append(hook)
     try:
         result = function()
         FAKE.wait()
     finally:
-        FAKE.hooks.remove(hook)
+        if FAULT != "lost event":
+            FAKE.hooks.remove(hook)
     return result, events
 
 
 def seconds(call: Callable[..., Any], prepare: Callable[[], tuple[Any, ...]], n: int) -> float:
     """Of the device, for one of `n` calls, each queued before the device comes to it."""
+    if FAULT == "hangs":
+        time.sleep(1000)
     total = 0.0
     for _ in range(n):
         # Again, where the host was kept from queueing all of it in time; a call that waits itself is never in time.
-        for hold in (0.001, 0.004, 0.016):
+        for hold in (0.0,) if FAULT == "clock of the host" else (0.001, 0.004, 0.016):
             args = prepare()
             FAKE.submit(hold)
             begin, waits = FAKE.now(), FAKE.waits
@@ -200,19 +235,34 @@ def seconds(call: Callable[..., Any], prepare: Callable[[], tuple[Any, ...]], n:
                 break
         total += FAKE.now() - begin
     FAKE.wait()
-    return total / n
+    mean = total / n
+    if FAULT == "blind clock":
+        return 0.0
+    if FAULT == "coarse clock":
+        return round(mean / 0.7e-3) * 0.7e-3 + 1e-9
+    return mean * (0.9 if FAULT == "fast clock" else 1.0)
 
 
-def write(nbytes: int) -> Callable[[], None]:
-    """What writes to so much memory."""
+def busy(seconds: float, apart: bool = False) -> None:
+    """Work that takes so long, in the queue or on another stream."""
+    if not apart:
+        FAKE.submit(seconds)
+    else:
+        FAKE.other_idle_at = max(time.perf_counter(), FAKE.other_idle_at) + seconds
+
+
+def read(nbytes: int, written: bool = False) -> Callable[[], None]:
+    """What reads so much memory, or writes to it."""
     filler = Array((nbytes,), np.uint8)
-    return lambda: FAKE.kernel(lambda: filler.values.fill(1), filler)
+    if FAULT == "no flush":
+        return lambda: None
+    return lambda: FAKE.kernel(lambda: None, filler, written=filler if written else None)
 
 
 def copy(nbytes: int) -> Callable[[], None]:
     """What copies from one place of the device's memory to another."""
     source, target = Array((nbytes,), np.uint8), Array((nbytes,), np.uint8)
-    return lambda: FAKE.kernel(lambda: np.copyto(target.values, source.values), source, target)
+    return lambda: FAKE.kernel(lambda: np.copyto(target.values, source.values), source, target, written=target)
 
 
 RUNTIME = Runtime(
@@ -233,11 +283,13 @@ RUNTIME = Runtime(
     gpu=Device(
         seconds=seconds,
         cache_bytes=lambda: CACHE,
-        write=write,
+        read=read,
         copy=copy,
         instrument="fake-clock",
         sees_driver=True,
         mark=FAKE.now,
         between=lambda one, other: other - one,
+        busy=busy,
+        used_bytes=lambda: FAKE.used,
     ),
 )

@@ -7,19 +7,20 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from fakegpu import FAKE, RUNTIME, Array
+from fakegpu import FAKE, FAULT, RUNTIME, Array
 
 from copycost import variant
 from copycost.recipes import result_dtype
 
 
 def _divided(x: Array, out: Array) -> Array:
-    FAKE.kernel(partial(np.divide, x.values, out.dtype.type(127.5), out=out.values), x, out)
+    FAKE.kernel(partial(np.divide, x.values, out.dtype.type(127.5), out=out.values), x, out, written=out)
     return out
 
 
 def _less_one(x: Array, out: Array) -> Array:
-    FAKE.kernel(partial(np.subtract, x.values, out.dtype.type(1), out=out.values), x, out)
+    one = 1.1 if FAULT == "wrong result" else 1
+    FAKE.kernel(partial(np.subtract, x.values, out.dtype.type(one), out=out.values), x, out, written=out)
     return out
 
 
@@ -47,6 +48,20 @@ def fake_out(example: Array) -> Callable[..., Any]:
     return call
 
 
+@variant(recipe="tf", runtime="fakegpu", writes="out")
+def fake_graph(example: Array) -> Callable[..., Any]:
+    """As a CUDA graph is: captured anew for each combination of addresses, which takes memory of the host."""
+    graphs: dict[tuple[int, int], bytearray] = {}
+
+    def call(x: Array, out: Array) -> Array:
+        if (x.at, out.at) not in graphs:
+            graphs[x.at, out.at] = bytearray(100_000)
+        FAKE.kernel(partial(_scaled, x.values, out.values), x, out, written=out)
+        return out
+
+    return call
+
+
 @variant(recipe="tf", runtime="fakegpu", writes="input")
 def fake_inplace(example: Array) -> Callable[..., Any]:
     return lambda x: _less_one(_divided(x, x), x)
@@ -59,7 +74,7 @@ def fake_fused(example: Array) -> Callable[..., Any]:
     def call(x: Array) -> Array:
         out = Array(x.shape, dtype)
 
-        FAKE.kernel(partial(_scaled, x.values, out.values), x, out)
+        FAKE.kernel(partial(_scaled, x.values, out.values), x, out, written=out)
         return out
 
     return call

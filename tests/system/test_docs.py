@@ -13,9 +13,12 @@ from conftest import Command, read_json
 from copycost import registry
 from copycost.model.measurement import FIELDS
 from copycost.results.table import ORIGIN
+from copycost.studies.certify import steps
+from copycost.studies.certify.step import STEPS
 from copycost.studies.claims.run import load
 from copycost.studies.pipelines.ways import WAYS
 
+assert steps  # registers them
 DOCS = Path(__file__).parents[2] / "docs"
 EXAMPLES = sorted((DOCS / "examples").glob("*.py"))
 
@@ -163,6 +166,15 @@ def test_the_verdicts_are_those_of_every_claim() -> None:
     letters = dict(re.findall(r"^\* ([A-Z]): .*`TF_ENABLE_ONEDNN_OPTS=([01])`$", page, re.MULTILINE))
     assert set(letters.values()) == {"0", "1"}
     assert f"| claim | {' | '.join(letters)} | what was seen |" in page
+
+
+def test_the_machines_that_were_certified_are_those_of_the_evidence() -> None:
+    done = subprocess.run([sys.executable, DOCS / "examples" / "certified.py"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    page = (DOCS / "how-to" / "certify.md").read_text()
+    assert f"<!-- certified -->\n{done.stdout}<!-- /certified -->" in page
+    described = re.findall(r"^\| `([a-z-]+)` \| [CG]PU", page, re.MULTILINE)
+    assert described == list(STEPS)
 
 
 def test_every_column_is_described() -> None:

@@ -81,6 +81,8 @@ MEASURED = {"copycost compare reports/before reports/after": {0, 1}}
 
 #: Command, or first line of a block of another language → why it is not run.
 NOT_RUN = {
+    "copycost certify": "takes minutes; tests/frameworks/test_certify.py runs its steps",
+    "copycost certify --device gpu": "needs a GPU",
     "copycost track HEAD~3..HEAD": "makes the environments of asv.conf.json from a package index",
     "copycost track NEW -- --steps 5": "makes the environments of asv.conf.json from a package index",
     "copycost track 'HEAD^!'": "makes the environments of asv.conf.json from a package index",

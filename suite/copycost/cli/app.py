@@ -11,6 +11,7 @@ import click
 
 from copycost._version import __version__
 from copycost.catalog import discovery
+from copycost.cli.certify import certify
 from copycost.cli.claims import claims
 from copycost.cli.compare import compare
 from copycost.cli.doctor import doctor_
@@ -64,6 +65,6 @@ def main() -> None:
 
 
 for _command in (
-    claims, compare, doctor_, gate, init, list_, machine_, pipelines_, profile, report, run, show_, track_,
+    certify, claims, compare, doctor_, gate, init, list_, machine_, pipelines_, profile, report, run, show_, track_,
 ):  # fmt: skip
     cli.add_command(_command)

@@ -138,7 +138,7 @@ class BlockRunner:
             for round_number in range(limit):
                 if round_number >= rounds and monotonic() - sampling_start >= sampling_start - start:
                     break
-                self._round(members, copies if round_number < rounds else None)
+                self._round(members, group, copies if round_number < rounds else None)
             self._end(members)
         except BaseException:
             self._interrupted = True
@@ -203,7 +203,7 @@ class BlockRunner:
         bundles = bundle_cases(states, max(1, -(-sum(map(shares, states)) // self.pool.parallel)), shares)
         return [[by_state[id(state)] for state in bundle] for bundle in sorted(bundles, key=len, reverse=True)]
 
-    def _round(self, members: Sequence[_Member], copies: list[float] | None) -> None:
+    def _round(self, members: Sequence[_Member], group: Group, copies: list[float] | None) -> None:
         """Take one sample of every case, in random order."""
 
         def sample(member: _Member) -> None:
@@ -223,7 +223,8 @@ class BlockRunner:
                 self._guard(sample)(member)
         if copies is not None:
             with self.pool.time_account.wall("copy speed"):
-                copies += self.copy_speed.measure([member.state.case for member in members])
+                cases = [member.state.case for member in members]
+                copies += self.copy_speed.measure(cases, cases[0].nbytes + group.result_bytes)
 
     def _end(self, members: Sequence[_Member]) -> None:
         """Check the last results, and record the blocks that are complete."""

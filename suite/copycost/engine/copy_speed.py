@@ -16,8 +16,8 @@ from copycost.machine.memory import free_memory
 from copycost.model.source import Source
 from copycost.model.vocabulary import DeviceKind
 
-#: Copies per measurement of a device's copy speed, and the size of each in multiples of the device's cache.
-_COPIES, _CACHE_MULTIPLE = 5, 8
+#: Copies per measurement of a device's copy speed.
+_COPIES = 5
 
 #: Size in bytes of each buffer for measuring the machine's copy speed: several times a large cache.
 COPY_BYTES = 128 * 2**20
@@ -71,39 +71,42 @@ class DeviceCopyJob:
 
 
 class DeviceCopy:
-    """Two buffers on a device, far larger than its cache."""
+    """Two buffers on a device, of the size of the last sample."""
 
     def __init__(self, job: DeviceCopyJob) -> None:
         runtime = discovery.runtime(job.runtime)
         runtime.start(DeviceKind.GPU, job.threads)
         assert runtime.gpu is not None
-        self.fence, self.seconds = runtime.fence, runtime.gpu.seconds
-        nbytes = _CACHE_MULTIPLE * runtime.gpu.cache_bytes()
-        self.bytes_moved = 2 * nbytes
-        self.copy = runtime.gpu.copy(nbytes)
-        self.sample()
+        self.gpu, self.fence = runtime.gpu, runtime.fence
+        self._nbytes, self._copy = 0, lambda: None
 
-    def sample(self) -> float:
-        """Return the speed of a few copies in bytes per second, counting bytes read and bytes written.
+    def sample(self, nbytes: int) -> float:
+        """Return the speed of a few copies of `nbytes` bytes in bytes per second, counting bytes read and written.
 
-        The device's clock times the copies if the runtime has access to it, else the host's clock does.
+        The copies have the size of a case, because both then find as much in the device's cache, and events and launch
+        add the same time to both. The device's clock times the copies if the runtime has access to it, else the host's
+        clock does.
 
         Raises
         ------
         RuntimeError
             If the device's clock saw no copy.
         """
-        if self.seconds is not None:
-            seconds = self.seconds(self.copy, tuple, _COPIES)
+        if nbytes != self._nbytes:
+            self._copy = lambda: None  # releases the old buffers first
+            self._copy, self._nbytes = self.gpu.copy(nbytes), nbytes
+            self._copy()
+        if self.gpu.seconds is not None:
+            seconds = self.gpu.seconds(self._copy, tuple, _COPIES)
             if not seconds:
                 raise RuntimeError("the device's clock saw no copy")
-            return self.bytes_moved / seconds
+            return 2 * nbytes / seconds
         self.fence()
         start = perf_counter_ns()
         for _ in range(_COPIES):
-            self.copy()
+            self._copy()
         self.fence()
-        return self.bytes_moved * _COPIES / (perf_counter_ns() - start) * 1e9
+        return 2 * nbytes * _COPIES / (perf_counter_ns() - start) * 1e9
 
 
 class CopySpeed:
@@ -117,17 +120,23 @@ class CopySpeed:
         self.pool, self.threads = pool, threads
         self._workers: dict[DeviceKind, Worker] = {}
 
-    def measure(self, cases: Sequence[Case]) -> list[float]:
-        """Return the copy speed on the device of some cases in a list of one, or an empty list if it is unknown."""
+    def measure(self, cases: Sequence[Case], nbytes: int) -> list[float]:
+        """Return the copy speed on the device of some cases in a list of one, or an empty list if it is unknown.
+
+        A GPU's is that of copies which read and write `nbytes` bytes in total.
+        """
         device = cases[0].device
         try:
             if device not in self._workers:
-                worker = self._start_worker(cases)
-                if worker is None:
+                started = self._start_worker(cases)
+                if started is None:
                     return []
-                self._workers[device] = worker
-            method = Copy.sample if device == DeviceKind.CPU else DeviceCopy.sample
-            speed, _ = self._workers[device].ask(_TIMEOUT, method)
+                self._workers[device] = started
+            worker = self._workers[device]
+            if device == DeviceKind.CPU:
+                speed, _ = worker.ask(_TIMEOUT, Copy.sample)
+            else:
+                speed, _ = worker.ask(_TIMEOUT, DeviceCopy.sample, max(8, nbytes // 16 * 8))
         except CaseFailure:
             self._workers.pop(device, None)
             return []

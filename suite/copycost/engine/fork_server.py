@@ -14,7 +14,6 @@ import gc
 import importlib
 import importlib.util
 import os
-import signal
 import socket
 import sys
 from multiprocessing.connection import Connection
@@ -24,10 +23,10 @@ from copycost.catalog import discovery, loading
 # Imported once, before the fork, and not in every worker.
 from copycost.engine.passes import allocations, audit, call_profile, device_timing, timing  # noqa: F401
 from copycost.engine.worker_main import serve
+from copycost.machine.parent import die_with_parent
 from copycost.model.errors import describe
 from copycost.model.source import Source
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _NOT_INITIALIZED = 3  # CUDA_ERROR_NOT_INITIALIZED in cuda.h
 
 
@@ -85,8 +84,7 @@ def _become_worker(connection_fd: int, stderr_fd: int) -> None:
     """Serve one job in this process, in a separate process group, and die with the parent."""
     with contextlib.suppress(OSError):  # a process that was not forked already is a group leader
         os.setpgid(0, 0)
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     os.dup2(stderr_fd, 2)
     os.close(stderr_fd)
     serve(Connection(connection_fd))

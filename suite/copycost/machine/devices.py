@@ -111,6 +111,18 @@ def condition() -> Condition:
     )
 
 
+def compute_mode() -> str | None:
+    """Return which processes may use the first visible device, in the driver's words, or None if it is not reported.
+
+    Where one process has a device for itself (``Exclusive_Process``), the cases of a group cannot be measured together.
+    """
+    rows = _query("compute_mode")
+    visible = _visible()
+    if isinstance(rows, str) or isinstance(visible, str):
+        return None
+    return next((mode for index, _, mode in rows if index == str(visible[0][1].index)), None)
+
+
 def _number(text: str) -> int | None:
     return int(text) if text.isdigit() else None
 

@@ -34,8 +34,9 @@ class Device:
         which the device waits for the host to queue the next part of a call.
     cache_bytes : callable
         ``cache_bytes()`` returns the size of the device's last-level cache in bytes, or an upper bound for any device.
-    write : callable
-        ``write(nbytes)`` returns a function that queues the writing of a buffer of `nbytes` bytes.
+    read : callable
+        ``read(nbytes)`` returns a function that queues the reading of a buffer of `nbytes` bytes. Reading flushes the
+        cache, and leaves no modified lines there, which later calls would have to write back.
     copy : callable
         ``copy(nbytes)`` returns a function that queues the copying of `nbytes` bytes within the device's memory.
     instrument : str
@@ -46,16 +47,24 @@ class Device:
         ``mark()`` queues a mark and returns it.
     between : callable or None
         ``between(begin, end)`` returns the device's seconds between two marks, once the device has passed both.
+    busy : callable or None
+        ``busy(seconds, apart=False)`` queues work that takes the device this long. If `apart`, it queues it on another
+        stream, which does not wait for the runtime's own. For tests of clocks and fences.
+    used_bytes : callable or None
+        ``used_bytes()`` returns the bytes of device memory that the runtime's allocator counts as in use, as rounded by
+        it: a second instrument beside `trace`.
     """
 
     seconds: Callable[[Callable[..., Any], Callable[[], tuple[Any, ...]], int], float | None] | None
     cache_bytes: Callable[[], int]
-    write: Callable[[int], Callable[[], None]]
+    read: Callable[[int], Callable[[], None]]
     copy: Callable[[int], Callable[[], None]]
     instrument: str
     sees_driver: bool
     mark: Callable[[], Any] | None = None
     between: Callable[[Any, Any], float] | None = None
+    busy: Callable[..., None] | None = None
+    used_bytes: Callable[[], int] | None = None
 
 
 @dataclass(frozen=True)

@@ -173,11 +173,12 @@ def _cache_bytes() -> int:
     return int(cupy.cuda.Device().attributes["L2CacheSize"])
 
 
-def _write(nbytes: int) -> Callable[[], None]:
+def _read(nbytes: int) -> Callable[[], None]:
     import cupy
 
-    buffer = cupy.empty(nbytes, np.uint8)
-    return lambda: buffer.fill(1)
+    buffer = cupy.ones(nbytes // 8, np.uint64)
+    result = cupy.empty((), np.uint64)
+    return lambda: buffer.max(out=result)
 
 
 def _copy(nbytes: int) -> Callable[[], None]:
@@ -185,6 +186,20 @@ def _copy(nbytes: int) -> Callable[[], None]:
 
     source, target = cupy.ones(nbytes, np.uint8), cupy.ones(nbytes, np.uint8)
     return lambda: target.data.copy_from_device_async(source.data, nbytes)
+
+
+def _busy(seconds: float, apart: bool = False) -> None:
+    import cupy
+
+    stream = cupy.cuda.Stream(non_blocking=True) if apart else cupy.cuda.get_current_stream()
+    with stream:
+        cupy.RawKernel(_HOLD, "copycost_hold")((1,), (1,), (np.int64(seconds * 1e9),))
+
+
+def _used_bytes() -> int:
+    import cupy
+
+    return int(cupy.get_default_memory_pool().used_bytes())
 
 
 RUNTIME = Runtime(
@@ -205,11 +220,13 @@ RUNTIME = Runtime(
     gpu=Device(
         seconds=_seconds,
         cache_bytes=_cache_bytes,
-        write=_write,
+        read=_read,
         copy=_copy,
         instrument="cuda-events",
         sees_driver=True,
         mark=_mark,
         between=_between,
+        busy=_busy,
+        used_bytes=_used_bytes,
     ),
 )

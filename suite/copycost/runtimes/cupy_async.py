@@ -59,5 +59,6 @@ RUNTIME = replace(
     start=_start,
     trace=_trace,
     instrument=_INSTRUMENT,
-    gpu=replace(cupy.RUNTIME.gpu, sees_driver=False),
+    # CuPy's pool serves no request of this runtime.
+    gpu=replace(cupy.RUNTIME.gpu, sees_driver=False, used_bytes=None),
 )

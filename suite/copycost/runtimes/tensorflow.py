@@ -246,11 +246,11 @@ def _seconds(call: Callable[..., Any], prepare: Callable[[], tuple[Any, ...]], n
 _CACHE_BYTES = 128 * 2**20
 
 
-def _write(nbytes: int) -> Callable[[], None]:
+def _read(nbytes: int) -> Callable[[], None]:
     import tensorflow as tf
 
     buffer = tf.zeros(nbytes // 4)
-    return lambda: tf.raw_ops.ZerosLike(x=buffer)
+    return lambda: tf.reduce_max(buffer)
 
 
 def _copy(nbytes: int) -> Callable[[], None]:
@@ -258,6 +258,12 @@ def _copy(nbytes: int) -> Callable[[], None]:
 
     source = tf.zeros(nbytes // 4)
     return lambda: tf.raw_ops.DeepCopy(x=source)
+
+
+def _used_bytes() -> int:
+    import tensorflow as tf
+
+    return int(tf.config.experimental.get_memory_info("GPU:0")["current"])
 
 
 def _value(plane: Any, stat: Any) -> Any:
@@ -303,10 +309,11 @@ RUNTIME = Runtime(
     gpu=Device(
         seconds=_seconds,
         cache_bytes=lambda: _CACHE_BYTES,
-        write=_write,
+        read=_read,
         copy=_copy,
         instrument=_INSTRUMENT,
         sees_driver=False,
+        used_bytes=_used_bytes,
     ),
     slow_to_start=True,
     # The allocator of oneDNN keeps freed memory. The C library's gives it back to the system, or not, by what was freed

@@ -8,7 +8,7 @@ from copycost.engine import clock
 from copycost.engine.prepared_call import PreparedCall
 from copycost.engine.records import DeviceSample
 
-#: Bytes written to flush the cache, in multiples of its size. A write of just its size may leave older contents in it.
+#: Bytes read to flush the cache, in multiples of its size. Reading just its size may leave older contents in it.
 _FLUSHED = 2
 
 #: Maximum number of calls in a sample of device times, and the approximate duration of such a sample in seconds.
@@ -28,7 +28,7 @@ def sample(prepared: PreparedCall, seconds: float) -> DeviceSample:
     n = max(1, min(_DEVICE_CALLS, int(_DEVICE_SECONDS / seconds), prepared.most_per_sample() // 4))
     prepared.calls_left -= 4 * n
     if prepared.flush is None:
-        prepared.flush = gpu.write(_FLUSHED * gpu.cache_bytes())
+        prepared.flush = gpu.read(_FLUSHED * gpu.cache_bytes())
     flush, i = prepared.flush, next(prepared.turns) % len(prepared.input_indices)
 
     def warm_arguments() -> tuple[Any, ...]:

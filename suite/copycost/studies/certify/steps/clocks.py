@@ -1,0 +1,125 @@
+"""Steps: the host's clock, the device's clock, and the fence that ends a call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from functools import partial
+from statistics import median
+
+from copycost.engine import clock
+from copycost.model.vocabulary import DeviceKind, Writes
+from copycost.studies.certify.probes import (
+    device_seconds,
+    ones,
+    plain_variant,
+    prepare,
+    started,
+    started_device,
+    to_the_fence,
+)
+from copycost.studies.certify.step import Each, Finding, Subject, step
+
+#: Maximum relative error of a known time.
+_TOLERANCE = 0.02
+
+#: Number of trials of which the shortest counts: another process may have had the CPU.
+_TRIALS = 50
+
+#: Bytes of an input of a call on the CPU: a call takes milliseconds.
+_INPUT_BYTES = 8 * 224 * 224 * 3 * 4
+
+
+@step(DeviceKind.CPU, DeviceKind.GPU, seconds=20)
+def host_clock(subject: Subject) -> Iterator[Finding]:
+    """Check the engine's clock against the kernel's clock that no time service adjusts (CLOCK_MONOTONIC_RAW)."""
+    resolution = time.get_clock_info("perf_counter").resolution
+    yield Finding("the clock resolves a microsecond", resolution <= 1e-6, {"resolution_seconds": resolution})
+    one, two = (min(_batched_spin(k * 1_000_000) for _ in range(_TRIALS)) * 1e-9 for k in (1, 2))
+    yield Finding(
+        "a millisecond more is measured as a millisecond more",
+        abs(two - one - 1e-3) < _TOLERANCE * 1e-3,
+        {"seconds_of_1_ms": one, "seconds_of_2_ms": two},
+    )
+
+
+def _batched_spin(ns: int) -> int:
+    return clock.batched(partial(_spin, ns), [None], (), 1, lambda: None)[0]
+
+
+def _spin(ns: int, _: None) -> None:
+    end = time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW) + ns
+    while time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW) < end:
+        pass
+
+
+@step(DeviceKind.CPU, seconds=60, each=Each.RUNTIME)
+def fence(subject: Subject) -> Iterator[Finding]:
+    """Check that no work is left when a call was waited for."""
+    runtime = started(subject)
+    wait = runtime.wait or (lambda result: result)
+    variant = plain_variant(runtime.name)
+    pixels = ones(_INPUT_BYTES).reshape(8, 224, 224, 3)
+    x = runtime.array(pixels, False)
+    arguments = (x, runtime.array(pixels, True)) if variant.writes == Writes.OUT else (x,)
+    call = prepare(variant, x)
+    wait(call(*arguments))
+    whole, left = [], []
+    for _ in range(10):
+        start = time.perf_counter()
+        result = wait(call(*arguments))
+        runtime.fence()
+        middle = time.perf_counter()
+        wait(result)
+        runtime.fence()
+        whole.append(middle - start)
+        left.append(time.perf_counter() - middle)
+    yield Finding(
+        "after the fence nothing is left to wait for",
+        min(left) < 0.1 * min(whole),
+        {"seconds_to_the_fence": min(whole), "seconds_of_a_second_fence": min(left)},
+    )
+
+
+@step(DeviceKind.GPU, seconds=60, each=Each.CLOCK)
+def device_clock(subject: Subject) -> Iterator[Finding]:
+    """Check the device's clock against known times, and that the fence waits for all of its work."""
+    runtime, device = started_device(subject)
+    copy = device.copy(8 * device.cache_bytes())
+    seconds = device_seconds(device, copy)
+    host = min(to_the_fence(runtime, copy) for _ in range(9))
+    yield Finding(
+        "a copy takes the device no longer than the host waits for it",
+        seconds < (1 + _TOLERANCE) * host,
+        {"device_seconds": seconds, "host_seconds": host},
+    )
+    busy = device.busy
+    if busy is None:
+        return
+    one, two = (device_seconds(device, partial(busy, k * 1e-3)) for k in (1, 2))
+    yield Finding(
+        "a millisecond more is measured as a millisecond more",
+        abs(two - one - 1e-3) < _TOLERANCE * 1e-3,
+        {"seconds_of_1_ms": one, "seconds_of_2_ms": two},
+    )
+    pairs = [(to_the_fence(runtime, partial(busy, 0.05)), device_seconds(device, partial(busy, 0.05)))]
+    pairs += [(to_the_fence(runtime, partial(busy, 0.05)), pairs[0][1]) for _ in range(4)]
+    ratio = median(host / seconds for host, seconds in pairs)
+    yield Finding("the device's clock and the host's agree", abs(ratio - 1) < _TOLERANCE, {"host_per_device": ratio})
+    without = min(to_the_fence(runtime, partial(busy, 0.02), lambda: None) for _ in range(3))
+    with_fence = min(to_the_fence(runtime, partial(busy, 0.02)) for _ in range(3))
+    yield Finding(
+        "a call without its fence is seen to be too short",
+        without < 0.01 < 0.99 * 0.02 <= with_fence,
+        {"seconds_without": without, "seconds_with": with_fence},
+    )
+
+    def slow() -> None:
+        busy(1e-5)
+        time.sleep(1e-3)
+        busy(1e-5)
+
+    seconds = device_seconds(device, slow)
+    yield Finding("the device's time contains no wait for the host", seconds < 5e-4, {"seconds": seconds})
+    apart = min(to_the_fence(runtime, partial(busy, 0.02, True)) for _ in range(3))
+    yield Finding("work on another stream is waited for", apart >= 0.99 * 0.02, {"seconds": apart})

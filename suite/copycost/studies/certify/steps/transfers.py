@@ -1,0 +1,32 @@
+"""Step: transfers between host and device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from statistics import median
+
+import numpy as np
+
+from copycost.model.vocabulary import DeviceKind
+from copycost.studies.certify.probes import ones, started_device, to_the_fence
+from copycost.studies.certify.step import Each, Finding, Subject, step
+
+#: Bytes of a transfer.
+_BYTES = 16 * 2**20
+
+
+@step(DeviceKind.GPU, seconds=50, each=Each.CLOCK)
+def transfers(subject: Subject) -> Iterator[Finding]:
+    """Check that values survive the way to the device and back, and measure the rate of both ways."""
+    runtime, _ = started_device(subject)
+    pixels = ones(_BYTES)
+    array = runtime.array(pixels, False)
+    survived = np.array_equal(runtime.to_numpy(array), pixels)
+    there = median(to_the_fence(runtime, partial(runtime.array, pixels, False)) for _ in range(5))
+    back = median(to_the_fence(runtime, partial(runtime.to_numpy, array)) for _ in range(5))
+    yield Finding(
+        "values survive the way to the device and back",
+        survived,
+        {"bytes": _BYTES, "bytes_per_second_there": _BYTES / there, "bytes_per_second_back": _BYTES / back},
+    )
