@@ -382,10 +382,10 @@ def _time(subject: _Subject, blocks: int, changes: bool, leaked_bytes: int, seco
         samples = [timing.sample(prepared, calls) for _ in range(ROUNDS)]
         has_own_clock = prepared.device != "cpu" and prepared.runtime.gpu is not None
         on_device = [device_timing.sample(prepared, sample.seconds) for sample in samples if has_own_clock]
-        condition = devices.condition() if prepared.device != "cpu" else None
+        conditions = (devices.condition(),) if prepared.device != "cpu" else ()
         result_bytes = timing.last_bytes(prepared)
         timing.check(prepared)
-        records.append(BlockRecord(tuple(samples), tuple(on_device), condition))
+        records.append(BlockRecord(tuple(samples), tuple(on_device), conditions))
     return Timing(
         tuple(records),
         seconds_first,

@@ -419,6 +419,15 @@ def test_one_of_several(command: Any, tmp_path: Path, installed: dict[str, str])
     assert "Traceback" not in done.stderr
 
 
+def test_a_call_is_profiled_on_one_of_several(command: Any, installed: dict[str, str]) -> None:
+    two = {"FAKE_SMI": json.dumps([{}, {"index": "1", "uuid": "GPU-other", "name": "Fake 2"}])}
+    case = ("profile", "tf", "fake-fused", "2×64×64×3")
+    assert command(*case, "gpu:1", env=installed | two).returncode == 0
+    done = command(*case, "gpu:2", env=installed | two)
+    assert done.returncode == 2
+    assert "unknown device gpu:2: expected one of gpu:0 (Fake 1), gpu:1 (Fake 2)" in done.stderr
+
+
 def test_nothing_of_a_runtime_that_is_elsewhere_is_imported_by_the_parent(tmp_path: Path) -> None:
     """The parent, and a process before it forks, know the runtime and initialise nothing: it has no start of theirs."""
     done = subprocess.run(

@@ -87,7 +87,8 @@ def profile(
     """Profile one call: time, allocations and bytes by operation, and optionally a trace.
 
     CASE is a recipe and a variant, optionally followed by shape, dtype, layout and device, as printed by `copycost list
-    cases`. The default is 32×224×224×3 float32 on the CPU. Example: copycost profile tf tf-eager 8×224×224×3
+    cases`; gpu:1 is the second GPU. The default is 32×224×224×3 float32 on the CPU. Example: copycost profile tf
+    tf-eager 8×224×224×3
 
     Exit status: 0 finished; 1 the case is skipped, fails or is wrong; 2 usage error.
     """
@@ -149,6 +150,12 @@ def named(words: Sequence[str], files: Sequence[str] = ()) -> Case:
             axes = replace(axes, layouts=(Layout(word),))
         elif word in ("cpu", "gpu"):
             device = word
+        elif gpu := re.fullmatch(r"gpu:(\d{1,9})", word):
+            try:
+                devices.choose(int(gpu[1]))
+            except LookupError as error:
+                raise case.CaseError(str(error)) from None
+            device = "gpu"
         elif word in known.recipes and not recipes:
             recipes.append(word)
         else:

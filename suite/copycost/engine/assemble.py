@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from copycost.engine.records import AllocationTrace, Audit, DeviceSample, Timing
+from copycost.machine import devices
 from copycost.model.measurement import FIGURES, Measurement
 from copycost.model.vocabulary import Status
 from copycost.stats.intervals import estimate
@@ -104,7 +105,7 @@ def _trace_part(trace: AllocationTrace) -> _Part:
 
 def _timing_part(timing: Timing) -> _Part:
     samples = [record.seconds for record in timing.records]
-    conditions = [record.condition for record in timing.records if record.condition is not None]
+    conditions = [devices.combined(record.conditions) for record in timing.records if record.conditions]
     interval = estimate(samples, timing.spread)
     fields, reasons = _device_part([record.device for record in timing.records])
     # A device's copy speed is measured by its own clock: the host's time of a call is not comparable with it.

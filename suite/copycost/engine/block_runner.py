@@ -18,7 +18,8 @@ from copycost.engine.records import BlockRecord, DeviceSample, Sample
 from copycost.engine.sharing import bundle_cases
 from copycost.engine.worker import CaseFailure
 from copycost.engine.worker_pool import OpenJob, WorkerPool
-from copycost.machine import devices
+from copycost.machine import devices, nvml
+from copycost.model.vocabulary import DeviceKind
 from copycost.stats.intervals import FEWEST_BLOCKS
 
 #: Category of the time account.
@@ -33,6 +34,7 @@ class _Member:
     job: OpenJob | None = None
     samples: list[Sample] = field(default_factory=list)
     device: list[DeviceSample] = field(default_factory=list)
+    conditions: list[devices.Condition] = field(default_factory=list)
 
 
 class BlockRunner:
@@ -209,12 +211,16 @@ class BlockRunner:
         def sample(member: _Member) -> None:
             assert member.job is not None
             self.on_case(member.state.case, "timing")
+            watched = nvml.is_available() and member.state.case.device != DeviceKind.CPU
+            before = devices.condition() if watched else None
             result = self.pool.ask(member.state, member.job, "timed calls", timing.sample, member.state.calls)
             member.samples.append(result)
             if has_own_clock(member.state.case):
                 member.device.append(
                     self.pool.ask(member.state, member.job, "timed calls", device_timing.sample, result.seconds)
                 )
+            if before is not None:
+                member.conditions.append(devices.during(before, devices.condition()))
 
         order = _open_members(members)
         self.random.shuffle(order)
@@ -234,13 +240,15 @@ class BlockRunner:
             self.pool.ask(member.state, member.job, "check", timing.check)
 
         with self.pool.time_account.wall("other"):
-            condition = devices.condition() if members[0].state.case.device == "gpu" else None
+            unread = members[0].state.case.device != DeviceKind.CPU and not nvml.is_available()
+            at_the_end = [devices.condition()] if unread else []
         with self.pool.time_account.wall():
             self.pool.each(self._guard(check), _open_members(members), len(members))
         failed_keys = {member.state.case.key for member in members if member.job is None}
         for member in members:
             if member.state.case.key not in failed_keys:
-                member.state.records.append(BlockRecord(tuple(member.samples), tuple(member.device), condition))
+                conditions = tuple(member.conditions or at_the_end)
+                member.state.records.append(BlockRecord(tuple(member.samples), tuple(member.device), conditions))
 
     def _close(self, members: Sequence[_Member]) -> None:
         workers = {id(member.job.worker): member.job.worker for member in members if member.job is not None}.values()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from copycost.machine.devices import Condition
 from copycost.model.allocation import AllocationEvent, AllocationSummary, Pool, combine
+from copycost.model.vocabulary import Mark
 from copycost.stats.intervals import Spread
 
 
@@ -112,13 +113,14 @@ class BlockRecord:
         One per round.
     device : tuple of DeviceSample
         One per round if the case runs on an asynchronous device; else empty.
-    condition : Condition or None
-        Condition of the GPU at the end of the block; None on the CPU.
+    conditions : tuple of Condition
+        Condition of the GPU during each sample, or one at the end of the block if reading it takes long; empty on the
+        CPU.
     """
 
     samples: tuple[Sample, ...]
     device: tuple[DeviceSample, ...] = ()
-    condition: Condition | None = None
+    conditions: tuple[Condition, ...] = ()
 
     @property
     def seconds(self) -> list[float]:
@@ -128,10 +130,10 @@ class BlockRecord:
     @property
     def marks(self) -> list[str]:
         """Disturbance mark of each sample."""
-        if self.condition is not None and self.condition.slowed:
-            # The GPU reports only its current state, so all samples taken just before are marked.
-            return ["throttled"] * len(self.samples)
-        return [sample.mark for sample in self.samples]
+        # A condition at the end of the block counts for all samples, which were taken just before.
+        conditions = self.conditions * (len(self.samples) if len(self.conditions) == 1 else 1)
+        slowed = [bool(condition.slowed) for condition in conditions] or [False] * len(self.samples)
+        return [Mark.THROTTLED if slow else sample.mark for slow, sample in zip(slowed, self.samples, strict=True)]
 
 
 @dataclass(frozen=True)

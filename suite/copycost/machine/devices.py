@@ -1,12 +1,17 @@
-"""Find CPUs and CUDA devices without initialising CUDA, through the driver's `nvidia-smi`."""
+"""Find CPUs and CUDA devices without initialising CUDA, through the driver's `nvidia-smi` and NVML."""
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import median
+
+from copycost.machine import nvml
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ def choose(index: int) -> None:
 
 @dataclass(frozen=True)
 class Condition:
-    """The state of the measured device at one moment; None for values that the driver does not report.
+    """The state of the measured device at one moment or during a sample; None for values that are not reported.
 
     Attributes
     ----------
@@ -67,12 +72,16 @@ class Condition:
         Why the clocks are lower than they could be.
     free_bytes : int or None
         Free device memory.
+    limited_ns : tuple of int
+        For how long power and heat have limited the clocks, in nanoseconds since the driver was loaded; empty if not
+        reported.
     """
 
     clock_mhz: int | None = None
     temperature_c: int | None = None
     slowed: tuple[str, ...] = ()
     free_bytes: int | None = None
+    limited_ns: tuple[int, ...] = ()
 
 
 #: Reasons why a GPU's clocks are lower than they could be (nvml.h, nvmlClocksThrottleReason…). Being idle, or being set
@@ -82,9 +91,56 @@ _SLOWED = {
     0x80: "power brake",
 }  # fmt: skip
 
+#: Reasons that the counters of `Condition.limited_ns` are for.
+_LIMITED = ("power cap", "heat, by software")
+
 
 def condition() -> Condition:
-    """Return the current state of the first visible device, without changing any setting."""
+    """Return the current state of the first visible device, without changing any setting.
+
+    It is read from NVML, which takes a fraction of a millisecond, or else from `nvidia-smi`.
+    """
+    if nvml.is_available() and (uuid := _first_uuid(os.environ.get("CUDA_VISIBLE_DEVICES"))):
+        reading = nvml.read(uuid)
+        if reading is not None:
+            return Condition(
+                reading.clock_mhz, reading.temperature_c, _reasons(reading.reasons), reading.free_bytes,
+                reading.limited_ns,
+            )  # fmt: skip
+    return _condition_by_smi()
+
+
+def during(before: Condition, after: Condition) -> Condition:
+    """Return the condition between two moments, with all that slowed the device at either or by its counters."""
+    grown = [why for why, x, y in zip(_LIMITED, before.limited_ns, after.limited_ns, strict=False) if y > x]
+    return replace(combined([before, after]), slowed=tuple(dict.fromkeys((*before.slowed, *after.slowed, *grown))))
+
+
+def combined(conditions: Sequence[Condition]) -> Condition:
+    """Return one condition for several: median clock, highest temperature, every reason, least free memory."""
+    clocks = [c.clock_mhz for c in conditions if c.clock_mhz is not None]
+    temperatures = [c.temperature_c for c in conditions if c.temperature_c is not None]
+    free = [c.free_bytes for c in conditions if c.free_bytes is not None]
+    return Condition(
+        round(median(clocks)) if clocks else None,
+        max(temperatures, default=None),
+        tuple(dict.fromkeys(why for c in conditions for why in c.slowed)),
+        min(free, default=None),
+    )
+
+
+def _reasons(bits: int) -> tuple[str, ...]:
+    return tuple(why for bit, why in _SLOWED.items() if bits & bit)
+
+
+@functools.cache
+def _first_uuid(visible: str | None) -> str | None:
+    """Return the UUID of the first device that is visible with this value of ``CUDA_VISIBLE_DEVICES``."""
+    rows = _visible()
+    return None if isinstance(rows, str) else rows[0][0]
+
+
+def _condition_by_smi() -> Condition:
     fields = ("clocks.sm", "temperature.gpu", "memory.free")
     # Newer drivers use the second name.
     for reasons in ("clocks_throttle_reasons.active", "clocks_event_reasons.active"):
@@ -103,12 +159,7 @@ def condition() -> Condition:
     except ValueError:  # [N/A]
         bits = 0
     mib = _number(free)
-    return Condition(
-        _number(clock),
-        _number(temperature),
-        tuple(why for bit, why in _SLOWED.items() if bits & bit),
-        None if mib is None else mib * 2**20,
-    )
+    return Condition(_number(clock), _number(temperature), _reasons(bits), None if mib is None else mib * 2**20)
 
 
 def compute_mode() -> str | None:

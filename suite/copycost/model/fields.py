@@ -173,14 +173,14 @@ SPECS: dict[str, FieldSpec] = {
     ),
     "clocks_mhz": _figure(
         "MHz",
-        "clock of the GPU's processors at the end of each block",
+        "clock of the GPU's processors in each block: the median over its samples, or without NVML at its end",
         {"type": "array", "items": _optional(_COUNT)},
         cell=False,
         required=False,
     ),
     "temperatures_c": _figure(
         "°C",
-        "temperature of the GPU at the end of each block",
+        "highest temperature of the GPU in each block, or without NVML at its end",
         {"type": "array", "items": _optional({"type": "integer"})},
         cell=False,
         required=False,

@@ -137,7 +137,7 @@ class Mark(StrEnum):
     STOLEN
         The hypervisor gave the CPU to another machine.
     THROTTLED
-        Heat or power slowed down the CPU, or the GPU for a whole block.
+        Heat or power slowed down the CPU, or the GPU (without NVML: at the end of the block).
     MOVED
         The thread moved to another CPU.
     """
