@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 import pandas as pd
@@ -21,6 +22,7 @@ PLAIN, KERAS = BASELINES
 
 #: Fields that interchangeable cases have in common.
 _GROUP = ("recipe", "device", "dtype", "layout", "height", "width", "channels", "batch")
+_group = attrgetter(*_GROUP)
 
 #: Maximum number of groups with an answer: nobody reads more.
 MOST = 96
@@ -440,8 +442,8 @@ def _groups(rows: Sequence[Measurement], places: Sequence[int], names: Sequence[
     recipes = {name: k for k, name in enumerate(dict.fromkeys(m.recipe for m in rows))}
     groups: dict[tuple[Any, ...], dict[str, Measurement]] = {}
     for m, place in zip(rows, places, strict=True):
-        values = (getattr(m, name) for name in _GROUP[1:])
-        key = (place, recipes[m.recipe], *(-1 if value is None else value for value in values))
+        recipe, *values, batch = _group(m)
+        key = (place, recipes[recipe], *values, -1 if batch is None else batch)
         group = groups.setdefault(key, {})
         if m.variant in group:
             raise ValueError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 from rich import box
@@ -175,7 +176,8 @@ def notes(comparison: Comparison) -> list[str]:
 
 def disturbed(measurements: Iterable[Measurement]) -> str | None:
     """Return a sentence on how many samples were disturbed and by what, or None if no disturbance was observed."""
-    marks = Counter[str](mark for m in measurements for block in m.marks or () for mark in block)
+    blocks = chain.from_iterable(m.marks or () for m in measurements)
+    marks = Counter[str](chain.from_iterable(blocks))
     total = sum(marks.values())
     words = {
         "waited": "waited for a CPU used by something else",

@@ -407,14 +407,17 @@ def pays_after(frame: pd.DataFrame) -> pd.DataFrame:
     timed = frame.loc[frame["seconds"].notna() & frame["seconds_first"].notna(), columns]
     by_code = timed["code"].str.contains(_COMPILED).astype("boolean")
     compiled = by_code.fillna(timed["variant"].str.contains(_COMPILED_NAMES).astype("boolean")).astype(bool)
+    plain: list[dict[str, Any]] = []
+    of_runtime: dict[str, list[dict[str, Any]]] = {}
+    for row, is_compiled in zip(records(timed), compiled, strict=True):
+        (of_runtime.setdefault(row["runtime"], []) if is_compiled else plain).append(row)
     rows = []
-    for name, of_runtime in timed[compiled].groupby("runtime", sort=False):
-        others = timed[~compiled & (timed["runtime"] == name)]
-        others = others if len(others) else timed[~compiled]
-        if others.empty:
+    for name, compiled_rows in of_runtime.items():
+        others = [row for row in plain if row["runtime"] == name] or plain
+        if not others:
             continue
-        other = min(records(others), key=lambda row: row["seconds"])
-        for row in records(of_runtime):
+        other = min(others, key=lambda row: row["seconds"])
+        for row in compiled_rows:
             saved = other["seconds"] - row["seconds"]
             more = row["seconds_first"] - other["seconds_first"]
             calls = None if saved <= 0 else 1 if more <= 0 else math.ceil(more / saved) + 1

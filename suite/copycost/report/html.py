@@ -185,7 +185,7 @@ def _part(run: Loaded, frame: pd.DataFrame, prefix: str, every_picture: bool) ->
         if m.launch_seconds is not None:
             on_device.setdefault(m.group_title(), []).append(m)
     timed = frame[frame["seconds"].notna()]
-    recipes = list(dict.fromkeys(timed["recipe"]))
+    recipes = timed["recipe"].unique().tolist()
     drawn = drawn_recipes(timed, every_picture)
     return {
         "id": prefix,

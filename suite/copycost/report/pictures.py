@@ -110,7 +110,7 @@ def pictures(frame: pd.DataFrame, folder: Path, prefix: str, baseline: str, ever
 
 def drawn_recipes(timed: pd.DataFrame, every: bool) -> list[str]:
     """Return the recipes of timed cases that have pictures."""
-    return list(dict.fromkeys(timed["recipe"]))[: MOST_RECIPES if every else 1]
+    return timed["recipe"].unique().tolist()[: MOST_RECIPES if every else 1]
 
 
 @contextmanager

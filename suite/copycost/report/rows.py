@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from copycost.model.measurement import FIGURES, Measurement
 from copycost.results.store import KEY
+from copycost.results.table import objects
 
 #: Column of the page → its kind of format, and its heading. The search box searches columns of words. For the others,
 #: the unit is in the heading or beside the number.
@@ -64,7 +65,7 @@ def rows(frame: pd.DataFrame, measured: Sequence[Measurement], traces: Mapping[t
         missing value.
     """
     shown = _shown(frame, measured)
-    keys = frame[list(KEY)].astype(object).where(frame[list(KEY)].notna(), None).itertuples(index=False, name=None)
+    keys = zip(*(objects(frame[name]) for name in KEY), strict=True)
     shown["profile"] = [traces.get(key) for key in keys] if traces else None
     kept = [
         name
@@ -85,9 +86,11 @@ def _json(value: Any) -> str:
 
 def _cells(column: pd.Series, kind: str, words: dict[str, int]) -> str:
     """Return the cells of a column as a JSON array, and add its texts to the words."""
-    values = column.astype(object).where(column.notna(), None).tolist()
     if kind in ("word", "link"):
-        return _json([None if text is None else words.setdefault(text, len(words)) for text in values])
+        codes, texts = pd.factorize(column)
+        places = [words.setdefault(text, len(words)) for text in texts] + [None]  # missing values have the code −1
+        return _json([places[code] for code in codes.tolist()])
+    values = objects(column)
     if pd.api.types.is_integer_dtype(column.dtype):
         return _json(values)
     if not np.isfinite(column.to_numpy(float, na_value=0)).all():
@@ -129,7 +132,7 @@ def facets(frame: pd.DataFrame) -> dict[str, Sequence[str]]:
     """Return the columns by which the table can be filtered, with their values."""
     facets: dict[str, Sequence[str]] = {}
     for name in ("recipe", "device", "dtype", "status"):
-        values = [str(value) for value in dict.fromkeys(frame[name].dropna())]
+        values = [str(value) for value in frame[name].dropna().unique()]
         if len(values) > 1:
             facets[name] = values
     return facets

@@ -11,8 +11,9 @@ import gc
 import json
 import os
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
@@ -142,7 +143,10 @@ def _lock(file: TextIO, folder: Path) -> None:
 
 def key(measurement: Measurement) -> tuple[Any, ...]:
     """Return the fields that identify the measured case within a run."""
-    return tuple(getattr(measurement, name) for name in KEY)
+    return _key(measurement)
+
+
+_key: Callable[[Measurement], tuple[Any, ...]] = attrgetter(*KEY)
 
 
 def document(environment: Mapping[str, Any], measurements: Iterable[Measurement]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -75,10 +76,11 @@ def origins(table: pd.DataFrame) -> tuple[list[int], list[str]]:
     columns = [name for name in _PLACE if name in table]
     if not columns:
         return [0] * len(table), [""]
+    if all(table[name].nunique(dropna=False) <= 1 for name in columns):
+        return [0] * len(table), [""]
     numbers: dict[tuple[Any, ...], int] = {}
-    places = [numbers.setdefault(tuple(row.values()), len(numbers)) for row in records(table[columns])]
-    if len(numbers) <= 1:
-        return places, [""]
+    rows = zip(*(objects(table[name]) for name in columns), strict=True)
+    places = [numbers.setdefault(values, len(numbers)) for values in rows]
     parts: list[list[str]] = [[] for _ in numbers]
     known = [dict(zip(columns, values, strict=True)) for values in numbers]
     for origin in known:
@@ -126,10 +128,15 @@ def _column(name: str, values: list[Any]) -> Any:
         if name == "instruments":
             values = list(map(list, values))
         elif name == "marks":
-            values = [blocks and [[str(mark) for mark in block] for block in blocks] for blocks in values]
+            # Most blocks have the same marks, and share their list.
+            words = functools.cache(lambda *block: list(map(str, block)))
+            values = [blocks and [words(*block) for block in blocks] for blocks in values]
         elif dtype == "string":
             # Plain strings instead of members of a vocabulary, which pandas would keep.
             values = [value if value is None else str(value) for value in values]
+        if name == "code":
+            # The measurements of a variant share their text, of which Arrow's strings would make copies.
+            return pd.Series(values, dtype=pd.StringDtype("python"))
         return pd.Series(values, dtype=dtype)
     # Build the array from its parts. pandas inspects each value several times, which takes seconds for 100,000 rows.
     array, kind, plain_type = _MASKED[dtype]
@@ -173,6 +180,14 @@ def measurements(table: pd.DataFrame) -> list[Measurement]:
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows of a table as dictionaries, with None for missing values."""
-    plain = table.astype(object)
-    rows: list[dict[Any, Any]] = plain.where(plain.notna(), None).to_dict("records")
-    return rows
+    columns = [objects(column) for _, column in table.items()]
+    return [dict(zip(table.columns, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def objects(column: pd.Series) -> list[Any]:
+    """Return the values of a column as Python objects, with None for missing values."""
+    if isinstance(column.array, pd.api.extensions.ExtensionArray) and not isinstance(column.dtype, np.dtype):
+        return column.array.to_numpy(object, na_value=None).tolist()  # type: ignore[arg-type]
+    values = column.tolist()
+    lacking = column.isna().to_numpy()
+    return [None if lacks else value for value, lacks in zip(values, lacking, strict=True)] if lacking.any() else values
