@@ -249,6 +249,8 @@ def _subject(
     arrays = tuple(runtime.array(array, False) for array in _values(runtime, "x", x))
     values = tuple(np.array(runtime.to_numpy(array), order="C") for array in arrays)
     device = _device(runtime, arrays[0])
+    if device == "cpu" and _device(runtime, x[0] if isinstance(x, tuple | list) else x) == "gpu":
+        raise ValueError(f"x is on a GPU, where {runtime.name} can only be measured by copycost run")
     buffer: tuple[np.ndarray, ...] | None = None
     if out is not None:
         like, *rest = _values(runtime, "out", out)

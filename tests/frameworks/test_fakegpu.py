@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -458,3 +459,29 @@ def test_a_line_of_the_host_is_told_with_what_the_device_did_for_it() -> None:
     assert sum(span.seconds for span in told.values()) >= 2 * KERNEL
     assert set(told) <= set(host)
     assert sum(change.bytes for change in found.changes if change.bytes > 0 and change.space == "device") == 2 * N
+
+
+def test_the_pace_of_the_host_is_not_in_the_times_of_the_device() -> None:
+    """A line that queues a kernel, makes the host wait and queues another takes the device less than the wait."""
+
+    def slow(example: Any) -> Callable[..., Any]:
+        def call(x: Any) -> Any:
+            out = fakegpu.Array(SHAPE, np.float32)
+            _waits(x, out)
+            return out
+
+        return call
+
+    def spent(runtime: Runtime) -> float:
+        found = call_profile.profile(block(slow, runtime=runtime))
+        return sum(span.seconds for span in found.spans if span.where == "device")
+
+    assert RUNTIME.gpu is not None
+    assert min(spent(RUNTIME) for _ in range(3)) < 2.5e-3
+    assert spent(replace(RUNTIME, gpu=replace(RUNTIME.gpu, busy=None))) > 5e-3
+
+
+def _waits(x: Any, out: Any) -> None:
+    FAKE.kernel(lambda: np.divide(x.values, np.float32(127.5), out=out.values), x, out, written=out)
+    time.sleep(5e-3)
+    FAKE.kernel(lambda: np.subtract(out.values, np.float32(1), out=out.values), out, written=out)

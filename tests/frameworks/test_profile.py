@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -273,3 +275,20 @@ def test_it_is_kept_with_a_run_whose_report_leads_to_it(command: Command, tmp_pa
     page = (tmp_path / "page" / "index.html").read_text()
     assert "profiles/0.json" in page
     assert json.loads((tmp_path / "page" / "profiles" / "0.json").read_text())["traceEvents"]
+
+
+def test_the_calls_that_a_trace_is_asked_for_are_found_in_it() -> None:
+    """With TensorFlow's own profiler: of three calls of 5 ms each, without what was prepared for them."""
+    script = """
+import time
+from copycost.runtimes import tensorflow as its
+its.RUNTIME.start("cpu", 1)
+_, planes = its._profile(lambda: its.annotated(lambda: time.sleep(0.005), lambda: (time.sleep(0.02), ())[1], 3))
+windows = sorted(its.call_windows(planes))
+print(*[(end - begin) * 1e-9 for begin, end in windows], *[(b[0] - a[1]) * 1e-9 for a, b in zip(windows, windows[1:])])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    *calls, first_gap, second_gap = map(float, done.stdout.split())
+    assert len(calls) == 3
+    assert all(5 <= milliseconds < 20 for milliseconds in calls)
+    assert min(first_gap, second_gap) >= 20

@@ -159,13 +159,23 @@ def test_a_device_in_parts(fake: Path, monkeypatch: pytest.MonkeyPatch, visible:
     assert [gpu.name for gpu in devices.gpus()[0]] == names
 
 
-def test_kernel_time_of_a_trace_without_a_stream_is_missing() -> None:
-    """The profiler was refused, or the call worked on the CPU: that is not a time of 0."""
-    event = SimpleNamespace(duration_ps=2_000_000)
-    stream = SimpleNamespace(name="Stream #13(Compute)", events=[event, event])
-    repeated = SimpleNamespace(name="XLA Ops", events=[event])
-    device = SimpleNamespace(name="/device:GPU:0", lines=[stream, repeated])
-    host = SimpleNamespace(name="/host:CPU", lines=[stream])
-    assert kernel_seconds([host]) is None
-    assert kernel_seconds([SimpleNamespace(name="/device:GPU:0", lines=[repeated])]) is None
+def test_the_time_of_kernels_is_that_of_those_within_a_call() -> None:
+    """Two calls of two kernels each, of 2 µs; between them the device is busy with what was prepared."""
+    names = {1: SimpleNamespace(name="copycost call"), 2: SimpleNamespace(name="other")}
+    host_line = SimpleNamespace(
+        name="python", timestamp_ns=100, events=[event(0, 10, 1), event(20, 10, 1), event(0, 99, 2)]
+    )
+    host = SimpleNamespace(name="/host:CPU", lines=[host_line], event_metadata=names)
+    kernels = [event(at, 2, 2) for at in (1, 4, 12, 15, 21, 27)]
+    stream = SimpleNamespace(name="Stream #13(Compute)", timestamp_ns=100, events=kernels)
+    repeated = SimpleNamespace(name="XLA Ops", timestamp_ns=100, events=kernels)
+    device = SimpleNamespace(name="/device:GPU:0", lines=[stream, repeated], event_metadata=names)
     assert kernel_seconds([host, device]) == pytest.approx(4e-6)
+    # The profiler was refused, or the call worked on the CPU: that is not a time of 0.
+    assert kernel_seconds([host]) is None
+    device.lines = [repeated]
+    assert kernel_seconds([host, device]) is None
+
+
+def event(at_us: int, duration_us: int, metadata_id: int) -> SimpleNamespace:
+    return SimpleNamespace(offset_ps=at_us * 10**6, duration_ps=duration_us * 10**6, metadata_id=metadata_id)

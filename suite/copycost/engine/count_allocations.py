@@ -16,7 +16,7 @@ import numpy as np
 
 from copycost.engine.host_allocations import WINDOWS, CallTraces, Prepare, trace_host
 from copycost.model.allocation import AllocationEvent, AllocationSummary, combine, summarize
-from copycost.model.runtime import Runtime
+from copycost.model.runtime import Runtime, Trace
 
 #: Shape of the float32 array that tests whether the instruments see a runtime's memory. It must be larger than 256 KB,
 #: because TensorFlow's allocator passes smaller requests on to the C library.
@@ -130,10 +130,11 @@ def count_each(
         missing = "memray is not installed"
     traces = [CallTraces([[]] * (windows + 1), [0] * (windows + 1)) for _ in cases]
     runtime_probes: list[list[AllocationEvent]] = [[] for _ in range(_PROBES)]
-    if runtime.trace is not None:
-        traces = [_trace(runtime.trace, *case) for case in zip(cases, prepares, strict=True)]
-        runtime_probes = [runtime.trace(make)[1] for _ in probes]
-        instruments = (*instruments, runtime.instrument)
+    trace, instrument = runtime.tracer(on_host)
+    if trace is not None:
+        traces = [_trace(trace, *case) for case in zip(cases, prepares, strict=True)]
+        runtime_probes = [trace(make)[1] for _ in probes]
+        instruments = (*instruments, instrument)
     if library is not None and probes:
         *library, library_probes = library
         size = test_array.nbytes
@@ -148,18 +149,16 @@ def count_each(
     return [
         AllocationCounts(
             library[i].steady().events if library is not None else None,
-            trace.steady().events,
-            trace.leaked_bytes[-1] + (library[i].leaked_bytes[-1] if library is not None else 0),
+            counted.steady().events,
+            counted.leaked_bytes[-1] + (library[i].leaked_bytes[-1] if library is not None else 0),
             instruments,
             missing,
         )
-        for i, trace in enumerate(traces)
+        for i, counted in enumerate(traces)
     ]
 
 
-def _trace(
-    trace: Callable[[Callable[[], Any]], tuple[Any, list[AllocationEvent]]], calls: Calls, prepares: Sequence[Prepare]
-) -> CallTraces:
+def _trace(trace: Trace, calls: Calls, prepares: Sequence[Prepare]) -> CallTraces:
     """Trace the requests of a case's calls to the runtime's own allocator."""
     events, leaked_bytes = [], []
     for prepare in prepares:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -19,6 +19,10 @@ class RuntimeUnavailable(Exception):
 
 class ConsumedArrayError(Exception):
     """Raised by a runtime's `to_numpy` and `extent` for an array that a call has consumed."""
+
+
+#: Runs a function, and returns its result and what the allocator did, in order.
+Trace: TypeAlias = Callable[[Callable[[], Any]], tuple[Any, list[AllocationEvent]]]
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,10 @@ class Device:
     busy : callable or None
         ``busy(seconds, apart=False)`` queues work that takes the device this long. If `apart`, it queues it on another
         stream, which does not wait for the runtime's own. For tests of clocks and fences.
+    trace : callable or None
+        ``trace(function)`` as that of `Runtime`, for cases on the device. None if the runtime's serves both.
+    trace_instrument : str
+        Name of the instrument of `trace`.
     used_bytes : callable or None
         ``used_bytes()`` returns the bytes of device memory that the runtime's allocator counts as in use, as rounded by
         it: a second instrument beside `trace`.
@@ -64,6 +72,8 @@ class Device:
     mark: Callable[[], Any] | None = None
     between: Callable[[Any, Any], float] | None = None
     busy: Callable[..., None] | None = None
+    trace: Trace | None = None
+    trace_instrument: str = ""
     used_bytes: Callable[[], int] | None = None
 
 
@@ -114,8 +124,8 @@ class Runtime:
     gpu : Device or None
         None if the runtime has no GPU, or works on it synchronously to the host.
     spoil : callable or None
-        ``spoil(result)`` overwrites every element of a result in place. None if the array of `to_numpy` shares the
-        result's memory, or if results are read-only.
+        ``spoil(result)`` overwrites every element of a result on a GPU in place. None if results are read-only. On the
+        CPU, the array of `to_numpy` is overwritten, which shares the result's memory.
     slow_to_start : bool
         Whether a process needs long to make its first call, for a context, threads or a compiler. Cases on the CPU then
         share processes for audits and traces.
@@ -136,10 +146,16 @@ class Runtime:
     contiguous: Callable[[Any], bool]
     fence: Callable[[], None]
     wait: Callable[[Any], Any] | None = None
-    trace: Callable[[Callable[[], Any]], tuple[Any, list[AllocationEvent]]] | None = None
+    trace: Trace | None = None
     instrument: str = ""
     profile: Callable[[Callable[[], Any]], CallProfile] | None = None
     gpu: Device | None = None
     spoil: Callable[[Any], None] | None = None
     slow_to_start: bool = False
     shares_blocks: Callable[[], bool | None] | None = None
+
+    def tracer(self, on_host: bool) -> tuple[Trace | None, str]:
+        """Return the trace of the runtime's own allocator for arrays there, and the name of its instrument."""
+        if not on_host and self.gpu is not None and self.gpu.trace is not None:
+            return self.gpu.trace, self.gpu.trace_instrument
+        return self.trace, self.instrument

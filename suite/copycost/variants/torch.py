@@ -1,7 +1,4 @@
-"""Define the PyTorch variants on the CPU: into new tensors, `out=` or the input, and by `torch.compile`.
-
-PyTorch's CPU allocator allocates every tensor through the C library, so that memray sees all of them.
-"""
+"""Define the PyTorch variants: into new tensors, `out=` or the input, and by `torch.compile`."""
 
 from __future__ import annotations
 
@@ -32,7 +29,7 @@ def _dtype(x: Any) -> np.dtype:
 def _constant(values: tuple[float, ...], x: Any) -> Any:
     import torch
 
-    return torch.from_numpy(per_channel(values, tuple(x.shape), _dtype(x)))
+    return torch.from_numpy(per_channel(values, tuple(x.shape), _dtype(x))).to(x.device)
 
 
 def tf(x: Any) -> Formula:
@@ -186,8 +183,8 @@ def register_expression(recipe: str, function: Callable[..., Any], constants: li
     def expression(example):
         import torch
 
-        arrays = [torch.from_numpy(constant.astype(_dtype(first(example)))) for constant in constants]
         dtype = getattr(torch, str(_dtype(first(example))))
+        arrays = [torch.from_numpy(constant).to(first(example).device, dtype) for constant in constants]
         return lambda x: function(each(x, lambda tensor: tensor.to(dtype)), *arrays)
 
     _register_expression(recipe, expression, ("channels_last",))

@@ -225,7 +225,7 @@ def _spoil(prepared: PreparedCall, result: Any, places: Places) -> None:
     if prepared.writes != "new" or prepared.shares(result, places) != "nothing":
         return
     for part in prepared.parts(result):
-        if prepared.runtime.spoil is not None:
+        if prepared.runtime.spoil is not None and prepared.device != "cpu":
             prepared.runtime.spoil(part)
             continue
         values = prepared.runtime.to_numpy(part)

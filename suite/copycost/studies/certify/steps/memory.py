@@ -30,7 +30,7 @@ _PADDING = 2**21
 _KNOWN = {
     "numpy-new": (2, 2, 2, 1), "numpy-out": (0, 0, 0, 0), "numpy-inplace": (0, 0, 0, 0),
     "tf-eager": (2, 2, 2, 1), "tf-xla": (1, 1, 1, 1), "tf-variable-inplace": (0, 0, 0, 0),
-    "torch-new": (2, 2, 2, 1), "torch-out": (0, 0, 0, 0),
+    "torch-new": (2, 2, 2, 1), "torch-out": (0, 0, 0, 0), "torch-inplace": (0, 0, 0, 0),
     "jax-eager": (2, 2, 2, 1), "jax-jit": (1, 1, 1, 1), "jax-donated": (0, 0, 0, 0),
     "cupy-new": (2, 2, 2, 1), "cupy-out": (0, 0, 0, 0), "cupy-inplace": (0, 0, 0, 0), "cupy-fused": (1, 1, 1, 1),
     "cupy-vector": (1, 1, 1, 1), "cupy-graph": (0, 0, 0, 0), "cupy-async-new": (2, 2, 2, 1),
@@ -78,8 +78,8 @@ def _on_host(runtime: Runtime) -> Iterator[Finding]:
 
 
 def _on_device(runtime: Runtime) -> Iterator[Finding]:
-    device = runtime.gpu
-    if device is None or runtime.trace is None:
+    device, (trace, _) = runtime.gpu, runtime.tracer(on_host=False)
+    if device is None or trace is None:
         raise NothingToCheck(f"{runtime.name} has no instrument for the device's memory")
     pixels = ones(_BYTES)
 
@@ -89,7 +89,7 @@ def _on_device(runtime: Runtime) -> Iterator[Finding]:
     make()
     runtime.fence()
     before = device.used_bytes() if device.used_bytes else 0
-    array, events = runtime.trace(make)
+    array, events = trace(make)
     used = (device.used_bytes() if device.used_bytes else 0) - before
     on_device = [event for event in events if event.space == MemorySpace.DEVICE]
     kept, rounded = sum(e.bytes for e in on_device), sum(_rounded(e.bytes, e.rounded) for e in on_device)
