@@ -23,7 +23,7 @@ _ARRAYS_PER_WORKER = 16
 #: Memory of a process that has imported TensorFlow but holds no array yet, in bytes.
 _WORKER_BYTES = 400 * 2**20
 
-#: Device memory of such a process, in bytes: a CUDA context, and the buffer that is written to flush the cache.
+#: Device memory of such a process, in bytes: a CUDA context, and the buffer that is read to flush the cache.
 _CONTEXT_BYTES = 800 * 2**20
 
 

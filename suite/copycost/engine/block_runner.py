@@ -18,7 +18,7 @@ from copycost.engine.records import BlockRecord, DeviceSample, Sample
 from copycost.engine.sharing import bundle_cases
 from copycost.engine.worker import CaseFailure
 from copycost.engine.worker_pool import OpenJob, WorkerPool
-from copycost.machine import devices, nvml
+from copycost.machine import devices
 from copycost.model.vocabulary import DeviceKind
 from copycost.stats.intervals import FEWEST_BLOCKS
 
@@ -211,8 +211,7 @@ class BlockRunner:
         def sample(member: _Member) -> None:
             assert member.job is not None
             self.on_case(member.state.case, "timing")
-            watched = nvml.is_available() and member.state.case.device != DeviceKind.CPU
-            before = devices.condition() if watched else None
+            before = devices.condition_by_nvml() if member.state.case.device != DeviceKind.CPU else None
             result = self.pool.ask(member.state, member.job, "timed calls", timing.sample, member.state.calls)
             member.samples.append(result)
             if has_own_clock(member.state.case):
@@ -240,7 +239,8 @@ class BlockRunner:
             self.pool.ask(member.state, member.job, "check", timing.check)
 
         with self.pool.time_account.wall("other"):
-            unread = members[0].state.case.device != DeviceKind.CPU and not nvml.is_available()
+            on_device = members[0].state.case.device != DeviceKind.CPU
+            unread = on_device and not any(member.conditions for member in members)
             at_the_end = [devices.condition()] if unread else []
         with self.pool.time_account.wall():
             self.pool.each(self._guard(check), _open_members(members), len(members))

@@ -60,10 +60,11 @@ class Copy:
 
 @dataclass(frozen=True)
 class DeviceCopyJob:
-    """Parameters for measuring the copy speed within the memory of a runtime's device."""
+    """Parameters for measuring the copy speed within the memory of a runtime's device, by copies of `nbytes`."""
 
     runtime: str
     threads: int
+    nbytes: int
 
     def start(self) -> DeviceCopy:
         """Allocate the two buffers."""
@@ -71,42 +72,38 @@ class DeviceCopyJob:
 
 
 class DeviceCopy:
-    """Two buffers on a device, of the size of the last sample."""
+    """Two buffers on a device."""
 
     def __init__(self, job: DeviceCopyJob) -> None:
         runtime = discovery.runtime(job.runtime)
         runtime.start(DeviceKind.GPU, job.threads)
         assert runtime.gpu is not None
-        self.gpu, self.fence = runtime.gpu, runtime.fence
-        self._nbytes, self._copy = 0, lambda: None
+        self.fence, self.seconds = runtime.fence, runtime.gpu.seconds
+        self.bytes_moved = 2 * job.nbytes
+        self.copy = runtime.gpu.copy(job.nbytes)
+        self.sample()
 
-    def sample(self, nbytes: int) -> float:
-        """Return the speed of a few copies of `nbytes` bytes in bytes per second, counting bytes read and written.
+    def sample(self) -> float:
+        """Return the speed of a few copies in bytes per second, counting bytes read and bytes written.
 
-        The copies have the size of a case, because both then find as much in the device's cache, and events and launch
-        add the same time to both. The device's clock times the copies if the runtime has access to it, else the host's
-        clock does.
+        The device's clock times the copies if the runtime has access to it, else the host's clock does.
 
         Raises
         ------
         RuntimeError
             If the device's clock saw no copy.
         """
-        if nbytes != self._nbytes:
-            self._copy = lambda: None  # releases the old buffers first
-            self._copy, self._nbytes = self.gpu.copy(nbytes), nbytes
-            self._copy()
-        if self.gpu.seconds is not None:
-            seconds = self.gpu.seconds(self._copy, tuple, _COPIES)
+        if self.seconds is not None:
+            seconds = self.seconds(self.copy, tuple, _COPIES)
             if not seconds:
                 raise RuntimeError("the device's clock saw no copy")
-            return 2 * nbytes / seconds
+            return self.bytes_moved / seconds
         self.fence()
         start = perf_counter_ns()
         for _ in range(_COPIES):
-            self._copy()
+            self.copy()
         self.fence()
-        return 2 * nbytes * _COPIES / (perf_counter_ns() - start) * 1e9
+        return self.bytes_moved * _COPIES / (perf_counter_ns() - start) * 1e9
 
 
 class CopySpeed:
@@ -118,44 +115,47 @@ class CopySpeed:
 
     def __init__(self, pool: WorkerPool, threads: int) -> None:
         self.pool, self.threads = pool, threads
-        self._workers: dict[DeviceKind, Worker] = {}
+        self._workers: dict[DeviceKind, tuple[int, Worker]] = {}  # bytes of a copy, and who makes it
 
     def measure(self, cases: Sequence[Case], nbytes: int) -> list[float]:
         """Return the copy speed on the device of some cases in a list of one, or an empty list if it is unknown.
 
-        A GPU's is that of copies which read and write `nbytes` bytes in total.
+        A GPU's is that of copies which read and write `nbytes` bytes in total, as a case does: both then find as much
+        in the device's cache.
         """
         device = cases[0].device
+        copied = COPY_BYTES if device == DeviceKind.CPU else max(8, nbytes // 16 * 8)
         try:
-            if device not in self._workers:
-                started = self._start_worker(cases)
-                if started is None:
+            size, worker = self._workers.get(device, (0, None))
+            if size != copied:
+                if worker is not None:  # its buffers would stay in the device's memory
+                    del self._workers[device]
+                    self.pool.close_worker(worker)
+                worker = self._start_worker(cases, copied)
+                if worker is None:
                     return []
-                self._workers[device] = started
-            worker = self._workers[device]
-            if device == DeviceKind.CPU:
-                speed, _ = worker.ask(_TIMEOUT, Copy.sample)
-            else:
-                speed, _ = worker.ask(_TIMEOUT, DeviceCopy.sample, max(8, nbytes // 16 * 8))
+                self._workers[device] = copied, worker
+            assert worker is not None
+            speed, _ = worker.ask(_TIMEOUT, Copy.sample if device == DeviceKind.CPU else DeviceCopy.sample)
         except CaseFailure:
             self._workers.pop(device, None)
             return []
         return [speed]
 
-    def _start_worker(self, cases: Sequence[Case]) -> Worker | None:
+    def _start_worker(self, cases: Sequence[Case], nbytes: int) -> Worker | None:
         """Start the worker for the device of some cases, or return None if its copy speed cannot be measured."""
         if cases[0].device == DeviceKind.CPU:
-            if free_memory() < 8 * COPY_BYTES:
+            if free_memory() < 8 * nbytes:
                 return None
             worker = self.pool.worker("numpy", Source("copycost.recipes"))
-            worker.open(CopyJob(COPY_BYTES, self.threads), _TIMEOUT)
+            worker.open(CopyJob(nbytes, self.threads), _TIMEOUT)
             return worker
         variants = [case.variant for case in cases if discovery.runtime(case.variant.runtime).gpu is not None]
         if not variants:
             return None
         variant = min(variants, key=lambda variant: variant.runtime)
         worker = self.pool.worker(variant.runtime, variant.source)
-        worker.open(DeviceCopyJob(variant.runtime, self.threads), _TIMEOUT)
+        worker.open(DeviceCopyJob(variant.runtime, self.threads, nbytes), _TIMEOUT)
         return worker
 
     def forget(self) -> None:

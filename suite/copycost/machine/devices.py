@@ -100,20 +100,28 @@ def condition() -> Condition:
 
     It is read from NVML, which takes a fraction of a millisecond, or else from `nvidia-smi`.
     """
-    if nvml.is_available() and (uuid := _first_uuid(os.environ.get("CUDA_VISIBLE_DEVICES"))):
-        reading = nvml.read(uuid)
-        if reading is not None:
-            return Condition(
-                reading.clock_mhz, reading.temperature_c, _reasons(reading.reasons), reading.free_bytes,
-                reading.limited_ns,
-            )  # fmt: skip
-    return _condition_by_smi()
+    return condition_by_nvml() or _condition_by_smi()
+
+
+def condition_by_nvml() -> Condition | None:
+    """Return the current state of the first visible device from NVML, which takes less than a millisecond, or None."""
+    uuid = _first_uuid(os.environ.get("CUDA_VISIBLE_DEVICES")) if nvml.is_available() else None
+    reading = nvml.read(uuid) if uuid else None
+    if reading is None:
+        return None
+    return Condition(
+        reading.clock_mhz, reading.temperature_c, _reasons(reading.reasons), reading.free_bytes, reading.limited_ns
+    )
 
 
 def during(before: Condition, after: Condition) -> Condition:
-    """Return the condition between two moments, with all that slowed the device at either or by its counters."""
+    """Return the condition between two moments, with all that slowed the device at either or by its counters.
+
+    The clock is that after the work: before it, the device may have been idle.
+    """
     grown = [why for why, x, y in zip(_LIMITED, before.limited_ns, after.limited_ns, strict=False) if y > x]
-    return replace(combined([before, after]), slowed=tuple(dict.fromkeys((*before.slowed, *after.slowed, *grown))))
+    slowed = tuple(dict.fromkeys((*before.slowed, *after.slowed, *grown)))
+    return replace(combined([before, after]), clock_mhz=after.clock_mhz, slowed=slowed)
 
 
 def combined(conditions: Sequence[Condition]) -> Condition:

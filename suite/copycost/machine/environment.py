@@ -13,7 +13,8 @@ from typing import Any
 from copycost._version import __version__
 from copycost.machine import devices
 
-#: Version of the measuring method. It changes when the figures of two versions must not be compared.
+#: Version of the measuring method. It changes when the figures of two versions must not be compared. The method on a
+#: GPU may change without it until a figure has been measured on one.
 METHOD_VERSION = 5
 
 _LIBRARIES = (

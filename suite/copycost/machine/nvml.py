@@ -26,8 +26,8 @@ class Reading:
     reasons : int
         Bits of the reasons why the clocks are lower than they could be (nvml.h, nvmlClocksEventReason…).
     limited_ns : tuple of int
-        Nanoseconds since the driver was loaded for which power and heat have limited the clocks. The driver advances
-        these counters about ten times a second.
+        Nanoseconds since the driver was loaded for which power, and then heat, have limited the clocks; 0 for a counter
+        that the device does not have.
     """
 
     clock_mhz: int | None
@@ -44,11 +44,12 @@ def is_available() -> bool:
 
 def read(uuid: str) -> Reading | None:
     """Return the state of the device of this UUID, or None without NVML, or if NVML does not know the device."""
-    library, handle = _library(), _handle(uuid)
-    if library is None or handle is None:
+    library, handles = _library(), _handles(uuid)
+    if library is None or handles is None:
         return None
+    part, whole = handles
 
-    def ask(function: Callable[..., Any], *arguments: Any) -> Any:
+    def ask(function: Callable[..., Any], *arguments: Any, handle: Any = whole) -> Any:
         try:
             return function(handle, *arguments)
         except library.NVMLError:  # not supported by this device
@@ -56,7 +57,7 @@ def read(uuid: str) -> Reading | None:
 
     # Every driver has this name of the function; the newer one is missing in old drivers.
     reasons = ask(library.nvmlDeviceGetCurrentClocksThrottleReasons)
-    memory = ask(library.nvmlDeviceGetMemoryInfo)
+    memory = ask(library.nvmlDeviceGetMemoryInfo, handle=part)
     # The counters of the other reasons have different numbers in different versions of nvml.h.
     counters = ask(
         library.nvmlDeviceGetFieldValues,
@@ -67,7 +68,7 @@ def read(uuid: str) -> Reading | None:
         ask(library.nvmlDeviceGetTemperature, library.NVML_TEMPERATURE_GPU),
         None if memory is None else int(memory.free),
         int(reasons or 0),
-        tuple(int(c.value.ullVal) for c in counters or () if c.nvmlReturn == library.NVML_SUCCESS),
+        tuple(int(c.value.ullVal) if c.nvmlReturn == library.NVML_SUCCESS else 0 for c in counters or ()),
     )
 
 
@@ -86,12 +87,19 @@ def _library() -> Any:
 
 
 @functools.cache
-def _handle(uuid: str) -> Any:
-    """Return NVML's handle of the device of this UUID, or None if it does not know the device."""
+def _handles(uuid: str) -> tuple[Any, Any] | None:
+    """Return NVML's handles of the device of this UUID and of the whole device that it may be a part of (MIG).
+
+    Clocks and temperature are those of the whole. The result is None if NVML does not know the device.
+    """
     library = _library()
     if library is None:
         return None
     try:
-        return library.nvmlDeviceGetHandleByUUID(uuid)
+        handle = library.nvmlDeviceGetHandleByUUID(uuid)
     except library.NVMLError:
         return None
+    try:
+        return handle, library.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(handle)
+    except library.NVMLError:
+        return handle, handle

@@ -186,8 +186,8 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def objects(column: pd.Series) -> list[Any]:
     """Return the values of a column as Python objects, with None for missing values."""
-    if isinstance(column.array, pd.api.extensions.ExtensionArray) and not isinstance(column.dtype, np.dtype):
-        return column.array.to_numpy(object, na_value=None).tolist()  # type: ignore[arg-type]
+    if not isinstance(column.dtype, np.dtype):
+        return column.array.to_numpy(object, na_value=None).tolist()
     values = column.tolist()
     lacking = column.isna().to_numpy()
     return [None if lacks else value for value, lacks in zip(values, lacking, strict=True)] if lacking.any() else values

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
 import glob
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -228,22 +229,30 @@ def call_windows(planes: Iterable[Any]) -> list[tuple[int, int]]:
 def kernel_seconds(planes: Sequence[Any]) -> float | None:
     """Return the mean time for which a GPU's streams ran kernels and copies of an annotated call, in seconds.
 
-    The other lines of a GPU's plane repeat the same events by operation and by module. Without any event of a stream in
-    a call, the time is None: the profiler may not be allowed to see the device, or the calls have worked elsewhere.
+    The other lines of a GPU's plane repeat the same events by operation and by module. Without an event of a stream in
+    every call, the time is None: the profiler may not be allowed to see the device, or the calls have worked elsewhere.
     """
-    windows = call_windows(planes)
-    picoseconds = [
-        event.duration_ps
-        for plane in planes
-        if plane.name.startswith("/device:GPU")
-        for line in plane.lines
-        if line.name.startswith("Stream")
-        for event in line.events
-        # The middle, because the clocks of host and device agree to within microseconds only.
-        for middle in (line.timestamp_ns * 1000 + event.offset_ps + event.duration_ps // 2,)
-        if any(begin <= middle <= end for begin, end in windows)
-    ]
-    return sum(picoseconds) * 1e-12 / len(windows) if picoseconds else None
+    windows = sorted(call_windows(planes))
+    begins, ends = [begin for begin, _ in windows], [end for _, end in windows]
+    picoseconds = [0] * len(begins)
+    for plane in planes:
+        if not plane.name.startswith("/device:GPU"):
+            continue
+        for event, at in _stream_events(plane):
+            # The clocks of host and device agree to within microseconds only. A fence comes before each call, so that
+            # a kernel belongs to the call that began last; what comes after a call's end was queued by `prepare`.
+            number = bisect.bisect(begins, at + event.duration_ps // 2) - 1
+            if number >= 0 and at <= ends[number]:
+                picoseconds[number] += event.duration_ps
+    return sum(picoseconds) * 1e-12 / len(picoseconds) if picoseconds and all(picoseconds) else None
+
+
+def _stream_events(plane: Any) -> Iterator[tuple[Any, int]]:
+    """Yield the events of a GPU's streams, and when each began, in picoseconds."""
+    for line in plane.lines:
+        if line.name.startswith("Stream"):
+            for event in line.events:
+                yield event, line.timestamp_ns * 1000 + event.offset_ps
 
 
 #: Maximum number of calls to trace for kernels. All share a profiler session, which takes longer than they do.
@@ -266,7 +275,7 @@ def annotated(call: Callable[..., Any], prepare: Callable[[], tuple[Any, ...]], 
             _fence()
 
 
-#: Larger than the L2 cache of any GPU so far, as TensorFlow does not report the cache size.
+#: At least the size of the L2 cache of any GPU so far, as TensorFlow does not report it.
 _CACHE_BYTES = 128 * 2**20
 
 

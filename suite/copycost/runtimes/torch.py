@@ -58,7 +58,9 @@ def _to_numpy(result: Any) -> np.ndarray:
 
 
 def _spoil(result: Any) -> None:
-    if result.dtype.is_floating_point:
+    if isinstance(result, np.ndarray):
+        result[...] = np.nan if result.dtype.kind in "fc" else np.invert(result)
+    elif result.dtype.is_floating_point:
         result.fill_(np.nan)
     else:
         result.bitwise_not_()

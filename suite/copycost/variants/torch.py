@@ -129,18 +129,18 @@ def add(x: Any) -> Formula:
     )
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def _compiled(function: Callable[..., Any], example: Any) -> Callable[..., Any]:
     """Compile a function by `torch.compile`, for one shape and in this process.
 
     Raises
     ------
     RuntimeUnavailable
-        If there is no C++ compiler, which `torch.compile` needs.
+        If there is no C++ compiler, which `torch.compile` needs for the CPU.
     """
     import torch
     from torch._inductor import config
 
-    if shutil.which(os.environ.get("CXX", "g++")) is None:
+    if first(example).device.type == "cpu" and shutil.which(os.environ.get("CXX", "g++")) is None:
         raise RuntimeUnavailable("torch.compile needs a C++ compiler: install g++, or name another in CXX")
     config.compile_threads = 1  # otherwise, torch starts a pool of processes that outlives its use
     return torch.compile(function, dynamic=False)
@@ -161,7 +161,7 @@ def _register_expression(
 
     @variant(recipe=recipe, runtime="torch", writes="new", layouts=layouts, known=known)
     def torch_compile(example):
-        return _compiled(expression(example))
+        return _compiled(expression(example), example)
 
 
 def _register(recipe: str, formula: Callable[[Any], Formula]) -> None:

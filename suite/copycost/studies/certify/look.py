@@ -1,4 +1,4 @@
-"""Run one step in this process: ``python -m copycost.studies.certify.look NAME DEVICE [RUNTIME]``.
+"""Run one step in this process: ``python -m copycost.studies.certify.look PARENT NAME DEVICE [RUNTIME]``.
 
 Each finding is written to standard output at once, as a line of JSON. What libraries print goes to standard error.
 """
@@ -22,9 +22,11 @@ from copycost.studies.certify import steps  # noqa: F401
 from copycost.studies.certify.step import STEPS, NothingToCheck, Subject
 
 
-def main(name: str, device: str, runtime: str | None = None) -> None:
+def main(parent: str, name: str, device: str, runtime: str | None = None) -> None:
     """Run a step and write its findings, and the reason if it cannot test anything or raises."""
     die_with_parent()
+    if os.getppid() != int(parent):  # it has ended before
+        return
     with os.fdopen(os.dup(1), "w") as file:
         os.dup2(2, 1)
         discovery.load_shipped()

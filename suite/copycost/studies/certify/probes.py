@@ -142,6 +142,6 @@ def device_seconds(device: Device, call: Callable[..., Any], prepare: Callable[[
     return median(times)
 
 
-def ones(nbytes: int) -> np.ndarray:
+def distinct(nbytes: int) -> np.ndarray:
     """Return an array of float32 that differs from element to element, of this size in bytes."""
     return np.arange(nbytes // 4, dtype=np.float32)

@@ -42,11 +42,14 @@ def plan(device: DeviceKind) -> list[tuple[Step, Subject]]:
         for runtime in map(discovery.runtime, discovery.runtimes())
         if device in runtime.devices and discovery.not_installed(runtime) is None
     ]
-    own_clocks = list({id(runtime.gpu): runtime for runtime in reversed(runtimes)}.values())[::-1]
+    own_clocks: dict[object, str] = {}
+    for runtime in runtimes:
+        if runtime.gpu is not None:
+            own_clocks.setdefault(runtime.gpu.seconds, runtime.name)
     names: dict[Each, list[str | None]] = {
         Each.MACHINE: [None],
         Each.RUNTIME: [runtime.name for runtime in runtimes] or [None],
-        Each.CLOCK: [runtime.name for runtime in own_clocks] or [None],
+        Each.CLOCK: [*own_clocks.values()] or [None],
     }
     return [
         (step, Subject(device, name)) for step in STEPS.values() if device in step.devices for name in names[step.each]
@@ -97,9 +100,9 @@ def run_step(step: Step, subject: Subject, limit: float) -> Iterator[Row]:
     limit : float
         Time limit in seconds.
     """
-    arguments = [step.name, str(subject.device), *([subject.runtime] if subject.runtime else [])]
+    arguments = [str(os.getpid()), step.name, str(subject.device), *([subject.runtime] if subject.runtime else [])]
     start, reason, found, late = monotonic(), None, 0, threading.Event()
-    with tempfile.TemporaryFile("w+") as errors:
+    with tempfile.TemporaryFile("w+", errors="replace") as errors:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "copycost.studies.certify.look", *arguments],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True,

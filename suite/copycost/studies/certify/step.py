@@ -19,7 +19,7 @@ class Each(Enum):
 
     MACHINE = "once"
     RUNTIME = "every installed runtime of the device"
-    CLOCK = "every installed runtime whose functions for the device are not those of another one"
+    CLOCK = "every installed runtime whose clock on the device is not that of another one"
 
 
 @dataclass(frozen=True)

@@ -3,4 +3,4 @@
 Each module registers its steps when it is imported.
 """
 
-from copycost.studies.certify.steps import machine, clocks, memory, transfers, results, faults  # noqa: F401, I001
+from copycost.studies.certify.steps import machine, clocks, memory, transfers, faults, results  # noqa: F401, I001

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -10,7 +11,7 @@ from copycost.engine import clock
 from copycost.model.vocabulary import DeviceKind, Writes
 from copycost.studies.certify.probes import (
     device_seconds,
-    ones,
+    distinct,
     plain_variant,
     prepare,
     started,
@@ -25,8 +26,11 @@ _TOLERANCE = 0.02
 #: Number of trials of which the shortest counts: another process may have had the CPU.
 _TRIALS = 50
 
-#: Bytes of an input of a call on the CPU: a call takes milliseconds.
-_INPUT_BYTES = 8 * 224 * 224 * 3 * 4
+#: Seconds of work after which the clocks of a device are steady.
+_WARM_SECONDS = 0.5
+
+#: Shape of an input of a call on the CPU. The call takes a hundred times as long as a fence.
+_SHAPE = (32, 224, 224, 3)
 
 
 @step(DeviceKind.CPU, DeviceKind.GPU, seconds=20)
@@ -58,7 +62,7 @@ def fence(subject: Subject) -> Iterator[Finding]:
     runtime = started(subject)
     wait = runtime.wait or (lambda result: result)
     variant = plain_variant(runtime.name)
-    pixels = ones(_INPUT_BYTES).reshape(8, 224, 224, 3)
+    pixels = distinct(4 * math.prod(_SHAPE)).reshape(_SHAPE)
     x = runtime.array(pixels, False)
     arguments = (x, runtime.array(pixels, True)) if variant.writes == Writes.OUT else (x,)
     call = prepare(variant, x)
@@ -85,12 +89,16 @@ def device_clock(subject: Subject) -> Iterator[Finding]:
     """Check the device's clock against known times, and that the fence waits for all of its work."""
     runtime, device = started_device(subject)
     copy = device.copy(8 * device.cache_bytes())
-    seconds = device_seconds(device, copy)
-    host = min(to_the_fence(runtime, copy) for _ in range(9))
+    by_device: list[float] = []
+    by_host: list[float] = []
+    end = time.monotonic() + _WARM_SECONDS
+    while time.monotonic() < end or len(by_device) < 9:  # the clocks of an idle device rise
+        by_device.append(device_seconds(device, copy))
+        by_host.append(to_the_fence(runtime, copy))
     yield Finding(
         "a copy takes the device no longer than the host waits for it",
-        seconds < (1 + _TOLERANCE) * host,
-        {"device_seconds": seconds, "host_seconds": host},
+        min(by_device) < (1 + _TOLERANCE) * min(by_host),
+        {"device_seconds": min(by_device), "host_seconds": min(by_host)},
     )
     busy = device.busy
     if busy is None:
@@ -102,7 +110,7 @@ def device_clock(subject: Subject) -> Iterator[Finding]:
         {"seconds_of_1_ms": one, "seconds_of_2_ms": two},
     )
     # Another process may have had the CPU while the host waited: the shortest wait counts.
-    ratio = min(to_the_fence(runtime, partial(busy, 0.05)) for _ in range(5)) / device_seconds(
+    ratio = min(to_the_fence(runtime, partial(busy, 0.05)) for _ in range(12)) / device_seconds(
         device, partial(busy, 0.05)
     )
     yield Finding("the device's clock and the host's agree", abs(ratio - 1) < _TOLERANCE, {"host_per_device": ratio})

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from time import perf_counter
 
 from copycost.catalog import import_context
 from copycost.engine.copy_speed import DeviceCopy, DeviceCopyJob
-from copycost.engine.worker import ForkServer
+from copycost.engine.worker import CaseFailure, ForkServer
 from copycost.machine import devices, environment
 from copycost.model.source import Source
 from copycost.model.vocabulary import DeviceKind
-from copycost.studies.certify.step import Each, Finding, NothingToCheck, Subject, step
+from copycost.studies.certify.step import Each, Finding, Subject, step
 
 #: Time limit of one request to a worker, in seconds.
 _TIMEOUT = 60.0
@@ -31,9 +30,12 @@ def machine(subject: Subject) -> Iterator[Finding]:
         )  # fmt: skip
         return
     gpus, reason = devices.gpus()
+    yield Finding(
+        "a device is found", bool(gpus),
+        {"gpus": [vars(gpu) for gpu in gpus], "reason": reason, "cuda": devices.cuda()},
+    )  # fmt: skip
     if not gpus:
-        raise NothingToCheck(str(reason))
-    yield Finding("a device is found", True, {"gpus": [vars(gpu) for gpu in gpus], "cuda": devices.cuda()})
+        return
     start = perf_counter()
     condition = devices.condition()
     seconds = perf_counter() - start
@@ -54,21 +56,22 @@ def forks(subject: Subject) -> Iterator[Finding]:
     fork_server = ForkServer(subject.runtime, Source("copycost.recipes"), import_context.child_environment())
     try:
         fork_server.ready()
-        files = f"/proc/{fork_server.process.pid}/fd"
-        opened = [os.readlink(f"{files}/{fd}") for fd in os.listdir(files)]
+        yield Finding("a process that has imported the runtime can be forked", fork_server.forkable)
+        speeds, reason = [], None
+        try:
+            for _ in range(_FORKS):
+                worker = fork_server.fork()
+                try:
+                    worker.open(DeviceCopyJob(subject.runtime, devices.cpus(), _COPIED), _TIMEOUT)
+                    speeds.append(worker.ask(_TIMEOUT, DeviceCopy.sample)[0])
+                finally:
+                    worker.close()
+        except CaseFailure as failure:
+            reason = failure.reason
         yield Finding(
-            "the process that is forked has not initialised CUDA",
-            fork_server.forkable and not any(path.startswith("/dev/nvidia") for path in opened),
-            {"threads": len(os.listdir(f"/proc/{fork_server.process.pid}/task"))},
+            "the processes that are forked work on the device",
+            reason is None,
+            {"copy_bytes_per_second": speeds, "reason": reason},
         )
-        speeds = []
-        for _ in range(_FORKS):
-            worker = fork_server.fork()
-            try:
-                worker.open(DeviceCopyJob(subject.runtime, devices.cpus()), _TIMEOUT)
-                speeds.append(worker.ask(_TIMEOUT, DeviceCopy.sample, _COPIED)[0])
-            finally:
-                worker.close()
-        yield Finding("a forked process works on the device", min(speeds) > 0, {"copy_bytes_per_second": speeds})
     finally:
         fork_server.close()

@@ -9,7 +9,7 @@ from statistics import median
 import numpy as np
 
 from copycost.model.vocabulary import DeviceKind
-from copycost.studies.certify.probes import ones, started_device, to_the_fence
+from copycost.studies.certify.probes import distinct, started_device, to_the_fence
 from copycost.studies.certify.step import Each, Finding, Subject, step
 
 #: Bytes of a transfer.
@@ -20,7 +20,7 @@ _BYTES = 16 * 2**20
 def transfers(subject: Subject) -> Iterator[Finding]:
     """Check that values survive the way to the device and back, and measure the rate of both ways."""
     runtime, _ = started_device(subject)
-    pixels = ones(_BYTES)
+    pixels = distinct(_BYTES)
     array = runtime.array(pixels, False)
     survived = np.array_equal(runtime.to_numpy(array), pixels)
     there = median(to_the_fence(runtime, partial(runtime.array, pixels, False)) for _ in range(5))
