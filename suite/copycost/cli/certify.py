@@ -23,6 +23,8 @@ from copycost.cli.options import (
     install_interrupt_handlers,
     new_folder,
     one_line_message,
+    printable,
+    write_json,
 )
 from copycost.machine import devices, environment
 from copycost.model.vocabulary import DeviceKind
@@ -51,7 +53,7 @@ class _OneDevice(Device):
     "json_file",
     type=FilePath(),
     metavar="FILE",
-    help="File for the evidence. The default is a new file in reports/certified/.",
+    help="File for the evidence; - writes to standard output. The default is a new file in reports/certified/.",
 )
 @errors
 def certify(device: str, json_file: str | None) -> None:
@@ -63,18 +65,26 @@ def certify(device: str, json_file: str | None) -> None:
     Exit status: 0 every statement holds; 1 a fault; 2 usage error.
     """
     kind = DeviceKind(device)
-    path = Path(json_file) if json_file else Path("reports", "certified", f"{kind}-{new_folder().name}.json")
+    name = json_file or f"reports/certified/{kind}-{new_folder().name}.json"
     if json_file:
         check_writable(json_file)
     else:
-        check_writable(str(path.parent), folder=True)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        check_writable("reports/certified", folder=True)
+        Path("reports/certified").mkdir(parents=True, exist_ok=True)
+    # A link stays one, and so does a device or a pipe, which is written to when all is done.
+    path = Path(os.path.realpath(name))
+    is_stream = name == "-" or (path.exists() and not path.is_file())
     install_interrupt_handlers()
-    console = Console(highlight=False)
+    console = Console(stderr=name == "-", highlight=False)
     picture = images.read()
     captured = environment.capture(devices.cpus(), picture.name, picture.sha256)
     rows: list[Row] = []
-    evidence.write(path, evidence.document(kind, captured, rows, False))
+
+    def keep(finished: bool = False) -> None:
+        if not is_stream:
+            evidence.write(path, evidence.document(kind, captured, rows, finished))
+
+    keep()
     interrupted = False
     with Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
@@ -89,15 +99,17 @@ def certify(device: str, json_file: str | None) -> None:
         try:
             for row in run.certify(kind, begin):
                 rows.append(row)
-                evidence.write(path, evidence.document(kind, captured, rows, False))
+                keep()
                 _show(console, row)
         except KeyboardInterrupt:
             interrupted = True
         else:
-            evidence.write(path, evidence.document(kind, captured, rows, True))
+            keep(finished=True)
+    if is_stream:
+        write_json(name, evidence.document(kind, captured, rows, not interrupted))
     faults = sum(not row.holds for row in rows)
     verdict = "all hold" if not faults else "1 does not hold" if faults == 1 else f"{faults} do not hold"
-    print_line(console, Text(f"{len(rows)} statements: {verdict}. Evidence: {os.path.relpath(path)}"))
+    print_line(console, Text(f"{len(rows)} statements: {verdict}. Evidence: {printable(name)}"))
     if interrupted:
         sys.exit(INTERRUPTED)
     sys.exit(1 if faults else 0)

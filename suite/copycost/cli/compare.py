@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from copycost.analysis.compare import TOLERANCE, Comparison, Side, joined
-from copycost.cli.options import FilePath, check_writable, errors, write_json, write_text
+from copycost.cli.options import FilePath, check_writable, errors, json_text, write_texts
 from copycost.cli.runs import load_runs
 from copycost.report import comparison as shown
 from copycost.report.console import print_line
@@ -107,10 +107,12 @@ def print_verdict_and_exit(
     status = WORSE if comparison.verdict == "worse" else 0
     if comparison.verdict == "unsure" and options["strict"]:
         status = UNSURE
+    texts = {}
     if options["json_file"]:
-        write_json(options["json_file"], shown.document(comparison, exit_status=status, **fields))
+        texts[options["json_file"]] = json_text(shown.document(comparison, exit_status=status, **fields))
     if options["markdown_file"]:
-        write_text(options["markdown_file"], shown.markdown(comparison, " · ".join(head_lines) or "copycost compare"))
+        texts[options["markdown_file"]] = shown.markdown(comparison, " · ".join(head_lines) or "copycost compare")
+    write_texts(texts)
     sys.exit(status)
 
 

@@ -8,7 +8,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -273,7 +273,18 @@ def check_writable(name: str | None, *, folder: bool = False) -> None:
 
 def write_json(name: str, document: dict[str, Any]) -> None:
     """Write a document to a file, or to standard output for ``-``."""
-    write_text(name, json.dumps(document, allow_nan=False) + "\n")
+    write_text(name, json_text(document))
+
+
+def json_text(document: dict[str, Any]) -> str:
+    """Return a document as the text of a file."""
+    return json.dumps(document, allow_nan=False) + "\n"
+
+
+def write_texts(texts: Mapping[str, str]) -> None:
+    """Write each text to its file, pipes first: only writing shows whether a pipe has a reader."""
+    for name in sorted(texts, key=lambda name: os.path.isfile(name) or not os.path.exists(name)):
+        write_text(name, texts[name])
 
 
 def write_text(name: str, text: str) -> None:
