@@ -13,6 +13,8 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+import test_allocations
+import test_gpu
 from conftest import Command, read_json
 from test_fakegpu import fakegpu, installed
 
@@ -22,6 +24,7 @@ from copycost.results.store import RunError
 from copycost.studies.certify import evidence, run, steps
 from copycost.studies.certify.evidence import Row
 from copycost.studies.certify.step import STEPS, Each, Subject
+from copycost.studies.certify.steps import memory
 
 assert installed  # a fixture
 assert steps
@@ -59,6 +62,14 @@ def test_a_step_holds_on_the_cpu(name: str, runtime: str | None, statements: int
         statements -= 1
     assert not faults(found)
     assert len(found) == statements + 1
+
+
+def test_the_known_allocations_are_those_of_the_tests_that_count_them() -> None:
+    """On the CPU and on a GPU; what no test of a variant has is about host arrays that go to a device and back."""
+    tested = test_gpu.ORACLE | test_allocations.ORACLE
+    assert {name: tested.get(name) for name in memory.KNOWN} == {
+        name: None if name in ("cupy-pageable", "cupy-pinned") else known for name, known in memory.KNOWN.items()
+    }
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from copycost.cli.options import (
     check_writable,
     errors,
     install_interrupt_handlers,
+    is_stream,
     new_folder,
     one_line_message,
     printable,
@@ -72,8 +73,7 @@ def certify(device: str, json_file: str | None) -> None:
         check_writable("reports/certified", folder=True)
         Path("reports/certified").mkdir(parents=True, exist_ok=True)
     # A link stays one, and so does a device or a pipe, which is written to when all is done.
-    path = Path(os.path.realpath(name))
-    is_stream = name == "-" or (path.exists() and not path.is_file())
+    path, at_the_end = Path(os.path.realpath(name)), is_stream(name)
     install_interrupt_handlers()
     console = Console(stderr=name == "-", highlight=False)
     picture = images.read()
@@ -81,7 +81,7 @@ def certify(device: str, json_file: str | None) -> None:
     rows: list[Row] = []
 
     def keep(finished: bool = False) -> None:
-        if not is_stream:
+        if not at_the_end:
             evidence.write(path, evidence.document(kind, captured, rows, finished))
 
     keep()
@@ -105,7 +105,7 @@ def certify(device: str, json_file: str | None) -> None:
             interrupted = True
         else:
             keep(finished=True)
-    if is_stream:
+    if at_the_end:
         write_json(name, evidence.document(kind, captured, rows, not interrupted))
     faults = sum(not row.holds for row in rows)
     verdict = "all hold" if not faults else "1 does not hold" if faults == 1 else f"{faults} do not hold"

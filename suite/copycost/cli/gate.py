@@ -28,12 +28,12 @@ from copycost.cli.options import (
     errors,
     given_axes,
     install_interrupt_handlers,
+    json_text,
     new_folder,
     one_line_message,
     printable,
     selection_options,
-    write_json,
-    write_text,
+    write_texts,
 )
 from copycost.engine.plan import Plan
 from copycost.gate import commits
@@ -151,10 +151,13 @@ def _unchanged(subject: _Subject, base: str) -> str | None:
 def _print_unchanged(verdict: str, subject: _Subject, options: dict[str, Any]) -> None:
     for line in (*subject.note, verdict):
         print(one_line_message(line), file=sys.stderr)
+    texts = {}
     if options["json_file"]:
-        write_json(options["json_file"], {"schema": SCHEMA, "verdict": "no worse", "exit_status": 0, "rows": []})
+        document = {"schema": SCHEMA, "verdict": "no worse", "exit_status": 0, "rows": []}
+        texts[options["json_file"]] = json_text(document)
     if options["markdown_file"]:
-        write_text(options["markdown_file"], f"**{verdict}**\n")
+        texts[options["markdown_file"]] = f"**{verdict}**\n"
+    write_texts(texts)
 
 
 def _measure(subject: _Subject, options: dict[str, Any], run_folder: _RunFolder) -> _Outcome:

@@ -283,8 +283,13 @@ def json_text(document: dict[str, Any]) -> str:
 
 def write_texts(texts: Mapping[str, str]) -> None:
     """Write each text to its file, pipes first: only writing shows whether a pipe has a reader."""
-    for name in sorted(texts, key=lambda name: os.path.isfile(name) or not os.path.exists(name)):
+    for name in sorted(texts, key=is_stream, reverse=True):
         write_text(name, texts[name])
+
+
+def is_stream(name: str) -> bool:
+    """Return whether a name is a pipe, a device or ``-``, which cannot be replaced by a new file."""
+    return name == "-" or (os.path.exists(name) and not os.path.isfile(name))
 
 
 def write_text(name: str, text: str) -> None:

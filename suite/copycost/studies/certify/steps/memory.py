@@ -30,7 +30,7 @@ _COLD = 1.1
 
 #: Requests, total, peak and what is kept, of variants of recipe tf on float32 in the steady state. The sizes are in
 #: batches. tests/frameworks/test_allocations.py gives the reason for each.
-_KNOWN = {
+KNOWN = {
     "numpy-new": (2, 2, 2, 1), "numpy-out": (0, 0, 0, 0), "numpy-inplace": (0, 0, 0, 0),
     "tf-eager": (2, 2, 2, 1), "tf-xla": (1, 1, 1, 1), "tf-variable-inplace": (0, 0, 0, 0),
     "torch-new": (2, 2, 2, 1), "torch-out": (0, 0, 0, 0), "torch-inplace": (0, 0, 0, 0),
@@ -50,7 +50,7 @@ def allocations(subject: Subject) -> Iterator[Finding]:
     elif not isinstance(runtime.array(distinct(4), False), np.ndarray):
         yield from _on_device(runtime)
     try:
-        found = measure(subject, variants=_KNOWN, batch=8)
+        found = measure(subject, variants=KNOWN, batch=8)
     except NothingToCheck:  # no variant of this runtime is in the table
         return
     for m in found:
@@ -58,7 +58,7 @@ def allocations(subject: Subject) -> Iterator[Finding]:
         prefix = "" if subject.device == DeviceKind.CPU else "device_"
         names = [f"{prefix}{name}" for name in ("allocations", "allocated_bytes", "peak_bytes", "retained_bytes")]
         counted = [getattr(m, name) for name in names]
-        number, *batches = _KNOWN[m.variant]
+        number, *batches = KNOWN[m.variant]
         yield Finding(
             f"{m.variant} allocates {number} {'array' if number == 1 else 'arrays'} a call",
             m.status == Status.OK and counted == [number, *(k * nbytes for k in batches)],
