@@ -123,7 +123,8 @@ def test_a_step_that_cannot_test_anything_is_a_fault() -> None:
 @pytest.mark.skipif(devices.gpus()[1] is None, reason="there is a device")
 def test_without_a_device_every_step_is_a_fault(command: Command, tmp_path: Path) -> None:
     done = command("certify", "--device", "gpu", "--json", "found.json")
-    assert done.returncode == 1
+    assert command("certify", "--device", "gpu").returncode == done.returncode == 1
+    assert [evidence.read(path)["device"] for path in (tmp_path / "reports").iterdir()] == ["gpu"]
     assert "Traceback" not in done.stdout + done.stderr
     document = evidence.read(tmp_path / "found.json")
     jsonschema.validate(document, evidence.SCHEMA)

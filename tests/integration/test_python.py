@@ -350,3 +350,15 @@ def test_the_time_of_jax_is_that_of_its_work() -> None:
     assert once.seconds is not None
     assert often.seconds is not None
     assert often.seconds > 10 * once.seconds
+
+
+def test_a_tensor_on_a_gpu_is_not_measured_on_the_cpu() -> None:
+    """Its copies would be made there, silently."""
+    torch = pytest.importorskip("torch")
+
+    class OnGpu(torch.Tensor):  # type: ignore[misc, name-defined]
+        device = "cuda:0"
+
+    x = torch.ones(2, 8, 8, 3).as_subclass(OnGpu)
+    with pytest.raises(ValueError, match="x is on a GPU, where torch can only be measured by copycost run"):
+        copycost.measure(lambda x: x + 1, x, runtime="torch")

@@ -54,7 +54,7 @@ class _OneDevice(Device):
     "json_file",
     type=FilePath(),
     metavar="FILE",
-    help="File for the evidence; - writes to standard output. The default is a new file in reports/certified/.",
+    help="File for the evidence; - writes to standard output. The default is a new file in reports/.",
 )
 @errors
 def certify(device: str, json_file: str | None) -> None:
@@ -66,12 +66,11 @@ def certify(device: str, json_file: str | None) -> None:
     Exit status: 0 every statement holds; 1 a fault; 2 usage error.
     """
     kind = DeviceKind(device)
-    name = json_file or f"reports/certified/{kind}-{new_folder().name}.json"
-    if json_file:
-        check_writable(json_file)
-    else:
-        check_writable("reports/certified", folder=True)
-        Path("reports/certified").mkdir(parents=True, exist_ok=True)
+    name = json_file or str(new_folder(f"-certified-{kind}.json"))
+    if json_file is None:
+        check_writable("reports", folder=True)
+        Path("reports").mkdir(exist_ok=True)
+    check_writable(name)
     # A link stays one, and so does a device or a pipe, which is written to when all is done.
     path, at_the_end = Path(os.path.realpath(name)), is_stream(name)
     install_interrupt_handlers()

@@ -98,13 +98,13 @@ _LIMITED = ("power cap", "heat, by software")
 def condition() -> Condition:
     """Return the current state of the first visible device, without changing any setting.
 
-    It is read from NVML, which takes a fraction of a millisecond, or else from `nvidia-smi`.
+    It is read from NVML, which starts no process, or else from `nvidia-smi`.
     """
     return condition_by_nvml() or _condition_by_smi()
 
 
 def condition_by_nvml() -> Condition | None:
-    """Return the current state of the first visible device from NVML, which takes less than a millisecond, or None."""
+    """Return the current state of the first visible device from NVML, without a process of its own, or None."""
     uuid = _first_uuid(os.environ.get("CUDA_VISIBLE_DEVICES")) if nvml.is_available() else None
     reading = nvml.read(uuid) if uuid else None
     if reading is None:

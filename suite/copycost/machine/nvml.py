@@ -1,7 +1,7 @@
 """Read the state of a CUDA device through NVML, the driver's management library. It does not initialise CUDA.
 
-The Python package nvidia-ml-py, which the extras for CuPy install, wraps the library. A reading takes a fraction of a
-millisecond, where starting `nvidia-smi` takes a tenth of a second, so that every sample can have its own.
+The Python package nvidia-ml-py, which the extras for CuPy install, wraps the library. A reading starts no process, as
+`nvidia-smi` does, so that every sample can have its own.
 """
 
 from __future__ import annotations
