@@ -265,6 +265,17 @@ def copy(nbytes: int) -> Callable[[], None]:
     return lambda: FAKE.kernel(lambda: np.copyto(target.values, source.values), source, target, written=target)
 
 
+#: Seconds in which a transfer from the host moves 2²⁰ bytes of pinned memory, and from other memory.
+PINNED, PAGEABLE = 1e-3, 3e-3
+
+
+def upload(pixels: np.ndarray, pinned: bool) -> Callable[[], None]:
+    """What copies an array of the host to the device."""
+    target, source = Array(pixels.shape, pixels.dtype), np.array(pixels)
+    seconds = (PINNED if pinned else PAGEABLE) * pixels.nbytes / 2**20
+    return lambda: FAKE.submit(seconds, partial(np.copyto, target.values, source))
+
+
 RUNTIME = Runtime(
     name="fakegpu",
     packages=("fakegpu",),
@@ -291,5 +302,6 @@ RUNTIME = Runtime(
         between=lambda one, other: other - one,
         busy=busy,
         used_bytes=lambda: FAKE.used,
+        upload=upload,
     ),
 )

@@ -275,6 +275,7 @@ def nothing_begins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[
     for name in (
         "copycost.cli.run.Session", "copycost.cli.profile.Session", "copycost.studies.pipelines.measure.measure",
         "copycost.cli.claims.check_claims", "copycost.studies.certify.run.certify",
+        "copycost.studies.place.measure.measure",
         "copycost.gate.commits.checked_out", "copycost.tracking.track.run",
         "copycost.machine.doctor.examine", "copycost.report.html.write_html", "copycost.report.html.write_folklore",
     ):  # fmt: skip
@@ -396,6 +397,8 @@ def test_a_file_that_cannot_be_written_is_found_before_the_work_begins(tmp_path:
         ["pipelines", "--json", "text.txt/out.json"],
         ["claims", "--json", "folder"],
         ["certify", "--json", "folder"],
+        ["place", "tf", "--json", "folder"],
+        ["place", "tf", "--picture", "absent/out.svg"],
         ["compare", "run", "run.json", "--markdown", "absent/out.md"],
         ["report", "run", "--markdown", "absent/out.md"],
         ["profile", "tf", "numpy-new", "--trace", "text.txt/trace.json"],

@@ -43,6 +43,9 @@ PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "d
 #: One recipe, one variant, one small image, a second of timing.
 FEW = "--recipe tf --device cpu --variant numpy-new --batch 1 --size 32x48 --dtype float32 --budget 1"
 
+#: One small batch on the CPU, and in a model.
+PLACED = "--variant numpy-new --batch 2 --size 32x48 --budget 1"
+
 #: Command → what is appended. All options are those that `--help` and the pages have.
 NARROWED = {
     # A quick profile is timed for 45 s, and audits 168 cases.
@@ -74,6 +77,10 @@ NARROWED = {
     "copycost profile tf tf-eager": "1×32×48×3",
     "copycost profile tf tf-xla --run reports/latest": "1×32×48×3",
     "copycost pipelines": "loop --files 8 --batch 4 --blocks 2",
+    # Each case takes a few seconds, and each model.
+    "copycost place tf": f"{PLACED} --dtype uint8",
+    "copycost place tf --batch 64 --dtype uint8": PLACED,
+    "copycost place tf --picture place.svg --json place.json": f"{PLACED} --dtype uint8",
 }  # fmt: skip
 
 #: Command → its exit statuses. Two runs of a busy machine can differ by more than `compare` assumes.

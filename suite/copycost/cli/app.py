@@ -24,6 +24,7 @@ from copycost.cli.options import (
     one_line_message,
 )
 from copycost.cli.pipelines import pipelines_
+from copycost.cli.place import place_
 from copycost.cli.profile import profile
 from copycost.cli.report import report
 from copycost.cli.run import run
@@ -65,6 +66,7 @@ def main() -> None:
 
 
 for _command in (
-    certify, claims, compare, doctor_, gate, init, list_, machine_, pipelines_, profile, report, run, show_, track_,
+    certify, claims, compare, doctor_, gate, init, list_, machine_, pipelines_, place_, profile, report, run, show_,
+    track_,
 ):  # fmt: skip
     cli.add_command(_command)

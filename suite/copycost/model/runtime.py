@@ -61,6 +61,9 @@ class Device:
     used_bytes : callable or None
         ``used_bytes()`` returns the bytes of device memory that the runtime's allocator counts as in use, as rounded by
         it: a second instrument beside `trace`.
+    upload : callable or None
+        ``upload(pixels, pinned)`` returns a function that queues the copying of `pixels`, a NumPy array, to the
+        device's memory: from memory that NumPy allocates, or from pinned memory, which the device reads by itself.
     """
 
     seconds: Callable[[Callable[..., Any], Callable[[], tuple[Any, ...]], int], float | None] | None
@@ -75,6 +78,7 @@ class Device:
     trace: Trace | None = None
     trace_instrument: str = ""
     used_bytes: Callable[[], int] | None = None
+    upload: Callable[[np.ndarray, bool], Callable[[], None]] | None = None
 
 
 @dataclass(frozen=True)

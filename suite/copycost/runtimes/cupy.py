@@ -188,6 +188,16 @@ def _copy(nbytes: int) -> Callable[[], None]:
     return lambda: target.data.copy_from_device_async(source.data, nbytes)
 
 
+def _upload(pixels: np.ndarray, pinned: bool) -> Callable[[], None]:
+    import cupy
+    import cupyx
+
+    source = cupyx.empty_pinned(pixels.shape, pixels.dtype) if pinned else np.empty_like(pixels, order="C")
+    np.copyto(source, pixels)
+    target = cupy.empty(pixels.shape, pixels.dtype)
+    return lambda: target.set(source, stream=cupy.cuda.get_current_stream())  # on a stream, it does not wait
+
+
 def _busy(seconds: float, apart: bool = False) -> None:
     import cupy
 
@@ -228,5 +238,6 @@ RUNTIME = Runtime(
         between=_between,
         busy=_busy,
         used_bytes=_used_bytes,
+        upload=_upload,
     ),
 )

@@ -193,6 +193,20 @@ def _copy(nbytes: int) -> Callable[[], None]:
     return copy
 
 
+def _upload(pixels: np.ndarray, pinned: bool) -> Callable[[], None]:
+    import torch
+
+    source = torch.from_numpy(np.array(pixels, order="C"))
+    if pinned:
+        source = source.pin_memory()
+    target = torch.empty_like(source, device=_place)
+
+    def upload() -> None:
+        target.copy_(source, non_blocking=True)
+
+    return upload
+
+
 def _used_bytes() -> int:
     import torch
 
@@ -225,6 +239,7 @@ RUNTIME = Runtime(
         trace=_trace,
         trace_instrument=_INSTRUMENT,
         used_bytes=_used_bytes,
+        upload=_upload,
     ),
     slow_to_start=True,
 )

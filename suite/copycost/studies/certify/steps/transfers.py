@@ -19,14 +19,17 @@ _BYTES = 16 * 2**20
 @step(DeviceKind.GPU, seconds=50, each=Each.CLOCK)
 def transfers(subject: Subject) -> Iterator[Finding]:
     """Check that values survive the way to the device and back, and measure the rate of both ways."""
-    runtime, _ = started_device(subject)
+    runtime, device = started_device(subject)
     pixels = distinct(_BYTES)
     array = runtime.array(pixels, False)
     survived = np.array_equal(runtime.to_numpy(array), pixels)
-    there = median(to_the_fence(runtime, partial(runtime.array, pixels, False)) for _ in range(5))
     back = median(to_the_fence(runtime, partial(runtime.to_numpy, array)) for _ in range(5))
-    yield Finding(
-        "values survive the way to the device and back",
-        survived,
-        {"bytes": _BYTES, "bytes_per_second_there": _BYTES / there, "bytes_per_second_back": _BYTES / back},
-    )
+    figures: dict[str, float] = {"bytes": _BYTES, "bytes_per_second_back": _BYTES / back}
+    for memory, pinned in (("pageable", False), ("pinned", True)):
+        if device.upload is None:
+            break
+        upload = device.upload(pixels, pinned)
+        upload()  # the first one may set up the way
+        there = median(to_the_fence(runtime, upload) for _ in range(5))
+        figures[f"bytes_per_second_there_{memory}"] = _BYTES / there
+    yield Finding("values survive the way to the device and back", survived, figures)

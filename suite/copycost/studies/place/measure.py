@@ -1,0 +1,163 @@
+"""Measure the parts of all routes: cases in a session, transfers and models in processes of their own."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+from copycost.cases.case import Case
+from copycost.cases.images import Photographs
+from copycost.catalog import discovery
+from copycost.engine.plan import Plan
+from copycost.engine.session import Session
+from copycost.engine.time_account import TimeAccount
+from copycost.engine.worker import CaseFailure, Job
+from copycost.engine.worker_pool import WorkerPool
+from copycost.model.measurement import Measurement
+from copycost.model.source import Source
+from copycost.model.vocabulary import DeviceKind, Layout
+from copycost.registry import Variant
+from copycost.stats.sums import Bounded, paired
+from copycost.studies.place.probes import Model, ModelJob, Transfer, TransferJob
+from copycost.studies.place.routes import Crossing, Inputs, Measured, Memory, Missing, crossings, inputs_of
+
+K = TypeVar("K")
+R = TypeVar("R")
+
+#: Fresh processes for each transfer and each model.
+BLOCKS = 5
+
+#: Time limit for one answer of a process, in seconds.
+_TIMEOUT = 120.0
+
+#: The variant that is measured inside a model.
+INSIDE = "tf-graph"
+
+
+def measure(
+    cases: Sequence[Case],
+    inside: Variant | None,
+    plan: Plan,
+    photographs: Photographs,
+    model_on: DeviceKind,
+    no_gpu: str | None,
+    on_step: Callable[[str], None] = lambda step: None,
+) -> Measured:
+    """Measure all parts of the routes.
+
+    Parameters
+    ----------
+    cases : sequence of Case
+        Cases of one recipe on the CPU, and on the GPU if the model is there.
+    inside : Variant or None
+        The variant to measure inside a model.
+    plan : Plan
+    photographs : Photographs
+    model_on : DeviceKind
+    no_gpu : str or None
+        Why nothing is measured on a GPU. None if it is.
+    on_step : callable
+        ``on_step(step)`` reports progress. It can be called from any thread.
+    """
+    with Session(plan, photographs, lambda case, step: on_step(f"{step} {case.label()}")) as session:
+        measurements = tuple(session.measure(cases))
+    pool = WorkerPool(plan.threads, TimeAccount(), {})
+    try:
+        transfers = _transfers(pool, plan, cases, measurements, on_step) if no_gpu is None else {}
+        models = _models(pool, plan, cases, inside, model_on, on_step)
+    finally:
+        pool.close()
+    return Measured(model_on, tuple(cases), measurements, transfers, models, no_gpu)
+
+
+def _transfers(
+    pool: WorkerPool,
+    plan: Plan,
+    cases: Sequence[Case],
+    measurements: Sequence[Measurement],
+    on_step: Callable[[str], None],
+) -> dict[Crossing, list[list[float]] | Missing]:
+    """Time all transfers with the first runtime of the cases that can time them."""
+    wanted = crossings(cases, measurements)
+    runtimes = sorted({case.variant.runtime for case in cases if case.device == DeviceKind.GPU})
+    able = [
+        runtime
+        for name in runtimes
+        if (runtime := discovery.runtime(name)).gpu is not None
+        and runtime.gpu.upload is not None
+        and not discovery.not_installed(runtime)
+    ]
+    if not able:
+        return dict.fromkeys(wanted, Missing("no installed runtime can time transfers: install CuPy or PyTorch"))
+    name = able[0].name
+    jobs = {
+        (nbytes, memory): TransferJob(name, plan.threads, nbytes, memory == Memory.PINNED) for nbytes, memory in wanted
+    }
+    return _in_blocks(pool, name, Source("copycost"), jobs, Transfer.sample, lambda k: on_step(f"transfer of {k}"))
+
+
+def _models(
+    pool: WorkerPool,
+    plan: Plan,
+    cases: Sequence[Case],
+    inside: Variant | None,
+    model_on: DeviceKind,
+    on_step: Callable[[str], None],
+) -> dict[Inputs, Bounded | Missing]:
+    """Time the variant inside a model, for all images of the cases."""
+    by_inputs = {inputs_of(case): case for case in cases}
+    first = cases[0]
+    why = None
+    if inside is None:
+        why = f"recipe {first.recipe.name} has no variant {INSIDE}"
+    elif first.recipe.inputs != 1:
+        why = f"recipe {first.recipe.name} takes {first.recipe.inputs} inputs"
+    elif first.layout != Layout.CHANNELS_LAST:
+        why = "TensorFlow has no convolution of channels first on the CPU"
+    else:
+        why = discovery.not_installed(discovery.runtime("tensorflow"))
+    if inside is None or why is not None:
+        return dict.fromkeys(by_inputs, Missing(why or ""))
+    jobs = {
+        inputs: ModelJob(inside.source, first.recipe.name, inside.name, model_on, plan.threads, case.shape, case.dtype)
+        for inputs, case in by_inputs.items()
+        if case.dtype in inside.accepts
+    }
+    found = _in_blocks(
+        pool, "tensorflow", inside.source, jobs, Model.sample, lambda inputs: on_step(f"model, {inputs.images} images")
+    )
+    unmeasured = Missing(f"{INSIDE} is for {', '.join(inside.accepts)} only")
+    return {
+        inputs: unmeasured if samples is None else samples if isinstance(samples, Missing) else paired(samples)
+        for inputs in by_inputs
+        for samples in (found.get(inputs),)
+    }
+
+
+def _in_blocks(
+    pool: WorkerPool,
+    runtime: str,
+    source: Source,
+    jobs: Mapping[K, Job],
+    sample: Callable[..., R],
+    on_step: Callable[[K], None],
+) -> dict[K, list[R] | Missing]:
+    """Do every job in `BLOCKS` fresh processes, in random order, one at a time; return the samples, or why not."""
+    found: dict[K, list[R] | Missing] = {key: [] for key in jobs}
+    for _ in range(BLOCKS):
+        for key in random.sample(list(jobs), len(jobs)):
+            samples = found[key]
+            if isinstance(samples, Missing):
+                continue
+            on_step(key)
+            try:
+                worker = pool.worker(runtime, source)
+                try:
+                    worker.open(jobs[key], _TIMEOUT)
+                    samples.append(worker.ask(_TIMEOUT, sample)[0])
+                finally:
+                    pool.close_worker(worker)
+            except CaseFailure as failure:
+                found[key] = Missing(failure.reason)
+    return found
