@@ -10,6 +10,7 @@ session imports this one.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 import weakref
@@ -21,6 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from copycost.machine import cupti
+from copycost.machine.occupancy import Limits
 from copycost.model.allocation import AllocationEvent
 from copycost.model.runtime import Device, Runtime, RuntimeUnavailable
 
@@ -32,6 +35,9 @@ LAUNCH = 50e-6
 
 #: What the pool rounds a request up to, in bytes; and what it asks the driver for at least.
 ROUNDED, SEGMENT = 512, 1 << 20
+
+#: Threads of a kernel's block, and registers of each: six blocks of these fit in a multiprocessor that holds eight.
+THREADS, REGISTERS = 256, 40
 
 #: Bytes of the cache, and of all memory.
 CACHE, MEMORY = 1 << 19, 1 << 26
@@ -72,6 +78,7 @@ class Fake:
         self.next = 0
         self.memory = np.zeros(MEMORY, np.uint8)  # of the host, taken once: no call is seen to allocate it
         self.cached: dict[tuple[int, int], bool] = {}  # what was touched last comes last; whether it was written
+        self.records: list[dict[str, Any]] | None = None  # of what is done, while a profiler is at work
 
     def submit(self, seconds: float, work: Callable[[], None] = lambda: None) -> None:
         """Queue work that takes so long."""
@@ -97,6 +104,18 @@ class Fake:
         """Queue a computation over arrays, of which one may be written."""
         moved = sum(self._touch(array.at, array.nbytes, array is written) for array in arrays)
         self.submit(KERNEL + PER_MIB * moved / 2**20, work)
+        number = math.prod(arrays[0].shape)
+        self.record(
+            KERNEL + PER_MIB * moved / 2**20, "CONCURRENT_KERNEL", name=getattr(work, "__name__", "fake_kernel"),
+            grid_x=-(-number // THREADS), grid_y=1, grid_z=1, block_x=THREADS, block_y=1, block_z=1,
+            registers_per_thread=REGISTERS, static_shared_memory=0, dynamic_shared_memory=0,
+        )  # fmt: skip
+
+    def record(self, seconds: float, kind: str, **fields: Any) -> None:
+        """Have what was just queued in the records of a profiler, in nanoseconds."""
+        if self.records is not None:
+            begin, end = round((self.idle_at - seconds) * 1e9), round(self.idle_at * 1e9)
+            self.records.append({"kind": kind, "start": begin, "end": end, "stream_id": 7} | fields)
 
     def _touch(self, at: int, nbytes: int, is_written: bool) -> int:
         """Have an array in the cache, and give the bytes that this moves: it is read, and others are written back."""
@@ -273,7 +292,17 @@ def upload(pixels: np.ndarray, pinned: bool) -> Callable[[], None]:
     """What copies an array of the host to the device."""
     target, source = Array(pixels.shape, pixels.dtype), np.array(pixels)
     seconds = (PINNED if pinned else PAGEABLE) * pixels.nbytes / 2**20
-    return lambda: FAKE.submit(seconds, partial(np.copyto, target.values, source))
+
+    def call() -> None:
+        FAKE.submit(seconds, partial(np.copyto, target.values, source))
+        kind = "PINNED" if pinned else "PAGEABLE"
+        FAKE.record(seconds, "MEMCPY", bytes=pixels.nbytes, src_kind=kind, dst_kind="DEVICE")
+
+    return call
+
+
+#: What a multiprocessor of the device holds at most.
+LIMITS = Limits(threads=2048, blocks=32, registers=65536, shared_bytes=164 * 1024, reserved_bytes=1024)
 
 
 RUNTIME = Runtime(
@@ -303,5 +332,6 @@ RUNTIME = Runtime(
         busy=busy,
         used_bytes=lambda: FAKE.used,
         upload=upload,
+        kernels=partial(cupti.recorded, limits=LIMITS),
     ),
 )

@@ -37,6 +37,7 @@ from copycost.engine.prepared_call import PreparedCall  # noqa: E402
 from copycost.engine.records import BlockRecord, Timing  # noqa: E402
 from copycost.engine.references import ExpectedResults, refer  # noqa: E402
 from copycost.model.allocation import AllocationEvent, pool, summarize  # noqa: E402
+from copycost.model.call_profile import Copy, Launch  # noqa: E402
 from copycost.model.measurement import REQUIRED  # noqa: E402
 from copycost.model.runtime import Runtime  # noqa: E402
 
@@ -459,6 +460,38 @@ def test_a_line_of_the_host_is_told_with_what_the_device_did_for_it() -> None:
     assert sum(span.seconds for span in told.values()) >= 2 * KERNEL
     assert set(told) <= set(host)
     assert sum(change.bytes for change in found.changes if change.bytes > 0 and change.space == "device") == 2 * N
+
+
+def test_kernels_are_told_with_how_they_were_launched(command: Any, tmp_path: Path, installed: dict[str, str]) -> None:
+    found = call_profile.profile(block(fakevariants.fake_new))
+    kernels = [span for span in found.spans if isinstance(span.work, Launch)]
+    assert found.no_kernels is None
+    # 96 blocks of 256 threads; six of eight blocks fit, by their registers.
+    assert [span.work for span in kernels] == [Launch((96, 1, 1), (256, 1, 1), 40, 0, 0.75)] * 2
+    assert all(span.seconds >= KERNEL and span.where == "GPU, stream 7" for span in kernels)
+    assert 0 <= kernels[0].start < kernels[1].start
+    arguments = ("profile", "tf", "fake-new", "2×64×64×3", "gpu", "--trace", "out.json")
+    done = command(*arguments, env=installed | {"COLUMNS": "170"})
+    assert done.returncode == 0, done.stderr
+    assert all(word in done.stdout for word in ("96 × 256", "75 %", "grid × block"))
+    told = [event["args"] for event in json.loads((tmp_path / "out.json").read_text())["traceEvents"]]
+    assert sum(args.get("registers") == 40 for args in told) == 2
+    done = command(*arguments[:-2], env=installed | {"FAKE_CUPTI": "forbidden"})
+    assert "No kernels: CUPTI: raised cuptiError: CUPTI_ERROR_INSUFFICIENT_PRIVILEGES" in " ".join(done.stdout.split())
+
+
+def test_copies_are_told_with_their_bytes() -> None:
+    upload = fakegpu.upload(np.zeros(MIB, np.uint8), True)
+
+    def call() -> None:
+        upload()
+        FAKE.wait()
+
+    (span,), reason = fakegpu.RUNTIME.gpu.kernels(call)
+    assert reason is None
+    assert span.work == Copy(MIB, "pinned", "device")
+    assert span.seconds == pytest.approx(fakegpu.PINNED)
+    assert fakegpu.RUNTIME.gpu.kernels(FAKE.wait) == ([], "CUPTI saw no work of the device")
 
 
 def test_the_pace_of_the_host_is_not_in_the_times_of_the_device() -> None:

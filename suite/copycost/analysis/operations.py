@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from copycost.model.call_profile import CallProfile
+from copycost.model.call_profile import CallProfile, Copy, Launch, Span
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,10 @@ class Operation:
         Own time, without nested operations that have their own entry.
     allocations, allocated_bytes : int or None
         None if unknown: `CallProfile.missing` has the reason.
+    launch : Launch or None
+        How a kernel was launched. None for other operations, and if its launches differ.
+    moved_bytes : int or None
+        Bytes that a copy on a device has moved, all together. None for other operations.
     """
 
     name: str
@@ -30,22 +34,39 @@ class Operation:
     seconds: float | None
     allocations: int | None
     allocated_bytes: int | None
+    launch: Launch | None = None
+    moved_bytes: int | None = None
 
 
 def operations(profile: CallProfile) -> list[Operation]:
     """Return all operations, longest first."""
-    calls: dict[tuple[str, str], list[float]] = {}
+    calls: dict[tuple[str, str], list[Span]] = {}
     for span in profile.spans:
-        calls.setdefault((span.name, span.where), []).append(span.own_seconds)
+        calls.setdefault((span.name, span.where), []).append(span)
     requests: dict[str, list[int]] = {}
     for change in profile.changes:
         if change.bytes > 0:
             requests.setdefault(change.op, []).append(change.bytes)
     entries = []
-    for (name, where), seconds in calls.items():
-        sizes = requests.pop(name, [])  # if it ran on a thread and a device, count allocations at the thread
-        allocations = (len(sizes), sum(sizes)) if sizes or profile.missing is None else (None, None)
-        entries.append(Operation(name, where, len(seconds), sum(seconds), *allocations))
+    for (name, where), spans in calls.items():
+        of_device = spans[0].work is not None  # requests no memory: the host does, before it queues the work
+        sizes = [] if of_device else requests.pop(name, [])
+        known = bool(sizes) or (profile.missing is None and not of_device)
+        launches = {span.work for span in spans}
+        launch = launches.pop() if len(launches) == 1 else None
+        copies = [span.work.bytes for span in spans if isinstance(span.work, Copy)]
+        entries.append(
+            Operation(
+                name,
+                where,
+                len(spans),
+                sum(span.own_seconds for span in spans),
+                len(sizes) if known else None,
+                sum(sizes) if known else None,
+                launch if isinstance(launch, Launch) else None,
+                sum(copies) if copies else None,
+            )
+        )
     for name, sizes in requests.items():
         entries.append(Operation(name or "(unknown)", "memory", None, None, len(sizes), sum(sizes)))
     return sorted(entries, key=lambda entry: (-(entry.seconds or 0.0), -(entry.allocated_bytes or 0), entry.name))

@@ -181,7 +181,12 @@ def show(console: Console, measurement: Measurement, profile: CallProfile) -> No
     rows = operations(profile)
     console.print(Text(f"{measurement.variant}, {measurement.group_title()}", "bold"))
     several_places = len({row.where for row in rows}) > 1
-    columns = [column for column in _COLUMNS if console.width >= column[1] and (several_places or column[0] != "where")]
+    left_out = set() if several_places else {"where"}
+    if not any(row.launch for row in rows):
+        left_out |= _OF_KERNELS
+    if not any(row.moved_bytes for row in rows):
+        left_out |= _OF_COPIES
+    columns = [column for column in _COLUMNS if console.width >= column[1] and column[0] not in left_out]
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("operation", overflow="fold", min_width=20)
     for name, *_ in columns:
@@ -195,7 +200,8 @@ def show(console: Console, measurement: Measurement, profile: CallProfile) -> No
         Text(
             f"One call took {numbers.seconds(profile.seconds)} under {profile.instrument}. Times include the overhead "
             "of profiling; `copycost run` measures without it. Allocations of 4 KiB or more are counted."
-            + (f" –: unknown; {profile.missing}." if profile.missing else ""),
+            + (f" –: unknown; {profile.missing}." if profile.missing else "")
+            + (f" No kernels: {profile.no_kernels}." if profile.no_kernels else ""),
             "dim",
         )
     )
@@ -213,7 +219,31 @@ _COLUMNS: tuple[tuple[str, int, Callable[[Operation, CallProfile], str]], ...] =
     ),
     ("allocations", 70, lambda row, _: numbers.count(row.allocations)),
     ("allocated", 0, lambda row, _: numbers.size(row.allocated_bytes)),
+    ("grid × block", 110, lambda row, _: _launched(row)),
+    ("registers", 124, lambda row, _: "" if row.launch is None else str(row.launch.registers)),
+    ("occupancy", 134, lambda row, _: "" if row.launch is None else numbers.percent(row.launch.occupancy)),
+    ("copied", 110, lambda row, _: "" if row.moved_bytes is None else numbers.size(row.moved_bytes)),
+    ("rate", 140, lambda row, _: _rate(row)),
 )
+
+#: Columns that only kernels, and that only copies of a device need.
+_OF_KERNELS, _OF_COPIES = {"grid × block", "registers", "occupancy"}, {"copied", "rate"}
+
+
+def _launched(row: Operation) -> str:
+    """Return grid and block of a kernel, without dimensions of 1: ``196 × 1024``."""
+    if row.launch is None:
+        return ""
+    return " × ".join(
+        ",".join(map(str, size[: max((k + 1 for k, n in enumerate(size) if n > 1), default=1)]))
+        for size in (row.launch.grid, row.launch.block)
+    )
+
+
+def _rate(row: Operation) -> str:
+    """Return the bytes per second of a copy, in the decimal multiples that its devices are specified in."""
+    return "" if row.moved_bytes is None or not row.seconds else f"{row.moved_bytes / row.seconds * 1e-9:.3g} GB/s"
+
 
 #: Maximum number of operations shown.
 _MOST = 40

@@ -12,8 +12,41 @@ MOST = 4_000
 
 
 @dataclass(frozen=True)
+class Launch:
+    """How a kernel was launched on a device.
+
+    Attributes
+    ----------
+    grid, block : tuple of int
+        Number of blocks in a grid, and of threads in a block, along x, y and z.
+    registers : int
+        Registers of a thread.
+    shared_bytes : int
+        Shared memory of a block.
+    occupancy : float or None
+        Theoretical occupancy: threads that a multiprocessor can hold at once of this kernel, as a fraction of those
+        that it can hold at most. None if it is unknown.
+    """
+
+    grid: tuple[int, int, int]
+    block: tuple[int, int, int]
+    registers: int
+    shared_bytes: int
+    occupancy: float | None
+
+
+@dataclass(frozen=True)
+class Copy:
+    """What a copy on a device has moved: its bytes, and from which memory to which, e.g. ``pageable`` to ``device``."""
+
+    bytes: int
+    source: str
+    target: str
+
+
+@dataclass(frozen=True)
 class Span:
-    """An operation, or a line of Python, in a profile.
+    """An operation, a line of Python, or a kernel or copy of a device, in a profile.
 
     Attributes
     ----------
@@ -25,6 +58,8 @@ class Span:
         Start, from the beginning of the call, and duration.
     own_seconds : float
         Duration without the nested spans.
+    work : Launch or Copy or None
+        What a device did. None for spans of the host, and if the profiler does not know.
     """
 
     name: str
@@ -32,6 +67,7 @@ class Span:
     start: float
     seconds: float
     own_seconds: float
+    work: Launch | Copy | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +97,8 @@ class CallProfile:
         Profiler that recorded the spans.
     missing : str or None
         Why the allocations of a span without any `MemoryChange` are unknown. None if such a span has no allocations.
+    no_kernels : str or None
+        Why the kernels of a device are not among the spans. None if they are, or if there is no device.
     """
 
     spans: tuple[Span, ...]
@@ -68,6 +106,7 @@ class CallProfile:
     seconds: float
     instrument: str
     missing: str | None = None
+    no_kernels: str | None = None
 
 
 def nested(spans: Sequence[Span]) -> list[Span]:

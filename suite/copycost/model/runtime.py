@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from copycost.model.allocation import AllocationEvent
-from copycost.model.call_profile import CallProfile
+from copycost.model.call_profile import CallProfile, Span
 from copycost.model.vocabulary import DeviceKind
 
 
@@ -64,6 +64,9 @@ class Device:
     upload : callable or None
         ``upload(pixels, pinned)`` returns a function that queues the copying of `pixels`, a NumPy array, to the
         device's memory: from memory that NumPy allocates, or from pinned memory, which the device reads by itself.
+    kernels : callable or None
+        ``kernels(function)`` calls `function` under a profiler of the device, and returns the kernels and copies that
+        it saw until the fence, as spans, and why it saw none, or None.
     """
 
     seconds: Callable[[Callable[..., Any], Callable[[], tuple[Any, ...]], int], float | None] | None
@@ -79,6 +82,7 @@ class Device:
     trace_instrument: str = ""
     used_bytes: Callable[[], int] | None = None
     upload: Callable[[np.ndarray, bool], Callable[[], None]] | None = None
+    kernels: Callable[[Callable[[], Any]], tuple[list[Span], str | None]] | None = None
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ are in microseconds.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
-from copycost.model.call_profile import CallProfile
+from copycost.model.call_profile import CallProfile, Span
 
 _PID = 1
 
@@ -27,7 +28,7 @@ def trace(profile: CallProfile, case: Mapping[str, Any]) -> dict[str, Any]:
     events += [
         {
             "ph": "X", "name": span.name, "pid": _PID, "tid": places.index(span.where), "ts": span.start * 1e6,
-            "dur": span.seconds * 1e6, "args": {"own_us": span.own_seconds * 1e6},
+            "dur": span.seconds * 1e6, "args": {"own_us": span.own_seconds * 1e6} | _work(span),
         }
         for span in profile.spans
     ]  # fmt: skip
@@ -48,5 +49,15 @@ def trace(profile: CallProfile, case: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "traceEvents": events,
         "displayTimeUnit": "ms",
-        "otherData": {"copycost": dict(case), "instrument": profile.instrument, "missing": profile.missing},
+        "otherData": {
+            "copycost": dict(case),
+            "instrument": profile.instrument,
+            "missing": profile.missing,
+            "no_kernels": profile.no_kernels,
+        },
     }
+
+
+def _work(span: Span) -> dict[str, Any]:
+    """Return what a device did: how a kernel was launched, or what a copy has moved."""
+    return {} if span.work is None else asdict(span.work)

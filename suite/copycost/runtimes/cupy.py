@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from copycost.machine import cupti
+from copycost.machine.occupancy import Limits
 from copycost.model.allocation import AllocationEvent
+from copycost.model.call_profile import Span
 from copycost.model.errors import describe
 from copycost.model.runtime import Device, Runtime, RuntimeUnavailable
 from copycost.model.vocabulary import DeviceKind, MemorySpace
@@ -206,6 +209,12 @@ def _busy(seconds: float, apart: bool = False) -> None:
         cupy.RawKernel(_HOLD, "copycost_hold")((1,), (1,), (np.int64(seconds * 1e9),))
 
 
+def _kernels(function: Callable[[], Any]) -> tuple[list[Span], str | None]:
+    import cupy
+
+    return cupti.recorded(function, Limits.of(cupy.cuda.Device().attributes))
+
+
 def _used_bytes() -> int:
     import cupy
 
@@ -239,5 +248,6 @@ RUNTIME = Runtime(
         busy=_busy,
         used_bytes=_used_bytes,
         upload=_upload,
+        kernels=_kernels,
     ),
 )

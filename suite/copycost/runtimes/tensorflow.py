@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from operator import itemgetter
 from time import perf_counter
 from typing import Any
 
@@ -15,8 +16,9 @@ import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
 from copycost.machine import onednn
+from copycost.machine.device_records import xplane_work
 from copycost.model.allocation import THRESHOLD, AllocationEvent, InstrumentBusyError
-from copycost.model.call_profile import MOST, CallProfile, MemoryChange, Span, nested
+from copycost.model.call_profile import MOST, CallProfile, Copy, Launch, MemoryChange, Span, nested
 from copycost.model.runtime import Device, Runtime, RuntimeUnavailable
 from copycost.model.vocabulary import DeviceKind, MemorySpace
 
@@ -181,7 +183,8 @@ def _look(function: Callable[[], Any]) -> CallProfile:
         return result
 
     _, planes = _profile(timed)
-    spans: list[tuple[int, int, str, str]] = []  # start and duration in picoseconds, name, thread or stream
+    # Start and duration in picoseconds, name, thread or stream, and what the device did.
+    spans: list[tuple[int, int, str, str, Launch | Copy | None]] = []
     changes: list[tuple[int, AllocationEvent]] = []
     for plane in planes:
         on_gpu = plane.name.startswith("/device:GPU")
@@ -195,12 +198,14 @@ def _look(function: Callable[[], Any]) -> CallProfile:
                 if name in _MEMORY_EVENTS:
                     changes.append((at, _event(plane, event, name)))
                 elif event.duration_ps and not name.startswith(_PLUMBING):
-                    spans.append((at, event.duration_ps, _operation(name), where))
+                    work = xplane_work(_stats(plane, event)) if on_gpu else None
+                    spans.append((at, event.duration_ps, _operation(name), where, work))
+    spans.sort(key=itemgetter(0, 1, 2, 3))
     begin = min((at for at, *_ in spans), default=0)
     # The name of a request is the graph node; the name of a span also contains the kind of operation.
-    ops = {name.partition(":")[0]: name for _, _, name, _ in spans}
+    ops = {name.partition(":")[0]: name for _, _, name, *_ in spans}
     operations = [
-        Span(name, where, (at - begin) * 1e-12, ps * 1e-12, 0.0) for at, ps, name, where in sorted(spans)[:MOST]
+        Span(name, where, (at - begin) * 1e-12, ps * 1e-12, 0.0, work) for at, ps, name, where, work in spans[:MOST]
     ]
     requests = [
         MemoryChange(event.bytes, event.space, ops.get(event.op, event.op), max(0.0, (at - begin) * 1e-12))
@@ -304,9 +309,13 @@ def _value(plane: Any, stat: Any) -> Any:
     return plane.stat_metadata[stat.ref_value].name if kind == "ref_value" else getattr(stat, kind or "str_value")
 
 
+def _stats(plane: Any, event: Any) -> dict[str, Any]:
+    return {plane.stat_metadata[stat.metadata_id].name: _value(plane, stat) for stat in event.stats}
+
+
 def _event(plane: Any, event: Any, name: str) -> AllocationEvent:
     """Return the request or release that an event of a trace records."""
-    stats = {plane.stat_metadata[stat.metadata_id].name: _value(plane, stat) for stat in event.stats}
+    stats = _stats(plane, event)
     sign = 1 if name == "MemoryAllocation" else -1
     # GPU_0_bfc is device memory; cuda_host_bfc and mklcpu are host memory.
     space = MemorySpace.DEVICE if str(stats["allocator_name"]).startswith("GPU_") else MemorySpace.HOST

@@ -6,6 +6,9 @@ caching allocator keeps a history of what it was asked for.
 
 from __future__ import annotations
 
+import json
+import os
+import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from time import perf_counter_ns
 from typing import Any
@@ -13,7 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
+from copycost.machine.device_records import kineto_spans
 from copycost.model.allocation import AllocationEvent
+from copycost.model.call_profile import Span
 from copycost.model.runtime import Device, Runtime, RuntimeUnavailable
 from copycost.model.vocabulary import DeviceKind, MemorySpace
 
@@ -207,6 +212,24 @@ def _upload(pixels: np.ndarray, pinned: bool) -> Callable[[], None]:
     return upload
 
 
+#: Name of the annotation around a profiled call.
+_CALL = "copycost call"
+
+
+def _kernels(function: Callable[[], Any]) -> tuple[list[Span], str | None]:
+    """Call a function under PyTorch's profiler, and read its trace: other interfaces do not tell a kernel's grid."""
+    from torch.profiler import ProfilerActivity, profile, record_function
+
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler, record_function(_CALL):
+        function()
+    with tempfile.TemporaryDirectory(prefix="copycost-") as folder:
+        path = os.path.join(folder, "trace.json")
+        profiler.export_chrome_trace(path)
+        with open(path, encoding="utf-8") as file:
+            spans = kineto_spans(json.load(file)["traceEvents"], _CALL)
+    return spans, None if spans else "PyTorch's profiler saw no work of the device"
+
+
 def _used_bytes() -> int:
     import torch
 
@@ -240,6 +263,7 @@ RUNTIME = Runtime(
         trace_instrument=_INSTRUMENT,
         used_bytes=_used_bytes,
         upload=_upload,
+        kernels=_kernels,
     ),
     slow_to_start=True,
 )

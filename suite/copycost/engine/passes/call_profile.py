@@ -44,7 +44,12 @@ def profile(prepared: PreparedCall) -> CallProfile:
         for begin, end, name in marks:
             duration = gpu.between(begin, end)
             spans.append(Span(name, "device", gpu.between(first_mark, begin), duration, duration))
+    no_kernels = None
+    if gpu is not None and gpu.kernels is not None:
+        kernels, no_kernels = gpu.kernels(prepared.fenced_call(0))
+        spans += kernels
     events = [*library, *counts.runtime[-1]]
     large_events = [event for event in events if abs(event.bytes) >= THRESHOLD and event.space != "driver"]
     instrument = "Python's lines" + (f", {gpu.instrument}" if gpu is not None else "")
-    return CallProfile(tuple(spans), tuple(placed(large_events, spans)), seconds, instrument, counts.missing)
+    changes = tuple(placed(large_events, spans))
+    return CallProfile(tuple(spans), changes, seconds, instrument, counts.missing, no_kernels)
