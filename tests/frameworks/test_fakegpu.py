@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -518,3 +519,99 @@ def _waits(x: Any, out: Any) -> None:
     FAKE.kernel(lambda: np.divide(x.values, np.float32(127.5), out=out.values), x, out, written=out)
     time.sleep(5e-3)
     FAKE.kernel(lambda: np.subtract(out.values, np.float32(1), out=out.values), out, written=out)
+
+
+NVTX = """
+import contextlib
+
+def annotate(name):
+    @contextlib.contextmanager
+    def range_():
+        print("begin", name, flush=True)
+        yield
+        print("end", name, flush=True)
+    return range_()
+"""
+
+
+@pytest.fixture
+def ranges(tmp_path: Path, installed: dict[str, str]) -> dict[str, str]:
+    """NVIDIA's package nvtx, which prints each range."""
+    (tmp_path / "site" / "nvtx.py").write_text(NVTX)
+    return installed
+
+
+def test_calls_are_made_here_within_a_range(command: Any, ranges: dict[str, str]) -> None:
+    done = command("profile", "tf", "fake-out", "2×64×64×3", "gpu", "--here", env=ranges)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "begin copycost_call", "end copycost_call",
+        "Made 3 calls of tf fake-out 2×64×64×3 float32 gpu within the range copycost_call.",
+    ]  # fmt: skip
+    for variant in ("fake-new", "fake-inplace"):
+        assert command("profile", "tf", variant, "2×64×64×3", "gpu", "--here", env=ranges).returncode == 0
+    assert command("profile", "tf", "numpy-new", "2×64×64×3", "--here", env=ranges).returncode == 0
+
+
+@pytest.mark.parametrize("profiler", ["ncu", "nsys"])
+def test_the_command_of_a_profiler_runs_as_it_is_printed(
+    profiler: str, command: Any, tmp_path: Path, ranges: dict[str, str]
+) -> None:
+    """With a script in place of NVIDIA's profiler: it starts what follows its own options."""
+    case = ("profile", "tf", "fake-new", "2×64×64×3", "gpu")
+    done = command(*case, f"--{profiler}", env=ranges)
+    (line,) = done.stdout.splitlines()
+    words = shlex.split(line)
+    start = words.index("python")
+    assert words[0] == profiler
+    assert ("copycost_call/" in words[:start]) == (profiler == "ncu")
+    within = subprocess.run(
+        [sys.executable, *words[start + 1 :]], cwd=tmp_path, env=os.environ | ranges, capture_output=True, text=True
+    )  # fmt: skip
+    assert "end copycost_call" in within.stdout, within.stderr
+    (tmp_path / "site" / "nvtx.py").write_text("raise ImportError")
+    done = command(*case, "--ncu", env=ranges)
+    assert "--nvtx" not in done.stdout
+    assert "nvtx is not installed" in done.stderr
+
+
+def test_samples_on_the_device_have_ranges(ranges: dict[str, str], tmp_path: Path) -> None:
+    code = (
+        "import test_fakegpu as t; from copycost.engine.passes import device_timing, timing\n"
+        "one = t.block(t.fakevariants.fake_new); one.name = 'tf fake-new'\n"
+        "timing.make_inputs(one, False, 0); timing.timed_calls(one, 1); timing.sample(one, 2)\n"
+        "device_timing.sample(one, 0.001)\n"
+    )
+    path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1]), ranges["PYTHONPATH"]])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.splitlines() == ["begin tf fake-new", "end tf fake-new"] * 2, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("numpy-new", "--ncu"), "--ncu is for a case on a GPU"),
+        (("numpy-new", "--here", "--ncu"), "exclude each other"),
+        (("numpy-new", "--here", "--trace", "out.json"), "exclude each other"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(options: tuple[str, ...], message: str, command: Any) -> None:
+    done = command("profile", "tf", *options)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_a_call_that_raises_here_ends_the_command_with_one_line(command: Any, tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text(
+        "from copycost import variant\n@variant(recipe='tf', runtime='numpy', writes='new')\n"
+        "def bad(example):\n    def call(x): raise ValueError('no')\n    return call\n"
+    )
+    done = command("profile", "tf", "bad", "--with", "bad.py", "--here")
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == ["Error: tf bad 32×224×224×3 float32 cpu: raised ValueError: no"]

@@ -273,7 +273,8 @@ def nothing_begins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[
         raise Begun
 
     for name in (
-        "copycost.cli.run.Session", "copycost.cli.profile.Session", "copycost.studies.pipelines.measure.measure",
+        "copycost.cli.run.Session", "copycost.cli.profile.Session", "copycost.cli.profile._call_here",
+        "copycost.studies.pipelines.measure.measure",
         "copycost.cli.claims.check_claims", "copycost.studies.certify.run.certify",
         "copycost.studies.place.measure.measure",
         "copycost.gate.commits.checked_out", "copycost.tracking.track.run",

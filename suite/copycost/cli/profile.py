@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import json
 import re
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,6 +20,7 @@ from rich.text import Text
 from copycost.analysis.operations import Operation, operations
 from copycost.cases import case, images, selection
 from copycost.cases.case import Case
+from copycost.cases.feasibility import skip_reason
 from copycost.cases.profiles import Axes
 from copycost.cli.options import (
     FilePath,
@@ -28,13 +30,18 @@ from copycost.cli.options import (
     one_line_message,
     printable,
 )
+from copycost.engine.call_here import CALLS, call_here
 from copycost.engine.plan import Plan
 from copycost.engine.session import Session
-from copycost.machine import devices
+from copycost.machine import devices, nvtx_range
+from copycost.machine.memory import free_memory
+from copycost.machine.nvtx_range import CALL
 from copycost.model import naming, numbers
 from copycost.model.call_profile import CallProfile
+from copycost.model.errors import describe
 from copycost.model.measurement import Measurement
-from copycost.model.vocabulary import DTYPES, Layout
+from copycost.model.runtime import RuntimeUnavailable
+from copycost.model.vocabulary import DTYPES, DeviceKind, Layout
 from copycost.report.trace import trace
 from copycost.results import load, store
 
@@ -75,6 +82,9 @@ _SHAPE = re.compile(r"(?:(\d{1,9})[x×])?(\d{1,9})[x×](\d{1,9})[x×]3")
     metavar="RUN",
     help="Folder of a run to write the trace to. The run's report then links to the trace.",
 )
+@click.option("--here", is_flag=True, help="Only make the calls, in this process, for a profiler that has started it.")
+@click.option("--nsys", is_flag=True, help="Print the command that profiles the calls with Nsight Systems.")
+@click.option("--ncu", is_flag=True, help="Print the command that profiles the kernels with Nsight Compute.")
 @errors
 def profile(
     case: tuple[str, ...],
@@ -83,8 +93,15 @@ def profile(
     threads: int | None,
     trace_file: str | None,
     run: str | None,
+    here: bool,
+    nsys: bool,
+    ncu: bool,
 ) -> None:
     """Profile one call: time, allocations and bytes by operation, and optionally a trace.
+
+    On a GPU, kernels and copies are operations too: with grid, block, registers and theoretical occupancy, and with
+    bytes and rate. --nsys and --ncu print the command for a deeper look, in which the calls are the NVTX range
+    copycost_call.
 
     CASE is a recipe and a variant, optionally followed by shape, dtype, layout and device, as printed by `copycost list
     cases`; gpu:1 is the second GPU. The default is 32×224×224×3 float32 on the CPU. Example: copycost profile tf
@@ -92,8 +109,19 @@ def profile(
 
     Exit status: 0 finished; 1 the case is skipped, fails or is wrong; 2 usage error.
     """
-    chosen = named(" ".join(case).split(), with_files)
+    words = " ".join(case).split()
+    chosen = named(words, with_files)
     photographs = images.read(Path(image) if image else None)
+    if here or nsys or ncu:
+        if [here, nsys, ncu].count(True) > 1 or trace_file is not None or run is not None:
+            raise click.UsageError("--here, --nsys and --ncu exclude each other, --trace and --run")
+        if not here and chosen.device == DeviceKind.CPU:
+            raise click.UsageError(f"{'--ncu' if ncu else '--nsys'} is for a case on a GPU, such as: tf cupy-new gpu")
+        if here:
+            _call_here(chosen, photographs, threads or devices.cpus())
+        else:
+            _print_command(_nsight(chosen, ncu), words, with_files, image, threads)
+        return
     target = None if trace_file is None else Path(trace_file)
     if run is not None:
         load.load(Path(run))
@@ -118,6 +146,43 @@ def profile(
         except OSError as error:
             raise store.RunError(f"{target} cannot be written to: {error.strerror}") from None
         print(f"Wrote the trace to {printable(target)}: open it in https://ui.perfetto.dev or chrome://tracing")
+
+
+def _call_here(case: Case, photographs: images.Photographs, threads: int) -> None:
+    """Make the calls in this process; an exception of the variant ends the command with its line."""
+    why = skip_reason(case, devices.gpus()[1], free_memory())
+    if why is None:
+        try:
+            call_here(case, photographs, threads)
+        except RuntimeUnavailable as unavailable:
+            why = str(unavailable)
+        except Exception as error:  # a variant may raise anything
+            why = describe(error)
+    if why is not None:
+        print(f"Error: {one_line_message(f'{case.label()}: {why}')}", file=sys.stderr)
+        sys.exit(1)
+    print(f"Made {CALLS} calls of {case.label()} within the range {CALL}.")
+
+
+def _nsight(case: Case, ncu: bool) -> list[str]:
+    """Return the beginning of the command of a profiler, up to the program that it starts."""
+    output = re.sub(r"[^a-z0-9]+", "-", case.label().lower()).strip("-")
+    if not ncu:
+        return ["nsys", "profile", "--trace", "cuda,nvtx", "--output", output]
+    only = ["--nvtx", "--nvtx-include", f"{CALL}/"] if nvtx_range.is_available() else []
+    return ["ncu", "--set", "full", *only, "--export", output]
+
+
+def _print_command(
+    profiler: Sequence[str], words: Sequence[str], files: Sequence[str], image: str | None, threads: int | None
+) -> None:
+    options = [part for file in files for part in ("--with", file)]
+    options += ["--image", image] if image is not None else []
+    options += ["--threads", str(threads)] if threads is not None else []
+    command = [*profiler, "python", "-m", "copycost", "profile", *words, *options, "--here"]
+    if not nvtx_range.is_available():
+        print("nvtx is not installed: the calls have no range, and those before them are profiled too", file=sys.stderr)
+    print(printable(shlex.join(command)))
 
 
 def named(words: Sequence[str], files: Sequence[str] = ()) -> Case:

@@ -96,6 +96,7 @@ class CaseJob:
             truth,
             truth.blank_out() if self.writes == "out" else None,
             twins=tuple(np.load(name) for name in self.twins),
+            name=f"{self.recipe} {self.variant}",
         )
         if self.place is not None:
             import_context.check_origin(self.place)  # after preparing, which may import more modules
@@ -122,6 +123,8 @@ class PreparedCall:
     twins : tuple of ndarray, optional
         For each array of an input, the indices at which the first two inputs differ. One is then turned into the other
         in place where possible. By default they may differ everywhere.
+    name : str, optional
+        Name of the range in which profilers see timed calls.
     """
 
     def __init__(
@@ -135,8 +138,9 @@ class PreparedCall:
         blank_out: tuple[np.ndarray, ...] | None,
         mutable: bool | None = None,
         twins: tuple[np.ndarray, ...] | None = None,
+        name: str = "",
     ) -> None:
-        self.runtime, self.writes, self.device = runtime, writes, device
+        self.runtime, self.writes, self.device, self.name = runtime, writes, device, name
         self.mutable = writes == "input" if mutable is None else mutable
         self.pixels, self.truth, self.blank_out, self.twins = pixels, truth, blank_out, twins
         self.x: tuple[Any, ...] = ()

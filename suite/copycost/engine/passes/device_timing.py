@@ -7,6 +7,7 @@ from typing import Any
 from copycost.engine import clock
 from copycost.engine.prepared_call import PreparedCall
 from copycost.engine.records import DeviceSample
+from copycost.machine.nvtx_range import nvtx_range
 
 #: Bytes read to flush the cache, in multiples of its size. Reading just its size may leave older contents in it.
 _FLUSHED = 2
@@ -43,7 +44,8 @@ def sample(prepared: PreparedCall, seconds: float) -> DeviceSample:
     prepared.last_result = None
     launch_ns, result = clock.queued(prepared.call, warm_arguments, n, fence)
     # Time the warm calls first: the call after a flush is cold.
-    device_seconds = gpu.seconds(prepared.call, warm_arguments, n) if gpu.seconds is not None else None
+    with nvtx_range(prepared.name):
+        device_seconds = gpu.seconds(prepared.call, warm_arguments, n) if gpu.seconds is not None else None
     cold_device_seconds = gpu.seconds(prepared.call, cold_arguments, n) if gpu.seconds is not None else None
     ns, _, result = clock.one_by_one(prepared.call, cold_arguments, n, fence)
     prepared.last_result, prepared.last_k = prepared.completed_result(result), prepared.k

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ from copycost.engine.records import Calibration, Sample
 from copycost.engine.references import argument
 from copycost.machine import disturbance
 from copycost.machine.memory import free_memory
+from copycost.machine.nvtx_range import nvtx_range
+from copycost.model.vocabulary import DeviceKind
 from copycost.stats.intervals import ROUNDS
 
 #: Fraction of the free memory that the calls of a block may leak in total.
@@ -93,7 +96,8 @@ def sample(prepared: PreparedCall, n: int) -> Sample:
     """
     if prepared.calls_left == math.inf:
         _warm_up(prepared, min(n, len(prepared.inputs)))
-    result = timed_calls(prepared, n)
+    with nvtx_range(prepared.name) if prepared.device != DeviceKind.CPU else contextlib.nullcontext():
+        result = timed_calls(prepared, n)
     if random.SystemRandom().randrange(ROUNDS) == 0:
         _check_last(prepared)
     return result
