@@ -313,3 +313,26 @@ def test_a_hostile_name_is_nothing_but_itself_in_markdown() -> None:
     assert "\n#" not in text.removeprefix("###").replace("\n\n**", "")
     assert all(line.count("|") - line.count("\\|") in (0, 6, 8) for line in text.splitlines())
     assert max(map(len, text.splitlines())) < 2_000
+
+
+@pytest.mark.parametrize("session", ["one", None])
+def test_a_difference_by_the_clock_of_a_gpu_is_not_called_one(session: str | None) -> None:
+    """Slower at a lower clock, in as many cycles. Interleaved, and runs of different times."""
+    number, slower, lower = 12, 1 / 0.6, 900
+    environment = HERE | ({"session": session} if session else {})
+
+    def sides(base_clock: int | None, head_clock: int | None) -> tuple[str, str | None]:
+        base, head = (
+            timed("cupy-new", blocks(seconds, number, seed=seed), device="gpu", clocks_mhz=[clock] * number)
+            for seconds, clock, seed in ((1e-3, base_clock, 0), (1e-3 * slower, head_clock, 1))
+        )
+        found = compare(Side(environment, [base]), Side(environment, [head]))
+        (row,) = [row for row in found.rows if row.metric == "seconds"]
+        return row.verdict, row.reason
+
+    verdict, reason = sides(1500, lower)
+    assert verdict == "unsure"
+    assert reason is not None
+    assert "in cycles of the GPU" in reason
+    assert sides(1500, 1500) == ("slower", None)
+    assert sides(None, lower) == ("slower", None)  # not known for one side: as before

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from copycost.model import numbers
 from copycost.model.measurement import Measurement
 from copycost.model.vocabulary import MEASURED, Conclusion, ResultShares, Status, Verdict
 from copycost.results.store import key
@@ -158,6 +159,7 @@ def joined(pairs: Sequence[tuple[str, Side, Side]], *, tolerance: float = TOLERA
     false_alarms = FALSE_ALARMS / (2 if paired else 1) / max(1, len(timed_rows))
     for (index, _, _), difference in zip(timed_rows, differences, strict=True):
         rows[index] = _tested(rows[index], difference, false_alarms, tolerance)
+    _confirm(rows, timed_rows, paired, false_alarms, tolerance)
     refused = next((refusal for refusal in refusals if refusal), None) if timed else None
     return Comparison(rows, only_base, only_head, refused, paired, FALSE_ALARMS, tolerance)
 
@@ -175,6 +177,48 @@ def _tested(row: Row, difference: ratios.Difference | None, false_alarms: float,
         return replace(row, reason="too few blocks")
     ratio = difference.ratio(false_alarms)
     return replace(row, ratio=ratio, verdict=ratio.verdict(tolerance))
+
+
+def _confirm(
+    rows: list[Row],
+    timed_rows: Sequence[tuple[int, Measurement, Measurement]],
+    paired: bool,
+    false_alarms: float,
+    tolerance: float,
+) -> None:
+    """Take back differences of times that may come from the clock of a GPU: those that are none in cycles.
+
+    A GPU changes its clock by its temperature and power. A kernel that computes takes as many cycles at any clock.
+    """
+    known = [
+        (index, (base_cycles, head_cycles))
+        for index, base, head in timed_rows
+        for base_cycles, head_cycles in ((_cycles(base), _cycles(head)),)
+        if base_cycles is not None and head_cycles is not None
+    ]
+    cycles = [sides for _, sides in known]
+    differences = [ratios.paired(*sides) for sides in cycles] if paired else ratios.unpaired(cycles)
+    for (index, _), difference in zip(known, differences, strict=True):
+        row = rows[index]
+        if row.verdict not in (Verdict.SLOWER, Verdict.FASTER) or row.ratio is None or difference is None:
+            continue
+        ratio = difference.ratio(false_alarms)
+        if ratio.verdict(tolerance) != row.verdict:
+            reason = (
+                f"{row.verdict} in seconds ({numbers.three(row.ratio.value)} ×), but not surely in cycles of the GPU "
+                f"({numbers.three(ratio.value)} ×): its clock differed"
+            )
+            rows[index] = replace(row, verdict=Verdict.UNSURE, reason=reason)
+
+
+def _cycles(m: Measurement) -> list[list[float]] | None:
+    """Return the cycles of the GPU in each sample, by block, or None if its clock is unknown for any block."""
+    if m.clocks_mhz is None or m.samples is None or len(m.clocks_mhz) != len(m.samples) or None in m.clocks_mhz:
+        return None
+    return [
+        [seconds * (clock or 0) * 1e6 for seconds in block]
+        for block, clock in zip(m.samples, m.clocks_mhz, strict=True)
+    ]
 
 
 def exact(base: Measurement, head: Measurement, label: str = "") -> list[Row]:
