@@ -5,6 +5,7 @@ Each guard is taken away once, and must be missed.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shlex
@@ -344,6 +345,22 @@ def test_a_session_on_the_device(command: Any, tmp_path: Path, installed: dict[s
         assert m["includes_transfers"] is False
     assert found["fake-transfers"]["includes_transfers"] is True
     assert found["fake-inplace"]["input_changed"] is True
+
+
+def test_a_device_whose_memory_no_instrument_sees_has_no_count_and_no_zero(
+    command: Any, installed: dict[str, str]
+) -> None:
+    arguments = (*ARGUMENTS[:2], "--variant", "fake-new", *ARGUMENTS[4:], "--device", "gpu", "--json", "-")
+    done = command("run", *arguments, env=installed | {"FAKE_FAULT": "lost event"})
+    (m,) = read_json(done.stdout)["measurements"]
+    assert m["status"] == "ok"
+    told = (
+        "allocations of fakegpu on the device cannot be counted here: of a buffer of 1,048,576 bytes, fake-hook saw 0"
+    )
+    for name in ("device_allocations", "device_peak_bytes", "device_rounded_bytes", "allocations", "allocated_bytes"):
+        assert m[name] is None
+        assert told in m["missing"][name]
+    assert (m["host_allocations"] is None) == (importlib.util.find_spec("memray") is None)
 
 
 def test_what_a_gpu_is_slowed_by_marks_the_samples(command: Any, installed: dict[str, str]) -> None:

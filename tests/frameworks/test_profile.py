@@ -277,14 +277,23 @@ def test_it_is_kept_with_a_run_whose_report_leads_to_it(command: Command, tmp_pa
     assert json.loads((tmp_path / "page" / "profiles" / "0.json").read_text())["traceEvents"]
 
 
-def test_the_calls_that_a_trace_is_asked_for_are_found_in_it() -> None:
-    """With TensorFlow's own profiler: of three calls of 5 ms each, without what was prepared for them."""
-    script = """
+@pytest.mark.parametrize(
+    ("runtime", "read"),
+    [
+        ("tensorflow", "list(of_protobuf(its._profile(made)[1]))"),
+        ("jax", "its.profiled(made)[1]"),
+    ],
+)
+def test_the_calls_that_a_trace_is_asked_for_are_found_in_it(runtime: str, read: str) -> None:
+    """With the framework's own profiler: of three calls of 5 ms each, without what was prepared for them."""
+    pytest.importorskip(runtime)
+    script = f"""
 import time
-from copycost.runtimes import tensorflow as its
+from copycost.machine.xplane import call_windows, of_protobuf
+from copycost.runtimes import {runtime} as its
 its.RUNTIME.start("cpu", 1)
-_, planes = its._profile(lambda: its.annotated(lambda: time.sleep(0.005), lambda: (time.sleep(0.02), ())[1], 3))
-windows = sorted(its.call_windows(planes))
+made = lambda: its.annotated(lambda: time.sleep(0.005), lambda: (time.sleep(0.02), ())[1], 3)
+windows = call_windows({read})
 print(*[(end - begin) * 1e-9 for begin, end in windows], *[(b[0] - a[1]) * 1e-9 for a, b in zip(windows, windows[1:])])
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from copycost.analysis.operations import operations
+from copycost.machine import xplane
 from copycost.machine.device_records import kineto_spans, xplane_work
 from copycost.machine.occupancy import Limits, occupancy
 from copycost.model.call_profile import CallProfile, Copy, Launch, MemoryChange, Span
@@ -93,3 +96,33 @@ def test_what_the_host_requests_for_an_operation_is_not_told_of_its_kernel() -> 
     assert [(one.where, one.calls, one.allocations, one.launch, one.moved_bytes) for one in found] == [
         ("GPU, stream 7", 2, None, launch, None), ("GPU, stream 7", 1, None, None, 8), ("thread", 1, 1, None, None),
     ]  # fmt: skip
+
+
+def test_a_trace_of_jax_has_its_calls_kernels_and_requests() -> None:
+    """As `jax.profiler.ProfileData` gives it: two calls, a kernel in each, and what was prepared before the second."""
+
+    def event(name: str, at_us: float, us: float, **stats: object) -> SimpleNamespace:
+        return SimpleNamespace(name=name, start_ns=at_us * 1e3, duration_ns=us * 1e3, stats=list(stats.items()))
+
+    details = "regs:16 static_shared:0 dynamic_shared:0 grid:98,1,1 block:512,1,1 occ_pct:100"
+    stream = [event("fusion", at, 3.0, kernel_details=details) for at in (12.0, 25.0, 32.0)]
+    memory = {"allocator_name": "GPU_0_bfc", "requested_bytes": 5000, "allocation_bytes": 5120}
+    host = [
+        event("copycost call", 10.0, 10.0), event("copycost call", 30.0, 10.0),
+        event("MemoryDeallocation", 19.0, 0.0, **memory), event("MemoryAllocation", 11.0, 0.0, **memory),
+    ]  # fmt: skip
+    planes = [
+        SimpleNamespace(name="/host:CPU", lines=[SimpleNamespace(name="python", events=host)]),
+        SimpleNamespace(name="/device:GPU:0", lines=[
+            SimpleNamespace(name="Stream #13(Compute)", events=stream), SimpleNamespace(name="XLA Ops", events=stream),
+        ]),
+    ]  # fmt: skip
+    events = list(xplane.of_profile_data(SimpleNamespace(planes=planes)))
+    assert xplane.kernel_seconds(events) == pytest.approx(3e-6)
+    spans = xplane.kernel_spans(events)
+    assert [span.start for span in spans] == pytest.approx([2e-6, 15e-6, 22e-6])
+    assert {span.work for span in spans} == {Launch((98, 1, 1), (512, 1, 1), 16, 0, 1.0)}
+    assert [(one.bytes, one.rounded, one.space) for one in xplane.allocations(events, "it")] == [
+        (5000, 5120, "device"), (-5000, 5120, "device"),
+    ]  # fmt: skip
+    assert xplane.kernel_seconds([one for one in events if not one.on_stream]) is None

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from copycost.machine import devices
-from copycost.runtimes.tensorflow import kernel_seconds
+from copycost.machine.xplane import kernel_seconds, of_protobuf
 
 TWO = "0, GPU-aaa, NVIDIA H200, 143771, 580.1, 9.0\\n1, GPU-bbb, NVIDIA A10, [N/A], 580.1, 8.6\\n"
 
@@ -170,11 +170,11 @@ def test_the_time_of_kernels_is_that_of_those_within_a_call() -> None:
     stream = SimpleNamespace(name="Stream #13(Compute)", timestamp_ns=100, events=kernels)
     repeated = SimpleNamespace(name="XLA Ops", timestamp_ns=100, events=kernels)
     device = SimpleNamespace(name="/device:GPU:0", lines=[stream, repeated], event_metadata=names)
-    assert kernel_seconds([host, device]) == pytest.approx(4e-6)
+    assert kernel_seconds(list(of_protobuf([host, device]))) == pytest.approx(4e-6)
     # The profiler was refused, or the call worked on the CPU: that is not a time of 0.
-    assert kernel_seconds([host]) is None
+    assert kernel_seconds(list(of_protobuf([host]))) is None
     device.lines = [repeated]
-    assert kernel_seconds([host, device]) is None
+    assert kernel_seconds(list(of_protobuf([host, device]))) is None
 
 
 def event(at_us: int, duration_us: int, metadata_id: int) -> SimpleNamespace:

@@ -99,8 +99,11 @@ def _trace_part(trace: AllocationTrace) -> _Part:
     fields = trace.figures() | {name: getattr(trace.pool, name.removeprefix("device_"), None) for name in _POOL}
     fields |= {"ranges": trace.ranges, "instruments": ("audit", *trace.instruments)}
     fields |= {"timeline": timeline if trace.host or trace.device else None}
-    reasons = {name: _ON_CPU if name.startswith("device_") else reason for name in (*_ALLOCATIONS, "timeline")}
-    return fields, reasons | dict.fromkeys(_POOL, "the instrument does not report it" if trace.pool else _ON_CPU)
+    of_device = trace.device_missing or _ON_CPU
+    reasons = {name: of_device if name.startswith("device_") else reason for name in (*_ALLOCATIONS, "timeline")}
+    if trace.device_missing is not None and trace.host is not None:
+        reasons |= {name: of_device for name in _ALLOCATIONS if not name.startswith("host_")}
+    return fields, reasons | dict.fromkeys(_POOL, "the instrument does not report it" if trace.pool else of_device)
 
 
 def _timing_part(timing: Timing) -> _Part:

@@ -17,6 +17,7 @@ import numpy as np
 from copycost.engine.host_allocations import WINDOWS, CallTraces, Prepare, trace_host
 from copycost.model.allocation import AllocationEvent, AllocationSummary, combine, summarize
 from copycost.model.runtime import Runtime, Trace
+from copycost.model.vocabulary import MemorySpace
 
 #: Shape of the float32 array that tests whether the instruments see a runtime's memory. It must be larger than 256 KB,
 #: because TensorFlow's allocator passes smaller requests on to the C library.
@@ -24,6 +25,9 @@ _TEST_SHAPE = (1, 100, 1000, 3)
 
 #: Bytes that an allocator may request beyond the size of an array, for alignment or to fill a page.
 _PADDING = 8192
+
+#: Size of the buffer that tests whether the instrument of a device sees its memory, in bytes.
+_BUFFER_BYTES = 2**20
 
 #: Number of test arrays that are made under each instrument.
 _PROBES = 3
@@ -44,6 +48,8 @@ class AllocationCounts:
     instruments : tuple of str
     missing : str or None
         Why the instruments do not see the host's memory.
+    device_missing : str or None
+        Why no instrument sees the device's memory. None if one does, or for arrays of the host.
     """
 
     library: list[list[AllocationEvent]] | None
@@ -51,6 +57,7 @@ class AllocationCounts:
     leaked_bytes: int
     instruments: tuple[str, ...]
     missing: str | None = None
+    device_missing: str | None = None
 
     def host(self) -> list[AllocationSummary] | None:
         """Return the allocations of each call in the host's memory over all instruments, or None if not seen."""
@@ -90,6 +97,7 @@ def count_each(
 
     Every instrument also watches the creation of a test array of known size. If the instruments together do not see its
     bytes exactly once, they miss the runtime's memory, or two of them see the same memory. The counts are then missing.
+    The instrument of a device watches the creation of a buffer there, which it must see.
 
     Parameters
     ----------
@@ -146,6 +154,7 @@ def count_each(
                 f"allocations of {runtime.name} cannot be counted here: of a test array of {size:,} bytes, "
                 f"{' and '.join(instruments)} saw {visible_bytes:,} bytes"
             )
+    device_missing = None if on_host else _why_blind(runtime, trace, instrument)
     return [
         AllocationCounts(
             library[i].steady().events if library is not None else None,
@@ -153,6 +162,7 @@ def count_each(
             counted.leaked_bytes[-1] + (library[i].leaked_bytes[-1] if library is not None else 0),
             instruments,
             missing,
+            device_missing,
         )
         for i, counted in enumerate(traces)
     ]
@@ -170,6 +180,22 @@ def _trace(trace: Trace, calls: Calls, prepares: Sequence[Prepare]) -> CallTrace
         retained_bytes = summarize(event for event in requests if event.space != "driver").retained_bytes
         leaked_bytes.append(max(0, retained_bytes - owned_bytes))
     return CallTraces(events, leaked_bytes)
+
+
+def _why_blind(runtime: Runtime, trace: Trace | None, instrument: str) -> str | None:
+    """Return why the instrument of a device does not see its memory, or None if it does."""
+    if trace is None or runtime.gpu is None:
+        return f"no instrument of {runtime.name} sees the device's memory"
+    buffer, events = trace(partial(runtime.gpu.read, _BUFFER_BYTES))
+    del buffer
+    seen = [event for event in events if event.space == MemorySpace.DEVICE]
+    visible_bytes = _visible_bytes(_BUFFER_BYTES, [seen])
+    if visible_bytes >= _BUFFER_BYTES:
+        return None
+    return (
+        f"allocations of {runtime.name} on the device cannot be counted here: of a buffer of {_BUFFER_BYTES:,} bytes, "
+        f"{instrument} saw {visible_bytes:,} bytes"
+    )
 
 
 def _visible_bytes(nbytes: int, probes: Sequence[Sequence[AllocationEvent]]) -> int:

@@ -36,8 +36,8 @@ class AllocationTrace:
 
     ``ranges`` holds the smallest and the largest value of each of the `figures` that differs between traced calls.
     ``leaked_bytes`` is the memory that the last traced call left behind after its result was released. ``missing`` is
-    the reason why the host's memory was not traced. ``pool`` is the device's pool, None on the CPU. ``timeline`` lists
-    the counted events of the last call, grouped by instrument.
+    the reason why the host's memory was not traced, and ``device_missing`` why that of the device was not. ``pool`` is
+    the device's pool, None on the CPU. ``timeline`` lists the counted events of the last call, grouped by instrument.
     """
 
     host: AllocationSummary | None
@@ -48,13 +48,16 @@ class AllocationTrace:
     missing: str | None = None
     pool: Pool | None = None
     timeline: tuple[AllocationEvent, ...] = ()
+    device_missing: str | None = None
 
     def figures(self) -> dict[str, int | None]:
         """Return each figure by its field of a measurement: over all memory spaces, of the host and of the device.
 
-        Those over all spaces are None if the host's are.
+        Those over all spaces are None if those of a space are missing.
         """
         total = combine(self.host, self.device) if self.host and self.device else self.host
+        if self.device_missing is not None:
+            total = None
         summaries = {"": total, "host_": self.host, "device_": self.device}
         return {
             f"{space}{name}": getattr(summary, name, None)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import bisect
 import glob
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable
 from functools import partial
 from operator import itemgetter
 from time import perf_counter
@@ -17,10 +16,11 @@ from numpy.lib.array_utils import byte_bounds
 
 from copycost.machine import onednn
 from copycost.machine.device_records import xplane_work
+from copycost.machine.xplane import CALL, MEMORY_EVENTS, allocation, allocations, kernel_seconds, of_protobuf
 from copycost.model.allocation import THRESHOLD, AllocationEvent, InstrumentBusyError
 from copycost.model.call_profile import MOST, CallProfile, Copy, Launch, MemoryChange, Span, nested
 from copycost.model.runtime import Device, Runtime, RuntimeUnavailable
-from copycost.model.vocabulary import DeviceKind, MemorySpace
+from copycost.model.vocabulary import DeviceKind
 
 _INSTRUMENT = "tf-profiler"
 
@@ -116,18 +116,7 @@ def _trace(function: Callable[[], Any]) -> tuple[Any, list[AllocationEvent]]:
     the C library and are not in the trace.
     """
     result, planes = _profile(function)
-    events: list[tuple[int, AllocationEvent]] = []
-    for plane in planes:
-        for line in plane.lines:
-            for event in line.events:
-                name = plane.event_metadata[event.metadata_id].name
-                if name in _MEMORY_EVENTS:
-                    events.append((line.timestamp_ns * 1000 + event.offset_ps, _event(plane, event, name)))
-    return result, [event for _, event in sorted(events, key=lambda pair: pair[0])]
-
-
-#: Names of the events that TensorFlow records for a request to an allocator, and for a release.
-_MEMORY_EVENTS = ("MemoryAllocation", "MemoryDeallocation")
+    return result, allocations(of_protobuf(planes), _INSTRUMENT)
 
 
 def _profile(function: Callable[[], Any]) -> tuple[Any, list[Any]]:
@@ -186,20 +175,15 @@ def _look(function: Callable[[], Any]) -> CallProfile:
     # Start and duration in picoseconds, name, thread or stream, and what the device did.
     spans: list[tuple[int, int, str, str, Launch | Copy | None]] = []
     changes: list[tuple[int, AllocationEvent]] = []
-    for plane in planes:
-        on_gpu = plane.name.startswith("/device:GPU")
-        for line in plane.lines:
-            if on_gpu and not line.name.startswith("Stream"):
-                continue  # other lines repeat the same events by module and by step
-            where = f"GPU, {line.name}" if on_gpu else line.name.partition("/")[0] or str(line.id)
-            for event in line.events:
-                name = plane.event_metadata[event.metadata_id].name
-                at = line.timestamp_ns * 1000 + event.offset_ps
-                if name in _MEMORY_EVENTS:
-                    changes.append((at, _event(plane, event, name)))
-                elif event.duration_ps and not name.startswith(_PLUMBING):
-                    work = xplane_work(_stats(plane, event)) if on_gpu else None
-                    spans.append((at, event.duration_ps, _operation(name), where, work))
+    for event in of_protobuf(planes):
+        if event.plane.startswith("/device:GPU") and not event.on_stream:
+            continue
+        if event.name in MEMORY_EVENTS:
+            changes.append((event.start, allocation(event, _INSTRUMENT)))
+        elif event.duration and not event.name.startswith(_PLUMBING):
+            where = f"GPU, {event.line}" if event.on_stream else event.line.partition("/")[0]
+            work = xplane_work(event.stats()) if event.on_stream else None
+            spans.append((event.start, event.duration, _operation(event.name), where, work))
     spans.sort(key=itemgetter(0, 1, 2, 3))
     begin = min((at for at, *_ in spans), default=0)
     # The name of a request is the graph node; the name of a span also contains the kind of operation.
@@ -215,57 +199,13 @@ def _look(function: Callable[[], Any]) -> CallProfile:
     return CallProfile(tuple(nested(operations)), tuple(requests), seconds, "TensorFlow's profiler")
 
 
-#: Name of the annotation of a timed call in a trace.
-_CALL = "copycost call"
-
-
-def call_windows(planes: Iterable[Any]) -> list[tuple[int, int]]:
-    """Return when each annotated call began and ended, to its fence, in picoseconds."""
-    return [
-        (at := line.timestamp_ns * 1000 + event.offset_ps, at + event.duration_ps)
-        for plane in planes
-        if plane.name.startswith("/host:")
-        for line in plane.lines
-        for event in line.events
-        if plane.event_metadata[event.metadata_id].name == _CALL
-    ]
-
-
-def kernel_seconds(planes: Sequence[Any]) -> float | None:
-    """Return the mean time for which a GPU's streams ran kernels and copies of an annotated call, in seconds.
-
-    The other lines of a GPU's plane repeat the same events by operation and by module. Without an event of a stream in
-    every call, the time is None: the profiler may not be allowed to see the device, or the calls have worked elsewhere.
-    """
-    windows = sorted(call_windows(planes))
-    begins, ends = [begin for begin, _ in windows], [end for _, end in windows]
-    picoseconds = [0] * len(begins)
-    for plane in planes:
-        if not plane.name.startswith("/device:GPU"):
-            continue
-        for event, at in _stream_events(plane):
-            # The clocks of host and device agree to within microseconds only. A fence comes before each call, so that
-            # a kernel belongs to the call that began last; what comes after a call's end was queued by `prepare`.
-            number = bisect.bisect(begins, at + event.duration_ps // 2) - 1
-            if number >= 0 and at <= ends[number]:
-                picoseconds[number] += event.duration_ps
-    return sum(picoseconds) * 1e-12 / len(picoseconds) if picoseconds and all(picoseconds) else None
-
-
-def _stream_events(plane: Any) -> Iterator[tuple[Any, int]]:
-    """Yield the events of a GPU's streams, and when each began, in picoseconds."""
-    for line in plane.lines:
-        if line.name.startswith("Stream"):
-            for event in line.events:
-                yield event, line.timestamp_ns * 1000 + event.offset_ps
-
-
 #: Maximum number of calls to trace for kernels. All share a profiler session, which takes longer than they do.
 _TRACED_CALLS = 3
 
 
 def _seconds(call: Callable[..., Any], prepare: Callable[[], tuple[Any, ...]], n: int) -> float | None:
-    return kernel_seconds(_profile(partial(annotated, call, prepare, min(n, _TRACED_CALLS)))[1])
+    planes = _profile(partial(annotated, call, prepare, min(n, _TRACED_CALLS)))[1]
+    return kernel_seconds(list(of_protobuf(planes)))
 
 
 def annotated(call: Callable[..., Any], prepare: Callable[[], tuple[Any, ...]], n: int) -> None:
@@ -275,7 +215,7 @@ def annotated(call: Callable[..., Any], prepare: Callable[[], tuple[Any, ...]], 
     for _ in range(n):
         args = prepare()
         _fence()
-        with tf.profiler.experimental.Trace(_CALL):
+        with tf.profiler.experimental.Trace(CALL):
             call(*args)
             _fence()
 
@@ -302,31 +242,6 @@ def _used_bytes() -> int:
     import tensorflow as tf
 
     return int(tf.config.experimental.get_memory_info("GPU:0")["current"])
-
-
-def _value(plane: Any, stat: Any) -> Any:
-    kind = stat.WhichOneof("value")
-    return plane.stat_metadata[stat.ref_value].name if kind == "ref_value" else getattr(stat, kind or "str_value")
-
-
-def _stats(plane: Any, event: Any) -> dict[str, Any]:
-    return {plane.stat_metadata[stat.metadata_id].name: _value(plane, stat) for stat in event.stats}
-
-
-def _event(plane: Any, event: Any, name: str) -> AllocationEvent:
-    """Return the request or release that an event of a trace records."""
-    stats = _stats(plane, event)
-    sign = 1 if name == "MemoryAllocation" else -1
-    # GPU_0_bfc is device memory; cuda_host_bfc and mklcpu are host memory.
-    space = MemorySpace.DEVICE if str(stats["allocator_name"]).startswith("GPU_") else MemorySpace.HOST
-    rounded = stats.get("allocation_bytes")
-    return AllocationEvent(
-        sign * int(stats["requested_bytes"]),
-        space,
-        _INSTRUMENT,
-        str(stats.get("tf_op", "")),
-        None if rounded is None else int(rounded),
-    )
 
 
 RUNTIME = Runtime(

@@ -75,13 +75,17 @@ def _make_trace(prepared: PreparedCall, counts: AllocationCounts) -> tuple[Alloc
     )  # fmt: skip
     if prepared.device != "cpu":
         sees_driver = prepared.runtime.gpu is not None and prepared.runtime.gpu.sees_driver
-        trace = replace(trace, device=device, pool=pool(counts.runtime[-1], sees_driver))
+        trace = replace(trace, device_missing=counts.device_missing)
+        if counts.device_missing is None:
+            trace = replace(trace, device=device, pool=pool(counts.runtime[-1], sees_driver))
     return replace(trace, ranges=_with_totals(trace)), agree
 
 
 def _with_totals(trace: AllocationTrace) -> dict[str, list[int]]:
     """Return the ranges of a trace, and those of the figures over all memory spaces."""
     ranges = dict(trace.ranges)
+    if trace.device_missing is not None:
+        return ranges  # the figures over all spaces are missing
     for key, limits in trace.ranges.items():
         space, _, name = key.partition("_")
         elsewhere = getattr(trace.device if space == "host" else trace.host, name, 0)

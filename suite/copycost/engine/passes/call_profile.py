@@ -23,8 +23,9 @@ def profile(prepared: PreparedCall) -> CallProfile:
         prepared.fenced_call(i)()
     counts = count(prepared.fenced_call, prepared.runtime, windows=1, on_host=prepared.device == "cpu")
     library = counts.library[-1] if counts.library is not None else []
+    missing = counts.missing or counts.device_missing
     if prepared.runtime.profile is not None:
-        return completed(prepared.runtime.profile(prepared.fenced_call(0)), library, counts.missing)
+        return completed(prepared.runtime.profile(prepared.fenced_call(0)), library, missing)
     gpu = prepared.runtime.gpu if prepared.device != "cpu" else None
     mark = gpu.mark if gpu is not None else None
     call = prepared.fenced_call(0)
@@ -52,4 +53,4 @@ def profile(prepared: PreparedCall) -> CallProfile:
     large_events = [event for event in events if abs(event.bytes) >= THRESHOLD and event.space != "driver"]
     instrument = "Python's lines" + (f", {gpu.instrument}" if gpu is not None else "")
     changes = tuple(placed(large_events, spans))
-    return CallProfile(tuple(spans), changes, seconds, instrument, counts.missing, no_kernels)
+    return CallProfile(tuple(spans), changes, seconds, instrument, missing, no_kernels)
