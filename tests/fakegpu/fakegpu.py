@@ -104,6 +104,9 @@ class Fake:
         """Queue a computation over arrays, of which one may be written."""
         moved = sum(self._touch(array.at, array.nbytes, array is written) for array in arrays)
         self.submit(KERNEL + PER_MIB * moved / 2**20, work)
+        if path := os.environ.get("FAKE_ENERGY"):
+            with open(path, "ab") as file:
+                file.write(b"J")
         number = math.prod(arrays[0].shape)
         self.record(
             KERNEL + PER_MIB * moved / 2**20, "CONCURRENT_KERNEL", name=getattr(work, "__name__", "fake_kernel"),

@@ -1,8 +1,11 @@
 /* What copycost asks of libnvidia-ml, for a device that is made up. The variable FAKE_NVML has the clock in MHz, the
-   temperature in °C, the bits of the active reasons, and after how many readings the counter of power grows, or 0. */
+   temperature in °C, the bits of the active reasons, and after how many readings the counter of power grows, or 0. The
+   device uses 40 W when idle, and a joule for each byte of the file FAKE_ENERGY, to which it adds one for each kernel. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 
 typedef struct {
     unsigned fieldId, scopeId;
@@ -30,6 +33,16 @@ int nvmlDeviceGetMemoryInfo(void *device, unsigned long long *value) {
     value[0] = 2048ull << 20; value[1] = 1100ull << 20; value[2] = 948ull << 20;
     return 0;
 }
+int nvmlDeviceGetTotalEnergyConsumption(void *device, unsigned long long *value) {
+    struct stat kernels;
+    struct timespec now;
+    const char *path = getenv("FAKE_ENERGY");
+    if (!path || stat(path, &kernels)) return 3;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    *value = 40000ull * now.tv_sec + now.tv_nsec / 25000 + 1000ull * kernels.st_size;
+    return 0;
+}
+int nvmlDeviceGetDeviceHandleFromMigDeviceHandle(void *part, void **device) { return 2; }
 int nvmlDeviceGetFieldValues(void *device, int count, Field *fields) {
     readings++;
     for (int i = 0; i < count; i++) {

@@ -87,3 +87,27 @@ def test_the_samples_that_were_slowed_are_marked(command: Command, library: Path
     assert m["slowed"] == [["power cap"]] * m["blocks"]
     assert set(m["clocks_mhz"]) == {1410}
     assert set(m["temperatures_c"]) == {55}
+
+
+def test_the_energy_of_a_call_is_without_that_of_the_idle_device(
+    command: Command, library: Path, installed: dict[str, str], tmp_path: Path
+) -> None:
+    """A joule for each kernel, and 40 W all the time."""
+    (tmp_path / "joules").touch()
+    state = installed | environment(library, "1410 55 0 0", FAKE_ENERGY=str(tmp_path / "joules"))
+    arguments = (*ARGUMENTS[:2], "--variant", "fake-[nif]*", *ARGUMENTS[4:-2])
+    arguments += ("--blocks", 2, "--device", "gpu", "--json", "-")
+    found = {
+        m["variant"]: m for m in read_json(command("run", *arguments, "--energy", env=state).stdout)["measurements"]
+    }
+    for name, kernels in (("fake-new", 2), ("fake-fused", 1)):
+        m = found[name]
+        assert m["joules"] == pytest.approx(kernels, rel=0.02)
+        assert m["joules_low"] <= m["joules"] <= m["joules_high"]
+    assert found["fake-inplace"]["joules"] is None
+    (m,) = read_json(command("run", *arguments, "--variant", "fake-fused", env=state).stdout)["measurements"][:1]
+    assert m["joules"] is None
+    assert "--energy" in m["missing"]["joules"]
+    (tmp_path / "joules").unlink()
+    done = command("run", *arguments, "--energy", env=installed | environment(library, "1410 55 0 0"))
+    assert {m["joules"] for m in read_json(done.stdout)["measurements"]} == {None}

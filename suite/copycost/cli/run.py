@@ -93,6 +93,7 @@ from copycost.stats.intervals import ROUNDS
     help="Audit and trace every case, instead of reusing the findings of earlier runs with the same code and "
     "environment.",
 )
+@click.option("--energy", is_flag=True, help="Also measure the energy of a call on a GPU, in a second of each block.")
 @click.option("--resume", is_flag=True, help="Complete the unfinished run in --out.")
 @click.option("--out", type=FilePath(), metavar="DIR", help="Folder to write the run to.  [default: reports/<time>]")
 @click.option(
@@ -171,6 +172,7 @@ def _prepare(options: dict[str, Any]) -> _Prepared:
     if options["until_decided"] and budget < math.inf:
         longer = _DECIDING_BLOCKS if options["blocks"] is None else blocks
         plan = replace(plan, decide=_UNTIL_DECIDED * budget, blocks=longer)
+    plan = replace(plan, energy=options["energy"])
     if not options["fresh"]:
         plan = replace(plan, audits=open_cache(taken_in))
     settings = {name: value for name, value in options.items() if name not in _NOT_SETTINGS}

@@ -10,6 +10,7 @@ from copycost.machine import devices
 from copycost.model.measurement import FIGURES, Measurement
 from copycost.model.vocabulary import Status
 from copycost.stats.intervals import estimate
+from copycost.stats.sums import of_blocks
 
 _ON_CPU = "the case is on the CPU"
 _NO_INTERVAL = "an interval needs two blocks"
@@ -29,9 +30,15 @@ _ON_DEVICE = {
     "cold_device_seconds": "cold_device",
 }
 
+_NO_ENERGY = "it is measured with --energy, on a GPU that counts its energy, for calls that leave their input unchanged"
+
+#: The energy of a call, and the limits of its interval.
+_ENERGY = ("joules", "joules_low", "joules_high")
+
 #: The figures that come from timing.
 _TIMES = (
     *_CONDITION,
+    *_ENERGY,
     *(f"{name}{end}" for name in _ON_DEVICE for end in ("", "_low", "_high")),
     "seconds", "seconds_low", "seconds_high", "least_change", "seconds_first", "calls", "blocks", "stopped_by",
     "samples", "marks", "images_per_second", "bytes_moved", "bytes_per_second", "copy_fraction",
@@ -133,10 +140,24 @@ def _timing_part(timing: Timing) -> _Part:
         "bytes_per_second": timing.bytes_moved / interval.value,
         "copy_fraction": timing.bytes_moved / busy / timing.copy_speed if timing.copy_speed and busy else None,
     }
+    energy_fields, energy_reasons = _energy_part([record.joules for record in timing.records])
+    fields |= energy_fields
+    reasons |= energy_reasons
     reasons |= dict.fromkeys(_CONDITION, _ON_CPU)
     reasons |= dict.fromkeys(("seconds_low", "seconds_high", "least_change"), _NO_INTERVAL)
     no_fraction = "the copy speed was not measured" if busy else "the time of the device was not measured"
     return fields, reasons | {"copy_fraction": no_fraction}
+
+
+def _energy_part(values: Sequence[float | None]) -> _Part:
+    """Return the energy of a call with its interval, which needs two blocks, from the energy in each block."""
+    joules = [value for value in values if value is not None]
+    if not joules:
+        return {}, dict.fromkeys(_ENERGY, _NO_ENERGY)
+    if len(joules) == 1:
+        return {"joules": joules[0]}, dict.fromkeys(_ENERGY[1:], _NO_INTERVAL)
+    energy = of_blocks(joules)
+    return dict(zip(_ENERGY, (energy.value, energy.low, energy.high), strict=True)), {}
 
 
 def _device_part(blocks: Sequence[Sequence[DeviceSample]]) -> _Part:

@@ -6,7 +6,7 @@ import os
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from time import monotonic
+from time import monotonic, sleep
 
 from copycost.cases.case import Case
 from copycost.catalog import discovery
@@ -22,6 +22,10 @@ from copycost.machine import devices
 from copycost.model.vocabulary import DeviceKind
 from copycost.stats.intervals import FEWEST_BLOCKS
 
+#: Seconds for which the energy of a device is measured at least: at work on a case, and idle. The driver advances the
+#: counter several times a second.
+_ENERGY_SECONDS = 1.0
+
 #: Category of the time account.
 _STARTING = "compile and start"
 
@@ -35,6 +39,7 @@ class _Member:
     samples: list[Sample] = field(default_factory=list)
     device: list[DeviceSample] = field(default_factory=list)
     conditions: list[devices.Condition] = field(default_factory=list)
+    joules: float | None = None
 
 
 class BlockRunner:
@@ -51,12 +56,21 @@ class BlockRunner:
         Source of the random order of workers and samples, and of a block's CPU.
     on_case : callable
         Progress callback ``on_case(case, step)``.
+    energy : bool, optional
+        Whether to measure the energy of calls on a GPU.
     """
 
     def __init__(
-        self, pool: WorkerPool, threads: int, blocks: int, order: random.Random, on_case: Callable[[Case, str], None]
+        self,
+        pool: WorkerPool,
+        threads: int,
+        blocks: int,
+        order: random.Random,
+        on_case: Callable[[Case, str], None],
+        energy: bool = False,
     ) -> None:
         self.pool, self.threads, self.blocks, self.random, self.on_case = pool, threads, blocks, order, on_case
+        self.energy = energy
         self.copy_speed = CopySpeed(pool, threads)
         self._cpus = sorted(os.sched_getaffinity(0))
         self._interrupted = False
@@ -141,6 +155,8 @@ class BlockRunner:
                 if round_number >= rounds and monotonic() - sampling_start >= sampling_start - start:
                     break
                 self._round(members, group, copies if round_number < rounds else None)
+            if self.energy and members[0].state.case.device != DeviceKind.CPU:
+                self._measure_energy(members)
             self._end(members)
         except BaseException:
             self._interrupted = True
@@ -231,6 +247,30 @@ class BlockRunner:
                 cases = [member.state.case for member in members]
                 copies += self.copy_speed.measure(cases, cases[0].nbytes + group.result_bytes)
 
+    def _measure_energy(self, members: Sequence[_Member]) -> None:
+        """Measure the energy of the calls of each case, in random order, and of the idle device before them."""
+
+        def measure(member: _Member) -> None:
+            assert member.job is not None
+            self.on_case(member.state.case, "energy")
+            begin, start = devices.energy_joules(), monotonic()
+            calls = self.pool.ask(member.state, member.job, "energy", device_timing.work, _ENERGY_SECONDS)
+            end, seconds = devices.energy_joules(), monotonic() - start
+            if calls and begin is not None and end is not None:
+                member.joules = (end - begin - idle_watts * seconds) / calls
+
+        with self.pool.time_account.wall("energy"):
+            begin, start = devices.energy_joules(), monotonic()
+            if begin is None:
+                return
+            sleep(_ENERGY_SECONDS)
+            idle_watts = ((devices.energy_joules() or begin) - begin) / (monotonic() - start)
+        order = _open_members(members)
+        self.random.shuffle(order)
+        with self.pool.time_account.wall():
+            for member in order:
+                self._guard(measure)(member)
+
     def _end(self, members: Sequence[_Member]) -> None:
         """Check the last results, and record the blocks that are complete."""
 
@@ -248,7 +288,9 @@ class BlockRunner:
         for member in members:
             if member.state.case.key not in failed_keys:
                 conditions = tuple(member.conditions or at_the_end)
-                member.state.records.append(BlockRecord(tuple(member.samples), tuple(member.device), conditions))
+                member.state.records.append(
+                    BlockRecord(tuple(member.samples), tuple(member.device), conditions, member.joules)
+                )
 
     def _close(self, members: Sequence[_Member]) -> None:
         workers = {id(member.job.worker): member.job.worker for member in members if member.job is not None}.values()

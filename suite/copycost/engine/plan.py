@@ -32,6 +32,8 @@ class Plan:
     decide : float
         Seconds beyond the budget for cases whose comparison is undecided: the fastest of a group, the runner-up and the
         baselines.
+    energy : bool
+        Whether to measure the energy of calls on a GPU.
     """
 
     threads: int
@@ -42,3 +44,4 @@ class Plan:
     share: str = "shipped"
     audits: AuditCache | None = None
     decide: float = 0.0
+    energy: bool = False

@@ -119,11 +119,14 @@ class BlockRecord:
     conditions : tuple of Condition
         Condition of the GPU during each sample, or one at the end of the block if reading it takes long; empty on the
         CPU.
+    joules : float or None
+        Energy of a call on the GPU, without what it uses when idle. None if it was not measured.
     """
 
     samples: tuple[Sample, ...]
     device: tuple[DeviceSample, ...] = ()
     conditions: tuple[Condition, ...] = ()
+    joules: float | None = None
 
     @property
     def seconds(self) -> list[float]:

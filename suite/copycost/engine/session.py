@@ -70,7 +70,7 @@ class Session:
         self.plan, self.photographs, self.on_case = plan, photographs, on_case
         self.time_account = TimeAccount()
         self.pool = WorkerPool(plan.threads, self.time_account, places or {})
-        self.runner = BlockRunner(self.pool, plan.threads, plan.blocks, random.Random(_SEED), on_case)
+        self.runner = BlockRunner(self.pool, plan.threads, plan.blocks, random.Random(_SEED), on_case, plan.energy)
         self._budget_seconds = self._extra_seconds = 0.0  # seconds of the budget, and beyond it
         self._miss = _MISS_PROBABILITY  # probability that one interval may miss the truth
         self._on_gpu: set[str] = set()  # runtimes that have worked on the GPU

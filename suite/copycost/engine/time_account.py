@@ -11,7 +11,7 @@ from time import monotonic
 #: Categories of a session's time, as named in its final report.
 SPENDING = (
     "import", "inputs and references", "compile and start", "audit", "allocations", "reset", "timed calls",
-    "warm-up", "copy speed", "check", "other",
+    "warm-up", "copy speed", "energy", "check", "other",
 )  # fmt: skip
 
 

@@ -114,6 +114,12 @@ def condition_by_nvml() -> Condition | None:
     )
 
 
+def energy_joules() -> float | None:
+    """Return the energy that the first visible device has used since the driver was loaded, or None without NVML."""
+    uuid = _first_uuid(os.environ.get("CUDA_VISIBLE_DEVICES")) if nvml.is_available() else None
+    return nvml.energy_joules(uuid) if uuid else None
+
+
 def during(before: Condition, after: Condition) -> Condition:
     """Return the condition between two moments, with all that slowed the device at either or by its counters.
 

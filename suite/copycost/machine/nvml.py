@@ -72,6 +72,20 @@ def read(uuid: str) -> Reading | None:
     )
 
 
+def energy_joules(uuid: str) -> float | None:
+    """Return the energy that the device has used since the driver was loaded, or None if it does not report it.
+
+    Devices since Volta count it, in millijoules. A part of a device (MIG) has no counter of its own.
+    """
+    library, handles = _library(), _handles(uuid)
+    if library is None or handles is None or handles[0] is not handles[1]:
+        return None
+    try:
+        return float(library.nvmlDeviceGetTotalEnergyConsumption(handles[1])) * 1e-3
+    except library.NVMLError:
+        return None
+
+
 @functools.cache
 def _library() -> Any:
     """Return the initialised wrapper of NVML, or None if it or the library is not installed."""

@@ -192,6 +192,15 @@ SPECS: dict[str, FieldSpec] = {
         cell=False,
         required=False,
     ),
+    **dict.fromkeys(
+        ("joules", "joules_low", "joules_high"),
+        _figure(
+            "J",
+            "energy of a call on a GPU, without what the idle device uses, and its 95 % interval",
+            {"type": "number"},
+            required=False,
+        ),
+    ),
     "images_per_second": _figure("1/s", "images processed per second", _POSITIVE),
     "bytes_moved": _figure("B", "bytes of input and result, counted once each", _AT_LEAST_ONE),
     "bytes_per_second": _figure("B/s", "`bytes_moved` over `seconds`", _POSITIVE),

@@ -69,6 +69,9 @@ class Measurement:
     clocks_mhz, temperatures_c, slowed : list
         State of the GPU at the end of each block: the clock of its processors, its temperature, and why its clocks were
         lower than they could be.
+    joules, joules_low, joules_high : float
+        Energy of a call on a GPU in joules, without what the idle device uses: the median over blocks, and its 95 %
+        interval.
     images_per_second, bytes_per_second : float
     bytes_moved : int
         Bytes of input and result, counted once each.
@@ -142,6 +145,9 @@ class Measurement:
     clocks_mhz: list[int | None] | None = None
     temperatures_c: list[int | None] | None = None
     slowed: list[list[str]] | None = None
+    joules: float | None = None
+    joules_low: float | None = None
+    joules_high: float | None = None
     images_per_second: float | None = None
     bytes_moved: int | None = None
     bytes_per_second: float | None = None

@@ -40,14 +40,21 @@ def difference(one: Bounded, other: Bounded) -> Bounded:
 def paired(blocks: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Bounded:
     """Return the difference of two times that each block measured side by side: the first minus the second.
 
-    The interval is Student's t on the blocks' differences of medians. It is widened to contain the median of them.
+    The estimate is that of `of_blocks` for the blocks' differences of medians.
 
     Parameters
     ----------
     blocks : sequence of (sequence of float, sequence of float)
         Samples of both, by block; at least two blocks.
     """
-    differences = [median(first) - median(second) for first, second in blocks]
-    n, centre, value = len(differences), fmean(differences), median(differences)
-    half = student_t.quantile(0.975, n - 1) * stdev(differences) / math.sqrt(n)
+    return of_blocks([median(first) - median(second) for first, second in blocks])
+
+
+def of_blocks(values: Sequence[float]) -> Bounded:
+    """Return the median of the values of several blocks, at least two, which can be negative.
+
+    The interval is Student's t. It is widened to contain the median.
+    """
+    n, centre, value = len(values), fmean(values), median(values)
+    half = student_t.quantile(0.975, n - 1) * stdev(values) / math.sqrt(n)
     return Bounded(value, min(value, centre - half), max(value, centre + half))
