@@ -14,14 +14,17 @@ from conftest import Command, read_json
 from test_fakegpu import fakegpu, installed
 
 from copycost import registry
+from copycost.cases import images
 from copycost.cases.case import Case
-from copycost.cases.selection import select
+from copycost.cases.selection import find_definitions, select
+from copycost.engine.plan import Plan
 from copycost.machine import devices
 from copycost.model.measurement import Measurement
 from copycost.model.runtime import RuntimeUnavailable
 from copycost.model.source import Source
 from copycost.model.vocabulary import DeviceKind, Layout
 from copycost.stats.sums import Bounded, paired
+from copycost.studies.place.measure import measure
 from copycost.studies.place.probes import Model, ModelJob
 from copycost.studies.place.routes import (
     BreakEven,
@@ -275,3 +278,28 @@ def test_what_is_wrong_is_said_before_work_begins(arguments: list[object], messa
     assert done.returncode == 2
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@needs_tensorflow
+@pytest.mark.slow
+def test_what_is_measured_before_an_interrupt_is_kept() -> None:
+    """Once the cases are, and the model is to come."""
+
+    def on_step(step: str) -> None:
+        if step.startswith("model"):
+            raise KeyboardInterrupt
+
+    known = find_definitions()
+    chosen = select(
+        recipes=["tf"], variants=["numpy-new"], devices=["cpu"], batches=[1], sizes=[(32, 48)], dtypes=["uint8"]
+    )
+    plan = Plan(1, 2, 1.0, None, "no device")
+    found, interrupted = measure(
+        chosen, known.variants["tf", "tf-graph"], plan, images.read(), CPU, "no device", on_step
+    )
+    assert interrupted
+    reasons = {route.place: route.reason for route in routes(found)}
+    assert reasons == {Place.CPU: None, Place.GPU: "no device", Place.MODEL: "interrupted"}
+    none_selected = replace(found, model_on=GPU, no_gpu=None)
+    reasons = {route.place: route.reason for route in routes(none_selected)}
+    assert reasons[Place.GPU] == "no selected variant runs there"

@@ -99,6 +99,7 @@ NOT_RUN = {
     "docker run --rm --gpus all --entrypoint nvidia-smi copycost-gpu -L": "needs Docker and a GPU",
     "pip install -e '.[gpu]'": "installs from a package index",
     "pip install -e '.[cupy]'": "installs from a package index",
+    "pip install -e '.[gpu13]'": "installs from a package index",
     "- uses: actions/checkout@v4": "needs GitHub; its commands are parsed",
     "# notebook.py": "is docs/examples/notebook.py, which test_docs.py runs",
     "# test_preprocessing.py": "is docs/examples/test_preprocessing.py, which test_docs.py runs",

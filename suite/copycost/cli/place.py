@@ -143,11 +143,7 @@ def place_(
         def on_step(step: str) -> None:
             progress.update(bar, description=step[: max(10, progress.console.width - 20)])
 
-        try:
-            measured = measure.measure(cases, inside, plan, photographs, model_on, no_gpu, on_step)
-        except KeyboardInterrupt:
-            print("Interrupted: the routes are made of all parts together.", file=sys.stderr)
-            sys.exit(INTERRUPTED)
+        measured, interrupted = measure.measure(cases, inside, plan, photographs, model_on, no_gpu, on_step)
     found = routes(measured)
     if json_file:
         write_json(json_file, _document(taken_in, measured, found))
@@ -160,6 +156,8 @@ def place_(
         except OSError as error:
             raise store.RunError(f"{picture_file} cannot be written to: {error.strerror}") from None
         print_line(console, Text(f"Picture: {printable(picture_file)}"))
+    if interrupted:
+        sys.exit(INTERRUPTED)
     sys.exit(1 if any(m.unexpected for m in measured.measurements) else 0)
 
 

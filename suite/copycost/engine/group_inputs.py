@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from time import monotonic, sleep
 
 import numpy as np
 
@@ -77,6 +78,10 @@ def write(pool: WorkerPool, photographs: images.Photographs, case: Case, folder:
     return inputs, twins, references
 
 
+#: Seconds in which the driver releases the memory of a process that has ended. The value is a choice.
+_RELEASE_SECONDS = 2.0
+
+
 class Results:
     """Arrays of a result, as the references of a group show them."""
 
@@ -92,6 +97,8 @@ class Results:
         reason = misfit(case, self.shapes) or too_large(worker_bytes(case, self.elements), free_memory())
         if not reason and self._free_on_device is not None:
             needed = device_bytes(case, self.elements)
+            if needed > self._free_on_device:
+                self._free_on_device = _released(needed)
             reason = too_large(needed, self._free_on_device, "of the device's memory")
         return reason
 
@@ -101,6 +108,16 @@ class Results:
         if self._free_on_device is not None:
             count = min(count, self._free_on_device // device_bytes(case, self.elements))
         return max(1, int(_MEMORY_SHARE * count))
+
+
+def _released(needed: int) -> int:
+    """Return the device's free memory in bytes, once it is enough or after `_RELEASE_SECONDS`."""
+    end = monotonic() + _RELEASE_SECONDS
+    while True:
+        free = devices.condition().free_bytes or 0
+        if free >= needed or monotonic() > end:
+            return free
+        sleep(_RELEASE_SECONDS / 20)
 
 
 def _result_dtype(reference: np.ndarray, case: Case) -> np.dtype:

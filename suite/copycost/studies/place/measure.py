@@ -14,6 +14,7 @@ from copycost.engine.session import Session
 from copycost.engine.time_account import TimeAccount
 from copycost.engine.worker import CaseFailure, Job
 from copycost.engine.worker_pool import WorkerPool
+from copycost.model import numbers
 from copycost.model.measurement import Measurement
 from copycost.model.source import Source
 from copycost.model.vocabulary import DeviceKind, Layout
@@ -43,8 +44,8 @@ def measure(
     model_on: DeviceKind,
     no_gpu: str | None,
     on_step: Callable[[str], None] = lambda step: None,
-) -> Measured:
-    """Measure all parts of the routes.
+) -> tuple[Measured, bool]:
+    """Measure all parts of the routes; return them, and whether it was interrupted, by Ctrl-C.
 
     Parameters
     ----------
@@ -60,15 +61,23 @@ def measure(
     on_step : callable
         ``on_step(step)`` reports progress. It can be called from any thread.
     """
-    with Session(plan, photographs, lambda case, step: on_step(f"{step} {case.label()}")) as session:
-        measurements = tuple(session.measure(cases))
-    pool = WorkerPool(plan.threads, TimeAccount(), {})
+    measurements: list[Measurement] = []
+    transfers: dict[Crossing, list[list[float]] | Missing] = {}
+    models: dict[Inputs, Bounded | Missing] = {}
+    interrupted = False
     try:
-        transfers = _transfers(pool, plan, cases, measurements, on_step) if no_gpu is None else {}
-        models = _models(pool, plan, cases, inside, model_on, on_step)
-    finally:
-        pool.close()
-    return Measured(model_on, tuple(cases), measurements, transfers, models, no_gpu)
+        with Session(plan, photographs, lambda case, step: on_step(f"{step} {case.label()}")) as session:
+            measurements += session.measure(cases)  # appends each as it comes, so that an interrupt loses none
+        pool = WorkerPool(plan.threads, TimeAccount(), {})
+        try:
+            if no_gpu is None:
+                transfers |= _transfers(pool, plan, cases, measurements, on_step)
+            models |= _models(pool, plan, cases, inside, model_on, on_step)
+        finally:
+            pool.close()
+    except KeyboardInterrupt:
+        interrupted = True
+    return Measured(model_on, tuple(cases), tuple(measurements), transfers, models, no_gpu), interrupted
 
 
 def _transfers(
@@ -94,7 +103,11 @@ def _transfers(
     jobs = {
         (nbytes, memory): TransferJob(name, plan.threads, nbytes, memory == Memory.PINNED) for nbytes, memory in wanted
     }
-    return _in_blocks(pool, name, Source("copycost"), jobs, Transfer.sample, lambda k: on_step(f"transfer of {k}"))
+
+    def told(crossing: Crossing) -> None:
+        on_step(f"transfer of {numbers.size(crossing[0])} from {crossing[1]} memory")
+
+    return _in_blocks(pool, name, Source("copycost"), jobs, Transfer.sample, told)
 
 
 def _models(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from copycost.cases.case import Case
 from copycost.model.measurement import Measurement
@@ -135,10 +134,6 @@ class Route:
         )
         return Bounded(value, low, high)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON object."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class BreakEven:
@@ -212,13 +207,14 @@ def _route(measured: Measured, place: Place, inputs: Inputs, memory: Memory | No
         return Route(place, inputs, memory, case.nbytes, measured.no_gpu)
     variant: str | None = None
     if place == Place.MODEL:
-        inside = measured.models[inputs]
+        inside = measured.models.get(inputs, Missing("interrupted"))
         if isinstance(inside, Missing):
             return Route(place, inputs, memory, case.nbytes if memory else 0, inside.reason)
         compute, crossing_bytes = inside, case.nbytes
     else:
         rows = [m for m in measured.measurements if m.device == device and _of(m) == inputs]
-        chosen = _chosen(rows)
+        selected = any(c.device == device and inputs_of(c) == inputs for c in measured.cases)
+        chosen = _chosen(rows) if selected else Missing("no selected variant runs there")
         if isinstance(chosen, Missing):
             return Route(place, inputs, memory, None if memory else 0, chosen.reason)
         row, compute = chosen
@@ -227,7 +223,7 @@ def _route(measured: Measured, place: Place, inputs: Inputs, memory: Memory | No
         crossing_bytes = (row.bytes_moved or 0) - case.nbytes if place == Place.CPU else case.nbytes
     if memory is None:
         return Route(place, inputs, None, 0, None, variant, compute, None, compute)
-    samples = measured.transfers.get((crossing_bytes, memory), Missing("its transfer was not measured"))
+    samples = measured.transfers.get((crossing_bytes, memory), Missing("interrupted"))
     if isinstance(samples, Missing):
         return Route(place, inputs, memory, crossing_bytes, samples.reason, variant, compute)
     crossing = estimate(samples)
@@ -259,6 +255,8 @@ def _chosen(rows: Sequence[Measurement]) -> tuple[Measurement, Bounded] | Missin
         if m.status == Status.OK and m.samples and len(m.samples) > 1
         and not m.input_changed and m.result_shares != ResultShares.INPUT
     ]  # fmt: skip
+    if not rows:
+        return Missing("interrupted")
     if not timed:
         reason = next((m.remarks() for m in rows if m.status != Status.OK), "none leaves its input alone")
         return Missing(f"no variant was timed: {reason}")
