@@ -334,5 +334,24 @@ def test_a_difference_by_the_clock_of_a_gpu_is_not_called_one(session: str | Non
     assert verdict == "unsure"
     assert reason is not None
     assert "in cycles of the GPU" in reason
+    assert "1,500 MHz in base and 900 MHz in head" in reason
     assert sides(1500, 1500) == ("slower", None)
+    assert sides(0, lower) == ("slower", None)  # no clock
     assert sides(None, lower) == ("slower", None)  # not known for one side: as before
+
+
+def test_a_difference_at_equal_clocks_stays_one_among_cases_of_the_cpu() -> None:
+    """Of 24 cases of two runs, four are on a GPU, and one of these is slower."""
+
+    def run(seed: int, factor: float) -> list[Measurement]:
+        cpu = [timed(f"v{k}", blocks(1e-3, 12, 0.002, seed + k)) for k in range(20)]
+        gpu = [
+            timed(f"g{k}", blocks(1e-3 * (factor if not k else 1), 12, 0.002, seed + 50 + k), device="gpu",
+                  clocks_mhz=[1500] * 12)
+            for k in range(4)
+        ]  # fmt: skip
+        return cpu + gpu
+
+    found = compare(Side(HERE, run(0, 1.0)), Side(HERE, run(100, 1.2)))
+    verdicts = {row.case.variant: row.verdict for row in found.rows if row.metric == "seconds"}
+    assert verdicts["g0"] == "slower"

@@ -61,6 +61,9 @@ def test_a_kernel_and_a_copy_of_xla() -> None:
         copied = f"kind_src:pinned kind_dst:device {name}:4096 dest:0 async:1"
         assert xplane_work({"memcpy_details": copied}) == Copy(4096, "pinned", "device")
     assert xplane_work({"correlation_id": 3}) is None
+    # What the profiler does not tell is not 0.
+    assert xplane_work({"kernel_details": "regs:32 grid:1,1,1"}) is None
+    assert xplane_work({"memcpy_details": "kind_src:pinned"}) is None
 
 
 def test_a_trace_of_pytorch() -> None:
@@ -77,13 +80,16 @@ def test_a_trace_of_pytorch() -> None:
     }  # fmt: skip
     host = {"ph": "X", "cat": "cpu_op", "name": "aten::div", "ts": 105.0, "dur": 3.0, "args": {}}
     call = {"ph": "X", "cat": "user_annotation", "name": "copycost call", "ts": 100.0, "dur": 60.0, "args": {}}
-    first, second = kineto_spans([kernel, host, call, copy], "copycost call")
+    again = call | {"cat": "gpu_user_annotation", "ts": 110.0}
+    first, second = kineto_spans([kernel, again, host, call, copy], "copycost call")
     assert (first.name, first.where, first.work) == (
         "copy, pinned to device", "GPU, stream 13", Copy(4096, "pinned", "device"),
     )  # fmt: skip
     assert (second.start, second.seconds) == pytest.approx((30e-6, 20e-6))
     assert second.work == Launch((98, 1, 1), (512, 1, 1), 18, 64, 0.75)
     assert not kineto_spans([host, call], "copycost call")
+    unknown = kernel | {"args": kernel["args"] | {"est. achieved occupancy %": -1}}
+    assert kineto_spans([unknown], "copycost call")[0].work == Launch((98, 1, 1), (512, 1, 1), 18, 64, None)
 
 
 def test_what_the_host_requests_for_an_operation_is_not_told_of_its_kernel() -> None:

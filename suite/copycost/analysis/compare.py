@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import Any
 
 from copycost.model import numbers
@@ -186,39 +187,50 @@ def _confirm(
     false_alarms: float,
     tolerance: float,
 ) -> None:
-    """Take back differences of times that may come from the clock of a GPU: those that are none in cycles.
+    """Take back differences of times that the clock of a GPU may explain: those that are none in cycles.
 
-    A GPU changes its clock by its temperature and power. A kernel that computes takes as many cycles at any clock.
+    A GPU changes its clock by its temperature and power.
     """
-    known = [
-        (index, (base_cycles, head_cycles))
-        for index, base, head in timed_rows
-        for base_cycles, head_cycles in ((_cycles(base), _cycles(head)),)
-        if base_cycles is not None and head_cycles is not None
-    ]
-    cycles = [sides for _, sides in known]
-    differences = [ratios.paired(*sides) for sides in cycles] if paired else ratios.unpaired(cycles)
-    for (index, _), difference in zip(known, differences, strict=True):
+    sides = []
+    for _, base, head in timed_rows:
+        base_cycles, head_cycles = (cycles(m.samples, m.clocks_mhz) for m in (base, head))
+        known = base_cycles is not None and head_cycles is not None
+        # The times of other cases show how far runs of different times are apart.
+        sides.append(((base_cycles if known else base.samples) or [], (head_cycles if known else head.samples) or []))
+    differences = [ratios.paired(*both) for both in sides] if paired else ratios.unpaired(sides)
+    for (index, base, head), difference in zip(timed_rows, differences, strict=True):
         row = rows[index]
         if row.verdict not in (Verdict.SLOWER, Verdict.FASTER) or row.ratio is None or difference is None:
+            continue
+        base_clock, head_clock = (_clock(m) for m in (base, head))
+        if base_clock is None or head_clock is None or base_clock == head_clock:
             continue
         ratio = difference.ratio(false_alarms)
         if ratio.verdict(tolerance) != row.verdict:
             reason = (
                 f"{row.verdict} in seconds ({numbers.three(row.ratio.value)} ×), but not surely in cycles of the GPU "
-                f"({numbers.three(ratio.value)} ×): its clock differed"
+                f"({numbers.three(ratio.value)} ×), whose clock was {base_clock:,.0f} MHz in base and "
+                f"{head_clock:,.0f} MHz in head"
             )
             rows[index] = replace(row, verdict=Verdict.UNSURE, reason=reason)
 
 
-def _cycles(m: Measurement) -> list[list[float]] | None:
-    """Return the cycles of the GPU in each sample, by block, or None if its clock is unknown for any block."""
-    if m.clocks_mhz is None or m.samples is None or len(m.clocks_mhz) != len(m.samples) or None in m.clocks_mhz:
+def _clock(m: Measurement) -> float | None:
+    """Return the usual clock of the GPU in MHz, or None if it is unknown."""
+    known = [clock for clock in m.clocks_mhz or () if clock]
+    return median(known) if known else None
+
+
+def cycles(
+    samples: Sequence[Sequence[float]] | None, clocks_mhz: Sequence[int | None] | None
+) -> list[list[float]] | None:
+    """Return the cycles of a GPU in each sample, by block, or None if its clock is unknown for any block."""
+    if samples is None or clocks_mhz is None or len(clocks_mhz) != len(samples):
         return None
-    return [
-        [seconds * (clock or 0) * 1e6 for seconds in block]
-        for block, clock in zip(m.samples, m.clocks_mhz, strict=True)
+    found = [
+        [seconds * clock * 1e6 for seconds in block] for block, clock in zip(samples, clocks_mhz, strict=True) if clock
     ]
+    return found if len(found) == len(samples) else None
 
 
 def exact(base: Measurement, head: Measurement, label: str = "") -> list[Row]:

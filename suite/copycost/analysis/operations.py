@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from copycost.model.call_profile import CallProfile, Copy, Launch, Span
+from copycost.model.call_profile import ON_STREAM, CallProfile, Copy, Launch, Span
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ def operations(profile: CallProfile) -> list[Operation]:
             requests.setdefault(change.op, []).append(change.bytes)
     entries = []
     for (name, where), spans in calls.items():
-        of_device = spans[0].work is not None  # requests no memory: the host does, before it queues the work
+        # A kernel requests no memory: the host does, before it queues it.
+        of_device = where.startswith(ON_STREAM)
         sizes = [] if of_device else requests.pop(name, [])
         known = bool(sizes) or (profile.missing is None and not of_device)
         launches = {span.work for span in spans}

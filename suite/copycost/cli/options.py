@@ -298,12 +298,17 @@ def write_text(name: str, text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
     else:
-        # Open the existing file rather than replace it, so that a link, a pipe or a device stays one.
-        try:
-            with open(name, "w", encoding="utf-8", errors="replace", opener=_opener) as file:
-                file.write(text)
-        except OSError as error:
-            raise store.RunError(f"{name} cannot be written to: {error.strerror}") from None
+        write_bytes(name, text.encode(errors="replace"))
+
+
+def write_bytes(name: str, content: bytes) -> None:
+    """Write to a file."""
+    # Open the existing file rather than replace it, so that a link, a pipe or a device stays one.
+    try:
+        with open(name, "wb", opener=_opener) as file:
+            file.write(content)
+    except OSError as error:
+        raise store.RunError(f"{name} cannot be written to: {error.strerror}") from None
 
 
 def _opener(name: str, flags: int) -> int:

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from copycost.cases import images, selection
-from copycost.cases.case import Case
+from copycost.cases.case import Case, CaseError
 from copycost.cli.options import (
     INTERRUPTED,
     Batch,
@@ -31,6 +31,7 @@ from copycost.cli.options import (
     install_interrupt_handlers,
     one_line_message,
     printable,
+    write_bytes,
     write_json,
 )
 from copycost.engine.audit_cache import open_cache
@@ -40,10 +41,9 @@ from copycost.model import naming, numbers
 from copycost.model.vocabulary import DTYPES, DeviceKind
 from copycost.registry import Variant
 from copycost.report.console import print_line
-from copycost.results import store
-from copycost.stats.sums import Bounded, difference
+from copycost.stats.sums import Bounded
 from copycost.studies.place import measure
-from copycost.studies.place.routes import Inputs, Measured, Place, Route, break_evens, routes
+from copycost.studies.place.routes import Inputs, Measured, Place, Route, break_evens, longer, routes
 
 SCHEMA = 1
 
@@ -62,7 +62,7 @@ class _Picture(FilePath):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
         name = super().convert(value, param, ctx)
-        if not name.lower().endswith(_PICTURES):
+        if Path(name).suffix.lower() not in _PICTURES:
             self.fail(f"{name} is no name of a picture: expected one that ends in {', '.join(_PICTURES)}")
         return name
 
@@ -92,7 +92,9 @@ class _Picture(FilePath):
     "--json", "json_file", type=FilePath(), metavar="FILE",
     help="Also write the results as JSON; - writes to standard output.",
 )  # fmt: skip
-@click.option("--picture", "picture_file", type=_Picture(), metavar="FILE", help="Draw images/s by batch: .svg, .png.")
+@click.option(
+    "--picture", "picture_file", type=_Picture(), metavar="FILE", help="Draw images/s by batch: .svg, .png or .pdf."
+)
 @errors
 def place_(
     recipe: str,
@@ -143,7 +145,7 @@ def place_(
         def on_step(step: str) -> None:
             progress.update(bar, description=step[: max(10, progress.console.width - 20)])
 
-        measured, interrupted = measure.measure(cases, inside, plan, photographs, model_on, no_gpu, on_step)
+        measured = measure.measure(cases, inside, plan, photographs, model_on, no_gpu, on_step)
     found = routes(measured)
     if json_file:
         write_json(json_file, _document(taken_in, measured, found))
@@ -151,12 +153,10 @@ def place_(
     if picture_file:
         from copycost.studies.place import picture  # matplotlib takes long to import
 
-        try:
-            picture.draw(found, recipe, _where(model_on)).savefig(picture_file)
-        except OSError as error:
-            raise store.RunError(f"{picture_file} cannot be written to: {error.strerror}") from None
+        drawn = picture.draw(found, recipe, _where(model_on))
+        write_bytes(picture_file, picture.encoded(drawn, Path(picture_file).suffix.lower().removeprefix(".")))
         print_line(console, Text(f"Picture: {printable(picture_file)}"))
-    if interrupted:
+    if measured.interrupted:
         sys.exit(INTERRUPTED)
     sys.exit(1 if any(m.unexpected for m in measured.measurements) else 0)
 
@@ -191,7 +191,10 @@ def _cases(
         dtypes=dtypes or _DTYPES,
         files=files,
     )
-    return [case for case in cases if case.device == DeviceKind.CPU or not case.variant.includes_transfers]
+    cases = [case for case in cases if case.device == DeviceKind.CPU or not case.variant.includes_transfers]
+    if not cases:
+        raise CaseError("every selected variant takes and returns host arrays: select others with --variant")
+    return cases
 
 
 def _document(taken_in: dict[str, object], measured: Measured, found: Sequence[Route]) -> dict[str, object]:
@@ -215,24 +218,33 @@ def _show(console: Console, recipe: str, measured: Measured, found: Sequence[Rou
         title = f"{recipe}, {height}×{width}×3 {dtype}, {_where(measured.model_on)}"
         console.print(_table(console.width, title, list(group)))
     for even in break_evens(found):
-        images_of = f"{even.height}×{even.width}×3 {even.dtype}"
+        routes_of = f"{even.height}×{even.width}×3 {even.dtype} from {even.memory} memory"
         text = (
-            f"On the GPU is not surely faster up to batch {even.largest} ({images_of})."
+            f"Preprocessing on the GPU is not surely faster at batch {even.largest} ({routes_of})."
             if even.batch is None
-            else f"On the GPU is faster from batch {even.batch} ({images_of})."
+            else f"Preprocessing on the GPU is surely faster from batch {even.batch} on ({routes_of})."
         )
         print_line(console, Text(text))
-    reasons: dict[str, list[Place]] = {}
+    reasons: dict[tuple[Place, str], list[Route]] = {}
     for route in found:
         if route.reason is not None:
-            reasons.setdefault(route.reason, []).append(route.place)
-    for reason, places in reasons.items():
-        names = ", ".join(dict.fromkeys(place.phrase for place in places))
-        print_line(console, Text(f"Not measured {names}: {one_line_message(reason)}", "dim"))
+            reasons.setdefault((route.place, route.reason), []).append(route)
+    for (place, reason), missing in reasons.items():
+        of_place = [route for route in found if route.place == place]
+        where = "" if len(missing) == len(of_place) else f" ({', '.join(dict.fromkeys(map(_named, missing)))})"
+        line = f"Not measured {place.phrase}{where}: {one_line_message(reason)}"
+        print_line(console, Text(line, "dim"))
     print_line(console, Text(
-        "Times are for all images of a batch, one step after the other, with 95 % intervals that allow for the choice "
-        "of the variant.", "dim",
+        "Times are for all images of a batch: preprocessing, then the transfer, with 95 % intervals that allow for the "
+        "choice of the variant." if measured.model_on == DeviceKind.GPU else
+        "Times are for all images of a batch, with 95 % intervals that allow for the choice of the variant.", "dim",
     ))  # fmt: skip
+
+
+def _named(route: Route) -> str:
+    """Return what tells a route from the others of its place."""
+    memory = "" if route.memory is None else f", {route.memory}"
+    return f"batch {_number(route.inputs)} {route.inputs.dtype}{memory}"
 
 
 def _kind(route: Route) -> tuple[int, int, str]:
@@ -251,7 +263,7 @@ def _table(width: int, title: str, found: Sequence[Route]) -> Table:
         times = sorted((route for route in group if route.seconds), key=_seconds)
         for number, route in enumerate(times):
             style = "bold" if not number else None
-            cells = [cell(route, times[0]) for *_, cell in columns]
+            cells = [Text(cell(route, times[0])) for *_, cell in columns]
             table.add_row(_number(inputs) if not number else "", route.place.phrase, *cells, style=style)
     return table
 
@@ -272,7 +284,9 @@ def _time(seconds: Bounded | None) -> str:
     """Return a time; what a model takes longer can be too little to be measured."""
     if seconds is None:
         return "–"
-    return numbers.seconds(seconds.value) if seconds.value > 0 else f"< {numbers.seconds(max(seconds.high, 0.0))}"
+    if seconds.value > 0:
+        return numbers.seconds(seconds.value)
+    return f"< {numbers.seconds(seconds.high)}" if seconds.high > 0 else "not longer"
 
 
 def _interval(seconds: Bounded | None) -> str:
@@ -290,10 +304,8 @@ def _behind(route: Route, fastest: Route) -> str:
     """Return how much longer a route takes than the fastest, with its interval."""
     if route is fastest or route.seconds is None or fastest.seconds is None:
         return "–"
-    longer = difference(route.seconds, fastest.seconds)
-    if longer.low <= 0:
-        return "undecided"
-    return f"{numbers.seconds(longer.low)} … {numbers.seconds(longer.high)}"
+    by = longer(route, fastest)
+    return "undecided" if by.low <= 0 else f"{numbers.seconds(by.low)} … {numbers.seconds(by.high)}"
 
 
 #: Columns that only a device with memory of its own needs.

@@ -99,7 +99,7 @@ def profile(
 ) -> None:
     """Profile one call: time, allocations and bytes by operation, and optionally a trace.
 
-    On a GPU, kernels and copies are operations too: with grid, block, registers and theoretical occupancy, and with
+    On a GPU, kernels and copies are operations too: with grid, block, registers and occupancy, and with
     bytes and rate. --nsys and --ncu print the command for a deeper look, in which the calls are the NVTX range
     copycost_call.
 
@@ -169,7 +169,7 @@ def _nsight(case: Case, ncu: bool) -> list[str]:
     output = re.sub(r"[^a-z0-9]+", "-", case.label().lower()).strip("-")
     if not ncu:
         return ["nsys", "profile", "--trace", "cuda,nvtx", "--output", output]
-    only = ["--nvtx", "--nvtx-include", f"{CALL}/"] if nvtx_range.is_available() else []
+    only = ["--nvtx", "--nvtx-include", CALL] if nvtx_range.is_available() else []
     return ["ncu", "--set", "full", *only, "--export", output]
 
 

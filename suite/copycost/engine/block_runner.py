@@ -264,7 +264,10 @@ class BlockRunner:
             if begin is None:
                 return
             sleep(_ENERGY_SECONDS)
-            idle_watts = ((devices.energy_joules() or begin) - begin) / (monotonic() - start)
+            end = devices.energy_joules()
+            if end is None:
+                return
+            idle_watts = (end - begin) / (monotonic() - start)
         order = _open_members(members)
         self.random.shuffle(order)
         with self.pool.time_account.wall():

@@ -30,8 +30,8 @@ def call_here(case: Case, photographs: images.Photographs, threads: int) -> None
     Exception
         What the variant raises.
     """
-    loading.load(case.recipe.source)
-    loading.load(case.variant.source)
+    for source in dict.fromkeys((case.recipe.source, case.variant.source)):
+        loading.load(source)
     runtime = discovery.runtime(case.variant.runtime)
     runtime.start(case.device, threads)
     prepare = registry.variants[case.recipe.name, case.variant.name].prepare
@@ -46,9 +46,7 @@ def call_here(case: Case, photographs: images.Photographs, threads: int) -> None
     if case.variant.writes == Writes.OUT:
         expected = refer(reference, pixels, case.layout, case.computed_dtype)
         blank_out = ExpectedResults([expected], case.computed_dtype).blank_out()
-    prepared = PreparedCall(
-        runtime, prepare, case.variant.writes, case.device, [tuple(pixels)], None, blank_out
-    )  # fmt: skip
+    prepared = PreparedCall(runtime, prepare, case.variant.writes, case.device, [tuple(pixels)], None, blank_out)
     for _ in range(_WARM):
         prepared.fenced_call(0)()
     calls = [prepared.fenced_call(0) for _ in range(CALLS)]  # on inputs that are made before the range

@@ -11,6 +11,7 @@ from statistics import median
 from copycost.cases.case import Case, as_row
 from copycost.engine import assemble
 from copycost.engine.records import AllocationTrace, Audit, BlockRecord, Timing
+from copycost.machine.devices import combined
 from copycost.model.measurement import Measurement
 from copycost.stats.intervals import Spread
 
@@ -42,6 +43,11 @@ class CaseState:
     def blocks(self) -> list[list[float]]:
         """Seconds per call of each sample, by block."""
         return [record.seconds for record in self.records]
+
+    @property
+    def clocks_mhz(self) -> list[int | None]:
+        """Clock of the GPU in each block, where it is known."""
+        return [combined(record.conditions).clock_mhz for record in self.records]
 
     @property
     def leaked_bytes(self) -> int:

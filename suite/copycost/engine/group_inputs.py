@@ -111,10 +111,12 @@ class Results:
 
 
 def _released(needed: int) -> int:
-    """Return the device's free memory in bytes, once it is enough or after `_RELEASE_SECONDS`."""
+    """Return the device's free memory in bytes, once it is enough or after `_RELEASE_SECONDS`; enough if unknown."""
     end = monotonic() + _RELEASE_SECONDS
     while True:
-        free = devices.condition().free_bytes or 0
+        free = devices.condition().free_bytes
+        if free is None:
+            return needed
         if free >= needed or monotonic() > end:
             return free
         sleep(_RELEASE_SECONDS / 20)

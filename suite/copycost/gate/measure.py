@@ -11,7 +11,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from copycost.analysis.compare import COUNTS, FALSE_ALARMS, Comparison, Row, exact
+from copycost.analysis.compare import COUNTS, FALSE_ALARMS, Comparison, Row, cycles, exact
 from copycost.cases import images, selection
 from copycost.cases.case import Case, as_row
 from copycost.cases.profiles import Axes
@@ -25,6 +25,7 @@ from copycost.gate.commits import Commit
 from copycost.model import naming
 from copycost.model.measurement import Measurement
 from copycost.model.source import Source
+from copycost.model.vocabulary import Verdict
 from copycost.stats import ratios
 
 #: Pairs of adjacent samples in a block, one sample per side.
@@ -192,7 +193,14 @@ class _Pair:
     def decided(self, tolerance: float, false_alarms: float) -> bool:
         """Return whether the answer is clear."""
         difference = ratios.paired(self.base.blocks, self.head.blocks)
-        return difference is not None and difference.ratio(false_alarms).verdict(tolerance) != "unsure"
+        if difference is None:
+            return False
+        verdict = difference.ratio(false_alarms).verdict(tolerance)
+        base_cycles, head_cycles = (cycles(state.blocks, state.clocks_mhz) for state in (self.base, self.head))
+        if base_cycles is not None and head_cycles is not None and verdict in (Verdict.SLOWER, Verdict.FASTER):
+            in_cycles = ratios.paired(base_cycles, head_cycles)
+            return in_cycles is not None and in_cycles.ratio(false_alarms).verdict(tolerance) == verdict
+        return verdict != Verdict.UNSURE
 
 
 def measure(

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from copycost.machine.occupancy import Limits, occupancy
-from copycost.model.call_profile import MOST, Copy, Launch, Span
+from copycost.model.call_profile import MOST, ON_STREAM, Copy, Launch, Span
 from copycost.model.errors import describe
 
 #: Name of the instrument.
@@ -43,14 +43,16 @@ def recorded(function: Callable[[], Any], limits: Limits | None = None) -> tuple
         return [], "cupti-python is not installed: pip install -e '.[cupti]' in a clone of copycost"
     try:
         from cupti import cupti
-    except ImportError as error:  # its wheel is for another CUDA, or a library is missing
+    except Exception as error:  # its wheel is for another CUDA, or its loader finds no library
         return [], f"cupti-python: {describe(error)}"
     spans: list[Span] = []
     begin = 0
 
     def completed(activities: list[Any]) -> None:
         # The records are valid during this call only.
-        spans.extend(_span(cupti, record, begin, limits) for record in activities if hasattr(record, "start"))
+        # A time of 0 says that it could not be collected.
+        timed = [record for record in activities if getattr(record, "start", 0)]
+        spans.extend(_span(cupti, record, begin, limits) for record in timed)
 
     kinds = [getattr(cupti.ActivityKind, name) for name in _KINDS]
     enabled = []
@@ -86,7 +88,7 @@ def _span(cupti: Any, record: Any, begin: int, limits: Limits | None) -> Span:
     elif record.kind == cupti.ActivityKind.MEMCPY:
         source, target = (_memory(cupti, kind) for kind in (record.src_kind, record.dst_kind))
         name, work = f"copy, {source} to {target}", Copy(record.bytes, source, target)
-    return Span(name, f"GPU, stream {record.stream_id}", (record.start - begin) * 1e-9, seconds, seconds, work)
+    return Span(name, f"{ON_STREAM}stream {record.stream_id}", (record.start - begin) * 1e-9, seconds, seconds, work)
 
 
 def _memory(cupti: Any, kind: int) -> str:

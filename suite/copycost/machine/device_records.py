@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from copycost.model.call_profile import MOST, Copy, Launch, Span
+from copycost.model.call_profile import MOST, ON_STREAM, Copy, Launch, Span
 
 #: Categories of a device's work in the traces of Kineto, PyTorch's profiler.
 _KINETO = ("kernel", "gpu_memcpy", "gpu_memset")
@@ -22,15 +22,16 @@ def xplane_work(stats: Mapping[str, Any]) -> Launch | Copy | None:
     """
     if details := stats.get("kernel_details"):
         values = _values(details)
-        grid, block = (_three(values.get(name, "1,1,1").split(",")) for name in ("grid", "block"))
-        shared = int(values.get("static_shared", 0)) + int(values.get("dynamic_shared", 0))
-        percent = values.get("occ_pct")
-        return Launch(
-            grid, block, int(values.get("regs", 0)), shared, None if percent is None else float(percent) / 100
-        )
+        if not values.keys() >= {"grid", "block", "regs", "static_shared", "dynamic_shared"}:
+            return None
+        grid, block = (_three(values[name].split(",")) for name in ("grid", "block"))
+        shared = int(values["static_shared"]) + int(values["dynamic_shared"])
+        return Launch(grid, block, int(values["regs"]), shared, _fraction(values.get("occ_pct")))
     if details := stats.get("memcpy_details"):
         values = _values(details)
-        nbytes = values.get("size", values.get("num_bytes", "0"))
+        nbytes = values.get("size", values.get("num_bytes"))
+        if nbytes is None:
+            return None
         return Copy(int(nbytes), values.get("kind_src", "unknown"), values.get("kind_dst", "unknown"))
     return None
 
@@ -46,7 +47,9 @@ def kineto_spans(events: Iterable[Mapping[str, Any]], begin: str) -> list[Span]:
         Name of the event whose beginning is the time 0: an annotation around the call.
     """
     events = list(events)
-    start = next((event["ts"] for event in events if event.get("name") == begin and "dur" in event), 0.0)
+    # The annotation has a second event on the device, from its first kernel on.
+    annotations = [event for event in events if event.get("name") == begin and event.get("cat") == "user_annotation"]
+    start = annotations[0]["ts"] if annotations else 0.0
     spans = []
     for event in events:
         if event.get("cat") not in _KINETO or "dur" not in event:
@@ -54,19 +57,23 @@ def kineto_spans(events: Iterable[Mapping[str, Any]], begin: str) -> list[Span]:
         values = event.get("args", {})
         name = str(event["name"])
         work: Launch | Copy | None = None
-        if event["cat"] == "kernel" and "grid" in values:
-            percent = values.get("est. achieved occupancy %")
+        if event["cat"] == "kernel" and values.keys() >= {"grid", "block", "registers per thread", "shared memory"}:
             work = Launch(
-                _three(values["grid"]), _three(values["block"]), int(values.get("registers per thread", 0)),
-                int(values.get("shared memory", 0)), None if percent is None else percent / 100,
+                _three(values["grid"]), _three(values["block"]), int(values["registers per thread"]),
+                int(values["shared memory"]), _fraction(values.get("est. achieved occupancy %")),
             )  # fmt: skip
         elif (match := _COPY.match(name)) and "bytes" in values:
             source, target = match[1].lower(), match[2].lower()
             name, work = f"copy, {source} to {target}", Copy(int(values["bytes"]), source, target)
         seconds = event["dur"] * 1e-6
-        where = f"GPU, stream {values.get('stream', event.get('tid'))}"
+        where = f"{ON_STREAM}stream {values.get('stream', event.get('tid'))}"
         spans.append(Span(name, where, (event["ts"] - start) * 1e-6, seconds, seconds, work))
     return sorted(spans, key=lambda span: span.start)[:MOST]
+
+
+def _fraction(percent: Any) -> float | None:
+    """Return a percentage as a fraction; profilers give a negative one if it is unknown."""
+    return None if percent is None or float(percent) < 0 else float(percent) / 100
 
 
 def _values(details: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from copycost.machine.device_records import xplane_work
 from copycost.model.allocation import AllocationEvent
-from copycost.model.call_profile import MOST, Span
+from copycost.model.call_profile import MOST, ON_STREAM, Span
 from copycost.model.vocabulary import MemorySpace
 
 #: Name of the annotation around a call in a trace.
@@ -121,7 +121,7 @@ def kernel_spans(events: Sequence[Event]) -> list[Span]:
     begin = next(iter(call_windows(events)), (0, 0))[0]
     spans = []
     for event in sorted((event for event in events if event.on_stream), key=lambda event: event.start)[:MOST]:
-        seconds, where = event.duration * 1e-12, f"GPU, {event.line}"
+        seconds, where = event.duration * 1e-12, f"{ON_STREAM}{event.line}"
         start = (event.start - begin) * 1e-12
         spans.append(Span(event.name, where, start, seconds, seconds, xplane_work(event.stats())))
     return spans

@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 
 from copycost.model.vocabulary import MemorySpace
 
+#: Beginning of `Span.where` for the kernels and copies of a device; its stream follows.
+ON_STREAM = "GPU, "
+
 #: Maximum number of lines and operations recorded for one call. Later ones are dropped.
 MOST = 4_000
 
@@ -25,7 +28,8 @@ class Launch:
         Shared memory of a block.
     occupancy : float or None
         Theoretical occupancy: threads that a multiprocessor can hold at once of this kernel, as a fraction of those
-        that it can hold at most. None if it is unknown.
+        that it can hold at most. From PyTorch's profiler, it is an estimate of what the launch achieves. None if it is
+        unknown.
     """
 
     grid: tuple[int, int, int]

@@ -24,23 +24,19 @@ from copycost.model.vocabulary import DeviceKind
 
 _INSTRUMENT = "jax-profiler"
 
-#: Whether this process works on a GPU, which `_start` decides.
-_on_gpu = False
-
 
 def _start(device: DeviceKind, threads: int) -> None:
-    global _on_gpu
     import jax
 
-    _on_gpu = device == DeviceKind.GPU
-    if _on_gpu:
+    on_gpu = device == DeviceKind.GPU
+    if on_gpu:
         # Otherwise, the first array takes three quarters of the device's memory, which other processes need.
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    jax.config.update("jax_platforms", "cuda" if _on_gpu else "cpu")
+    jax.config.update("jax_platforms", "cuda" if on_gpu else "cpu")
     jax.config.update("jax_enable_x64", True)  # otherwise, float64 becomes float32
     # Otherwise, another thread releases the memory that a call no longer needs, sometimes during the next call.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
-    if _on_gpu:
+    if on_gpu:
         try:
             jax.devices("cuda")
         except RuntimeError as error:
@@ -50,13 +46,13 @@ def _start(device: DeviceKind, threads: int) -> None:
 def _array(pixels: np.ndarray, mutable: bool) -> Any:
     import jax.numpy as jnp
 
-    return jnp.array(pixels)
+    return _wait(jnp.array(pixels))  # the fence does not wait for it
 
 
 def _restore(array: Any, pristine: Any) -> Any:
     import jax.numpy as jnp
 
-    return jnp.array(pristine)  # a copy
+    return _wait(jnp.array(pristine))  # a copy
 
 
 def _to_numpy(result: Any) -> np.ndarray:
@@ -155,7 +151,7 @@ def _copy(nbytes: int) -> Callable[[], Any]:
     import jax.numpy as jnp
 
     source = jnp.zeros(nbytes // 4, np.float32)
-    return lambda: jnp.array(source, copy=True)
+    return lambda: _wait(jnp.array(source, copy=True))
 
 
 def _upload(pixels: np.ndarray, pinned: bool) -> Callable[[], None]:

@@ -18,7 +18,7 @@ from copycost.machine import onednn
 from copycost.machine.device_records import xplane_work
 from copycost.machine.xplane import CALL, MEMORY_EVENTS, allocation, allocations, kernel_seconds, of_protobuf
 from copycost.model.allocation import THRESHOLD, AllocationEvent, InstrumentBusyError
-from copycost.model.call_profile import MOST, CallProfile, Copy, Launch, MemoryChange, Span, nested
+from copycost.model.call_profile import MOST, ON_STREAM, CallProfile, Copy, Launch, MemoryChange, Span, nested
 from copycost.model.runtime import Device, Runtime, RuntimeUnavailable
 from copycost.model.vocabulary import DeviceKind
 
@@ -181,7 +181,7 @@ def _look(function: Callable[[], Any]) -> CallProfile:
         if event.name in MEMORY_EVENTS:
             changes.append((event.start, allocation(event, _INSTRUMENT)))
         elif event.duration and not event.name.startswith(_PLUMBING):
-            where = f"GPU, {event.line}" if event.on_stream else event.line.partition("/")[0]
+            where = f"{ON_STREAM}{event.line}" if event.on_stream else event.line.partition("/")[0]
             work = xplane_work(event.stats()) if event.on_stream else None
             spans.append((event.start, event.duration, _operation(event.name), where, work))
     spans.sort(key=itemgetter(0, 1, 2, 3))

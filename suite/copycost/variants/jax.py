@@ -1,7 +1,4 @@
-"""Define the JAX variants on the CPU: operation by operation, by `jax.jit`, and with donated input memory.
-
-XLA's CPU client allocates every array through the C library, so that memray sees all of them.
-"""
+"""Define the JAX variants: operation by operation, by `jax.jit`, and with donated input memory."""
 
 from __future__ import annotations
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from time import perf_counter
 
 from copycost.engine.count_allocations import count
 from copycost.engine.line_profiler import completed, lines, placed
 from copycost.engine.prepared_call import PreparedCall
 from copycost.model.allocation import THRESHOLD
-from copycost.model.call_profile import CallProfile, Span
+from copycost.model.call_profile import ON_STREAM, CallProfile, Span
 
 #: Calls before the profiled one.
 _WARM = 3
@@ -25,7 +26,10 @@ def profile(prepared: PreparedCall) -> CallProfile:
     library = counts.library[-1] if counts.library is not None else []
     missing = counts.missing or counts.device_missing
     if prepared.runtime.profile is not None:
-        return completed(prepared.runtime.profile(prepared.fenced_call(0)), library, missing)
+        profiled = completed(prepared.runtime.profile(prepared.fenced_call(0)), library, missing)
+        if prepared.device != "cpu" and not any(span.where.startswith(ON_STREAM) for span in profiled.spans):
+            profiled = replace(profiled, no_kernels=f"{profiled.instrument} saw no work of the device")
+        return profiled
     gpu = prepared.runtime.gpu if prepared.device != "cpu" else None
     mark = gpu.mark if gpu is not None else None
     call = prepared.fenced_call(0)

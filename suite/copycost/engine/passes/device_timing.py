@@ -28,8 +28,9 @@ def work(prepared: PreparedCall, seconds: float) -> int:
     """
     if prepared.changes_input:
         return 0
+    prepared.last_result = None  # these calls overwrite the buffer that it may be in
     calls, start = 0, perf_counter()
-    while perf_counter() - start < seconds and prepared.calls_left > 0:
+    while perf_counter() - start < seconds and calls < prepared.calls_left:
         prepared.call(*prepared.next_arguments())
         calls += 1
         if calls % _UNFENCED == 0:  # a queue without end would hold memory without end

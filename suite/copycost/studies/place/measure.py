@@ -17,11 +17,21 @@ from copycost.engine.worker_pool import WorkerPool
 from copycost.model import numbers
 from copycost.model.measurement import Measurement
 from copycost.model.source import Source
-from copycost.model.vocabulary import DeviceKind, Layout
+from copycost.model.vocabulary import DeviceKind, Layout, Status
 from copycost.registry import Variant
+from copycost.stats.intervals import estimate
 from copycost.stats.sums import Bounded, paired
 from copycost.studies.place.probes import Model, ModelJob, Transfer, TransferJob
-from copycost.studies.place.routes import Crossing, Inputs, Measured, Memory, Missing, crossings, inputs_of
+from copycost.studies.place.routes import (
+    Crossing,
+    Inputs,
+    Measured,
+    Memory,
+    Missing,
+    crossings,
+    inputs_of,
+    inputs_of_measurement,
+)
 
 K = TypeVar("K")
 R = TypeVar("R")
@@ -44,8 +54,8 @@ def measure(
     model_on: DeviceKind,
     no_gpu: str | None,
     on_step: Callable[[str], None] = lambda step: None,
-) -> tuple[Measured, bool]:
-    """Measure all parts of the routes; return them, and whether it was interrupted, by Ctrl-C.
+) -> Measured:
+    """Measure all parts of the routes, or until Ctrl-C.
 
     Parameters
     ----------
@@ -62,7 +72,7 @@ def measure(
         ``on_step(step)`` reports progress. It can be called from any thread.
     """
     measurements: list[Measurement] = []
-    transfers: dict[Crossing, list[list[float]] | Missing] = {}
+    transfers: dict[Crossing, Bounded | Missing] = {}
     models: dict[Inputs, Bounded | Missing] = {}
     interrupted = False
     try:
@@ -72,12 +82,12 @@ def measure(
         try:
             if no_gpu is None:
                 transfers |= _transfers(pool, plan, cases, measurements, on_step)
-            models |= _models(pool, plan, cases, inside, model_on, on_step)
+            models |= _models(pool, plan, cases, measurements, inside, model_on, on_step)
         finally:
             pool.close()
     except KeyboardInterrupt:
         interrupted = True
-    return Measured(model_on, tuple(cases), tuple(measurements), transfers, models, no_gpu), interrupted
+    return Measured(model_on, tuple(cases), tuple(measurements), transfers, models, no_gpu, interrupted)
 
 
 def _transfers(
@@ -86,34 +96,56 @@ def _transfers(
     cases: Sequence[Case],
     measurements: Sequence[Measurement],
     on_step: Callable[[str], None],
-) -> dict[Crossing, list[list[float]] | Missing]:
-    """Time all transfers with the first runtime of the cases that can time them."""
+) -> dict[Crossing, Bounded | Missing]:
+    """Time all transfers with one runtime that can: one that has worked on the device if there is one."""
     wanted = crossings(cases, measurements)
-    runtimes = sorted({case.variant.runtime for case in cases if case.device == DeviceKind.GPU})
+    worked = {m.runtime for m in measurements if m.device == DeviceKind.GPU and m.status == Status.OK}
     able = [
-        runtime
-        for name in runtimes
+        name
+        for name in sorted(discovery.runtimes(), key=lambda name: (name not in worked, name))
         if (runtime := discovery.runtime(name)).gpu is not None
         and runtime.gpu.upload is not None
         and not discovery.not_installed(runtime)
     ]
-    if not able:
-        return dict.fromkeys(wanted, Missing("no installed runtime can time transfers: install CuPy or PyTorch"))
-    name = able[0].name
+    found: dict[Crossing, Bounded | Missing] = dict.fromkeys(
+        wanted, Missing("no runtime that times transfers is installed, such as CuPy, PyTorch or JAX")
+    )
+    for name in able:
+        found = _transfers_by(pool, plan, name, wanted, on_step)
+        if not all(isinstance(seconds, Missing) for seconds in found.values()):
+            break
+    return found
+
+
+def _transfers_by(
+    pool: WorkerPool, plan: Plan, name: str, wanted: Sequence[Crossing], on_step: Callable[[str], None]
+) -> dict[Crossing, Bounded | Missing]:
+    """Time all transfers with a runtime."""
     jobs = {
         (nbytes, memory): TransferJob(name, plan.threads, nbytes, memory == Memory.PINNED) for nbytes, memory in wanted
     }
 
-    def told(crossing: Crossing) -> None:
+    def report(crossing: Crossing) -> None:
         on_step(f"transfer of {numbers.size(crossing[0])} from {crossing[1]} memory")
 
-    return _in_blocks(pool, name, Source("copycost"), jobs, Transfer.sample, told)
+    found = _in_blocks(pool, name, Source("copycost"), jobs, Transfer.sample, report)
+    return {
+        crossing: samples if isinstance(samples, Missing) else _bounded(samples) for crossing, samples in found.items()
+    }
+
+
+def _bounded(samples: Sequence[Sequence[float]]) -> Bounded | Missing:
+    seconds = estimate(samples)
+    if seconds.low is None or seconds.high is None:
+        return Missing("an interval needs two blocks")
+    return Bounded(seconds.value, seconds.low, seconds.high)
 
 
 def _models(
     pool: WorkerPool,
     plan: Plan,
     cases: Sequence[Case],
+    measurements: Sequence[Measurement],
     inside: Variant | None,
     model_on: DeviceKind,
     on_step: Callable[[str], None],
@@ -124,6 +156,8 @@ def _models(
     why = None
     if inside is None:
         why = f"recipe {first.recipe.name} has no variant {INSIDE}"
+    elif inside.runtime != "tensorflow":
+        why = f"{INSIDE} of recipe {first.recipe.name} is not for TensorFlow"
     elif first.recipe.inputs != 1:
         why = f"recipe {first.recipe.name} takes {first.recipe.inputs} inputs"
     elif first.layout != Layout.CHANNELS_LAST:
@@ -132,19 +166,27 @@ def _models(
         why = discovery.not_installed(discovery.runtime("tensorflow"))
     if inside is None or why is not None:
         return dict.fromkeys(by_inputs, Missing(why or ""))
+    # What is too large for every case is too large for the model.
+    skipped: dict[Inputs, str] = {}
+    for inputs in by_inputs:
+        rows = [m for m in measurements if inputs_of_measurement(m) == inputs]
+        if rows and all(m.status == Status.SKIPPED for m in rows):
+            skipped[inputs] = rows[0].remarks()
     jobs = {
-        inputs: ModelJob(inside.source, first.recipe.name, inside.name, model_on, plan.threads, case.shape, case.dtype)
+        inputs: ModelJob(
+            first.recipe.name, inside.name, model_on, plan.threads, case.shape, case.dtype, str(case.computed_dtype)
+        )
         for inputs, case in by_inputs.items()
-        if case.dtype in inside.accepts
+        if case.dtype in inside.accepts and inputs not in skipped
     }
     found = _in_blocks(
         pool, "tensorflow", inside.source, jobs, Model.sample, lambda inputs: on_step(f"model, {inputs.images} images")
     )
     unmeasured = Missing(f"{INSIDE} is for {', '.join(inside.accepts)} only")
     return {
-        inputs: unmeasured if samples is None else samples if isinstance(samples, Missing) else paired(samples)
+        inputs: samples if isinstance(samples, Missing) else paired(samples)
         for inputs in by_inputs
-        for samples in (found.get(inputs),)
+        for samples in (found.get(inputs, Missing(skipped[inputs]) if inputs in skipped else unmeasured),)
     }
 
 
@@ -172,5 +214,6 @@ def _in_blocks(
                 finally:
                     pool.close_worker(worker)
             except CaseFailure as failure:
-                found[key] = Missing(failure.reason)
+                took_too_long = f"it took more than {_TIMEOUT:.0f} s"
+                found[key] = Missing(took_too_long if failure.status == Status.TIMEOUT else failure.reason)
     return found

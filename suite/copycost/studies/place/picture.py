@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
@@ -27,7 +28,7 @@ def draw(found: Sequence[Route], recipe: str, where: str) -> Figure:
     """
     kinds = list(dict.fromkeys((r.inputs.height, r.inputs.width, r.inputs.dtype) for r in found))
     figure = Figure(figsize=(_PANEL[0] * len(kinds), _PANEL[1]), layout="constrained")
-    figure.suptitle(f"{recipe}, {where}")
+    figure.suptitle(f"{recipe}, {where}", parse_math=False)  # a recipe's name may have $ in it
     panels = figure.subplots(1, len(kinds), squeeze=False, sharey=True)[0]
     for axis, (height, width, dtype) in zip(panels, kinds, strict=True):
         of_kind = [r for r in found if (r.inputs.height, r.inputs.width, r.inputs.dtype) == (height, width, dtype)]
@@ -35,6 +36,13 @@ def draw(found: Sequence[Route], recipe: str, where: str) -> Figure:
         _lines(axis, of_kind)
     panels[0].set_ylabel("images per second")
     return figure
+
+
+def encoded(figure: Figure, kind: str) -> bytes:
+    """Return a figure as the bytes of a file of this kind, e.g. ``svg``."""
+    file = io.BytesIO()
+    figure.savefig(file, format=kind)
+    return file.getvalue()
 
 
 def _lines(axis: Axes, found: Sequence[Route]) -> None:

@@ -11,9 +11,10 @@ import numpy as np
 
 from copycost import registry
 from copycost.catalog import discovery, loading
+from copycost.engine.references import ExpectedResults, refer
 from copycost.model.runtime import RuntimeUnavailable
 from copycost.model.source import Source
-from copycost.model.vocabulary import DeviceKind
+from copycost.model.vocabulary import DeviceKind, Layout
 
 #: Minimum duration of a sample, in seconds, and maximum number of calls in it.
 _SAMPLE_SECONDS, _MOST_CALLS = 0.02, 1000
@@ -70,7 +71,6 @@ class ModelJob:
 
     Attributes
     ----------
-    source : Source
     recipe, variant : str
     device : DeviceKind
     threads : int
@@ -78,15 +78,17 @@ class ModelJob:
         Shape of the images, with channels last.
     dtype : str
         Dtype of the images.
+    computed_dtype : str
+        Float dtype that the recipe is computed in.
     """
 
-    source: Source
     recipe: str
     variant: str
     device: DeviceKind
     threads: int
     shape: tuple[int, ...]
     dtype: str
+    computed_dtype: str
 
     def start(self) -> Model:
         """Build the model with the variant and without it."""
@@ -101,16 +103,22 @@ class Model:
 
         runtime = discovery.runtime("tensorflow")
         runtime.start(job.device, job.threads)
-        loading.load(job.source)
         prepare = registry.variants[job.recipe, job.variant].prepare
-        assert prepare is not None  # it was registered in this process
-        pixels = np.random.default_rng(0).integers(0, 256, job.shape).astype(job.dtype)
+        loading.load(Source("copycost.recipes"))
+        reference = registry.recipes[job.recipe].reference
+        assert prepare is not None  # the fork server has imported it
+        assert reference is not None
+        pixels = np.random.default_rng(0).integers(0, 256, job.shape, np.uint8).astype(job.dtype, copy=False)
         self.images = runtime.array(pixels, False)
         scale = prepare(self.images)
         self.scaled = scale(self.images)
         dtype = self.scaled.dtype
         if not dtype.is_floating or self.scaled.ndim not in (3, 4) or self.scaled.shape[-1] != job.shape[-1]:
             raise RuntimeUnavailable("its results are no images that a convolution takes")
+        computed = np.dtype(job.computed_dtype)
+        truth = ExpectedResults([refer(reference, [pixels], Layout.CHANNELS_LAST, computed)], computed)
+        if reason := truth.refuse(0, [runtime.to_numpy(self.scaled)]):
+            raise RuntimeUnavailable(f"its result is wrong: {reason}")
         weights = np.random.default_rng(1).normal(size=(_KERNEL, _KERNEL, job.shape[-1], _FILTERS))
         kernel = tf.constant(weights, dtype)
 
@@ -126,7 +134,7 @@ class Model:
             raise RuntimeUnavailable("inside the model, its result is another one")
 
     def sample(self) -> tuple[list[float], list[float]]:
-        """Return samples of the seconds of the layer with preprocessing and without, taken in turn."""
+        """Return samples of the seconds of the layer with preprocessing and without, taken alternately."""
         both = (self._call(self.inside, self.images), self._call(self.alone, self.scaled))
         numbers = [_number_of_calls(call) for call in both]
         samples: tuple[list[float], list[float]] = ([], [])
@@ -148,7 +156,7 @@ def _number_of_calls(call: Callable[[], None]) -> int:
     call()
     n = 1
     while n < _MOST_CALLS and _seconds(call, n) * n < _SAMPLE_SECONDS:
-        n *= 2
+        n = min(2 * n, _MOST_CALLS)
     return n
 
 

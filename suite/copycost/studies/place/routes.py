@@ -8,8 +8,7 @@ from enum import StrEnum
 
 from copycost.cases.case import Case
 from copycost.model.measurement import Measurement
-from copycost.model.vocabulary import DeviceKind, ResultShares, Status
-from copycost.stats.intervals import estimate
+from copycost.model.vocabulary import DeviceKind, ResultShares, Status, Writes
 from copycost.stats.rivals import rivals
 from copycost.stats.sums import Bounded, difference, total
 
@@ -74,20 +73,23 @@ class Measured:
     cases : tuple of Case
     measurements : tuple of Measurement
         Of cases on the CPU and on the device.
-    transfers : mapping of Crossing to list of list of float, or Missing
-        Seconds of each sample, by block.
+    transfers : mapping of Crossing to Bounded or Missing
+        Seconds of a transfer.
     models : mapping of Inputs to Bounded or Missing
         Seconds that preprocessing adds to the model.
     no_gpu : str or None
         Why nothing was measured on a GPU. None if it was.
+    interrupted : bool
+        Whether measuring was interrupted: what is missing is then to come.
     """
 
     model_on: DeviceKind
     cases: tuple[Case, ...]
     measurements: tuple[Measurement, ...]
-    transfers: Mapping[Crossing, Sequence[Sequence[float]] | Missing]
+    transfers: Mapping[Crossing, Bounded | Missing]
     models: Mapping[Inputs, Bounded | Missing]
     no_gpu: str | None
+    interrupted: bool = False
 
 
 @dataclass(frozen=True)
@@ -143,8 +145,10 @@ class BreakEven:
     ----------
     height, width : int
     dtype : str
+    memory : Memory
+        Memory of the host that both copy from.
     batch : int or None
-        The smallest batch from which it is faster at all larger ones. None if it is not at the largest.
+        The smallest batch from which it is surely faster at all larger ones. None if it is not at the largest.
     largest : int
         The largest batch that was measured on both.
     """
@@ -152,6 +156,7 @@ class BreakEven:
     height: int
     width: int
     dtype: str
+    memory: Memory
     batch: int | None
     largest: int
 
@@ -168,30 +173,37 @@ def routes(measured: Measured) -> list[Route]:
 
 
 def break_evens(found: Sequence[Route]) -> Iterator[BreakEven]:
-    """Yield the break-even batch of each size and dtype that was measured on the CPU and on the device.
+    """Yield the break-even batch of each size, dtype and memory that was measured on the CPU and on the device.
 
-    The fastest route over the CPU is compared with the fastest over the device. The device is surely faster if the
-    interval of the difference lies above 0.
+    The device is surely faster if the interval of the difference lies above 0.
     """
-    kinds = dict.fromkeys((route.inputs.height, route.inputs.width, route.inputs.dtype) for route in found)
-    for height, width, dtype in kinds:
-        gains: dict[int, bool] = {}
-        for inputs in dict.fromkeys(route.inputs for route in found):
-            if (inputs.height, inputs.width, inputs.dtype) != (height, width, dtype) or inputs.batch is None:
-                continue
-            cpu, gpu = (_fastest(found, inputs, place) for place in (Place.CPU, Place.GPU))
-            if cpu is not None and gpu is not None:
-                gains[inputs.batch] = difference(cpu, gpu).low > 0
-        if gains:
-            batches = sorted(gains)
-            losses = [k for k, batch in enumerate(batches) if not gains[batch]]
-            index = max(losses, default=-1) + 1
-            yield BreakEven(height, width, dtype, batches[index] if index < len(batches) else None, batches[-1])
+    by_kind: dict[tuple[int, int, str, Memory], dict[int, dict[Place, Route]]] = {}
+    for route in found:
+        inputs = route.inputs
+        if route.seconds is not None and route.memory is not None and inputs.batch is not None:
+            kind = (inputs.height, inputs.width, inputs.dtype, route.memory)
+            by_kind.setdefault(kind, {}).setdefault(inputs.batch, {})[route.place] = route
+    for kind, by_batch in by_kind.items():
+        both = {batch: places for batch, places in sorted(by_batch.items()) if places.keys() >= {Place.CPU, Place.GPU}}
+        if both:
+            gains = [longer(places[Place.CPU], places[Place.GPU]).low > 0 for places in both.values()]
+            index = max((k for k, gain in enumerate(gains) if not gain), default=-1) + 1
+            yield BreakEven(*kind, list(both)[index] if index < len(both) else None, max(both))
 
 
-def _fastest(found: Sequence[Route], inputs: Inputs, place: Place) -> Bounded | None:
-    times = [route.seconds for route in found if route.inputs == inputs and route.place == place and route.seconds]
-    return min(times, key=lambda seconds: seconds.value, default=None)
+def longer(route: Route, other: Route) -> Bounded:
+    """Return how many seconds longer a route takes than another; both were measured.
+
+    A part that both have in common, such as the transfer of as many bytes, does not make the difference less certain.
+    """
+    parts, other_parts = (
+        [part for part in (route.compute, route.transfer) if part is not None] for route in (route, other)
+    )
+    common = [part for part in parts if any(part is other_part for other_part in other_parts)]
+    own, other_own = (
+        [part for part in side if not any(part is shared for shared in common)] for side in (parts, other_parts)
+    )
+    return difference(total(own), total(other_own))
 
 
 def inputs_of(case: Case) -> Inputs:
@@ -212,24 +224,22 @@ def _route(measured: Measured, place: Place, inputs: Inputs, memory: Memory | No
             return Route(place, inputs, memory, case.nbytes if memory else 0, inside.reason)
         compute, crossing_bytes = inside, case.nbytes
     else:
-        rows = [m for m in measured.measurements if m.device == device and _of(m) == inputs]
-        selected = any(c.device == device and inputs_of(c) == inputs for c in measured.cases)
-        chosen = _chosen(rows) if selected else Missing("no selected variant runs there")
+        rows = [m for m in measured.measurements if m.device == device and inputs_of_measurement(m) == inputs]
+        if place == Place.CPU and memory == Memory.PINNED:
+            # The others allocate their results, in pageable memory.
+            rows = [m for m in rows if m.writes == Writes.OUT]
+        chosen = _chosen(rows, measured.interrupted)
         if isinstance(chosen, Missing):
             return Route(place, inputs, memory, None if memory else 0, chosen.reason)
         row, compute = chosen
         variant = row.variant
         # After the CPU, the result crosses; before the device, the images do.
-        crossing_bytes = (row.bytes_moved or 0) - case.nbytes if place == Place.CPU else case.nbytes
+        crossing_bytes = row.bytes_moved - case.nbytes if place == Place.CPU and row.bytes_moved else case.nbytes
     if memory is None:
         return Route(place, inputs, None, 0, None, variant, compute, None, compute)
-    samples = measured.transfers.get((crossing_bytes, memory), Missing("interrupted"))
-    if isinstance(samples, Missing):
-        return Route(place, inputs, memory, crossing_bytes, samples.reason, variant, compute)
-    crossing = estimate(samples)
-    if crossing.low is None or crossing.high is None:
-        return Route(place, inputs, memory, crossing_bytes, "one block only", variant, compute)
-    transfer = Bounded(crossing.value, crossing.low, crossing.high)
+    transfer = measured.transfers.get((crossing_bytes, memory), Missing("interrupted"))
+    if isinstance(transfer, Missing):
+        return Route(place, inputs, memory, crossing_bytes, transfer.reason, variant, compute)
     return Route(place, inputs, memory, crossing_bytes, None, variant, compute, transfer, total([compute, transfer]))
 
 
@@ -237,32 +247,37 @@ def crossings(cases: Sequence[Case], measurements: Sequence[Measurement]) -> lis
     """Return the transfers of all routes: images cross before the device, and results after the CPU."""
     sizes = {case.nbytes for case in cases}
     for m in measurements:
-        case = next((case for case in cases if inputs_of(case) == _of(m)), None)
+        case = next((case for case in cases if inputs_of(case) == inputs_of_measurement(m)), None)
         if m.device == DeviceKind.CPU and m.status == Status.OK and m.bytes_moved is not None and case is not None:
             sizes.add(m.bytes_moved - case.nbytes)
     return [(nbytes, memory) for nbytes in sorted(sizes) for memory in Memory]
 
 
-def _of(m: Measurement) -> Inputs:
+def inputs_of_measurement(m: Measurement) -> Inputs:
+    """Return the images of a measurement."""
     return Inputs(m.batch, m.height, m.width, m.dtype)
 
 
-def _chosen(rows: Sequence[Measurement]) -> tuple[Measurement, Bounded] | Missing:
+def _chosen(rows: Sequence[Measurement], interrupted: bool) -> tuple[Measurement, Bounded] | Missing:
     """Return the fastest of some rows and its seconds, with an interval that allows for its choice."""
-    timed = [
+    right = [
         m
         for m in rows
-        if m.status == Status.OK and m.samples and len(m.samples) > 1
-        and not m.input_changed and m.result_shares != ResultShares.INPUT
+        if m.status == Status.OK and not m.input_changed and m.result_shares != ResultShares.INPUT
+        and m.seconds is not None and m.bytes_moved is not None
     ]  # fmt: skip
-    if not rows:
-        return Missing("interrupted")
+    timed = [(m.seconds, m) for m in right if m.seconds is not None and m.samples and len(m.samples) > 1]
     if not timed:
-        reason = next((m.remarks() for m in rows if m.status != Status.OK), "none leaves its input alone")
-        return Missing(f"no variant was timed: {reason}")
-    best = min(timed, key=lambda m: m.seconds or 0.0)
-    time = rivals([m.samples or [] for m in timed], len(timed)).time(timed.index(best))
+        if interrupted:
+            return Missing("interrupted")
+        if right:
+            return Missing("no variant was timed in two blocks: it takes a larger --budget")
+        if not rows:
+            return Missing("no variant was selected")
+        reason = next((m.remarks() for m in rows if m.status != Status.OK), None)
+        return Missing(f"no variant was timed: {reason}" if reason else "no selected variant leaves its input alone")
+    value, best = min(timed, key=lambda pair: pair[0])
+    time = rivals([m.samples or [] for _, m in timed], len(timed)).time([m for _, m in timed].index(best))
     assert time is not None  # it has two blocks
     low, high = time.interval(_MISS)
-    value = best.seconds or time.value
     return best, Bounded(value, min(low, value), max(high, value))
