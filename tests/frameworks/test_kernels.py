@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -130,3 +132,36 @@ def test_the_kernel_that_holds_a_device_compiles(architecture: str) -> None:
     ptx = compiled(_HOLD, architecture)
     assert "globaltimer" in ptx
     assert not re.search(r"\b(ld|st)\.global", ptx)
+
+
+NUMBA = """
+import sys
+import numpy as np
+import copycost.recipes
+from copycost import registry
+from copycost.engine.compare_arrays import judge
+from copycost.engine.references import refer
+from copycost.variants import cupy_numba
+
+recipe, dtype, layout = sys.argv[1:]
+shape = (2, 5, 9, 3) if layout == "channels_last" else (2, 3, 5, 9)
+x = np.random.default_rng(3).integers(0, 256, shape).astype(dtype)
+kind = np.dtype("float32" if dtype == "uint8" else dtype)
+out = np.full(shape, np.nan, kind)
+cupy_numba._BLOCKS = 1  # each thread then takes several elements
+assert registry.variants[recipe, "cupy-numba"].prepare(x)(x, out) is out
+(right,) = refer(registry.recipes[recipe].reference, [x], layout, kind)
+print(judge(out, right, kind).reason)
+"""
+
+
+@pytest.mark.parametrize("layout", ["channels_last", "channels_first"])
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
+@pytest.mark.parametrize("recipe", sorted(AFFINE))
+def test_numbas_kernel_is_right_in_its_simulator(recipe: str, dtype: str, layout: str) -> None:
+    pytest.importorskip("numba")
+    done = subprocess.run(
+        [sys.executable, "-c", NUMBA, recipe, dtype, layout], env=os.environ | {"NUMBA_ENABLE_CUDASIM": "1"},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.stdout.split() == ["None"], done.stderr

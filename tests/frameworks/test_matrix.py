@@ -120,6 +120,7 @@ def test_every_runtime_computes_every_recipe_that_it_can() -> None:
         "numexpr-out": {"resize_scale"},
         "cupy-fused": {"minmax"},
         "cupy-vector": {"minmax", "resize_scale", "add"},
+        "cupy-numba": {"minmax", "resize_scale", "add"},
         "cupy-graph": {"minmax", "resize_scale"},  # they allocate
     }
     assert {name: every - its for name, its in names.items() if its != every} == lacking
