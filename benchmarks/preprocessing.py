@@ -27,6 +27,10 @@ class CuPyPageable(asv.Cases, runtime="cupy_pageable"):
     """CuPy with transfers from and to pageable host arrays."""
 
 
+class CuPyNumba(asv.Cases, runtime="cupy_numba"):
+    """CuPy's arrays, and kernels that Numba compiles."""
+
+
 class CuPyPinned(asv.Cases, runtime="cupy_pinned"):
     """CuPy with transfers from and to pinned host memory."""
 
