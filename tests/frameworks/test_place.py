@@ -153,7 +153,10 @@ def test_only_what_writes_to_a_given_array_can_write_to_pinned_memory() -> None:
     rows = [replace(m, status="failed") if m.variant == "numpy-out" else m for m in whole.measurements]
     found = routes(replace(whole, measurements=tuple(rows)))
     assert one(found, Place.CPU, 8, Memory.PAGEABLE).variant == "numpy-new"
-    assert one(found, Place.CPU, 8, Memory.PINNED).seconds is None
+    pinned = one(found, Place.CPU, 8, Memory.PINNED)
+    assert (pinned.seconds, pinned.reason) == (
+        None, "no variant that writes to a given array was timed: failed",
+    )  # fmt: skip
 
 
 def test_a_variant_that_changes_its_input_is_not_taken() -> None:
@@ -209,10 +212,14 @@ def sleeps(seconds: float) -> Callable[[Any], Any]:
 
 
 def model(
-    prepare: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch, reference: Callable[[Any], Any] = lambda x: x
+    prepare: Callable[[Any], Any],
+    monkeypatch: pytest.MonkeyPatch,
+    reference: Callable[[Any], Any] = lambda x: x,
+    magnitude: float | None = None,
 ) -> Model:
     """With a recipe that leaves the images as they are, unless another is given."""
-    monkeypatch.setitem(registry.recipes, "tf", replace(registry.recipes["tf"], reference=reference))
+    recipe = replace(registry.recipes["tf"], reference=reference, magnitude=magnitude)
+    monkeypatch.setitem(registry.recipes, "tf", recipe)
     variant = replace(registry.variants["tf", "tf-graph"], prepare=prepare)
     monkeypatch.setitem(registry.variants, ("tf", "tf-graph"), variant)
     return ModelJob("tf", "tf-graph", CPU, 1, (2, 64, 64, 3), "uint8", "float32").start()
@@ -243,6 +250,7 @@ def test_what_gives_another_result_inside_a_model_is_not_timed(monkeypatch: pyte
         model(forgets, monkeypatch)
     with pytest.raises(RuntimeUnavailable, match="its result is wrong: off by up to"):
         model(sleeps(0), monkeypatch, lambda x: x + 1)
+    assert model(sleeps(0), monkeypatch, lambda x: x + 1, magnitude=1e8)  # whose rounding is larger than that
     with pytest.raises(RuntimeUnavailable, match="no images"):
         model(lambda example: lambda x: tf.cast(x, tf.int32), monkeypatch)
 

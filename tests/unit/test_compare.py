@@ -15,6 +15,11 @@ from test_asv_results import write
 from test_results import M
 
 from copycost.analysis.compare import Comparison, Side, compare, exact
+from copycost.cases.selection import select
+from copycost.engine.case_state import CaseState
+from copycost.engine.records import BlockRecord, Sample
+from copycost.gate.measure import _Pair
+from copycost.machine.devices import Condition
 from copycost.model.measurement import Measurement
 from copycost.report import comparison
 from copycost.results import store
@@ -355,3 +360,23 @@ def test_a_difference_at_equal_clocks_stays_one_among_cases_of_the_cpu() -> None
     found = compare(Side(HERE, run(0, 1.0)), Side(HERE, run(100, 1.2)))
     verdicts = {row.case.variant: row.verdict for row in found.rows if row.metric == "seconds"}
     assert verdicts["g0"] == "slower"
+
+
+def test_a_gate_goes_on_while_the_clock_of_a_gpu_may_explain_a_difference() -> None:
+    (case,) = select(recipes=["tf"], variants=["cupy-new"], batches=[1], dtypes=["float32"])
+
+    def side(seconds: float, clock: int | None, seed: int) -> CaseState:
+        records = [
+            BlockRecord(tuple(Sample(value, 1, 0.0) for value in block), conditions=(Condition(clock_mhz=clock),))
+            for block in blocks(seconds, 12, 0.005, seed)
+        ]
+        return CaseState(case, 1.0, 1.0, records=records)
+
+    def decided(base_clock: int | None, head_clock: int | None, factor: float = 1.5) -> bool:
+        pair = _Pair(None, side(1e-3, base_clock, 0), side(factor * 1e-3, head_clock, 1))  # type: ignore[arg-type]
+        return pair.decided(0.03, 0.01)
+
+    assert decided(1500, 1500)
+    assert decided(None, 1000)
+    assert not decided(1500, 1000)
+    assert decided(1500, 1000, 1.0)  # as long, and that at another clock: the same

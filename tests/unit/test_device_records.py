@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
@@ -132,3 +134,27 @@ def test_a_trace_of_jax_has_its_calls_kernels_and_requests() -> None:
         (5000, 5120, "device"), (-5000, 5120, "device"),
     ]  # fmt: skip
     assert xplane.kernel_seconds([one for one in events if not one.on_stream]) is None
+
+
+def test_an_annotated_call_lasts_until_it_is_done_and_no_longer() -> None:
+    """Its arguments are there before, so that their copies do not count."""
+    order: list[str] = []
+
+    @contextlib.contextmanager
+    def annotation(name: str) -> Iterator[None]:
+        order.append(f"begin {name}")
+        yield
+        order.append("end")
+
+    def prepare() -> tuple[str]:
+        order.append("prepare")
+        return ("argument",)
+
+    def call(x: str) -> str:
+        order.append(f"call with {x}")
+        return "result"
+
+    xplane.make_calls(call, prepare, 20, annotation, lambda values: order.append(f"wait for {values}"))
+    assert order == [
+        "prepare", "wait for ('argument',)", "begin copycost call", "call with argument", "wait for result", "end",
+    ] * 3  # fmt: skip

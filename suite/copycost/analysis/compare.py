@@ -202,23 +202,15 @@ def _confirm(
         row = rows[index]
         if row.verdict not in (Verdict.SLOWER, Verdict.FASTER) or row.ratio is None or difference is None:
             continue
-        base_clock, head_clock = (_clock(m) for m in (base, head))
-        if base_clock is None or head_clock is None or base_clock == head_clock:
-            continue
         ratio = difference.ratio(false_alarms)
-        if ratio.verdict(tolerance) != row.verdict:
+        if ratio.verdict(tolerance) != row.verdict:  # not so where a clock is unknown, or both are the same
+            base_clock, head_clock = (median(clock for clock in m.clocks_mhz or () if clock) for m in (base, head))
             reason = (
                 f"{row.verdict} in seconds ({numbers.three(row.ratio.value)} ×), but not surely in cycles of the GPU "
                 f"({numbers.three(ratio.value)} ×), whose clock was {base_clock:,.0f} MHz in base and "
                 f"{head_clock:,.0f} MHz in head"
             )
             rows[index] = replace(row, verdict=Verdict.UNSURE, reason=reason)
-
-
-def _clock(m: Measurement) -> float | None:
-    """Return the usual clock of the GPU in MHz, or None if it is unknown."""
-    known = [clock for clock in m.clocks_mhz or () if clock]
-    return median(known) if known else None
 
 
 def cycles(

@@ -63,7 +63,7 @@ class _Picture(FilePath):
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
         name = super().convert(value, param, ctx)
         if Path(name).suffix.lower() not in _PICTURES:
-            self.fail(f"{name} is no name of a picture: expected one that ends in {', '.join(_PICTURES)}")
+            self.fail(f"unknown format of a picture '{name}': expected a name that ends in {', '.join(_PICTURES)}")
         return name
 
 

@@ -99,9 +99,8 @@ def profile(
 ) -> None:
     """Profile one call: time, allocations and bytes by operation, and optionally a trace.
 
-    On a GPU, kernels and copies are operations too: with grid, block, registers and occupancy, and with
-    bytes and rate. --nsys and --ncu print the command for a deeper look, in which the calls are the NVTX range
-    copycost_call.
+    On a GPU, kernels and copies are operations too: with grid, block, registers and occupancy, and with bytes and
+    rate. --nsys and --ncu print the command for a deeper look, in which the calls are the NVTX range copycost_call.
 
     CASE is a recipe and a variant, optionally followed by shape, dtype, layout and device, as printed by `copycost list
     cases`; gpu:1 is the second GPU. The default is 32×224×224×3 float32 on the CPU. Example: copycost profile tf

@@ -17,7 +17,7 @@ from copycost.model.errors import describe
 #: Name of the instrument.
 INSTRUMENT = "CUPTI"
 
-#: Bytes of a buffer for records. One record has about 200 bytes.
+#: Bytes of a buffer for records, as in NVIDIA's examples.
 _BUFFER = 8 * 2**20
 
 _KINDS = ("CONCURRENT_KERNEL", "MEMCPY", "MEMSET")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -85,6 +86,37 @@ def of_profile_data(data: Any) -> Iterator[Event]:
 
 def _pairs(event: Any) -> dict[str, Any]:
     return dict(event.stats)
+
+
+#: Maximum number of calls to trace for kernels. All share a profiler session, which takes longer than they do.
+_TRACED_CALLS = 3
+
+
+def make_calls(
+    call: Callable[..., Any],
+    prepare: Callable[[], tuple[Any, ...]],
+    n: int,
+    annotation: Callable[[str], AbstractContextManager[Any]],
+    wait: Callable[[Any], Any],
+) -> None:
+    """Make up to three calls, each annotated until it is done, so that a trace tells their work from `prepare`'s.
+
+    Parameters
+    ----------
+    call, prepare : callable
+        ``prepare()`` returns the arguments of each call.
+    n : int
+        Number of calls that are wanted.
+    annotation : callable
+        ``annotation(name)`` returns a context that the profiler records.
+    wait : callable
+        ``wait(values)`` returns when the values are there.
+    """
+    for _ in range(min(n, _TRACED_CALLS)):
+        args = prepare()
+        wait(args)
+        with annotation(CALL):
+            wait(call(*args))
 
 
 def call_windows(events: Iterable[Event]) -> list[tuple[int, int]]:

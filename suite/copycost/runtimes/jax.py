@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
-from copycost.machine.xplane import CALL, Event, allocations, kernel_seconds, kernel_spans, of_profile_data
+from copycost.machine.xplane import Event, allocations, kernel_seconds, kernel_spans, make_calls, of_profile_data
 from copycost.model.allocation import AllocationEvent, InstrumentBusyError
 from copycost.model.call_profile import Span
 from copycost.model.runtime import ConsumedArrayError, Device, Runtime, RuntimeUnavailable
@@ -108,23 +108,15 @@ def profiled(function: Callable[[], Any]) -> tuple[Any, list[Event]]:
     return result, events
 
 
-#: Maximum number of calls to trace for kernels. All share a profiler session, which takes longer than they do.
-_TRACED_CALLS = 3
-
-
 def _seconds(call: Callable[..., Any], prepare: Callable[[], tuple[Any, ...]], n: int) -> float | None:
-    return kernel_seconds(profiled(partial(annotated, call, prepare, min(n, _TRACED_CALLS)))[1])
+    return kernel_seconds(profiled(partial(annotated, call, prepare, n))[1])
 
 
 def annotated(call: Callable[..., Any], prepare: Callable[[], tuple[Any, ...]], n: int) -> None:
-    """Make calls, each annotated until its result is ready, so that a trace tells their work from that of `prepare`."""
+    """Make a few calls that a trace shows: see `make_calls`."""
     import jax
 
-    for _ in range(n):
-        args = prepare()
-        jax.block_until_ready(args)
-        with jax.profiler.TraceAnnotation(CALL):
-            _wait(call(*args))
+    make_calls(call, prepare, n, jax.profiler.TraceAnnotation, jax.block_until_ready)
 
 
 def _kernels(function: Callable[[], Any]) -> tuple[list[Span], str | None]:

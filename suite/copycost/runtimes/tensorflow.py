@@ -16,7 +16,7 @@ from numpy.lib.array_utils import byte_bounds
 
 from copycost.machine import onednn
 from copycost.machine.device_records import xplane_work
-from copycost.machine.xplane import CALL, MEMORY_EVENTS, allocation, allocations, kernel_seconds, of_protobuf
+from copycost.machine.xplane import MEMORY_EVENTS, allocation, allocations, kernel_seconds, make_calls, of_protobuf
 from copycost.model.allocation import THRESHOLD, AllocationEvent, InstrumentBusyError
 from copycost.model.call_profile import MOST, ON_STREAM, CallProfile, Copy, Launch, MemoryChange, Span, nested
 from copycost.model.runtime import Device, Runtime, RuntimeUnavailable
@@ -199,25 +199,16 @@ def _look(function: Callable[[], Any]) -> CallProfile:
     return CallProfile(tuple(nested(operations)), tuple(requests), seconds, "TensorFlow's profiler")
 
 
-#: Maximum number of calls to trace for kernels. All share a profiler session, which takes longer than they do.
-_TRACED_CALLS = 3
-
-
 def _seconds(call: Callable[..., Any], prepare: Callable[[], tuple[Any, ...]], n: int) -> float | None:
-    planes = _profile(partial(annotated, call, prepare, min(n, _TRACED_CALLS)))[1]
+    planes = _profile(partial(annotated, call, prepare, n))[1]
     return kernel_seconds(list(of_protobuf(planes)))
 
 
 def annotated(call: Callable[..., Any], prepare: Callable[[], tuple[Any, ...]], n: int) -> None:
-    """Make calls, each annotated to its fence, so that a trace tells their work from that of `prepare`."""
+    """Make a few calls that a trace shows: see `make_calls`."""
     import tensorflow as tf
 
-    for _ in range(n):
-        args = prepare()
-        _fence()
-        with tf.profiler.experimental.Trace(CALL):
-            call(*args)
-            _fence()
+    make_calls(call, prepare, n, tf.profiler.experimental.Trace, lambda values: _fence())
 
 
 #: At least the size of the L2 cache of any GPU so far, as TensorFlow does not report it.

@@ -105,9 +105,9 @@ class Model:
         runtime.start(job.device, job.threads)
         prepare = registry.variants[job.recipe, job.variant].prepare
         loading.load(Source("copycost.recipes"))
-        reference = registry.recipes[job.recipe].reference
+        recipe = registry.recipes[job.recipe]
         assert prepare is not None  # the fork server has imported it
-        assert reference is not None
+        assert recipe.reference is not None
         pixels = np.random.default_rng(0).integers(0, 256, job.shape, np.uint8).astype(job.dtype, copy=False)
         self.images = runtime.array(pixels, False)
         scale = prepare(self.images)
@@ -116,7 +116,8 @@ class Model:
         if not dtype.is_floating or self.scaled.ndim not in (3, 4) or self.scaled.shape[-1] != job.shape[-1]:
             raise RuntimeUnavailable("its results are no images that a convolution takes")
         computed = np.dtype(job.computed_dtype)
-        truth = ExpectedResults([refer(reference, [pixels], Layout.CHANNELS_LAST, computed)], computed)
+        expected = refer(recipe.reference, [pixels], Layout.CHANNELS_LAST, computed, recipe.magnitude)
+        truth = ExpectedResults([expected], computed)
         if reason := truth.refuse(0, [runtime.to_numpy(self.scaled)]):
             raise RuntimeUnavailable(f"its result is wrong: {reason}")
         weights = np.random.default_rng(1).normal(size=(_KERNEL, _KERNEL, job.shape[-1], _FILTERS))

@@ -225,10 +225,11 @@ def _route(measured: Measured, place: Place, inputs: Inputs, memory: Memory | No
         compute, crossing_bytes = inside, case.nbytes
     else:
         rows = [m for m in measured.measurements if m.device == device and inputs_of_measurement(m) == inputs]
+        kind = "variant"
         if place == Place.CPU and memory == Memory.PINNED:
             # The others allocate their results, in pageable memory.
-            rows = [m for m in rows if m.writes == Writes.OUT]
-        chosen = _chosen(rows, measured.interrupted)
+            rows, kind = [m for m in rows if m.writes == Writes.OUT], "variant that writes to a given array"
+        chosen = _chosen(rows, kind, measured.interrupted)
         if isinstance(chosen, Missing):
             return Route(place, inputs, memory, None if memory else 0, chosen.reason)
         row, compute = chosen
@@ -258,8 +259,11 @@ def inputs_of_measurement(m: Measurement) -> Inputs:
     return Inputs(m.batch, m.height, m.width, m.dtype)
 
 
-def _chosen(rows: Sequence[Measurement], interrupted: bool) -> tuple[Measurement, Bounded] | Missing:
-    """Return the fastest of some rows and its seconds, with an interval that allows for its choice."""
+def _chosen(rows: Sequence[Measurement], kind: str, interrupted: bool) -> tuple[Measurement, Bounded] | Missing:
+    """Return the fastest of some rows and its seconds, with an interval that allows for its choice.
+
+    `kind` says in the reason of a missing time what rows were wanted.
+    """
     right = [
         m
         for m in rows
@@ -271,11 +275,11 @@ def _chosen(rows: Sequence[Measurement], interrupted: bool) -> tuple[Measurement
         if interrupted:
             return Missing("interrupted")
         if right:
-            return Missing("no variant was timed in two blocks: it takes a larger --budget")
+            return Missing(f"no {kind} was timed in two blocks: it takes a larger --budget")
         if not rows:
-            return Missing("no variant was selected")
+            return Missing(f"no {kind} was selected")
         reason = next((m.remarks() for m in rows if m.status != Status.OK), None)
-        return Missing(f"no variant was timed: {reason}" if reason else "no selected variant leaves its input alone")
+        return Missing(f"no {kind} was timed: {reason}" if reason else f"no selected {kind} leaves its input alone")
     value, best = min(timed, key=lambda pair: pair[0])
     time = rivals([m.samples or [] for _, m in timed], len(timed)).time([m for _, m in timed].index(best))
     assert time is not None  # it has two blocks
