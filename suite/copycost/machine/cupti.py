@@ -14,9 +14,6 @@ from copycost.machine.occupancy import Limits, occupancy
 from copycost.model.call_profile import MOST, ON_STREAM, Copy, Launch, Span
 from copycost.model.errors import describe
 
-#: Name of the instrument.
-INSTRUMENT = "CUPTI"
-
 #: Bytes of a buffer for records, as in NVIDIA's examples.
 _BUFFER = 8 * 2**20
 
