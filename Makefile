@@ -31,7 +31,7 @@ docs: .venv/tests
 
 # An editable install: a changed line is measured, not the copy of yesterday's.
 .venv/measures: EXTRAS := tensorflow
-.venv/tests: EXTRAS := tensorflow,fast,torch,jax,peers,dev
+.venv/tests: EXTRAS := tensorflow,fast,triton,jax,peers,dev
 .venv/measures .venv/tests: pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else "copycost needs Python 3.11 to 3.13; this is %d.%d. Name another: make PYTHON=python3.12" % v)'
 	$(PYTHON) -m venv .venv

@@ -39,6 +39,10 @@ class PyTorch(asv.Cases, runtime="torch"):
     """PyTorch: eager, compiled, into `out`, and over the input."""
 
 
+class PyTorchTriton(asv.Cases, runtime="torch_triton"):
+    """PyTorch's tensors, and kernels that Triton compiles."""
+
+
 class JAX(asv.Cases, runtime="jax"):
     """JAX: eager, jitted, and with a donated input."""
 

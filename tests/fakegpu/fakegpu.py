@@ -192,6 +192,7 @@ def _array(pixels: np.ndarray, mutable: bool) -> Array:
     array = Array(pixels.shape, pixels.dtype)
     values = np.array(pixels)
     FAKE.kernel(partial(np.copyto, array.values, values), array, written=array)
+    FAKE.record(0.0, "MEMCPY", bytes=values.nbytes, src_kind="PAGEABLE", dst_kind="DEVICE")
     return array
 
 
@@ -205,6 +206,7 @@ def _to_numpy(result: Any) -> np.ndarray:
         raise TypeError(f"returned {type(result).__name__}, not an array of the fake device")
     FAKE.wait()
     values = result.values.copy()
+    FAKE.record(0.0, "MEMCPY", bytes=values.nbytes, src_kind="DEVICE", dst_kind="PAGEABLE")
     if FAULT == "wrong transfer":
         values.flat[-1] += 1
     return values

@@ -473,7 +473,7 @@ def test_a_device_that_runs_out_of_memory_fails_that_case_only(command: Any, ins
 
 
 def test_a_line_of_the_host_is_told_with_what_the_device_did_for_it() -> None:
-    found = call_profile.profile(block(fakevariants.fake_new))
+    found = call_profile.profile(block(fakevariants.fake_new), 2 * N)
     told = {span.name.partition("  (")[0]: span for span in found.spans if span.where == "device"}
     host = {span.name.partition("  (")[0]: span for span in found.spans if span.where == "Python"}
     assert told
@@ -483,7 +483,7 @@ def test_a_line_of_the_host_is_told_with_what_the_device_did_for_it() -> None:
 
 
 def test_kernels_are_told_with_how_they_were_launched(command: Any, tmp_path: Path, installed: dict[str, str]) -> None:
-    found = call_profile.profile(block(fakevariants.fake_new))
+    found = call_profile.profile(block(fakevariants.fake_new), 2 * N)
     kernels = [span for span in found.spans if isinstance(span.work, Launch)]
     assert found.no_kernels is None
     # 96 blocks of 256 threads; six of eight blocks fit, by their registers.
@@ -498,6 +498,64 @@ def test_kernels_are_told_with_how_they_were_launched(command: Any, tmp_path: Pa
     assert sum(args.get("registers") == 40 for args in told) == 2
     done = command(*arguments[:-2], env=installed | {"FAKE_CUPTI": "forbidden"})
     assert "No kernels: CUPTI: raised cuptiError: CUPTI_ERROR_INSUFFICIENT_PRIVILEGES" in " ".join(done.stdout.split())
+
+
+def test_a_call_that_works_on_the_host_is_seen_by_what_it_copies(
+    command: Any, tmp_path: Path, installed: dict[str, str]
+) -> None:
+    """TensorFlow runs operations without a kernel for the GPU on the host, and says nothing."""
+
+    def through_the_host(example: Any) -> Callable[..., Any]:
+        return lambda x: RUNTIME.array(RUNTIME.to_numpy(x) / np.float32(127.5) - np.float32(1), False)
+
+    assert allocations.trace(block(through_the_host)).transferred_bytes == 2 * N
+    assert allocations.trace(block(fakevariants.fake_new)).transferred_bytes == 0
+    mine = tmp_path / "mine.py"
+    mine.write_text(
+        "import numpy as np\n"
+        "from copycost import variant\n"
+        "from copycost.catalog.discovery import runtime\n"
+        "@variant(recipe='tf', runtime='fakegpu', writes='new')\n"
+        "def through_the_host(example):\n"
+        "    its = runtime('fakegpu')\n"
+        "    return lambda x: its.array(its.to_numpy(x) / np.float32(127.5) - np.float32(1), False)\n"
+    )
+    names = ("--variant", "fake-out", "--variant", "fake-transfers", "--variant", "through-the-host")
+    arguments = ("run", "--recipe", "tf", *names, "--with", str(mine), "--batch", "2", "--size", "64x64",
+                 "--dtype", "float32", "--device", "gpu", "--blocks", "1", "--json", "run.json", "--out")  # fmt: skip
+    done = command(*arguments, "run", env=installed)
+    assert done.returncode == 0, done.stderr
+    rows = {row["variant"]: row for row in json.loads((tmp_path / "run.json").read_text())["measurements"]}
+    assert {name: row["transferred_bytes"] for name, row in rows.items()} == {
+        "fake-out": 0, "fake-transfers": 2 * N, "through-the-host": 2 * N,
+    }  # fmt: skip
+    shown = command("show", "run", env=installed).stdout
+    assert " ".join(shown.split()).count("192 KiB between host and device") == 1  # fake-transfers says what it is for
+    assert rows["fake-out"]["instruments"][-1] == "fake-clock"
+    done = command(*arguments, "blind", env=installed | {"FAKE_CUPTI": "forbidden"})
+    assert done.returncode == 0, done.stderr
+    for row in json.loads((tmp_path / "run.json").read_text())["measurements"]:
+        assert row["transferred_bytes"] is None
+        assert "INSUFFICIENT_PRIVILEGES" in row["missing"]["transferred_bytes"]
+
+
+@pytest.mark.parametrize("kernels", [None, lambda function: 1 / 0, lambda function: ([], "it may not look")])
+def test_a_profiler_that_fails_leaves_transfers_unknown(kernels: Any) -> None:
+    blind = replace(RUNTIME, gpu=replace(RUNTIME.gpu, kernels=kernels))
+    found = allocations.trace(block(fakevariants.fake_new, runtime=blind))
+    assert found.transferred_bytes is None
+    assert any(word in (found.transfers_missing or "") for word in ("no profiler", "ZeroDivisionError", "may not"))
+    assert found.device is not None
+
+
+def test_the_bandwidth_of_a_call_is_told_beside_that_of_a_copy(command: Any, installed: dict[str, str]) -> None:
+    found = call_profile.profile(block(fakevariants.fake_new), 2 * N)
+    assert found.device_seconds >= 2 * KERNEL
+    assert found.copy_seconds is not None
+    assert found.copy_seconds >= KERNEL
+    done = command("profile", "tf", "fake-new", "2×64×64×3", "gpu", env=installed)
+    assert done.returncode == 0, done.stderr
+    assert "TB/s. A copy in the device's memory that moves as many bytes runs at" in " ".join(done.stdout.split())
 
 
 def test_copies_are_told_with_their_bytes() -> None:
@@ -526,7 +584,7 @@ def test_the_pace_of_the_host_is_not_in_the_times_of_the_device() -> None:
         return call
 
     def spent(runtime: Runtime) -> float:
-        found = call_profile.profile(block(slow, runtime=runtime))
+        found = call_profile.profile(block(slow, runtime=runtime), 2 * N)
         return sum(span.seconds for span in found.spans if span.where == "device")
 
     assert RUNTIME.gpu is not None

@@ -165,3 +165,38 @@ def test_numbas_kernel_is_right_in_its_simulator(recipe: str, dtype: str, layout
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.stdout.split() == ["None"], done.stderr
+
+
+TRITON = """
+import sys
+import numpy as np
+import torch
+import copycost.recipes
+from copycost import registry
+from copycost.engine.compare_arrays import judge
+from copycost.engine.references import refer
+from copycost.variants import torch_triton
+
+torch_triton._BLOCK = 64  # several programs, of which the last one has elements to spare
+for dtype in ("uint8", "float32", "float64"):
+    for layout, shape in {"channels_last": (2, 5, 9, 3), "channels_first": (2, 3, 5, 9)}.items():
+        x = np.random.default_rng(3).integers(0, 256, shape).astype(dtype)
+        kind = np.dtype("float32" if dtype == "uint8" else dtype)
+        out = torch.full(shape, np.nan, dtype=getattr(torch, str(kind)))
+        call = registry.variants[sys.argv[1], "torch-triton"].prepare(torch.from_numpy(x))
+        assert call(torch.from_numpy(x), out) is out
+        (right,) = refer(registry.recipes[sys.argv[1]].reference, [x], layout, kind)
+        print(judge(out.numpy(), right, kind).reason)
+"""
+
+
+@pytest.mark.parametrize("recipe", sorted(AFFINE))
+def test_tritons_kernel_is_right_in_its_interpreter(recipe: str) -> None:
+    """For each dtype and layout: starting Triton takes longer than all of them."""
+    pytest.importorskip("torch")
+    pytest.importorskip("triton")
+    done = subprocess.run(
+        [sys.executable, "-c", TRITON, recipe], env=os.environ | {"TRITON_INTERPRET": "1"},
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.stdout.split() == ["None"] * 6, done.stderr

@@ -121,6 +121,7 @@ def test_every_runtime_computes_every_recipe_that_it_can() -> None:
         "cupy-fused": {"minmax"},
         "cupy-vector": {"minmax", "resize_scale", "add"},
         "cupy-numba": {"minmax", "resize_scale", "add"},
+        "torch-triton": {"minmax", "resize_scale", "add"},
         "cupy-graph": {"minmax", "resize_scale"},  # they allocate
     }
     assert {name: every - its for name, its in names.items() if its != every} == lacking

@@ -57,6 +57,20 @@ def test_remarks_and_reasons_are_complete_at_every_width(width: int) -> None:
         assert f"1 case skipped: {k}: {LONG}" in text
 
 
+@pytest.mark.parametrize("width", [40, 120])
+def test_device_times_by_several_clocks_are_not_compared_in_silence(width: int) -> None:
+    one = replace(
+        PLAIN, variant="cupy-out", device="gpu", device_seconds=1e-5, launch_seconds=1e-5,
+        instruments=("audit", "memray", "cupy-hook", "cuda-events"),
+    )  # fmt: skip
+    other = replace(one, variant="tf-eager", instruments=("audit", "memray", "tf-profiler"))
+    # Without a device time, the last instrument is no clock.
+    untimed = replace(one, variant="jax-jit", device_seconds=None, instruments=("audit", "jax-profiler"))
+    text = " ".join(" ".join(shown([one, other, untimed], width)).split())
+    assert "several clocks (cuda-events, tf-profiler)" in text
+    assert "several clocks" not in " ".join(shown([one, untimed, PLAIN], width))
+
+
 def test_by_recipe_and_batch_the_fastest_first() -> None:
     lines = shown(ROWS, 120)
     assert [line.split()[0] for line in lines if line and line[0] not in "├└│ 1"] == ["caffe", "tf"]

@@ -265,9 +265,22 @@ def show(console: Console, measurement: Measurement, profile: CallProfile) -> No
             f"One call took {numbers.seconds(profile.seconds)} under {profile.instrument}. Times include the overhead "
             "of profiling; `copycost run` measures without it. Allocations of 4 KiB or more are counted."
             + (f" –: unknown; {profile.missing}." if profile.missing else "")
-            + (f" No kernels: {profile.no_kernels}." if profile.no_kernels else ""),
+            + (f" No kernels: {profile.no_kernels}." if profile.no_kernels else "")
+            + _bandwidth(profile),
             "dim",
         )
+    )
+
+
+def _bandwidth(profile: CallProfile) -> str:
+    """Return how fast kernels and copies have moved input and result, beside a copy within the device's memory."""
+    if not profile.device_seconds or not profile.copy_seconds:
+        return ""
+    speeds = (profile.bytes_moved / seconds * 1e-12 for seconds in (profile.device_seconds, profile.copy_seconds))
+    call, copy = (f"{speed:.3g} TB/s" for speed in speeds)
+    return (
+        f" Kernels and copies took {numbers.seconds(profile.device_seconds)}: input and result, once each, at {call}. "
+        f"A copy in the device's memory that moves as many bytes runs at {copy}."
     )
 
 

@@ -77,7 +77,7 @@ def measurement(
     if isinstance(trace, AllocationTrace):
         parts.append(_trace_part(trace))
     elif trace is not None:
-        parts.append(({}, dict.fromkeys((*_ALLOCATIONS, *_POOL, "timeline"), trace)))
+        parts.append(({}, dict.fromkeys((*_ALLOCATIONS, *_POOL, "transferred_bytes", "timeline"), trace)))
     if status == "unchecked":
         parts.append(({}, dict.fromkeys(("max_abs_error", "max_ulp"), reason or "")))
     if timing is not None:
@@ -89,6 +89,9 @@ def measurement(
     for part_fields, part_reasons in parts:
         fields |= part_fields
         reasons |= part_reasons
+    if timing is not None and fields.get("device_seconds") is not None:
+        others = (name for name in fields.get("instruments", ()) if name != timing.device_clock)
+        fields["instruments"] = (*others, timing.device_clock)
     default = "not measured" if complete else status
     missing = {name: reasons.get(name, default) for name in FIGURES if fields.get(name) is None}
     return Measurement(**row, threads=threads, status=Status(status), reason=reason, missing=missing, **fields)
@@ -106,10 +109,12 @@ def _trace_part(trace: AllocationTrace) -> _Part:
     fields = trace.figures() | {name: getattr(trace.pool, name.removeprefix("device_"), None) for name in _POOL}
     fields |= {"ranges": trace.ranges, "instruments": ("audit", *trace.instruments)}
     fields |= {"timeline": timeline if trace.host or trace.device else None}
+    fields |= {"transferred_bytes": trace.transferred_bytes}
     of_device = trace.device_missing or _ON_CPU
     reasons = {name: of_device if name.startswith("device_") else reason for name in (*_ALLOCATIONS, "timeline")}
     if trace.device_missing is not None and trace.host is not None:
         reasons |= {name: of_device for name in _ALLOCATIONS if not name.startswith("host_")}
+    reasons["transferred_bytes"] = trace.transfers_missing or _ON_CPU
     return fields, reasons | dict.fromkeys(_POOL, "the instrument does not report it" if trace.pool else of_device)
 
 

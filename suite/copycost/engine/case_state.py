@@ -9,10 +9,12 @@ from pathlib import Path
 from statistics import median
 
 from copycost.cases.case import Case, as_row
+from copycost.catalog import discovery
 from copycost.engine import assemble
 from copycost.engine.records import AllocationTrace, Audit, BlockRecord, Timing
 from copycost.machine.devices import combined
 from copycost.model.measurement import Measurement
+from copycost.model.vocabulary import DeviceKind
 from copycost.stats.intervals import Spread
 
 #: Names of the files with the inputs (one or two arrays each), with the indices at which the first two inputs differ,
@@ -78,6 +80,7 @@ class CaseState:
         """
         if self.measurement is None:
             timing = None
+            gpu = discovery.runtime(self.case.variant.runtime).gpu
             if self.records and group is not None:
                 timing = Timing(
                     tuple(self.records),
@@ -87,6 +90,7 @@ class CaseState:
                     bytes_moved=self.case.nbytes + group.result_bytes,
                     copy_speed=median(copies) if copies else None,
                     spread=spread,
+                    device_clock=gpu.instrument if gpu is not None and self.case.device != DeviceKind.CPU else "",
                 )
             self.measurement = self._measurement("ok", None, timing)
         return self.measurement

@@ -38,6 +38,8 @@ class AllocationTrace:
     ``leaked_bytes`` is the memory that the last traced call left behind after its result was released. ``missing`` is
     the reason why the host's memory was not traced, and ``device_missing`` why that of the device was not. ``pool`` is
     the device's pool, None on the CPU. ``timeline`` lists the counted events of the last call, grouped by instrument.
+    ``transferred_bytes`` is what a call copies between the host's memory and the device's, and ``transfers_missing``
+    why that is unknown.
     """
 
     host: AllocationSummary | None
@@ -49,6 +51,8 @@ class AllocationTrace:
     pool: Pool | None = None
     timeline: tuple[AllocationEvent, ...] = ()
     device_missing: str | None = None
+    transferred_bytes: int | None = None
+    transfers_missing: str | None = None
 
     def figures(self) -> dict[str, int | None]:
         """Return each figure by its field of a measurement: over all memory spaces, of the host and of the device.
@@ -161,6 +165,8 @@ class Timing:
         Copy speed in bytes per second, counting bytes read and bytes written.
     spread : Spread or None
         Variances from all cases that were timed together. None if they were too few.
+    device_clock : str
+        Instrument of the device's times. Empty on the CPU.
     """
 
     records: tuple[BlockRecord, ...]
@@ -170,3 +176,4 @@ class Timing:
     bytes_moved: int
     copy_speed: float | None = None
     spread: Spread | None = None
+    device_clock: str = ""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from copycost.model.vocabulary import MemorySpace
 
 #: Beginning of `Span.where` for the kernels and copies of a device; its stream follows.
 ON_STREAM = "GPU, "
+
+#: Memory of the host, as CUPTI and the frameworks' profilers name it.
+_OF_HOST = ("pageable", "pinned")
 
 #: Maximum number of lines and operations recorded for one call. Later ones are dropped.
 MOST = 4_000
@@ -46,6 +49,11 @@ class Copy:
     bytes: int
     source: str
     target: str
+
+    @property
+    def crosses(self) -> bool:
+        """Whether one of the memories is the host's, and the other one is not."""
+        return (self.source in _OF_HOST) != (self.target in _OF_HOST)
 
 
 @dataclass(frozen=True)
@@ -103,6 +111,11 @@ class CallProfile:
         Why the allocations of a span without any `MemoryChange` are unknown. None if such a span has no allocations.
     no_kernels : str or None
         Why the kernels of a device are not among the spans. None if they are, or if there is no device.
+    bytes_moved : int
+        Bytes of input and result.
+    copy_seconds : float or None
+        Time in which the device copies within its memory so that it reads and writes `bytes_moved` in total, by the
+        runtime's clock. None if there is no device, or no clock.
     """
 
     spans: tuple[Span, ...]
@@ -111,6 +124,18 @@ class CallProfile:
     instrument: str
     missing: str | None = None
     no_kernels: str | None = None
+    bytes_moved: int = 0
+    copy_seconds: float | None = None
+
+    @property
+    def device_seconds(self) -> float:
+        """Sum of the times of the kernels and copies of a device."""
+        return sum(span.seconds for span in self.spans if span.where.startswith(ON_STREAM))
+
+
+def transferred_bytes(spans: Iterable[Span]) -> int:
+    """Return the bytes that a device's copies have moved between the host's memory and the device's."""
+    return sum(span.work.bytes for span in spans if isinstance(span.work, Copy) and span.work.crosses)
 
 
 def nested(spans: Sequence[Span]) -> list[Span]:

@@ -220,6 +220,9 @@ SPECS: dict[str, FieldSpec] = {
         "", "number of the pool's requests to the driver, made when the pool had no memory left", _COUNT, required=False
     ),
     "driver_bytes": _figure("B", "bytes of the requests that `driver_allocations` counts", _COUNT, required=False),
+    "transferred_bytes": _figure(
+        "B", "bytes that one call copies between the host's memory and the device's", _COUNT, required=False
+    ),
     "input_changed": _figure("", "whether the given array holds other values after the call", _TRUTH),
     "result_shares": _figure("", f"whose memory holds the result: {_one_of(ResultShares)}", _word(ResultShares)),
     "result_dtype": _figure("", "dtype of the result", _TEXT),
@@ -250,7 +253,9 @@ SPECS: dict[str, FieldSpec] = {
         cell=False,
         required=False,
     ),
-    "instruments": FieldSpec("", "instruments that gave these numbers", {"type": "array", "items": _TEXT}),
+    "instruments": FieldSpec(
+        "", "instruments that gave these numbers; a device's clock is the last one", {"type": "array", "items": _TEXT}
+    ),
     "audited": FieldSpec(
         "",
         "time of the audit and of the allocation trace, in UTC; earlier than the run where an earlier run made them",

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from copycost.model import numbers
+from copycost.model.allocation import THRESHOLD
 from copycost.model.vocabulary import MEASURED, DeviceKind, Layout, Mark, ResultShares, Status, StopReason, Writes
 
 
@@ -85,6 +86,8 @@ class Measurement:
         Bytes that the pool of the device reserved for ``device_allocated_bytes``.
     driver_allocations, driver_bytes : int
         Number and bytes of the pool's requests to the driver, made when the pool had no memory left.
+    transferred_bytes : int
+        Bytes that a call copies between the host's memory and the device's.
     input_changed : bool
     result_shares : ResultShares
     result_dtype : str
@@ -97,6 +100,7 @@ class Measurement:
         Requests and releases of one call in order, with ``bytes`` (negative for a release), ``space`` (host or device)
         and ``op``, the operation that made the request. Only those of 4,096 bytes and more, grouped by instrument.
     instruments : tuple of str
+        The clock of the device's times is the last one.
     audited : str or None
         Time of the audit and of the allocation trace, in UTC (ISO 8601). It is earlier than the run's where an earlier
         run with the same code, on the same machine, made them.
@@ -173,6 +177,7 @@ class Measurement:
     device_rounded_bytes: int | None = None
     driver_allocations: int | None = None
     driver_bytes: int | None = None
+    transferred_bytes: int | None = None
     input_changed: bool | None = None
     result_shares: ResultShares | None = None
     result_dtype: str | None = None
@@ -227,6 +232,11 @@ class Measurement:
         return {name: getattr(self, name) for name in FIELDS} | {"instruments": list(self.instruments)}
 
     @property
+    def device_clock(self) -> str | None:
+        """Instrument of the device's times, None if there are none."""
+        return self.instruments[-1] if self.device_seconds is not None and self.instruments else None
+
+    @property
     def unexpected(self) -> bool:
         """Whether the status is an error (wrong, failed, crashed, timeout) that `known` does not explain."""
         errors = (Status.WRONG, Status.FAILED, Status.CRASHED, Status.TIMEOUT)
@@ -257,6 +267,8 @@ class Measurement:
         effects = []
         if self.includes_transfers:
             effects.append("from the host and back")
+        elif self.transferred_bytes is not None and self.transferred_bytes >= THRESHOLD:
+            effects.append(f"{numbers.size(self.transferred_bytes)} between host and device")
         if self.input_changed:
             effects.append("changes its input")
         # The result of a variant that writes to an argument is expected to share its memory.

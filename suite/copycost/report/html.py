@@ -19,7 +19,7 @@ from copycost.analysis.overview import PLAIN, Overview, overview
 from copycost.catalog import discovery
 from copycost.model import numbers
 from copycost.model.measurement import Measurement
-from copycost.report import comparison, figures
+from copycost.report import comparison, device_clocks, figures
 from copycost.report.downloads import downloads, profiles
 from copycost.report.pictures import MOST_RECIPES, drawn_recipes, histories, pictures, typical, working
 from copycost.report.rows import facets, rows
@@ -197,6 +197,7 @@ def _part(run: Loaded, frame: pd.DataFrame, prefix: str, every_picture: bool) ->
         "drawable": not every_picture and len(recipes) > len(drawn),
         "compiled": list(_compiled(timed, recipes[:MOST_RECIPES])),
         "on_device": list(on_device.items()),
+        "device_clocks": device_clocks.note(measurements),
         "pays": records(pays(frame)) if "gpu" in set(frame["device"]) else [],
         "skipped": list(skipped.items()),
         "disturbed": comparison.disturbed(measurements),

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from copycost.model import numbers
 from copycost.model.measurement import Measurement
+from copycost.report import device_clocks
 from copycost.report.terminal import show_skipped
 
 #: Heading, minimum terminal width that shows the column, and cell.
@@ -59,6 +60,9 @@ def show(console: Console, measurements: Sequence[Measurement]) -> None:
                 stems = (stem + ("╰─ " if end else "├─ "), stem + below)
                 for line in _lines(stems, m, cells[id(m)], widths, room, console.width):
                     console.print(line, soft_wrap=True)
+        console.print()
+    if (clocks := device_clocks.note(shown)) is not None:
+        console.print(Text(clocks, "dim"))
         console.print()
     show_skipped(console, measurements, most=None)
 

@@ -16,7 +16,15 @@ from numpy.lib.array_utils import byte_bounds
 
 from copycost.machine import onednn
 from copycost.machine.device_records import xplane_work
-from copycost.machine.xplane import MEMORY_EVENTS, allocation, allocations, kernel_seconds, make_calls, of_protobuf
+from copycost.machine.xplane import (
+    MEMORY_EVENTS,
+    allocation,
+    allocations,
+    kernel_seconds,
+    kernel_spans,
+    make_calls,
+    of_protobuf,
+)
 from copycost.model.allocation import THRESHOLD, AllocationEvent, InstrumentBusyError
 from copycost.model.call_profile import MOST, ON_STREAM, CallProfile, Copy, Launch, MemoryChange, Span, nested
 from copycost.model.runtime import Device, Runtime, RuntimeUnavailable
@@ -204,6 +212,11 @@ def _seconds(call: Callable[..., Any], prepare: Callable[[], tuple[Any, ...]], n
     return kernel_seconds(list(of_protobuf(planes)))
 
 
+def _kernels(function: Callable[[], Any]) -> tuple[list[Span], str | None]:
+    spans = kernel_spans(list(of_protobuf(_profile(partial(annotated, function, tuple, 1))[1])))
+    return spans, None if spans else "TensorFlow's profiler saw no work of the device"
+
+
 def annotated(call: Callable[..., Any], prepare: Callable[[], tuple[Any, ...]], n: int) -> None:
     """Make a few calls that a trace shows: see `make_calls`."""
     import tensorflow as tf
@@ -262,6 +275,7 @@ RUNTIME = Runtime(
         instrument=_INSTRUMENT,
         sees_driver=False,
         used_bytes=_used_bytes,
+        kernels=_kernels,
     ),
     slow_to_start=True,
     # The allocator of oneDNN keeps freed memory. The C library's gives it back to the system, or not, by what was freed

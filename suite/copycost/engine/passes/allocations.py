@@ -14,6 +14,8 @@ from copycost.engine.count_allocations import AllocationCounts, Calls, count_eac
 from copycost.engine.prepared_call import PreparedCall
 from copycost.engine.records import AllocationTrace
 from copycost.model.allocation import THRESHOLD, median_summary, pool, summarize
+from copycost.model.call_profile import transferred_bytes
+from copycost.model.errors import describe
 
 #: Maximum number of allocation events in the timeline of a call.
 _LONGEST_TIMELINE = 400
@@ -35,7 +37,24 @@ def trace_each(cases: Sequence[PreparedCall]) -> list[AllocationTrace]:
     if indices:
         for i, second_trace in zip(indices, _trace_once([cases[i] for i in indices]), strict=True):
             traces[i] = second_trace
-    return [trace for trace, _ in traces]
+    return [
+        trace if prepared.device == "cpu" else _with_transfers(trace, prepared)
+        for prepared, (trace, _) in zip(cases, traces, strict=True)
+    ]
+
+
+def _with_transfers(trace: AllocationTrace, prepared: PreparedCall) -> AllocationTrace:
+    """Return the trace with the bytes that a call copies between host and device, as a profiler of the device sees."""
+    gpu = prepared.runtime.gpu
+    if gpu is None or gpu.kernels is None:
+        return replace(trace, transfers_missing=f"no profiler of the device is known for {prepared.runtime.name}")
+    try:
+        spans, why = gpu.kernels(prepared.fenced_call(0))
+    except Exception as error:  # the call itself has succeeded before, so that it is the profiler that fails
+        return replace(trace, transfers_missing=f"the profiler of the device: {describe(error)}")
+    if why is not None:
+        return replace(trace, transfers_missing=why)
+    return replace(trace, transferred_bytes=transferred_bytes(spans))
 
 
 def _trace_once(cases: Sequence[PreparedCall]) -> list[tuple[AllocationTrace, bool]]:

@@ -18,8 +18,20 @@ _WARM = 3
 _HELD = 3
 
 
-def profile(prepared: PreparedCall) -> CallProfile:
-    """Profile one warmed-up call."""
+#: Copies whose mean time is compared with that of a call.
+_COPIES = 5
+
+
+def profile(prepared: PreparedCall, bytes_moved: int) -> CallProfile:
+    """Profile one warmed-up call, whose input and result have so many bytes in total."""
+    profiled = replace(_profile(prepared), bytes_moved=bytes_moved)
+    gpu = prepared.runtime.gpu if prepared.device != "cpu" else None
+    if gpu is None or gpu.seconds is None:
+        return profiled
+    return replace(profiled, copy_seconds=gpu.seconds(gpu.copy(max(8, bytes_moved // 16 * 8)), tuple, _COPIES))
+
+
+def _profile(prepared: PreparedCall) -> CallProfile:
     for i in range(_WARM):
         prepared.fenced_call(i)()
     counts = count(prepared.fenced_call, prepared.runtime, windows=1, on_host=prepared.device == "cpu")
