@@ -114,7 +114,7 @@ def test_clocks_that_are_lowered(fake: Path, monkeypatch: pytest.MonkeyPatch, re
     monkeypatch.setenv("FAKE_SMI", json.dumps([{"clocks_throttle_reasons.active": reasons}]))
     found = devices.condition()
     assert bool(found.slowed) is slowed
-    assert (found.clock_mhz, found.temperature_c, found.free_bytes) == (1500, 40, 1000 * 2**20)
+    assert (found.clock_mhz, found.temperature_c, found.free_bytes) == (1500, 40, 16000 * 2**20)
 
 
 def test_a_newer_driver_has_another_name_for_them(smi: Path) -> None:
@@ -129,9 +129,9 @@ def test_the_condition_is_that_of_the_visible_device(fake: Path, monkeypatch: py
     cool = {"index": "1", "uuid": "GPU-bbb", "clocks.sm": "1980", "temperature.gpu": "31"}
     hot = {"clocks_throttle_reasons.active": "0x40", "temperature.gpu": "[N/A]"}
     monkeypatch.setenv("FAKE_SMI", json.dumps([hot, cool]))
-    assert devices.condition() == devices.Condition(1500, None, ("heat, by hardware",), 1000 * 2**20)
+    assert devices.condition() == devices.Condition(1500, None, ("heat, by hardware",), 16000 * 2**20)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    assert devices.condition() == devices.Condition(1980, 31, (), 1000 * 2**20)
+    assert devices.condition() == devices.Condition(1980, 31, (), 16000 * 2**20)
 
 
 def test_one_of_several_is_chosen(fake: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,9 +70,11 @@ def same_code(subject: Subject) -> Iterator[Finding]:
         )
     if len(found) != 2 or any(m.samples is None for m in found):
         raise NothingToCheck("; ".join(str(m.reason) for m in found) or "the two variants were not registered")
-    difference = ratios.paired(found[0].samples or [], found[1].samples or [])
-    if difference is None:
-        raise NothingToCheck("too few blocks")
+    sides = [m.samples or [] for m in found]
+    if any(len(one) != len(other) for one, other in zip(*sides, strict=False)):
+        raise NothingToCheck("memory for one of the two at a time, so that they were not interleaved")
+    difference = ratios.paired(*sides)
+    assert difference is not None  # a session has three blocks at least
     ratio = difference.ratio(_FALSE_ALARMS)
     yield Finding(
         "the same code takes the same time",
