@@ -12,18 +12,23 @@ if TYPE_CHECKING:
     from copycost.api import measure, run
     from copycost.cases.selection import select
     from copycost.catalog.formula import formula
+    from copycost.counting import count
+    from copycost.model.call_count import CallCount
     from copycost.model.measurement import Measurement
     from copycost.report.notebook import overview
     from copycost.results.load import read as load
 
 __all__ = [
-    "Measurement", "__version__", "formula", "load", "measure", "overview", "recipe", "run", "select", "variant",
+    "CallCount", "Measurement", "__version__", "count", "formula", "load", "measure", "overview", "recipe", "run",
+    "select", "variant",
 ]  # fmt: skip
 
 #: Module and attribute of each lazily imported name. Imports are lazy, since pytest imports this package wherever it is
 #: installed.
 _LATER = {
+    "CallCount": ("copycost.model.call_count", "CallCount"),
     "Measurement": ("copycost.model.measurement", "Measurement"),
+    "count": ("copycost.counting", "count"),
     "formula": ("copycost.catalog.formula", "formula"),
     "load": ("copycost.results.load", "read"),
     "measure": ("copycost.api", "measure"),
@@ -42,3 +47,10 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'copycost' has no attribute '{name}'")
     module, attribute = _LATER[name]
     return getattr(importlib.import_module(module), attribute)
+
+
+def load_ipython_extension(ipython: Any) -> None:
+    """Register the magics ``%copycost`` and ``%%copycost``: ``%load_ext copycost``."""
+    from copycost.magic import CopycostMagics
+
+    ipython.register_magics(CopycostMagics)

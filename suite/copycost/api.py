@@ -248,8 +248,8 @@ def _subject(
     # Convert to arrays of the runtime first: by default JAX converts float64 to float32.
     arrays = tuple(runtime.array(array, False) for array in _values(runtime, "x", x))
     values = tuple(np.array(runtime.to_numpy(array), order="C") for array in arrays)
-    device = _device(runtime, arrays[0])
-    if device == "cpu" and _device(runtime, x[0] if isinstance(x, tuple | list) else x) == "gpu":
+    device = runtime.device_of(arrays[0])
+    if device == "cpu" and runtime.device_of(x[0] if isinstance(x, tuple | list) else x) == "gpu":
         raise ValueError(f"x is on a GPU, where {runtime.name} can only be measured by copycost run")
     buffer: tuple[np.ndarray, ...] | None = None
     if out is not None:
@@ -355,17 +355,6 @@ def _truth(
     dtype = result_dtype((recipe.dtype if recipe else None) or inputs[0][0].dtype)
     magnitude = recipe.magnitude if recipe else None
     return ExpectedResults([refer(reference, values, taken_layout, dtype, magnitude) for values in inputs], dtype)
-
-
-def _device(runtime: Runtime, array: Any) -> str:
-    """Return the kind of device of the runtime's arrays, or raise ValueError if it cannot be measured."""
-    where = str(getattr(array, "device", "")).upper()
-    device = "gpu" if "GPU" in where or "CUDA" in where else "cpu"
-    if device not in runtime.devices:
-        raise ValueError(
-            f"x is on {device}, but {runtime.name} can only be measured on {' and '.join(runtime.devices)}"
-        )
-    return device
 
 
 def _time(subject: _Subject, blocks: int, changes: bool, leaked_bytes: int, seconds_first: float) -> Timing:

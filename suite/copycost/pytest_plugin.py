@@ -1,14 +1,27 @@
-"""Provide the pytest fixture `copycost`, which measures a call's allocations and effect on its input."""
+"""Provide the pytest fixture `copycost`, the marker of the same name, and the option ``--copycost``.
+
+The fixture measures a call. The marker limits what a test may request, and the option lists what tests have requested.
+copycost itself is imported only by tests that need it, since pytest imports this module wherever it is installed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import inspect
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
+    from copycost.model.call_count import CallCount
     from copycost.model.measurement import Measurement
+
+#: Name of the property of a test's report that holds its counts. Reports are passed on by pytest-xdist.
+_PROPERTY = "copycost"
+
+#: Maximum number of tests that the summary lists, unless pytest is given ``-vv``.
+_MOST_ROWS = 20
 
 
 @pytest.fixture
@@ -28,3 +41,160 @@ def copycost() -> Callable[..., Measurement]:
         return measurement
 
     return measured
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Define ``--copycost``."""
+    parser.getgroup("copycost").addoption(
+        "--copycost",
+        action="store_true",
+        help="List what each test requests from the allocator, its copies of its arrays, and the arrays that it "
+        "changes; of a test with pytest-benchmark, those of a call that it measures.",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Describe the marker."""
+    config.addinivalue_line(
+        "markers",
+        "copycost(max_bytes=None, max_copies=None, unchanged=False): fail the test if it requests more bytes, makes "
+        "more copies as large as the largest array that it is given, or changes an array that it is given.",
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
+    """Count what a test requests, if the option or a marker asks for it."""
+    marker = pyfuncitem.get_closest_marker("copycost")
+    function = pyfuncitem.obj
+    if (
+        not (marker or pyfuncitem.config.getoption("copycost"))
+        or "copycost" in pyfuncitem.fixturenames  # the fixture has the instruments itself
+        or inspect.iscoroutinefunction(function)
+    ):
+        return (yield)
+    limits = _limits(marker)
+
+    @functools.wraps(function)
+    def counted(**arguments: Any) -> Any:
+        return _counted(pyfuncitem, function, arguments, limits)
+
+    pyfuncitem.obj = counted
+    try:
+        return (yield)
+    finally:
+        pyfuncitem.obj = function
+
+
+def _limits(marker: pytest.Mark | None) -> dict[str, Any]:
+    """Return the limits of a marker, or fail the test if it has others than there are."""
+    limits = dict(marker.kwargs) if marker is not None else {}
+    if marker is not None and (marker.args or not limits or limits.keys() - {"max_bytes", "max_copies", "unchanged"}):
+        given = ", ".join([*map(repr, marker.args), *limits]) or "nothing"
+        pytest.fail(f"the marker copycost is given {given}: expected max_bytes, max_copies or unchanged", pytrace=False)
+    return limits
+
+
+def _counted(item: pytest.Function, function: Callable[..., Any], arguments: dict[str, Any], limits: Any) -> Any:
+    """Call a test, and put its counts into its report."""
+    from copycost.counting import count_once, found_arrays
+
+    counts: list[CallCount] = []
+    if "benchmark" in arguments:
+        arguments = arguments | {"benchmark": _Benchmark(arguments["benchmark"], counts.append)}
+        result = function(**arguments)
+    else:
+        result, count = count_once(item.name, lambda: function(**arguments), found_arrays(arguments))
+        counts.append(count)
+    for count in counts:
+        item.user_properties.append((_PROPERTY, _row(count)))
+        if failures := _failures(count, limits):
+            pytest.fail(f"{'; '.join(failures)}\n{count}", pytrace=False)
+    return result
+
+
+class _Benchmark:
+    """The fixture of pytest-benchmark, which also has a call counted after it was timed."""
+
+    def __init__(self, benchmark: Any, record: Callable[[CallCount], None]) -> None:
+        self._benchmark, self._record = benchmark, record
+
+    def __call__(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        from copycost.counting import count
+
+        result = self._benchmark(function, *args, **kwargs)
+        self._record(count(function, *args, **kwargs))
+        return result
+
+    def pedantic(
+        self, target: Callable[..., Any], args: Any = (), kwargs: Any = None, setup: Any = None, **options: Any
+    ) -> Any:
+        from copycost.counting import count_made
+
+        result = self._benchmark.pedantic(target, args=args, kwargs=kwargs, setup=setup, **options)
+        self._record(count_made(target, lambda: (setup() if setup is not None else None) or (args, kwargs or {})))
+        return result
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._benchmark, name)
+
+
+def _row(count: CallCount) -> dict[str, Any]:
+    """Return what the summary shows of a test, in types that pytest-xdist can pass on."""
+    return {
+        "allocated_bytes": count.allocated_bytes, "peak_bytes": count.peak_bytes, "copies": count.copies,
+        "changed": list(count.changed), "missing": count.missing,
+    }  # fmt: skip
+
+
+def _failures(count: CallCount, limits: dict[str, Any]) -> list[str]:
+    """Return what a test does beyond its limits, and why a limit cannot be checked."""
+    from copycost.model import numbers
+
+    failures = []
+    if limits and count.missing is not None:
+        failures.append(f"its limits cannot be checked: {count.missing}")
+    elif limits.keys() & {"max_copies", "unchanged"} and not count.largest_bytes:
+        failures.append("max_copies and unchanged need an array among the arguments of the test or of its benchmark")
+    max_bytes, max_copies = limits.get("max_bytes"), limits.get("max_copies")
+    if max_bytes is not None and count.allocated_bytes is not None and count.allocated_bytes > max_bytes:
+        failures.append(
+            f"it requests {numbers.count(count.allocated_bytes)} bytes, more than {numbers.count(max_bytes)}"
+        )
+    if max_copies is not None and count.copies is not None and count.copies > max_copies:
+        failures.append(f"it makes {count.copies} copies, more than {max_copies}")
+    if limits.get("unchanged") and count.changed:
+        failures.append(f"it changes {', '.join(count.changed)}")
+    return failures
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """List the tests that request most, and all that change an array."""
+    config = terminalreporter.config
+    if not config.getoption("copycost"):
+        return
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    rows = [
+        (report.nodeid, value)
+        for report in reports
+        if getattr(report, "when", None) == "call"
+        for name, value in report.user_properties
+        if name == _PROPERTY
+    ]
+    if not rows:
+        return
+    from copycost.model import numbers
+
+    rows.sort(key=lambda row: (not row[1]["changed"], -(row[1]["allocated_bytes"] or 0)))
+    changing = sum(bool(row["changed"]) for _, row in rows)
+    shown = rows if config.option.verbose > 1 else rows[: max(_MOST_ROWS, changing)]
+    write = terminalreporter.write_line
+    terminalreporter.write_sep("=", "copycost: requests of 4,096 bytes and more")
+    write(f"{'requested':>10}  {'peak':>10}  {'copies':>6}  test")
+    for name, row in shown:
+        cells = (numbers.size(row["allocated_bytes"]), numbers.size(row["peak_bytes"]), numbers.count(row["copies"]))
+        remark = f", changes {', '.join(row['changed'])}" if row["changed"] else ""
+        reason = f" ({row['missing']})" if row["missing"] else ""
+        write(f"{cells[0]:>10}  {cells[1]:>10}  {cells[2]:>6}  {name}{remark}{reason}")
+    if len(shown) < len(rows):
+        write(f"and {len(rows) - len(shown):,} tests that request less: pytest -vv lists them")

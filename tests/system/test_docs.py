@@ -72,6 +72,13 @@ def test_the_notebook() -> None:
     assert any("numpy-blocked" in row and "ok" in row for row in table)
 
 
+def test_the_counts_of_any_call_are_those_of_the_page() -> None:
+    done = subprocess.run(
+        [sys.executable, DOCS / "examples" / "counted.py"], capture_output=True, text=True, timeout=300
+    )
+    assert f"```text\n{done.stdout}```" in (DOCS / "how-to" / "python.md").read_text(), done.stdout + done.stderr
+
+
 def test_the_fixture(tmp_path: Path) -> None:
     """In a folder of its own: the plugin is found as it is in any project."""
     example = DOCS / "examples" / "test_preprocessing.py"

@@ -118,6 +118,9 @@ class Runtime:
         ``contiguous(array)`` returns whether the array is C-contiguous.
     fence : callable
         ``fence()`` returns when all work queued so far is done.
+    copied : callable or None
+        ``copied(array)`` returns an array with the same values, strides and place that a call can change without
+        changing `array`. It may be `array` itself if no call can change it. None: a contiguous copy is made instead.
     wait : callable or None
         ``wait(result)`` returns a call's result when it is ready, for a library without a fence for all queued work.
         It is then part of every call.
@@ -153,6 +156,7 @@ class Runtime:
     extent: Callable[[Any], tuple[int, int] | None]
     contiguous: Callable[[Any], bool]
     fence: Callable[[], None]
+    copied: Callable[[Any], Any] | None = None
     wait: Callable[[Any], Any] | None = None
     trace: Trace | None = None
     instrument: str = ""
@@ -161,6 +165,14 @@ class Runtime:
     spoil: Callable[[Any], None] | None = None
     slow_to_start: bool = False
     shares_blocks: Callable[[], bool | None] | None = None
+
+    def device_of(self, array: Any) -> DeviceKind:
+        """Return where an array is, or raise ValueError if arrays there cannot be measured."""
+        where = str(getattr(array, "device", "")).upper()
+        device = DeviceKind.GPU if "GPU" in where or "CUDA" in where else DeviceKind.CPU
+        if device not in self.devices:
+            raise ValueError(f"x is on {device}, but {self.name} can only be measured on {' and '.join(self.devices)}")
+        return device
 
     def tracer(self, on_host: bool) -> tuple[Trace | None, str]:
         """Return the trace of the runtime's own allocator for arrays there, and the name of its instrument."""

@@ -47,6 +47,10 @@ def _restore(array: Any, pristine: Any) -> Any:
     return array
 
 
+def _copied(array: Any) -> Any:
+    return array.copy(order="K")
+
+
 def _to_numpy(result: Any) -> np.ndarray:
     import cupy
 
@@ -229,6 +233,7 @@ RUNTIME = Runtime(
     start=_start,
     array=_array,
     restore=_restore,
+    copied=_copied,
     to_numpy=_to_numpy,
     extent=_extent,
     contiguous=lambda array: bool(array.flags.c_contiguous),

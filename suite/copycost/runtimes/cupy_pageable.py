@@ -11,6 +11,7 @@ RUNTIME = replace(
     name="cupy_pageable",
     array=numpy.RUNTIME.array,
     restore=numpy.RUNTIME.restore,
+    copied=numpy.RUNTIME.copied,
     to_numpy=numpy.RUNTIME.to_numpy,
     extent=numpy.RUNTIME.extent,
     contiguous=numpy.RUNTIME.contiguous,

@@ -55,6 +55,12 @@ def _restore(array: Any, pristine: Any) -> Any:
     return _wait(jnp.array(pristine))  # a copy
 
 
+def _copied(array: Any) -> Any:
+    import jax.numpy as jnp
+
+    return _wait(jnp.array(array, copy=True))  # a call may consume it
+
+
 def _to_numpy(result: Any) -> np.ndarray:
     import jax
 
@@ -174,6 +180,7 @@ RUNTIME = Runtime(
     start=_start,
     array=_array,
     restore=_restore,
+    copied=_copied,
     to_numpy=_to_numpy,
     extent=_extent,
     contiguous=lambda array: not isinstance(array, np.ndarray) or bool(array.flags.c_contiguous),

@@ -18,6 +18,12 @@ def _restore(array: np.ndarray, pristine: np.ndarray) -> np.ndarray:
     return array
 
 
+def _copied(array: np.ndarray) -> np.ndarray:
+    copy = np.array(array, order="K", subok=True)
+    copy.flags.writeable = array.flags.writeable
+    return copy
+
+
 def _to_numpy(result: object) -> np.ndarray:
     if not isinstance(result, np.ndarray):
         raise TypeError(f"returned {type(result).__name__}, not a NumPy array")
@@ -33,6 +39,7 @@ RUNTIME = Runtime(
     start=lambda device, threads: None,
     array=_array,
     restore=_restore,
+    copied=_copied,
     to_numpy=_to_numpy,
     extent=byte_bounds,
     contiguous=lambda array: bool(array.flags.c_contiguous),

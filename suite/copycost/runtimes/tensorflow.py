@@ -78,6 +78,15 @@ def _restore(array: Any, pristine: Any) -> Any:
     return array
 
 
+def _copied(array: Any) -> Any:
+    import tensorflow as tf
+
+    if not isinstance(array, tf.Variable):
+        return array
+    # Adding 0 makes a buffer that the variable alone has: `_restore`.
+    return tf.Variable(array.read_value() + tf.constant(0, array.dtype), trainable=array.trainable)
+
+
 def _to_numpy(result: Any) -> np.ndarray:
     import tensorflow as tf
 
@@ -260,6 +269,7 @@ RUNTIME = Runtime(
     start=_start,
     array=_array,
     restore=_restore,
+    copied=_copied,
     to_numpy=_to_numpy,
     extent=_extent,
     contiguous=lambda array: not isinstance(array, np.ndarray) or bool(array.flags.c_contiguous),

@@ -52,6 +52,10 @@ def _restore(array: Any, pristine: Any) -> Any:
     return array
 
 
+def _copied(array: Any) -> Any:
+    return array.detach().clone().requires_grad_(array.requires_grad)
+
+
 def _to_numpy(result: Any) -> np.ndarray:
     import torch
 
@@ -245,6 +249,7 @@ RUNTIME = Runtime(
     start=_start,
     array=_array,
     restore=_restore,
+    copied=_copied,
     to_numpy=_to_numpy,
     extent=_extent,
     contiguous=_contiguous,

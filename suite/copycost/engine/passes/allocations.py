@@ -16,6 +16,7 @@ from copycost.engine.records import AllocationTrace
 from copycost.model.allocation import THRESHOLD, median_summary, pool, summarize
 from copycost.model.call_profile import transferred_bytes
 from copycost.model.errors import describe
+from copycost.model.runtime import Runtime
 
 #: Maximum number of allocation events in the timeline of a call.
 _LONGEST_TIMELINE = 400
@@ -61,16 +62,16 @@ def _trace_once(cases: Sequence[PreparedCall]) -> list[tuple[AllocationTrace, bo
     """Return the allocations of each case's traced calls, and whether these calls agree."""
     calls = [Calls(prepared.fenced_call, partial(_owned_bytes, prepared)) for prepared in cases]
     counts = count_each(calls, cases[0].runtime, on_host=cases[0].device == "cpu")
-    return [_make_trace(prepared, count) for prepared, count in zip(cases, counts, strict=True)]
+    return [make_trace(count, prepared.device, prepared.runtime) for prepared, count in zip(cases, counts, strict=True)]
 
 
-def _make_trace(prepared: PreparedCall, counts: AllocationCounts) -> tuple[AllocationTrace, bool]:
-    """Return the figures of the counted calls, and whether these calls agree."""
+def make_trace(counts: AllocationCounts, device: str, runtime: Runtime) -> tuple[AllocationTrace, bool]:
+    """Return the figures of the counted calls of a runtime on a device, and whether these calls agree."""
     by_space = {
         space: [summarize(event for event in events if event.space == space) for events in counts.runtime]
         for space in ("host", "device")
     }
-    device, device_ranges = median_summary(by_space["device"])
+    on_device, device_ranges = median_summary(by_space["device"])
     ranges = {f"device_{name}": limits for name, limits in device_ranges.items()}
     host = None
     agree = not ranges
@@ -92,11 +93,11 @@ def _make_trace(prepared: PreparedCall, counts: AllocationCounts) -> tuple[Alloc
         host, None, ranges, counts.leaked_bytes, counts.instruments, counts.missing,
         timeline=tuple(islice(large_events, _LONGEST_TIMELINE)),
     )  # fmt: skip
-    if prepared.device != "cpu":
-        sees_driver = prepared.runtime.gpu is not None and prepared.runtime.gpu.sees_driver
+    if device != "cpu":
+        sees_driver = runtime.gpu is not None and runtime.gpu.sees_driver
         trace = replace(trace, device_missing=counts.device_missing)
         if counts.device_missing is None:
-            trace = replace(trace, device=device, pool=pool(counts.runtime[-1], sees_driver))
+            trace = replace(trace, device=on_device, pool=pool(counts.runtime[-1], sees_driver))
     return replace(trace, ranges=_with_totals(trace)), agree
 
 
@@ -125,10 +126,10 @@ def with_ranges(trace: AllocationTrace, other_trace: AllocationTrace) -> Allocat
 
 def _owned_bytes(prepared: PreparedCall, result: Any) -> int:
     """Return the bytes of a result that lie outside the caller's arrays."""
-    return sum(map(_nbytes, prepared.parts(result))) if prepared.writes == "new" else 0
+    return sum(map(nbytes_of, prepared.parts(result))) if prepared.writes == "new" else 0
 
 
-def _nbytes(result: Any) -> int:
+def nbytes_of(result: Any) -> int:
     """Return the size of a result in bytes."""
     nbytes = getattr(result, "nbytes", None)
     if nbytes is not None:

@@ -1,0 +1,300 @@
+"""Count the allocations of any call in this process, and find the arrays that it changes."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from copycost.catalog import discovery
+from copycost.engine.count_allocations import Calls, count_each
+from copycost.engine.host_allocations import trace_host
+from copycost.engine.passes.allocations import make_trace, nbytes_of
+from copycost.machine import onednn
+from copycost.model.allocation import THRESHOLD, AllocationEvent, summarize
+from copycost.model.call_count import CallCount
+from copycost.model.runtime import ConsumedArrayError, Runtime
+from copycost.model.vocabulary import DeviceKind, MemorySpace
+
+#: Package of an array's type → runtime.
+_OF_PACKAGE = {
+    "numpy": "numpy", "tensorflow": "tensorflow", "torch": "torch", "jax": "jax", "jaxlib": "jax", "cupy": "cupy",
+}  # fmt: skip
+
+#: Calls before the counted ones: the first one may import, trace and compile.
+_WARM = 2
+
+#: Makes the arguments of a call, and returns the call on them and the arrays in them by name.
+Prepare = Callable[[], tuple[Callable[[], Any], Mapping[str, Any]]]
+
+
+def count(call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> CallCount:
+    """Count the allocations of ``call(*args, **kwargs)`` in this process, and find the arrays that it changes.
+
+    Each call is given copies of the arrays in its arguments, at any depth of lists, tuples and dicts. Nothing is timed
+    and no result is judged. The function is called about ten times, and what it raises is raised here.
+
+    Parameters
+    ----------
+    call : callable
+        Any function.
+    *args, **kwargs
+        Its arguments. Arrays of NumPy, TensorFlow, PyTorch, JAX and CuPy of any shape and dtype are recognised. Views
+        of one array become separate arrays.
+
+    Returns
+    -------
+    CallCount
+
+    Raises
+    ------
+    TypeError
+        If `call` is not callable.
+    ValueError
+        If the arrays are of several libraries besides NumPy, or of a dtype that NumPy does not know.
+    copycost.model.allocation.InstrumentBusyError
+        If another memray tracker or profiler is active.
+    """
+    if not callable(call):
+        raise TypeError(f"call is {type(call).__name__}, not a function")
+    return count_made(call, lambda: (args, kwargs))
+
+
+def count_made(call: Callable[..., Any], make: Callable[[], tuple[Sequence[Any], Mapping[str, Any]]]) -> CallCount:
+    """Count the allocations of a call as `count` does, with arguments that are made before each call.
+
+    Parameters
+    ----------
+    call : callable
+    make : callable
+        ``make()`` returns the arguments by position and by name. The arrays in them are copied.
+    """
+
+    def prepare() -> tuple[Callable[[], Any], Mapping[str, Any]]:
+        copies: dict[int, Any] = {}
+        args, kwargs = (with_copies(part, copies) for part in make())
+        return lambda: call(*args, **kwargs), found_arrays(_parameters(call, args, kwargs))
+
+    _, arrays = prepare()
+    runtimes = {runtime_of(array) for array in arrays.values()}
+    return count_prepared(getattr(call, "__name__", type(call).__name__), prepare, runtimes)
+
+
+def count_once(name: str, call: Callable[[], Any], arrays: Mapping[str, Any]) -> tuple[Any, CallCount]:
+    """Make a call once, such as a test, and return its result and what it requested from the C library.
+
+    What a first call imports, compiles or caches is counted too.
+
+    Parameters
+    ----------
+    name : str
+        Name of what is called.
+    call : callable
+        What it raises is raised here.
+    arrays : mapping of str to array
+        Arrays that the call is given, and may change.
+    """
+    before = {key: _bytes(array) for key, array in arrays.items()}
+    missing = None
+    if importlib.util.find_spec("memray") is None:
+        missing = "memray is not installed"
+    elif onednn.enabled() and "tensorflow" in map(runtime_of, arrays.values()):
+        missing = "memray does not see the memory of TensorFlow's allocator: use the fixture copycost"
+    results: list[Any] = []
+    events: list[AllocationEvent] = []
+    kept_bytes = None
+    if missing is not None:
+        results.append(call())
+    else:
+        (traces,) = trace_host([[lambda: lambda: results.append(call())]])
+        (events,), (kept_bytes,) = traces.events, traces.leaked_bytes
+    summary = summarize(events) if missing is None else None
+    largest_bytes = max(map(nbytes_of, arrays.values()), default=0)
+    requests = _requests(events)
+    return results[0], CallCount(
+        name,
+        largest_bytes,
+        *(
+            getattr(summary, figure, None)
+            for figure in ("allocations", "allocated_bytes", "peak_bytes", "retained_bytes")
+        ),
+        kept_bytes=kept_bytes,
+        copies=_copies(requests, largest_bytes) if missing is None else None,
+        changed=tuple(key for key, array in arrays.items() if _bytes(array) != before[key]),
+        lines=requests,
+        instruments=("memray",) if missing is None else (),
+        missing=missing,
+    )
+
+
+def _copies(requests: Sequence[tuple[int, str]], largest_bytes: int) -> int | None:
+    """Return the number of requests of at least the size of the largest array, or None if there is no array."""
+    return sum(nbytes >= largest_bytes for nbytes, _ in requests) if largest_bytes else None
+
+
+def _requests(events: Iterable[AllocationEvent]) -> tuple[tuple[int, str], ...]:
+    """Return the bytes and the origin of each counted request, largest first."""
+    found = ((e.bytes, e.op) for e in events if e.bytes >= THRESHOLD and e.space != MemorySpace.DRIVER)
+    return tuple(sorted(found, key=lambda request: -request[0]))
+
+
+def count_prepared(name: str, prepare: Prepare, runtimes: set[str]) -> CallCount:
+    """Count the allocations of prepared calls.
+
+    Parameters
+    ----------
+    name : str
+        Name of what is called.
+    prepare : callable
+        See `Prepare`. It is called before each call.
+    runtimes : set of str
+        Runtimes of the arrays.
+    """
+    runtime = _chosen(runtimes)
+    call, arrays = prepare()
+    device = DeviceKind.GPU if any(_is_on_gpu(array) for array in arrays.values()) else DeviceKind.CPU
+    changed: dict[str, None] = {}
+    for number in range(_WARM):
+        if number:
+            call, arrays = prepare()
+        before = {name: _bytes(array) for name, array in arrays.items()}
+        result = call()
+        _finish(runtime, result)
+        del result
+        changed |= dict.fromkeys(name for name, array in arrays.items() if _bytes(array) != before[name])
+        largest_bytes = max(map(nbytes_of, arrays.values()), default=0)
+        del before
+    del call, arrays
+
+    def fenced(number: int) -> Callable[[], Any]:
+        own_call, own_arrays = prepare()
+
+        def run(kept: Any = own_arrays) -> Any:  # the arrays stay alive as long as the call does
+            return _finish(runtime, own_call())
+
+        return run
+
+    (counts,) = count_each([Calls(fenced, _result_bytes)], runtime, on_host=device == DeviceKind.CPU)
+    trace, _ = make_trace(counts, device, runtime)
+    figures = trace.figures()
+    missing = trace.missing or trace.device_missing
+    events = [*(counts.library[-1] if counts.library is not None else ()), *counts.runtime[-1]]
+    requests = _requests(events)
+    return CallCount(
+        name,
+        largest_bytes,
+        *(figures[field] for field in ("allocations", "allocated_bytes", "peak_bytes", "retained_bytes")),
+        kept_bytes=counts.leaked_bytes if missing is None else None,
+        copies=_copies(requests, largest_bytes) if missing is None else None,
+        changed=tuple(changed),
+        lines=requests,
+        instruments=counts.instruments,
+        varies=tuple(field for field in trace.ranges if not field.startswith(("host_", "device_"))),
+        missing=missing,
+    )
+
+
+def runtime_of(array: Any) -> str:
+    """Return the name of the runtime of an array, or an empty text if the value is no array."""
+    name = _OF_PACKAGE.get(type(array).__module__.partition(".")[0], "")
+    if name == "numpy":
+        return name if isinstance(array, np.ndarray) and array.dtype.kind != "O" else ""
+    # Dtypes and shapes of these libraries have one of the two.
+    return name if hasattr(array, "shape") and hasattr(array, "dtype") else ""
+
+
+def found_arrays(value: Any, name: str = "") -> dict[str, Any]:
+    """Return the arrays in a value by their name: ``x``, ``x[0]``, ``batch['image']``."""
+    if runtime_of(value):
+        return {name: value}
+    return {found: array for key, part in _parts(value, name) for found, array in found_arrays(part, key).items()}
+
+
+def _parts(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, MutableMapping):
+        yield from ((f"{name}[{key!r}]" if name else str(key), part) for key, part in value.items())
+    elif type(value) in (list, tuple) or _is_named_tuple(value):
+        yield from ((f"{name}[{i}]", part) for i, part in enumerate(value))
+
+
+def with_copies(value: Any, copies: dict[int, Any]) -> Any:
+    """Return a value with a copy of each array in it: the same one for the same array.
+
+    Parameters
+    ----------
+    value : object
+    copies : dict
+        Copies so far, by the identity of the array.
+    """
+    if name := runtime_of(value):
+        if id(value) not in copies:
+            runtime = discovery.runtime(name)
+            copies[id(value)] = (
+                runtime.copied(value) if runtime.copied is not None else runtime.array(runtime.to_numpy(value), True)
+            )
+        return copies[id(value)]
+    if isinstance(value, MutableMapping):
+        own = copy.copy(value)
+        own.update({key: with_copies(part, copies) for key, part in value.items()})
+        return own
+    if _is_named_tuple(value):
+        return type(value)(*(with_copies(part, copies) for part in value))
+    if type(value) in (list, tuple):
+        return type(value)(with_copies(part, copies) for part in value)
+    return value
+
+
+def _is_named_tuple(value: Any) -> bool:
+    return isinstance(value, tuple) and hasattr(value, "_fields")
+
+
+def _parameters(call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments by the names of their parameters, where these are known."""
+    try:
+        return dict(inspect.signature(call).bind(*args, **kwargs).arguments)
+    except (TypeError, ValueError):  # a builtin, or arguments that do not fit, which the call itself reports
+        return {f"args[{i}]": value for i, value in enumerate(args)} | dict(kwargs)
+
+
+def _chosen(names: set[str]) -> Runtime:
+    """Return the runtime whose instruments see the memory of arrays of these runtimes."""
+    others = sorted(names - {"numpy"})
+    if len(others) > 1:
+        raise ValueError(f"arrays of {' and '.join(others)}: expected arrays of one library, besides those of NumPy")
+    # NumPy's arrays may be passed to TensorFlow, whose allocator the C library's instrument does not see.
+    default = "tensorflow" if "tensorflow" in sys.modules else "numpy"
+    return discovery.runtime(others[0] if others else default)
+
+
+def _is_on_gpu(array: Any) -> bool:
+    return discovery.runtime(runtime_of(array)).device_of(array) == DeviceKind.GPU
+
+
+def _bytes(array: Any) -> bytes | None:
+    """Return the values of an array as bytes, or None if a call has consumed it."""
+    runtime = discovery.runtime(runtime_of(array))
+    try:
+        return runtime.to_numpy(array).tobytes()
+    except ConsumedArrayError:
+        return None
+    except TypeError:  # of PyTorch
+        raise ValueError(f"an array of {array.dtype}: expected a dtype that NumPy knows") from None
+
+
+def _result_bytes(result: Any) -> int:
+    """Return the bytes of the arrays in a result."""
+    return sum(map(nbytes_of, found_arrays({"": result}).values()))
+
+
+def _finish(runtime: Runtime, result: Any) -> Any:
+    """Wait until all work is done, and return the result."""
+    if runtime.wait is not None:
+        for array in found_arrays({"": result}).values():
+            runtime.wait(array)
+    runtime.fence()
+    return result

@@ -1,0 +1,194 @@
+"""`pytest --copycost` and the marker, in a project that knows nothing of copycost but a marker."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = """
+import numpy as np
+import pytest
+
+N = 1_000_000
+
+
+@pytest.fixture
+def image():
+    return np.zeros((250, 1000), np.float32)
+
+
+def test_copies(image):
+    assert (image + np.float32(1)).copy().sum() == 250_000
+
+
+def test_changes(image):
+    image += 1
+    assert image.sum() == 250_000
+
+
+def test_needs_no_array():
+    assert bytes(3 * N)[0] == 0
+
+
+class TestMethod:
+    @pytest.mark.parametrize("k", [1, 2])
+    def test_in_a_class(self, image, k):
+        assert np.sqrt(image * np.float32(k)).shape == image.shape
+
+
+def test_fails(image):
+    assert image.sum() == 1
+
+
+def test_skips(image):
+    pytest.skip("for a reason")
+"""
+
+
+def run(folder: Path, text: str, *options: str) -> subprocess.CompletedProcess[str]:
+    (folder / "test_project.py").write_text(text)
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options, str(folder)],
+        cwd=folder, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+
+
+def rows(output: str) -> dict[str, str]:
+    """The line of each test in the summary."""
+    lines = output.partition("copycost: requests of")[2].splitlines()
+    return {line.split("::")[-1].partition(",")[0]: " ".join(line.split()) for line in lines if "::" in line}
+
+
+@pytest.mark.parametrize("options", [(), ("-n", "2")])
+def test_every_test_is_listed_without_a_line_changed(tmp_path: Path, options: tuple[str, ...]) -> None:
+    done = run(tmp_path, PROJECT, "--copycost", "-p", "no:randomly", *options)
+    assert done.returncode == 1, done.stdout
+    assert "1 failed, 5 passed, 1 skipped" in done.stdout
+    found = rows(done.stdout)
+    assert found["test_copies"].startswith("1.91 MiB 1.91 MiB 2 "), found
+    assert found["test_changes"].endswith("test_changes, changes image")
+    assert found["test_needs_no_array"].startswith("2.86 MiB 2.86 MiB – "), found
+    assert found["test_in_a_class[2]"].startswith("1.91 MiB 1.91 MiB 2 ")
+    assert not {"test_fails", "test_skips"} & found.keys()
+
+
+def test_without_the_option_nothing_is_counted(tmp_path: Path) -> None:
+    done = run(tmp_path, PROJECT)
+    assert "1 failed, 5 passed, 1 skipped" in done.stdout
+    assert "copycost:" not in done.stdout
+
+
+MARKED = """
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def image():
+    return np.zeros((250, 1000), np.float32)
+
+
+@pytest.mark.copycost(max_bytes=1_100_000, max_copies=1, unchanged=True)
+def test_within_all(image):
+    image + np.float32(1)
+
+
+@pytest.mark.copycost(max_bytes=900_000)
+def test_bytes(image):
+    image + np.float32(1)
+
+
+@pytest.mark.copycost(max_copies=0)
+def test_copies(image):
+    image + np.float32(1)
+
+
+@pytest.mark.copycost(unchanged=True)
+def test_unchanged(image):
+    image += 1
+
+
+@pytest.mark.copycost(max_copies=0)
+def test_no_array():
+    pass
+
+
+@pytest.mark.copycost(max_byte=1)
+def test_unknown(image):
+    pass
+
+
+@pytest.mark.copycost
+def test_nothing(image):
+    pass
+"""
+
+
+def test_a_marker_fails_what_is_beyond_its_limits(tmp_path: Path) -> None:
+    done = run(tmp_path, MARKED, "--strict-markers", "-rf")
+    assert "6 failed, 1 passed" in done.stdout, done.stdout
+    reasons = {
+        line.split("::")[1].partition(" - ")[0]: line for line in done.stdout.splitlines() if " - Failed: " in line
+    }
+    for name, words in {
+        "test_bytes": "it requests 1,000,000 bytes, more than 900,000",
+        "test_copies": "it makes 1 copies, more than 0",
+        "test_unchanged": "it changes image",
+        "test_no_array": "need an array among the arguments",
+        "test_unknown": "max_byte: expected max_bytes, max_copies or unchanged",
+        "test_nothing": "is given nothing: expected",
+    }.items():
+        assert words in done.stdout, (name, reasons)
+    assert "image + np.float32(1)  (test_project.py:" in done.stdout  # where it was requested
+
+
+BENCHMARKS = """
+import numpy as np
+import pytest
+
+x = np.zeros((250, 1000), np.float32)
+
+
+def test_a_call(benchmark):
+    assert benchmark(np.add, x, np.float32(1)).sum() == 250_000
+
+
+def test_pedantic(benchmark):
+    def changes(y):
+        y += 1
+
+    benchmark.pedantic(changes, setup=lambda: ((x.copy(),), {}), rounds=3)
+
+
+@pytest.mark.copycost(max_copies=0)
+def test_limited(benchmark):
+    benchmark(np.add, x, np.float32(1))
+"""
+
+
+def test_benchmarks_are_counted_besides_their_time(tmp_path: Path) -> None:
+    pytest.importorskip("pytest_benchmark")
+    done = run(tmp_path, BENCHMARKS, "--copycost", "--benchmark-max-time=0.1", "--benchmark-min-rounds=2")
+    assert "1 failed, 2 passed" in done.stdout, done.stdout
+    found = rows(done.stdout)
+    assert found["test_a_call"].startswith("977 KiB 977 KiB 1 "), found
+    assert found["test_pedantic"].endswith("changes y")
+    assert "it makes 1 copies, more than 0" in done.stdout
+    assert "Name (time in" in done.stdout
+    # As they are without copycost.
+    assert "3 passed" in run(tmp_path, BENCHMARKS.replace("@pytest.mark.copycost(max_copies=0)", ""), "-q").stdout
+
+
+def test_a_test_with_the_fixture_has_the_instruments_to_itself(tmp_path: Path) -> None:
+    text = """
+import numpy as np
+
+
+def test_fixture(copycost):
+    assert copycost(lambda x: x + 1, np.ones(10_000, np.float32)).allocations == 1
+"""
+    done = run(tmp_path, text, "--copycost")
+    assert "1 passed" in done.stdout, done.stdout
