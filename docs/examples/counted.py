@@ -6,8 +6,8 @@ import copycost
 def centred(images, mean):
     for image in images:
         image -= mean
-    return np.stack(images)
+    return [image * 2 for image in images]
 
 
 images = [np.ones((480, 640, 4), np.float64) for _ in range(8)]
-print(copycost.count(centred, images, mean=np.array([0.5, 0.5, 0.5, 0.0])))
+print(copycost.count(centred, images, mean=0.5))

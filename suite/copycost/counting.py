@@ -119,10 +119,7 @@ def count_once(name: str, call: Callable[[], Any], arrays: Mapping[str, Any]) ->
     return results[0], CallCount(
         name,
         largest_bytes,
-        *(
-            getattr(summary, figure, None)
-            for figure in ("allocations", "allocated_bytes", "peak_bytes", "retained_bytes")
-        ),
+        **_figures(lambda figure: getattr(summary, figure, None)),
         kept_bytes=kept_bytes,
         copies=_copies(requests, largest_bytes) if missing is None else None,
         changed=tuple(key for key, array in arrays.items() if _bytes(array) != before[key]),
@@ -130,6 +127,11 @@ def count_once(name: str, call: Callable[[], Any], arrays: Mapping[str, Any]) ->
         instruments=("memray",) if missing is None else (),
         missing=missing,
     )
+
+
+def _figures(value: Callable[[str], int | None]) -> dict[str, Any]:
+    """Return the figures that `CallCount` has in common with `AllocationSummary`, by name."""
+    return {name: value(name) for name in ("allocations", "allocated_bytes", "peak_bytes", "retained_bytes")}
 
 
 def _copies(requests: Sequence[tuple[int, str]], largest_bytes: int) -> int | None:
@@ -181,14 +183,13 @@ def count_prepared(name: str, prepare: Prepare, runtimes: set[str]) -> CallCount
 
     (counts,) = count_each([Calls(fenced, _result_bytes)], runtime, on_host=device == DeviceKind.CPU)
     trace, _ = make_trace(counts, device, runtime)
-    figures = trace.figures()
     missing = trace.missing or trace.device_missing
     events = [*(counts.library[-1] if counts.library is not None else ()), *counts.runtime[-1]]
     requests = _requests(events)
     return CallCount(
         name,
         largest_bytes,
-        *(figures[field] for field in ("allocations", "allocated_bytes", "peak_bytes", "retained_bytes")),
+        **_figures(trace.figures().get),
         kept_bytes=counts.leaked_bytes if missing is None else None,
         copies=_copies(requests, largest_bytes) if missing is None else None,
         changed=tuple(changed),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from copycost.model import numbers
 #: Maximum number of changed arrays that are named.
 _MOST_NAMES = 4
 
-#: Maximum number of lines that are named as the origin of a request.
+#: Maximum number of different requests that are shown with their line.
 _MOST_LINES = 5
 
 
@@ -82,8 +83,12 @@ class CallCount:
         return [*rows, ("arrays", effect)]
 
     def origins(self) -> list[tuple[str, str]]:
-        """Return the size of the largest requests and the line that made each of them."""
-        return [(numbers.size(nbytes), line) for nbytes, line in self.lines[:_MOST_LINES] if line]
+        """Return the largest requests and the line that made them: ``8 × 9.38 MiB``, ``y = x * 2  (mine.py:3)``."""
+        alike = Counter(request for request in self.lines if request[1])
+        return [
+            (f"{number} × {numbers.size(nbytes)}" if number > 1 else numbers.size(nbytes), line)
+            for (nbytes, line), number in list(alike.items())[:_MOST_LINES]
+        ]
 
     def __str__(self) -> str:
         """Return a line for each figure, and for each of the largest requests."""
