@@ -17,7 +17,7 @@ track: .venv/measures
 check: lint
 	$(BIN)/python -m pytest --quiet -n 2 -m "not slow" tests/unit
 
-test: .venv/tests browser lint docs
+test: .venv/tests .venv/triton browser lint docs
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/tests
@@ -31,11 +31,17 @@ docs: .venv/tests
 
 # An editable install: a changed line is measured, not the copy of yesterday's.
 .venv/measures: EXTRAS := tensorflow
-.venv/tests: EXTRAS := tensorflow,fast,triton,jax,peers,dev
+.venv/tests: EXTRAS := tensorflow,fast,torch,jax,peers,dev
 .venv/measures .venv/tests: pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else "copycost needs Python 3.11 to 3.13; this is %d.%d. Name another: make PYTHON=python3.12" % v)'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]'
+	@touch $@
+
+# Triton and TensorFlow cannot be loaded into one process, and PyTorch loads Triton wherever it finds it. The test of its
+# kernel alone is given this folder.
+.venv/triton: .venv/tests
+	$(BIN)/python -m pip install --quiet --upgrade --no-deps --target $@ 'triton>=3.4,<4'
 	@touch $@
 
 # The published pages are tested in a browser, with scripts that npm has; where apt can install these, it does.

@@ -16,7 +16,7 @@ from copycost.engine.count_allocations import Calls, count_each
 from copycost.engine.host_allocations import trace_host
 from copycost.engine.passes.allocations import make_trace, nbytes_of
 from copycost.machine import onednn
-from copycost.model.allocation import THRESHOLD, AllocationEvent, summarize
+from copycost.model.allocation import THRESHOLD, AllocationEvent, InstrumentBusyError, summarize
 from copycost.model.call_count import CallCount
 from copycost.model.runtime import ConsumedArrayError, Runtime
 from copycost.model.vocabulary import DeviceKind, MemorySpace
@@ -82,13 +82,18 @@ def count_made(call: Callable[..., Any], make: Callable[[], tuple[Sequence[Any],
 
     _, arrays = prepare()
     runtimes = {runtime_of(array) for array in arrays.values()}
-    return count_prepared(getattr(call, "__name__", type(call).__name__), prepare, runtimes)
+    return count_prepared(name_of(call), prepare, runtimes)
+
+
+def name_of(call: Callable[..., Any]) -> str:
+    """Return the name of a function, or of the type of another callable."""
+    return str(getattr(call, "__name__", type(call).__name__))
 
 
 def count_once(name: str, call: Callable[[], Any], arrays: Mapping[str, Any]) -> tuple[Any, CallCount]:
     """Make a call once, such as a test, and return its result and what it requested from the C library.
 
-    What a first call imports, compiles or caches is counted too.
+    What a first call imports, compiles or caches is counted too. Arrays of a dtype that NumPy lacks are ignored.
 
     Parameters
     ----------
@@ -99,20 +104,33 @@ def count_once(name: str, call: Callable[[], Any], arrays: Mapping[str, Any]) ->
     arrays : mapping of str to array
         Arrays that the call is given, and may change.
     """
+    arrays = {key: array for key, array in arrays.items() if _is_comparable(array)}
     before = {key: _bytes(array) for key, array in arrays.items()}
     missing = None
     if importlib.util.find_spec("memray") is None:
         missing = "memray is not installed"
     elif onednn.enabled() and "tensorflow" in map(runtime_of, arrays.values()):
         missing = "memray does not see the memory of TensorFlow's allocator: use the fixture copycost"
+    begun = False
     results: list[Any] = []
     events: list[AllocationEvent] = []
     kept_bytes = None
-    if missing is not None:
+
+    def begin() -> None:
+        nonlocal begun
+        begun = True
         results.append(call())
-    else:
-        (traces,) = trace_host([[lambda: lambda: results.append(call())]])
-        (events,), (kept_bytes,) = traces.events, traces.leaked_bytes
+
+    if missing is None:
+        try:
+            (traces,) = trace_host([[lambda: begin]])
+            (events,), (kept_bytes,) = traces.events, traces.leaked_bytes
+        except InstrumentBusyError as busy:
+            if begun:  # the call itself has met an instrument that is busy
+                raise
+            missing = str(busy)
+    if missing is not None:
+        begin()
     summary = summarize(events) if missing is None else None
     largest_bytes = max(map(nbytes_of, arrays.values()), default=0)
     requests = _requests(events)
@@ -274,6 +292,15 @@ def _chosen(names: set[str]) -> Runtime:
 
 def _is_on_gpu(array: Any) -> bool:
     return discovery.runtime(runtime_of(array)).device_of(array) == DeviceKind.GPU
+
+
+def _is_comparable(array: Any) -> bool:
+    """Return whether the values of an array can be compared."""
+    try:
+        _bytes(array)
+    except ValueError:
+        return False
+    return True
 
 
 def _bytes(array: Any) -> bytes | None:

@@ -138,7 +138,7 @@ def test_a_marker_fails_what_is_beyond_its_limits(tmp_path: Path) -> None:
     }
     for name, words in {
         "test_bytes": "it requests 1,000,000 bytes, more than 900,000",
-        "test_copies": "it makes 1 copies, more than 0",
+        "test_copies": "copies of its largest array: 1, more than 0",
         "test_unchanged": "it changes image",
         "test_no_array": "need an array among the arguments",
         "test_unknown": "max_byte: expected max_bytes, max_copies or unchanged",
@@ -179,7 +179,7 @@ def test_benchmarks_are_counted_besides_their_time(tmp_path: Path) -> None:
     found = rows(done.stdout)
     assert found["test_a_call"].startswith("977 KiB 977 KiB 1 "), found
     assert found["test_pedantic"].endswith("changes y")
-    assert "it makes 1 copies, more than 0" in done.stdout
+    assert "copies of its largest array: 1, more than 0" in done.stdout
     assert "Name (time in" in done.stdout
     # As they are without copycost.
     assert "3 passed" in run(tmp_path, BENCHMARKS.replace("@pytest.mark.copycost(max_copies=0)", ""), "-q").stdout
@@ -195,3 +195,64 @@ def test_fixture(copycost):
 """
     done = run(tmp_path, text, "--copycost")
     assert "1 passed" in done.stdout, done.stdout
+
+
+def test_what_cannot_be_counted_fails_no_test_that_passes(tmp_path: Path) -> None:
+    pytest.importorskip("pytest_benchmark")
+    text = """
+import memray
+import numpy as np
+import pytest
+
+calls = []
+
+
+def once(x):
+    calls.append(1)
+    if len(calls) > 1:
+        raise RuntimeError("called twice")
+    return x
+
+
+def test_once(benchmark):
+    benchmark.pedantic(once, args=(np.ones(3),), rounds=1)
+
+
+@pytest.fixture
+def busy(tmp_path):
+    with memray.Tracker(tmp_path / "trace"):
+        yield
+
+
+def test_busy(busy):
+    pass
+
+
+@pytest.mark.copycost(max_bytes=1)
+def test_limited(busy):
+    pass
+"""
+    done = run(tmp_path, text, "--copycost")
+    assert "1 failed, 2 passed" in done.stdout, done.stdout
+    found = rows(done.stdout)
+    assert (
+        "counting raised RuntimeError: called twice" in found["test_once (counting raised RuntimeError: called twice)"]
+    )
+    assert any("test_busy (memray: " in line for line in found.values())
+    assert "its limits cannot be checked: memray: " in done.stdout
+
+
+def test_a_fixture_of_ones_own_named_benchmark_stays_what_it_is(tmp_path: Path) -> None:
+    text = """
+import pytest
+
+
+@pytest.fixture
+def benchmark():
+    return "mine"
+
+
+def test_it(benchmark):
+    assert benchmark.upper() == "MINE"
+"""
+    assert "1 passed" in run(tmp_path, text, "--copycost", "-p", "no:benchmark").stdout

@@ -79,6 +79,17 @@ def test_the_counts_of_any_call_are_those_of_the_page() -> None:
     assert f"```text\n{done.stdout}```" in (DOCS / "how-to" / "python.md").read_text(), done.stdout + done.stderr
 
 
+def test_the_limits_of_a_marker(tmp_path: Path) -> None:
+    example = (DOCS / "examples" / "test_limits.py").read_text()
+    for text, outcome in ((example, "1 passed"), (example.replace("image.mean()", "(image * 1).mean()"), "1 failed")):
+        (tmp_path / "test_limits.py").write_text(text)
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", tmp_path], cwd=tmp_path, capture_output=True, text=True, timeout=300
+        )
+        assert outcome in done.stdout, done.stdout + done.stderr
+    assert "it requests 393,216 bytes, more than 100,000; copies of its largest array: 1, more than 0" in done.stdout
+
+
 def test_the_fixture(tmp_path: Path) -> None:
     """In a folder of its own: the plugin is found as it is in any project."""
     example = DOCS / "examples" / "test_preprocessing.py"

@@ -63,6 +63,11 @@ class CallCount:
     varies: tuple[str, ...] = ()
     missing: str | None = None
 
+    @classmethod
+    def unknown(cls, name: str, reason: str) -> CallCount:
+        """Return the count of a call about which nothing is known."""
+        return cls(name, 0, None, None, None, None, None, None, (), (), (), (), reason)
+
     def figures(self) -> list[tuple[str, str]]:
         """Return the name of each figure and its text, as a person reads it."""
         effect = f"changed: {_enumerated(self.changed)}" if self.changed else "unchanged"
