@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import unittest
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,21 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Refuse a marker on a test that cannot be counted: its limits would never be checked."""
+    if item.get_closest_marker("copycost") is None:
+        return
+    reason = None
+    if not isinstance(item, pytest.Function) or (item.cls is not None and issubclass(item.cls, unittest.TestCase)):
+        reason = "it is no test function of pytest"
+    elif inspect.iscoroutinefunction(item.obj):
+        reason = "it is a coroutine"
+    elif "copycost" in item.fixturenames:
+        reason = "it uses the fixture copycost, which counts a call itself"
+    if reason is not None:
+        pytest.fail(f"the marker copycost cannot limit this test: {reason}", pytrace=False)
+
+
 @pytest.hookimpl(hookwrapper=True)  # which every version of pluggy knows
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
     """Count what a test requests, if the option or a marker asks for it."""
@@ -100,9 +116,13 @@ def _counted(item: pytest.Function, function: Callable[..., Any], arguments: dic
     from copycost.counting import count_once, found_arrays
 
     counts: list[CallCount] = []
-    if type(arguments.get("benchmark")).__module__.partition(".")[0] == "pytest_benchmark":
-        arguments = arguments | {"benchmark": _Benchmark(arguments["benchmark"], counts.append)}
+    if type(item.funcargs.get("benchmark")).__module__.partition(".")[0] == "pytest_benchmark":
+        # The test itself is not traced, as its calls are timed.
+        if "benchmark" in arguments:
+            arguments = arguments | {"benchmark": _Benchmark(arguments["benchmark"], counts.append)}
         result = function(**arguments)
+        if limits and not counts:
+            pytest.fail("its limits cannot be checked: no call of its benchmark was counted", pytrace=False)
     else:
         result, count = count_once(item.name, lambda: function(**arguments), found_arrays(arguments))
         counts.append(count)
@@ -117,30 +137,54 @@ class _Benchmark:
     """The fixture of pytest-benchmark, which also has a call counted after it was timed."""
 
     def __init__(self, benchmark: Any, record: Callable[[CallCount], None]) -> None:
-        self._benchmark, self._record = benchmark, record
+        vars(self).update(_benchmark=benchmark, _record=record)
 
     def __call__(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        from copycost.counting import count
+
         result = self._benchmark(function, *args, **kwargs)
-        self._count(function, lambda: (args, kwargs))
+        self._count(function, lambda: count(function, *args, **kwargs))
         return result
 
     def pedantic(
-        self, target: Callable[..., Any], args: Any = (), kwargs: Any = None, setup: Any = None, **options: Any
+        self,
+        target: Callable[..., Any],
+        args: Any = (),
+        kwargs: Any = None,
+        setup: Callable[[], Any] | None = None,
+        teardown: Callable[..., Any] | None = None,
+        *more: Any,
+        **options: Any,
     ) -> Any:
-        result = self._benchmark.pedantic(target, args=args, kwargs=kwargs, setup=setup, **options)
-        self._count(target, lambda: (setup() if setup is not None else None) or (args, kwargs or {}))
+        from copycost.counting import count, count_once, found_arrays, name_of, parameters_of
+
+        def counted() -> CallCount:
+            if setup is None and teardown is None:
+                return count(target, *args, **(kwargs or {}))
+            own_args, own_kwargs = (setup() if setup is not None else None) or (args, kwargs or {})
+            arrays = found_arrays(parameters_of(target, own_args, own_kwargs))
+            found = count_once(name_of(target), lambda: target(*own_args, **own_kwargs), arrays)[1]
+            if teardown is not None:
+                teardown(*own_args, **own_kwargs)
+            return found
+
+        result = self._benchmark.pedantic(target, args, kwargs, setup, teardown, *more, **options)
+        self._count(target, counted)
         return result
 
-    def _count(self, function: Callable[..., Any], make: Callable[[], tuple[Any, Any]]) -> None:
+    def _count(self, function: Callable[..., Any], counted: Callable[[], CallCount]) -> None:
         """Count a call, whose failure does not fail a test that has passed."""
-        from copycost.counting import count_made, name_of
+        from copycost.counting import name_of
         from copycost.model.call_count import CallCount
         from copycost.model.errors import describe
 
         try:
-            self._record(count_made(function, make))
+            self._record(counted())
         except Exception as error:
             self._record(CallCount.unknown(name_of(function), f"counting {describe(error)}"))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._benchmark, name, value)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._benchmark, name)
@@ -204,4 +248,4 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         reason = f" ({row['missing']})" if row["missing"] else ""
         write(f"{cells[0]:>10}  {cells[1]:>10}  {cells[2]:>6}  {name}{remark}{reason}")
     if len(shown) < len(rows):
-        write(f"and {len(rows) - len(shown):,} tests that request less: pytest -vv lists them")
+        write(f"and {len(rows) - len(shown):,} more tests: pytest -vv lists them")

@@ -23,7 +23,7 @@ ALLOWED = (
     r"a float32 result does not fit over a (uint8|float16|float64) input",
     r"a [\d×]+ \w+ result does not fit over a [\d×]+ \w+ input",  # a resized image
     r"no CUDA device: .*|CUDA_VISIBLE_DEVICES=.*",
-    r"(cupy|torch|jax|numba|numexpr|tensorflow|keras) is not installed: pip install .*",
+    r"(cupy|torch|triton|jax|numba|numexpr|tensorflow|keras) is not installed: pip install .*",
     r"torch.compile needs a C\+\+ compiler: .*",
     r"C\+\+ compiler .* not found: .*",
 )

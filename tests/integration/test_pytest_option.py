@@ -256,3 +256,90 @@ def test_it(benchmark):
     assert benchmark.upper() == "MINE"
 """
     assert "1 passed" in run(tmp_path, text, "--copycost", "-p", "no:benchmark").stdout
+
+
+def test_a_marker_that_cannot_be_checked_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("pytest_benchmark")
+    text = """
+import unittest
+import pytest
+
+limited = pytest.mark.copycost(max_bytes=1)
+
+
+class TestOld(unittest.TestCase):
+    @limited
+    def test_method(self):
+        pass
+
+
+@limited
+def test_with_the_fixture(copycost):
+    pass
+
+
+@limited
+async def test_coroutine():
+    pass
+
+
+@limited
+def test_without_a_call(benchmark):
+    pass
+"""
+    done = run(tmp_path, text)
+    assert " passed" not in done.stdout.splitlines()[-1], done.stdout
+    for words in ("no test function of pytest", "uses the fixture copycost", "a coroutine", "no call of its benchmark"):
+        assert words in done.stdout
+
+
+def test_a_benchmark_is_set_up_as_without_the_option(tmp_path: Path) -> None:
+    pytest.importorskip("pytest_benchmark")
+    text = """
+import numpy as np
+
+waiting = []
+
+
+def test_in_turns(benchmark):
+    benchmark.group = "mine"
+
+    def setup():
+        assert not waiting
+        waiting.append(np.ones(2_000, np.float32))
+        return (waiting[-1],), {}
+
+    def target(x):
+        waiting.pop().__iadd__(1)
+
+    benchmark.pedantic(target, setup=setup, rounds=3)
+    assert benchmark.group == "mine"
+    assert not waiting
+"""
+    done = run(tmp_path, text, "--copycost")
+    assert "1 passed" in done.stdout, done.stdout
+    assert "benchmark 'mine'" in done.stdout
+    assert rows(done.stdout)["test_in_turns"].endswith("changes x")
+
+
+def test_garbage_is_collected_and_odd_values_do_no_harm(tmp_path: Path) -> None:
+    text = """
+import gc
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def odd():
+    loop = {"x": np.ones(2_000)}
+    loop["self"] = loop
+    return loop
+
+
+def test_gc(odd):
+    assert gc.isenabled()
+    odd["x"] += 1
+"""
+    done = run(tmp_path, text, "--copycost")
+    assert "1 passed" in done.stdout, done.stdout
+    assert rows(done.stdout)["test_gc"].endswith("changes odd['x']")

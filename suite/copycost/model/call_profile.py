@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from copycost.model.vocabulary import MemorySpace
@@ -133,8 +133,13 @@ class CallProfile:
         return sum(span.seconds for span in self.spans if span.where.startswith(ON_STREAM))
 
 
-def transferred_bytes(spans: Iterable[Span]) -> int:
-    """Return the bytes that a device's copies have moved between the host's memory and the device's."""
+def transferred_bytes(spans: Sequence[Span]) -> int | None:
+    """Return the bytes that a device's copies have moved between host and device, or None if a copy is not known."""
+    for span in spans:
+        if isinstance(span.work, Copy) and "unknown" in (span.work.source, span.work.target):
+            return None
+        if span.work is None and "memcpy" in span.name.lower():
+            return None
     return sum(span.work.bytes for span in spans if isinstance(span.work, Copy) and span.work.crosses)
 
 

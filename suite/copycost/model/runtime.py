@@ -170,6 +170,8 @@ class Runtime:
         """Return where an array is, or raise ValueError if arrays there cannot be measured."""
         where = str(getattr(array, "device", "")).upper()
         device = DeviceKind.GPU if "GPU" in where or "CUDA" in where else DeviceKind.CPU
+        if device == DeviceKind.CPU and where and "CPU" not in where:
+            raise ValueError(f"x is on {where.lower()}: expected the CPU or a CUDA device")
         if device not in self.devices:
             raise ValueError(f"x is on {device}, but {self.name} can only be measured on {' and '.join(self.devices)}")
         return device

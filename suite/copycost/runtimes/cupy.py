@@ -48,7 +48,15 @@ def _restore(array: Any, pristine: Any) -> Any:
 
 
 def _copied(array: Any) -> Any:
-    return array.copy(order="K")
+    import cupy
+
+    extent = _extent(array)
+    assert extent is not None
+    low, high = extent
+    memory = cupy.empty(high - low, cupy.uint8)
+    copy = cupy.ndarray(array.shape, array.dtype, memory.data + (array.data.ptr - low), array.strides)
+    copy[...] = array
+    return copy
 
 
 def _to_numpy(result: Any) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
@@ -19,9 +21,17 @@ def _restore(array: np.ndarray, pristine: np.ndarray) -> np.ndarray:
 
 
 def _copied(array: np.ndarray) -> np.ndarray:
-    copy = np.array(array, order="K", subok=True)
-    copy.flags.writeable = array.flags.writeable
-    return copy
+    if array.dtype.hasobject:
+        return copy.deepcopy(array)
+    low, high = byte_bounds(array)
+    # A part of an array, or a reversed one, has gaps that a copy by NumPy closes.
+    buffer = np.empty(high - low, np.uint8)
+    begin = array.__array_interface__["data"][0] - low
+    alike = np.ndarray(array.shape, array.dtype, buffer, begin, array.strides).view(type(array))
+    alike.__array_finalize__(array)
+    np.copyto(np.ndarray.view(alike, np.ndarray), np.ndarray.view(array, np.ndarray))
+    alike.flags.writeable = array.flags.writeable
+    return alike
 
 
 def _to_numpy(result: object) -> np.ndarray:

@@ -53,7 +53,14 @@ def _restore(array: Any, pristine: Any) -> Any:
 
 
 def _copied(array: Any) -> Any:
-    return array.detach().clone().requires_grad_(array.requires_grad)
+    import torch
+
+    # A part of a tensor has gaps that `clone` closes. What is expanded has one element in memory for several.
+    base = array.detach()[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in array.stride())]
+    reach = sum((n - 1) * stride for n, stride in zip(base.shape, base.stride(), strict=True))
+    memory = torch.empty(reach + 1 if base.numel() else 0, dtype=array.dtype, device=array.device)
+    copy = torch.as_strided(memory, base.shape, base.stride()).copy_(base)
+    return copy.expand(array.shape).requires_grad_(array.requires_grad)
 
 
 def _to_numpy(result: Any) -> np.ndarray:

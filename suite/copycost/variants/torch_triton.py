@@ -19,10 +19,11 @@ def affine(x: Any, recipe: str) -> Callable[[Any, Any], Any]:
     factors, summands, back = AFFINE[recipe]
     apart = 1 if x.shape[-1] == 3 else x.shape[-1] * x.shape[-2]
     size = x.numel()
+    wide = size + _BLOCK > 2**31
     programs = (-(-size // _BLOCK),)
 
     def call(x, out):
-        affine_triton.affine[programs](x, out, size, *factors, *summands, apart, back, _BLOCK)
+        affine_triton.affine[programs](x, out, size, *factors, *summands, apart, back, wide, _BLOCK)
         return out
 
     return call

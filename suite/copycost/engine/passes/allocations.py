@@ -14,7 +14,7 @@ from copycost.engine.count_allocations import AllocationCounts, Calls, count_eac
 from copycost.engine.prepared_call import PreparedCall
 from copycost.engine.records import AllocationTrace
 from copycost.model.allocation import THRESHOLD, median_summary, pool, summarize
-from copycost.model.call_profile import transferred_bytes
+from copycost.model.call_profile import MOST, transferred_bytes
 from copycost.model.errors import describe
 from copycost.model.runtime import Runtime
 
@@ -55,7 +55,12 @@ def _with_transfers(trace: AllocationTrace, prepared: PreparedCall) -> Allocatio
         return replace(trace, transfers_missing=f"the profiler of the device: {describe(error)}")
     if why is not None:
         return replace(trace, transfers_missing=why)
-    return replace(trace, transferred_bytes=transferred_bytes(spans))
+    if len(spans) >= MOST:
+        return replace(trace, transfers_missing=f"it runs more than {MOST:,} kernels and copies")
+    total = transferred_bytes(spans)
+    if total is None:
+        return replace(trace, transfers_missing="the profiler of the device does not know what a copy has moved")
+    return replace(trace, transferred_bytes=total)
 
 
 def _trace_once(cases: Sequence[PreparedCall]) -> list[tuple[AllocationTrace, bool]]:

@@ -28,7 +28,10 @@ def profile(prepared: PreparedCall, bytes_moved: int) -> CallProfile:
     gpu = prepared.runtime.gpu if prepared.device != "cpu" else None
     if gpu is None or gpu.seconds is None:
         return profiled
-    return replace(profiled, copy_seconds=gpu.seconds(gpu.copy(max(8, bytes_moved // 16 * 8)), tuple, _COPIES))
+    try:
+        return replace(profiled, copy_seconds=gpu.seconds(gpu.copy(max(8, bytes_moved // 16 * 8)), tuple, _COPIES))
+    except Exception:  # the device may have no memory left for it, and the profile is complete without it
+        return profiled
 
 
 def _profile(prepared: PreparedCall) -> CallProfile:

@@ -13,7 +13,7 @@ import triton.language as tl
 def affine(
     x, y, size,
     f0: tl.constexpr, f1: tl.constexpr, f2: tl.constexpr, s0: tl.constexpr, s1: tl.constexpr, s2: tl.constexpr,
-    apart: tl.constexpr, back: tl.constexpr, block: tl.constexpr,
+    apart: tl.constexpr, back: tl.constexpr, wide: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
     """Multiply and add a constant for each channel of flat arrays.
 
@@ -29,10 +29,13 @@ def affine(
         Elements from a value to that of the next channel.
     back : bool
         Whether the channels are reversed.
+    wide : bool
+        Whether indices need 64 bits.
     block : int
         Elements of a program.
     """
-    i = tl.program_id(0) * block + tl.arange(0, block)
+    program = tl.program_id(0).to(tl.int64) if wide else tl.program_id(0)
+    i = program * block + tl.arange(0, block)
     inside = i < size
     channel = i // apart % 3
     source = i + apart * (2 - 2 * channel) if back else i
