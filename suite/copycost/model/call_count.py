@@ -118,10 +118,12 @@ class CallCount:
             f"<td style='text-align:left'><code>{html.escape(line)}</code></td></tr>"
             for size, line in self.origins()
         )
-        lower = (
-            f"<table><caption style='text-align:left'>Largest requests</caption>{origins}</table>" if origins else ""
+        tables = [(f"<code>{html.escape(self.name)}</code>", "".join(cells)), ("Largest requests", origins)]
+        return "".join(
+            f"<table><caption style='text-align:left'>{caption}</caption>{rows}</table>"
+            for caption, rows in tables
+            if rows
         )
-        return f"<table><caption style='text-align:left'><code>{html.escape(self.name)}</code></caption>{''.join(cells)}</table>{lower}"
 
     def _size(self, nbytes: int | None) -> str:
         """Return bytes with their multiple of the largest array: ``36.8 MiB (2 × the largest array)``."""
