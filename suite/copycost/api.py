@@ -383,4 +383,5 @@ def _time(subject: _Subject, blocks: int, changes: bool, leaked_bytes: int, seco
         stopped_by="blocks" if len(records) == blocks else "budget",
         images=subject.images,
         bytes_moved=sum(array.nbytes for array in subject.inputs[0]) + result_bytes,
+        device_clock=subject.runtime.gpu.instrument if subject.runtime.gpu and subject.device != "cpu" else "",
     )

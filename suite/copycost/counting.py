@@ -211,7 +211,7 @@ def count_prepared(name: str, prepare: Prepare, runtimes: set[str]) -> CallCount
 
 
 def runtime_of(array: Any) -> str:
-    """Return the name of the runtime of a dense array, or an empty text if the value is none."""
+    """Return the name of the runtime of a dense array, or an empty text for any other value."""
     if isinstance(array, np.ndarray):
         return "numpy"
     name = _OF_PACKAGE.get(type(array).__module__.partition(".")[0], "")
@@ -309,9 +309,10 @@ def _is_on_gpu(array: Any) -> bool:
 
 
 def _is_comparable(array: Any) -> bool:
-    """Return whether the values of an array can be compared."""
+    """Return whether the values of an array can be compared, on a device that is known."""
     try:
         _bytes(array)
+        _is_on_gpu(array)
     except Exception:  # a test's arrays may be anything, and the test is not about this
         return False
     return True
