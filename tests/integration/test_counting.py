@@ -197,7 +197,9 @@ def test_text_and_html_say_the_same() -> None:
 
 
 @pytest.fixture
-def shell() -> Any:
+def shell(monkeypatch: pytest.MonkeyPatch) -> Any:
+    # IPython puts a module of its own in the place of `__main__`, which multiprocessing could not import.
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
     interactive = pytest.importorskip("IPython.core.interactiveshell")
     found = interactive.InteractiveShell.instance()
     found.run_line_magic("load_ext", "copycost")
