@@ -322,6 +322,24 @@ def by_case(trials: Mapping[str, list[Row]]) -> list[str]:
     return lines
 
 
+def again() -> list[str]:
+    """Trials of copycost that were made again with a later engine."""
+    path = RESULTS / "engine-5" / "copycost.jsonl"
+    if not path.exists():
+        return []
+    rows: list[Row] = [json.loads(line) for line in path.read_text().splitlines()]
+    trials = {"copycost": rows}
+    (machine,) = {row["machine"] for row in rows}
+    held = next(line for line in by_case(trials) if line.startswith("* quiet"))
+    return [
+        "", "## Engine 5", "",
+        "The trials above were made with engine 2. Engine 5 times calls hot, and shares processes where that changes "
+        f"no time. These {len(rows)} trials were made with engine 5, beside light work on the same machine "
+        f"({machine}):", "",
+        *table(trials), "", held,
+    ]  # fmt: skip
+
+
 def write() -> None:
     """Write the page and the chart."""
     trials = load()
@@ -345,6 +363,7 @@ def write() -> None:
         "is better.", "", "## copycost by case", "",
     ]  # fmt: skip
     lines += by_case(trials)
+    lines += again()
     if (path := RESULTS / "error.json").exists():
         lines += errors(json.loads(path.read_text()))
     (DOCS / "trials.md").write_text("\n".join(lines) + "\n")

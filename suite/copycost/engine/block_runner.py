@@ -116,6 +116,7 @@ class BlockRunner:
         rounds: int,
         copies: list[float] | None = None,
         max_rounds: int | None = None,
+        hot: bool = True,
     ) -> None:
         """Run one more block of every case: start fresh workers, sample them in random order, check the results.
 
@@ -142,6 +143,9 @@ class BlockRunner:
         max_rounds : int, optional
             Maximum number of rounds. More than `rounds` are made until they have taken as long as the start of the
             block, because a sample costs less than a process.
+        hot : bool, optional
+            Whether calls are made before each sample until they are hot. Otherwise, one call precedes a sample of
+            several.
         """
         limit = max(rounds, max_rounds or 0)
         # Shuffle, because the worker that starts first gets the memory that the block before has released.
@@ -154,7 +158,7 @@ class BlockRunner:
             for round_number in range(limit):
                 if round_number >= rounds and monotonic() - sampling_start >= sampling_start - start:
                     break
-                self._round(members, group, copies if round_number < rounds else None)
+                self._round(members, group, copies if round_number < rounds else None, hot)
             if self.energy and members[0].state.case.device != DeviceKind.CPU:
                 self._measure_energy(members)
             self._end(members)
@@ -221,14 +225,16 @@ class BlockRunner:
         bundles = bundle_cases(states, max(1, -(-sum(map(shares, states)) // self.pool.parallel)), shares)
         return [[by_state[id(state)] for state in bundle] for bundle in sorted(bundles, key=len, reverse=True)]
 
-    def _round(self, members: Sequence[_Member], group: Group, copies: list[float] | None) -> None:
+    def _round(self, members: Sequence[_Member], group: Group, copies: list[float] | None, hot: bool) -> None:
         """Take one sample of every case, in random order."""
 
         def sample(member: _Member) -> None:
             assert member.job is not None
             self.on_case(member.state.case, "timing")
             before = devices.condition_by_nvml() if member.state.case.device != DeviceKind.CPU else None
-            result = self.pool.ask(member.state, member.job, "timed calls", timing.sample, member.state.calls)
+            state = member.state
+            warm_calls = timing.WARM_CALLS if hot else min(1, state.calls - 1)
+            result = self.pool.ask(state, member.job, "timed calls", timing.sample, state.calls, warm_calls)
             member.samples.append(result)
             if has_own_clock(member.state.case):
                 member.device.append(

@@ -299,7 +299,9 @@ def _time(
             undecided = f"{len(undecided_pairs)} of {len(pairs)} cases not yet clear"
             on_step(f"block {block}, {undecided}", (start - session_start) / (deadline - session_start))
             try:
-                session.runner.run([pair.base, pair.head], pair.group, PAIRS)
+                # Only the other side has used the caches since the last sample, and as much for both sides. Calls that
+                # are made until they are hot would halve the number of blocks that fit into the budget.
+                session.runner.run([pair.base, pair.head], pair.group, PAIRS, hot=False)
             except KeyboardInterrupt:  # report the results so far
                 for unfinished in pairs:
                     if not unfinished.ended:

@@ -24,7 +24,7 @@ _GROWTH = 0.1
 #: Number of calls before each sample that are not timed, and nanoseconds after which no further one is made. Other
 #: cases have used the caches since the last sample. The first call then takes 1.4 to 3.6 times as long as later ones,
 #: whatever their duration, and the twelfth 1.02 times as long (peers/turns.py).
-_WARM_CALLS, _WARM_NS = 12, 20_000_000
+WARM_CALLS, _WARM_NS = 12, 20_000_000
 
 #: CPU time of other threads, in nanoseconds, from which a call counts as multithreaded. A fraction of the call's
 #: duration would not be meaningful: on a busy machine a thread that waits for another thread spins for a long time.
@@ -86,16 +86,23 @@ def calibrate(prepared: PreparedCall) -> Calibration:
         n = int(min(10 * n, prepared.most_per_sample(), max(2 * n, clock.SAMPLE_NS * 1.2e-9 / trial.seconds)))
 
 
-def sample(prepared: PreparedCall, n: int) -> Sample:
+def sample(prepared: PreparedCall, n: int, warm_calls: int = WARM_CALLS) -> Sample:
     """Take a sample of `n` timed calls, after calls that are not timed, unless calls leak memory.
+
+    Parameters
+    ----------
+    prepared : PreparedCall
+    n : int
+    warm_calls : int, optional
+        Number of calls that are not timed.
 
     Raises
     ------
     WrongResult
         If the last result is wrong. It is checked in about one sample of a block, chosen at random.
     """
-    if prepared.calls_left == math.inf:
-        _warm_up(prepared, min(n, len(prepared.inputs)))
+    if prepared.calls_left == math.inf and warm_calls:
+        _warm_up(prepared, min(n, warm_calls, len(prepared.inputs)), warm_calls)
     with nvtx_range(prepared.name) if prepared.device != DeviceKind.CPU else contextlib.nullcontext():
         result = timed_calls(prepared, n)
     if random.SystemRandom().randrange(ROUNDS) == 0:
@@ -103,10 +110,10 @@ def sample(prepared: PreparedCall, n: int) -> Sample:
     return result
 
 
-def _warm_up(prepared: PreparedCall, step: int) -> None:
-    """Make calls until there were `_WARM_CALLS`, or for `_WARM_NS`, some at a time."""
+def _warm_up(prepared: PreparedCall, step: int, number: int) -> None:
+    """Make calls until there were so many, or for `_WARM_NS`, some at a time."""
     calls, start = 0, perf_counter_ns()
-    while calls < _WARM_CALLS and perf_counter_ns() - start < _WARM_NS:
+    while calls < number and perf_counter_ns() - start < _WARM_NS:
         timed_calls(prepared, step)
         calls += step
 
