@@ -8,8 +8,8 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3-pip python3-venv g++ git \
     && rm -rf /var/lib/apt/lists/*
 COPY . /source
-RUN python3 -m pip install --break-system-packages --no-cache-dir '/source[gpu]' \
-    && python3 -m pip uninstall --break-system-packages --yes copycost \
+RUN python3 -m pip install --break-system-packages --no-cache-dir /source/suite/copycost_meter '/source[gpu]' \
+    && python3 -m pip uninstall --break-system-packages --yes copycost copycost-meter \
     && cp -r /source/.ci /ci \
     && rm -rf /source
 # The image runs as nobody in particular: the device needs no rights.

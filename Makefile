@@ -31,11 +31,12 @@ docs: .venv/tests
 
 # An editable install: a changed line is measured, not the copy of yesterday's.
 .venv/measures: EXTRAS := tensorflow
-.venv/tests: EXTRAS := tensorflow,fast,torch,jax,peers,dev
-.venv/measures .venv/tests: pyproject.toml
+.venv/tests: EXTRAS := tensorflow,fast,torch,jax,libraries,peers,dev
+.venv/measures .venv/tests: pyproject.toml suite/copycost_meter/pyproject.toml suite/asv_bench_copycost/pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else "copycost needs Python 3.11 to 3.13; this is %d.%d. Name another: make PYTHON=python3.12" % v)'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]'
+	$(BIN)/python -m pip install --quiet --editable suite/copycost_meter --editable suite/asv_bench_copycost \
+	  --editable '.[$(EXTRAS)]'
 	@touch $@
 
 # Triton and TensorFlow cannot be loaded into one process, and PyTorch loads Triton wherever it finds it. The test of its

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from copycost.api import measure, run
     from copycost.cases.selection import select
     from copycost.catalog.formula import formula
-    from copycost.counting import count
-    from copycost.model.call_count import CallCount
     from copycost.model.measurement import Measurement
     from copycost.report.notebook import overview
     from copycost.results.load import read as load
+    from copycost_meter.call_count import CallCount
+    from copycost_meter.counting import count
 
 __all__ = [
     "CallCount", "Measurement", "__version__", "count", "formula", "load", "measure", "overview", "recipe", "run",
@@ -26,9 +26,9 @@ __all__ = [
 #: Module and attribute of each lazily imported name. Imports are lazy, since pytest imports this package wherever it is
 #: installed.
 _LATER = {
-    "CallCount": ("copycost.model.call_count", "CallCount"),
+    "CallCount": ("copycost_meter.call_count", "CallCount"),
     "Measurement": ("copycost.model.measurement", "Measurement"),
-    "count": ("copycost.counting", "count"),
+    "count": ("copycost_meter.counting", "count"),
     "formula": ("copycost.catalog.formula", "formula"),
     "load": ("copycost.results.load", "read"),
     "measure": ("copycost.api", "measure"),
@@ -50,7 +50,7 @@ def __getattr__(name: str) -> Any:
 
 
 def load_ipython_extension(ipython: Any) -> None:
-    """Register the magics ``%copycost`` and ``%%copycost``: ``%load_ext copycost``."""
-    from copycost.magic import CopycostMagics
+    """Register the magics of `copycost_meter`: ``%load_ext copycost``."""
+    from copycost_meter import load_ipython_extension
 
-    ipython.register_magics(CopycostMagics)
+    load_ipython_extension(ipython)

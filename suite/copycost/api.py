@@ -26,13 +26,13 @@ from copycost.engine.records import AllocationTrace, Audit, BlockRecord, Timing
 from copycost.engine.references import ExpectedResults, refer
 from copycost.engine.session import Session
 from copycost.machine import devices
-from copycost.model.allocation import InstrumentBusyError
-from copycost.model.errors import describe
 from copycost.model.measurement import Measurement
 from copycost.model.runtime import Runtime
 from copycost.recipes import result_dtype
 from copycost.registry import Recipe
 from copycost.stats.intervals import ROUNDS
+from copycost_meter.errors import describe
+from copycost_meter.events import InstrumentBusyError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -353,8 +353,9 @@ def _truth(
     # A recipe's reference takes channels-last images, while the user's own takes x as it is.
     taken_layout = layout if recipe else "channels_last"
     dtype = result_dtype((recipe.dtype if recipe else None) or inputs[0][0].dtype)
-    magnitude = recipe.magnitude if recipe else None
-    return ExpectedResults([refer(reference, values, taken_layout, dtype, magnitude) for values in inputs], dtype)
+    magnitude, tolerance = (recipe.magnitude, recipe.tolerance) if recipe else (None, 0.0)
+    references = [refer(reference, values, taken_layout, dtype, magnitude, tolerance) for values in inputs]
+    return ExpectedResults(references, dtype)
 
 
 def _time(subject: _Subject, blocks: int, changes: bool, leaked_bytes: int, seconds_first: float) -> Timing:

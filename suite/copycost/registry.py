@@ -39,6 +39,8 @@ class Recipe:
     dtype : str or None
         Dtype of every result. If None, results have the dtype of the reference where it returns integers or booleans.
         Otherwise, integer inputs give float32 and floats keep their dtype.
+    tolerance : float
+        Every element may be off by this much, whatever the error analysis says.
     reference : callable or None
         Function from float64 channels-last images to a float64 array. None where only the description is sent.
     """
@@ -48,6 +50,7 @@ class Recipe:
     source: Source
     inputs: int = 1
     dtype: str | None = None
+    tolerance: float = 0.0
     reference: Callable[..., np.ndarray] | None = field(default=None, compare=False, repr=False)
 
 
@@ -102,7 +105,12 @@ _sources: list[Source] = []  # sources being loaded, innermost last
 
 
 def recipe(
-    name: str | None = None, *, magnitude: float | None = None, inputs: int = 1, dtype: str | None = None
+    name: str | None = None,
+    *,
+    magnitude: float | None = None,
+    inputs: int = 1,
+    dtype: str | None = None,
+    tolerance: float = 0.0,
 ) -> Callable[[Callable[..., np.ndarray]], Callable[..., np.ndarray]]:
     """Register a function from float64 channels-last images to float64 as a recipe's reference.
 
@@ -119,6 +127,9 @@ def recipe(
     dtype : str, optional
         Dtype of every result. By default, results have the dtype of the reference where it returns integers or
         booleans. Otherwise, integer inputs give float32 and floats keep their dtype.
+    tolerance : float, optional
+        Allow every element to be off by this much, in units of the result. Use it for a library that rounds in its own
+        way, such as by 1 of 255. The default is 0: integers must be equal, and floats within the error analysis.
 
     Raises
     ------
@@ -129,6 +140,8 @@ def recipe(
         raise RegistrationError("@recipe needs parentheses: write @recipe()")
     if magnitude is not None and not (isinstance(magnitude, int | float) and 0 < magnitude < float("inf")):
         raise RegistrationError(f"invalid magnitude {magnitude!r}: expected a finite number above 0")
+    if not (isinstance(tolerance, int | float) and 0 <= tolerance < float("inf")):
+        raise RegistrationError(f"invalid tolerance {tolerance!r}: expected a finite number from 0")
     if inputs not in (1, 2):
         raise RegistrationError(f"invalid number of inputs {inputs!r}: expected 1 or 2")
     if dtype is not None:
@@ -138,7 +151,9 @@ def recipe(
         own_name = _name("recipe", reference.__name__.replace("_", "-") if name is None else name)
         if own_name in recipes:
             raise RegistrationError(f"recipe '{own_name}' is defined twice")
-        recipes[own_name] = Recipe(own_name, magnitude, _source(reference), inputs, dtype, reference)
+        recipes[own_name] = Recipe(
+            own_name, magnitude, _source(reference), inputs, dtype, float(tolerance), reference
+        )  # fmt: skip
         return reference
 
     return register

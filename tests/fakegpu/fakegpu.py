@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from copycost.machine import cupti
-from copycost.machine.occupancy import Limits
-from copycost.model.allocation import AllocationEvent
 from copycost.model.runtime import Device, Runtime, RuntimeUnavailable
+from copycost_meter.events import AllocationEvent
+from copycost_meter.profilers import cupti
+from copycost_meter.profilers.occupancy import Limits
 
 #: Seconds that a kernel takes, and that it takes in addition for each 2²⁰ bytes that are not in the cache.
 KERNEL, PER_MIB = 400e-6, 4e-3

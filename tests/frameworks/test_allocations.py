@@ -17,11 +17,11 @@ from conftest import by_variant, measure
 from copycost import registry
 from copycost.catalog import discovery, import_context
 from copycost.engine.assemble import measurement
-from copycost.engine.count_allocations import Calls, count, count_each
-from copycost.engine.host_allocations import trace_host
 from copycost.engine.records import AllocationTrace
-from copycost.model.allocation import AllocationEvent, AllocationSummary, combine, median_summary, summarize
 from copycost.model.measurement import REQUIRED, Measurement
+from copycost_meter.count_allocations import Calls, count, count_each
+from copycost_meter.events import AllocationEvent, AllocationSummary, combine, median_summary, summarize
+from copycost_meter.host_allocations import trace_host
 
 # Requests, total, peak and what is kept, in arrays of N bytes, for recipe tf on float32 in the steady state.
 ORACLE = {
@@ -296,8 +296,8 @@ def test_memory_that_no_instrument_sees_is_missing_and_not_zero() -> None:
         made[...] = pixels
         return made
 
-    counted = count(lambda i: lambda: pool[:100_000], replace(NUMPY, array=array))
-    assert counted.library is None
+    counted = count(lambda i: lambda: pool[:100_000], replace(NUMPY, array=array).instruments())
+    assert counted.c_library is None
     assert counted.host() is None
     assert counted.missing is not None
     assert "of a test array of 1,200,000 bytes, memray saw 0 bytes" in counted.missing
@@ -308,7 +308,9 @@ def test_memory_that_two_instruments_see_is_missing_and_not_counted_twice() -> N
         result = function()
         return result, [AllocationEvent(result.nbytes, "host", "again")]
 
-    counted = count(lambda i: lambda: np.empty(100_000, np.uint8), replace(NUMPY, trace=trace, instrument="again"))
+    counted = count(
+        lambda i: lambda: np.empty(100_000, np.uint8), replace(NUMPY, trace=trace, instrument="again").instruments()
+    )
     assert counted.missing is not None
     assert "memray and again saw 2,400,000 bytes" in counted.missing
 
@@ -320,9 +322,10 @@ def test_without_its_profiler_tensorflow_with_onednn_cannot_be_counted() -> None
         "from dataclasses import replace\n"
         "import tensorflow as tf\n"
         "from copycost.catalog import discovery\n"
-        "from copycost.engine.count_allocations import count\n"
+        "from copycost_meter.count_allocations import count\n"
         "x = tf.ones((8, 224, 224, 3))\n"
-        "counted = count(lambda i: lambda: x + 1.0, replace(discovery.runtime('tensorflow'), trace=None))\n"
+        "instruments = replace(discovery.runtime('tensorflow'), trace=None).instruments()\n"
+        "counted = count(lambda i: lambda: x + 1.0, instruments)\n"
         "found = counted.host()\n"
         "print(json.dumps([found and [one.allocated_bytes for one in found], counted.missing]))\n"
     )
@@ -424,7 +427,7 @@ def test_cases_that_are_traced_together_have_the_counts_of_each_alone() -> None:
     def makes_two(i: int) -> Callable[[], np.ndarray]:
         return lambda: np.empty(50_000, np.uint8)[:10] + np.empty(20_000, np.uint8)[:10]
 
-    counts = count_each([Calls(leaks), Calls(frees_what_the_other_leaked), Calls(makes_two)], NUMPY)
+    counts = count_each([Calls(leaks), Calls(frees_what_the_other_leaked), Calls(makes_two)], NUMPY.instruments())
     assert [counted.leaked_bytes for counted in counts] == [10_000, 0, 0]
     hosts = [counted.host() or [] for counted in counts]
     figures = [[(t.allocations, t.allocated_bytes, t.retained_bytes) for t in host] for host in hosts]
@@ -444,7 +447,7 @@ def test_what_making_an_input_leaves_to_be_released_is_of_no_counted_call() -> N
 
         return call
 
-    found = count(prepare, NUMPY).host()
+    found = count(prepare, NUMPY.instruments()).host()
     assert found is not None
     assert [(t.allocations, t.allocated_bytes, t.retained_bytes) for t in found] == [(1, 20_000, 20_000)] * 3
 

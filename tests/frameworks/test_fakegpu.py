@@ -38,10 +38,10 @@ from copycost.engine.passes.audit import audit  # noqa: E402
 from copycost.engine.prepared_call import PreparedCall  # noqa: E402
 from copycost.engine.records import BlockRecord, Timing  # noqa: E402
 from copycost.engine.references import ExpectedResults, refer  # noqa: E402
-from copycost.model.allocation import AllocationEvent, pool, summarize  # noqa: E402
-from copycost.model.call_profile import MOST, Copy, Launch, Span  # noqa: E402
 from copycost.model.measurement import REQUIRED  # noqa: E402
 from copycost.model.runtime import Runtime  # noqa: E402
+from copycost_meter.device_work import MOST, Copy, Launch, Span  # noqa: E402
+from copycost_meter.events import AllocationEvent, pool, summarize  # noqa: E402
 
 # Here they are used as they are: for the other tests there is no such runtime.
 for _key in [key for key, one in registry.variants.items() if one.runtime == RUNTIME.name]:

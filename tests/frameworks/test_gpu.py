@@ -97,7 +97,7 @@ def test_the_driver_is_asked_once() -> None:
     run(
         """
         import cupy
-        from copycost.model.allocation import pool
+        from copycost_meter.events import pool
         from copycost.runtimes import cupy as its
         its.RUNTIME.start("gpu", 1)
         cupy.get_default_memory_pool().free_all_blocks()

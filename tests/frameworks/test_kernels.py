@@ -18,8 +18,8 @@ from copycost import registry
 from copycost.engine.compare_arrays import judge
 from copycost.engine.references import refer
 from copycost.recipes import AFFINE
-from copycost.runtimes.cupy import _HOLD
 from copycost.variants.cupy import _VECTOR
+from copycost_meter.libraries.cupy import HOLD
 
 #: What a compiler for the CPU lacks, and a loop over all threads of a kernel.
 ON_THE_CPU = """
@@ -129,7 +129,7 @@ def test_the_compiler_makes_wide_accesses_and_no_division(architecture: str) -> 
 
 @pytest.mark.parametrize("architecture", ["compute_70", "compute_90"])
 def test_the_kernel_that_holds_a_device_compiles(architecture: str) -> None:
-    ptx = compiled(_HOLD, architecture)
+    ptx = compiled(HOLD, architecture)
     assert "globaltimer" in ptx
     assert not re.search(r"\b(ld|st)\.global", ptx)
 

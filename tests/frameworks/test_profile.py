@@ -24,10 +24,11 @@ from copycost.engine.plan import Plan
 from copycost.engine.session import Session
 from copycost.machine import devices
 from copycost.model import naming
-from copycost.model.allocation import AllocationEvent
-from copycost.model.call_profile import CallProfile, MemoryChange, Span, nested
+from copycost.model.call_profile import CallProfile, MemoryChange, nested
 from copycost.model.measurement import Measurement
 from copycost.report.trace import trace
+from copycost_meter.device_work import Span
+from copycost_meter.events import AllocationEvent
 
 N = 8 * 224 * 224 * 3 * 4
 
@@ -280,7 +281,7 @@ def test_it_is_kept_with_a_run_whose_report_leads_to_it(command: Command, tmp_pa
 @pytest.mark.parametrize(
     ("runtime", "read"),
     [
-        ("tensorflow", "list(of_protobuf(its._profile(made)[1]))"),
+        ("tensorflow", "list(of_protobuf(its.profiled(made)[1]))"),
         ("jax", "its.profiled(made)[1]"),
     ],
 )
@@ -289,9 +290,10 @@ def test_the_calls_that_a_trace_is_asked_for_are_found_in_it(runtime: str, read:
     pytest.importorskip(runtime)
     script = f"""
 import time
-from copycost.machine.xplane import call_windows, of_protobuf
-from copycost.runtimes import {runtime} as its
-its.RUNTIME.start("cpu", 1)
+from copycost_meter.profilers.xplane import call_windows, of_protobuf
+from copycost.runtimes.{runtime} import RUNTIME
+from copycost_meter.libraries import {runtime} as its
+RUNTIME.start("cpu", 1)
 made = lambda: its.annotated(lambda: time.sleep(0.005), lambda: (time.sleep(0.02), ())[1], 3)
 windows = call_windows({read})
 print(*[(end - begin) * 1e-9 for begin, end in windows], *[(b[0] - a[1]) * 1e-9 for a, b in zip(windows, windows[1:])])

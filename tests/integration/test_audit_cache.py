@@ -16,7 +16,7 @@ from copycost.cases.selection import select
 from copycost.engine.audit_cache import AuditCache, Findings, open_cache
 from copycost.engine.records import AllocationTrace, Audit
 from copycost.machine import environment
-from copycost.model.allocation import AllocationEvent, AllocationSummary, Pool
+from copycost_meter.events import AllocationEvent, AllocationSummary, Pool
 
 RUN = ("run", "--recipe", "tf", "--variant", "numpy-out", "--variant", "numpy-new", "--batch", 1, "--size", "32x24",
        "--dtype", "float32", "--device", "cpu", "--blocks", 3, "--json", "-")  # fmt: skip

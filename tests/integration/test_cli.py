@@ -98,6 +98,7 @@ def test_a_fault_is_exit_status_1_and_a_known_one_is_not(command: Command) -> No
         (["run", "--image", ""], ["--image is empty"]),
         (["run", "--with", "text.jpg"], ["text.jpg is not a .py file"]),
         (["run", "--with", "magnitude.py"], ["invalid magnitude nan"]),
+        (["run", "--with", "tolerance.py"], ["invalid tolerance -1: expected a finite number from 0"]),
         (["run", "--with", "evidence.py"], ["known['float32'] is 5"]),
         (["run", "--with", "numbered.py"], ["invalid variant name 3"]),
         (["run", "--json", "empty", "--out", "o"], ["empty cannot be written to"]),
@@ -138,6 +139,7 @@ def test_bad_input_is_one_clear_line_before_anything_is_measured(
     (tmp_path / "taken.py").write_text(head.format("tf", "new", "numpy_out"))
     (tmp_path / "nowhere.py").write_text(head.format("tf", "output", "mine"))
     (tmp_path / "magnitude.py").write_text("from copycost import recipe\nrecipe('m', magnitude=float('nan'))(abs)\n")
+    (tmp_path / "tolerance.py").write_text("from copycost import recipe\nrecipe('m', tolerance=-1)(abs)\n")
     (tmp_path / "evidence.py").write_text(head.replace("')", "', known={{'float32': 5}})").format("tf", "new", "mine"))
     (tmp_path / "numbered.py").write_text(head.replace("')", "', name=3)").format("tf", "new", "mine"))
     begun = time.monotonic()

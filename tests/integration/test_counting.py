@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import copycost
-from copycost.model.call_count import CallCount
+from copycost_meter.call_count import CallCount
 
 N = 1_000_000  # bytes
 Pair = namedtuple("Pair", "image mask")
@@ -193,7 +193,9 @@ def test_text_and_html_say_the_same() -> None:
         assert words in text
         assert words in page
     assert repr(c) == text
-    assert "&lt;b&gt;" in CallCount("<b>", 0, None, None, None, None, None, None, (), (), (), (), "no")._repr_html_()
+    assert (
+        "&lt;b&gt;" in CallCount("<b>", 0, None, None, None, None, None, None, (), (), (), missing="no")._repr_html_()
+    )
 
 
 @pytest.fixture

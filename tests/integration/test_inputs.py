@@ -278,7 +278,8 @@ def nothing_begins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[
         "copycost.cli.claims.check_claims", "copycost.studies.certify.run.certify",
         "copycost.studies.place.measure.measure",
         "copycost.gate.commits.checked_out", "copycost.tracking.track.run",
-        "copycost.machine.doctor.examine", "copycost.report.html.write_html", "copycost.report.html.write_folklore",
+        "copycost.machine.doctor.examine", "copycost.cli.asv_plugin.examine",
+        "copycost.report.html.write_html", "copycost.report.html.write_folklore",
     ):  # fmt: skip
         monkeypatch.setattr(name, begin)
     # What other packages define is not what is looked into, and to look for it takes most of the time.

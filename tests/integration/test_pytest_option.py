@@ -343,3 +343,58 @@ def test_gc(odd):
     done = run(tmp_path, text, "--copycost")
     assert "1 passed" in done.stdout, done.stdout
     assert rows(done.stdout)["test_gc"].endswith("changes odd['x']")
+
+
+def test_one_tracker_serves_many_tests_and_none_is_on_beside_a_timed_one(tmp_path: Path) -> None:
+    pytest.importorskip("pytest_benchmark")
+    (tmp_path / "conftest.py").write_text("""
+from copycost_meter import host_allocations
+
+begun = []
+
+
+class Counted(host_allocations.Recording):
+    def __init__(self):
+        begun.append(1)
+        super().__init__()
+
+
+host_allocations.Recording = Counted
+
+
+def pytest_terminal_summary(terminalreporter):
+    terminalreporter.write_line(f"trackers: {len(begun)}")
+""")
+    text = """
+import numpy as np
+import pytest
+
+
+@pytest.mark.parametrize("n", range(1, 31))
+def test_many(n):
+    np.ones(n * 1_000)
+
+
+def test_timed(benchmark):
+    import sys
+    from memray import Tracker
+    benchmark(lambda: None)
+    with Tracker("trace"):  # no other one is active
+        pass
+
+
+@pytest.mark.parametrize("n", range(1, 31))
+def test_more(n):
+    np.ones(n * 1_000)
+    assert n != 7
+"""
+    done = run(tmp_path, text, "--copycost", "-p", "no:randomly", "-vv")
+    assert "1 failed, 60 passed" in done.stdout, done.stdout
+    assert "trackers: 2" in done.stdout
+    found = rows(done.stdout)
+    for name in ("many", "more"):
+        sizes = {n: found[f"test_{name}[{n}]"].split()[:2] for n in range(1, 31) if f"test_{name}[{n}]" in found}
+        assert len(sizes) == 30 if name == "many" else 29
+        assert sizes[3] == ["23.4", "KiB"]
+        assert sizes[30] == ["234", "KiB"]
+    assert "test_more[7]" not in found

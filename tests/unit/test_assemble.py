@@ -7,8 +7,8 @@ import pytest
 from copycost.engine.assemble import measurement
 from copycost.engine.passes.allocations import with_ranges
 from copycost.engine.records import AllocationTrace, Audit, BlockRecord, DeviceSample, Sample, Timing
-from copycost.model.allocation import AllocationEvent, AllocationSummary, Pool
 from copycost.model.measurement import FIGURES, REQUIRED
+from copycost_meter.events import AllocationEvent, AllocationSummary, Pool
 
 ROW = dict.fromkeys(REQUIRED - {"threads", "status"})
 AUDIT = Audit("ok", None, "2026-01-02T03:04:05+00:00", False, "nothing", "float32", True, 0.0, 0.0, "call = abs\n")

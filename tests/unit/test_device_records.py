@@ -9,10 +9,11 @@ from types import SimpleNamespace
 import pytest
 
 from copycost.analysis.operations import operations
-from copycost.machine import xplane
-from copycost.machine.device_records import kineto_spans, xplane_work
-from copycost.machine.occupancy import Limits, occupancy
-from copycost.model.call_profile import CallProfile, Copy, Launch, MemoryChange, Span
+from copycost.model.call_profile import CallProfile, MemoryChange
+from copycost_meter.device_work import Copy, Launch, Span
+from copycost_meter.profilers import xplane
+from copycost_meter.profilers.occupancy import Limits, occupancy
+from copycost_meter.profilers.records import kineto_spans, xplane_work
 
 #: Of compute capability 8.0 (CUDA C++ programming guide, technical specifications per compute capability).
 A100 = Limits(threads=2048, blocks=32, registers=65536, shared_bytes=164 * 1024, reserved_bytes=1024)

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from copycost.machine import devices
-from copycost.machine.xplane import kernel_seconds, of_protobuf
+from copycost_meter.profilers.xplane import kernel_seconds, of_protobuf
 
 TWO = "0, GPU-aaa, NVIDIA H200, 143771, 580.1, 9.0\\n1, GPU-bbb, NVIDIA A10, [N/A], 580.1, 8.6\\n"
 

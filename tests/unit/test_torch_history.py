@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from copycost.model.allocation import pool, summarize
-from copycost.runtimes.torch import RUNTIME, history_events
+from copycost.runtimes.torch import RUNTIME
+from copycost_meter.events import pool, summarize
+from copycost_meter.libraries.torch import history_events
 
 #: Two tensors of 1,000,000 bytes, for the first of which the driver is asked; one is released.
 HISTORY = [
@@ -27,7 +28,7 @@ def test_requests_and_releases_are_counted_once() -> None:
 
 def test_the_history_is_read_on_a_gpu_only() -> None:
     """On the CPU memray sees every tensor."""
-    assert RUNTIME.tracer(on_host=True) == (None, "")
-    trace, instrument = RUNTIME.tracer(on_host=False)
-    assert trace is not None
-    assert instrument == "torch-history"
+    assert RUNTIME.instruments(on_host=True).trace is None
+    of_device = RUNTIME.instruments(on_host=False)
+    assert of_device.trace is not None
+    assert of_device.name == "torch-history"

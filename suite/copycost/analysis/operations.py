@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from copycost.model.call_profile import ON_STREAM, CallProfile, Copy, Launch, Span
+from copycost.model.call_profile import CallProfile
+from copycost_meter.device_work import ON_STREAM, Copy, Launch, Span
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import click
 
 from copycost._version import __version__
 from copycost.catalog import discovery
+from copycost.cli.asv_plugin import asv_plugin
 from copycost.cli.certify import certify
 from copycost.cli.claims import claims
 from copycost.cli.compare import compare
@@ -66,7 +67,7 @@ def main() -> None:
 
 
 for _command in (
-    certify, claims, compare, doctor_, gate, init, list_, machine_, pipelines_, place_, profile, report, run, show_,
-    track_,
+    asv_plugin, certify, claims, compare, doctor_, gate, init, list_, machine_, pipelines_, place_, profile,
+    report, run, show_, track_,
 ):  # fmt: skip
     cli.add_command(_command)

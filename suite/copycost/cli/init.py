@@ -62,9 +62,9 @@ def init(
     watched = project.Watched(function, recipe, formula, runtime, writes, dtypes)
     names = [str(path.relative_to(Path.cwd())) for path in project.write(Path.cwd(), watched)]
     print(f"Wrote {', '.join(names)}.")
-    requirement = project.requirement()
+    requirements = " ".join(f"'{requirement}'" for requirement in project.requirements())
     if "asv.conf.json" not in names:
-        print(f"asv.conf.json already exists: make its install_command install '{requirement}' too.")
-    elif "file:" in requirement:
-        print(f"asv.conf.json installs '{requirement}', a path on this machine: change it for use on other machines.")
+        print(f"asv.conf.json already exists: make its install_command install {requirements} too.")
+    elif "file:" in requirements:
+        print(f"asv.conf.json installs {requirements}, paths on this machine: change them for use on other machines.")
     print("Commit the files and add .asv/ and reports/ to .gitignore. Then run: copycost track ALL, or a commit range")

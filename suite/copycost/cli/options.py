@@ -21,10 +21,10 @@ from copycost.cases.profiles import PROFILES, Axes
 from copycost.gate import commits, measure
 from copycost.machine import devices
 from copycost.model import naming
-from copycost.model.errors import one_line
 from copycost.model.vocabulary import DTYPES, Layout
 from copycost.results import store
 from copycost.tracking import project
+from copycost_meter.errors import one_line
 
 #: Exceptions for user errors: they end a command with one line and exit status 2.
 _USAGE = (

@@ -38,12 +38,12 @@ from copycost.machine.memory import free_memory
 from copycost.machine.nvtx_range import CALL
 from copycost.model import naming, numbers
 from copycost.model.call_profile import CallProfile
-from copycost.model.errors import describe
 from copycost.model.measurement import Measurement
 from copycost.model.runtime import RuntimeUnavailable
 from copycost.model.vocabulary import DTYPES, DeviceKind, Layout
 from copycost.report.trace import trace
 from copycost.results import load, store
+from copycost_meter.errors import describe
 
 #: The folder of a run that holds its traces.
 TRACES = "profiles"

@@ -20,7 +20,7 @@ from typing import Any
 
 from copycost.cases.case import Case
 from copycost.engine.records import AllocationTrace, Audit
-from copycost.model.allocation import AllocationEvent, AllocationSummary, Pool
+from copycost_meter.events import AllocationEvent, AllocationSummary, Pool
 
 #: Parts of an environment that do not change what an audit finds.
 _VOLATILE = ("time", "load", "image", "governor", "kernel")

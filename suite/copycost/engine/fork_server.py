@@ -24,8 +24,8 @@ from copycost.catalog import discovery, loading
 from copycost.engine.passes import allocations, audit, call_profile, device_timing, timing  # noqa: F401
 from copycost.engine.worker_main import serve
 from copycost.machine.parent import die_with_parent
-from copycost.model.errors import describe
 from copycost.model.source import Source
+from copycost_meter.errors import describe
 
 _NOT_INITIALIZED = 3  # CUDA_ERROR_NOT_INITIALIZED in cuda.h
 

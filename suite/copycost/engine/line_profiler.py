@@ -15,9 +15,11 @@ from time import perf_counter
 from types import FrameType
 from typing import Any
 
-from copycost.engine.host_allocations import line_label
-from copycost.model.allocation import THRESHOLD, AllocationEvent
-from copycost.model.call_profile import MOST, CallProfile, MemoryChange, Span, nested
+from copycost.model.call_profile import CallProfile, MemoryChange, nested
+from copycost.model.vocabulary import MemorySpace
+from copycost_meter.device_work import MOST, Span
+from copycost_meter.events import THRESHOLD, AllocationEvent
+from copycost_meter.host_allocations import line_label
 
 #: Operation of a request that memray has seen. memray knows only its line of Python, which is within the library.
 UNKNOWN = "(operation unknown; seen by memray)"
@@ -96,7 +98,7 @@ def placed(events: Sequence[AllocationEvent], spans: Sequence[Span]) -> list[Mem
     for event in events:
         if event.bytes > 0:
             time = next((end for end in ends.get(event.op, ()) if end >= time), time)
-        changes.append(MemoryChange(event.bytes, event.space, event.op, time))
+        changes.append(MemoryChange(event.bytes, MemorySpace(event.space), event.op, time))
     return changes
 
 
@@ -111,7 +113,9 @@ def completed(profile: CallProfile, library: Sequence[AllocationEvent], missing:
     missing : str or None
         Why the instruments do not see the requests to the C library.
     """
-    changes = tuple(MemoryChange(e.bytes, e.space, UNKNOWN, None) for e in library if abs(e.bytes) >= THRESHOLD)
+    changes = tuple(
+        MemoryChange(e.bytes, MemorySpace(e.space), UNKNOWN, None) for e in library if abs(e.bytes) >= THRESHOLD
+    )
     if any(change.bytes > 0 for change in changes):
         missing = "memray saw requests to the C library, but does not know the operations that made them"
     return replace(profile, changes=(*profile.changes, *changes), missing=missing)

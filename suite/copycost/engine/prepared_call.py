@@ -18,10 +18,11 @@ from copycost.catalog import discovery, import_context
 from copycost.engine import clock
 from copycost.engine.compare_arrays import overlap, same
 from copycost.engine.references import ExpectedResults, argument, load_references
-from copycost.model.runtime import ConsumedArrayError, Runtime
+from copycost.model.runtime import Runtime
 from copycost.model.source import Source
 from copycost.model.vocabulary import DeviceKind
 from copycost.stats.intervals import ROUNDS
+from copycost_meter.library import ConsumedArrayError
 
 #: Name, array and address range of each argument of a call.
 Places = list[tuple[str, Any, tuple[int, int] | None]]

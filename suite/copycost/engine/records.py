@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from copycost.machine.devices import Condition
-from copycost.model.allocation import AllocationEvent, AllocationSummary, Pool, combine
 from copycost.model.vocabulary import Mark
 from copycost.stats.intervals import Spread
+from copycost_meter.events import AllocationEvent, AllocationSummary, Pool, combine
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,8 @@ class ReferenceJob:
         for sources, target in zip(self.inputs, self.references, strict=True):
             pixels = [np.load(source) for source in sources]
             save_references(
-                target, refer(recipe.reference, pixels, self.layout, np.dtype(self.dtype), recipe.magnitude)
+                target,
+                refer(recipe.reference, pixels, self.layout, np.dtype(self.dtype), recipe.magnitude, recipe.tolerance),
             )
 
 
@@ -147,6 +148,7 @@ def refer(
     layout: str,
     dtype: np.dtype,
     magnitude: float | None = None,
+    tolerance: float = 0.0,
 ) -> list[Reference]:
     """Return the reference of an input in its layout, one for each array of a result.
 
@@ -159,6 +161,7 @@ def refer(
     dtype : dtype
         Floating-point dtype that variants compute in.
     magnitude : float or None
+    tolerance : float
         See `Recipe`.
 
     Raises
@@ -175,6 +178,7 @@ def refer(
         values, bound = part.values, part.bound
         if magnitude is not None and values.dtype.kind == "f":
             bound = np.maximum(bound, _FACTOR * float(np.finfo(dtype).eps) * magnitude)
+        bound = np.maximum(bound, tolerance)
         if layout == "channels_first" and values.ndim >= 3:
             values, bound = np.moveaxis(values, -1, -3), np.moveaxis(bound, -1, -3)
         values, bound = np.ascontiguousarray(values), np.ascontiguousarray(bound)

@@ -17,8 +17,8 @@ from multiprocessing.connection import Connection
 from time import monotonic
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-from copycost.model.errors import one_line
 from copycost.model.source import Source
+from copycost_meter.errors import one_line
 
 #: Timeout for importing a runtime and a user's file, in seconds.
 _IMPORT_TIMEOUT = 300

@@ -7,8 +7,8 @@ from time import perf_counter
 from typing import Any
 
 from copycost.engine.passes.timing import WrongResult
-from copycost.model.errors import describe
 from copycost.model.runtime import RuntimeUnavailable
+from copycost_meter.errors import describe
 
 
 def serve(connection: Any) -> None:

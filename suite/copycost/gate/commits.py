@@ -22,6 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import copycost_meter
 from copycost.catalog import import_context
 from copycost.catalog.import_context import ImportContext
 from copycost.machine.cache import cache
@@ -126,13 +127,18 @@ def checked_out(repository: Path, ref: str) -> Iterator[tuple[Commit, Commit]]:
         if ships_variants(folder / "head") and not ships_variants(folder / "base"):
             renamed = ": it is from before the package was renamed" if (folder / "base/suite/variants").is_dir() else ""
             raise RepositoryError(f"{ref} has no {_PACKAGE_FOLDER}/variants to compare with those of head{renamed}")
+        if ships_variants(folder / "base") and (folder / "base" / _OWN_METER).exists():
+            raise RepositoryError(
+                f"{ref} is from before copycost_meter: its runtimes need modules that have moved there"
+            )
         python = _interpreter(folder / "base", folder / "head")
         with ThreadPoolExecutor(2) as pool:
             paths = dict(zip(trees, pool.map(lambda name: _path(folder / name), trees), strict=True))
         engine = None
         if python != sys.executable:  # base's interpreter must find this package, but not the packages next to it
             engine = str(folder / "engine")
-            shutil.copytree(Path(__file__).parent.parent, folder / "engine" / _PACKAGE)
+            for package in (copycost_meter, sys.modules[_PACKAGE]):
+                shutil.copytree(Path(str(package.__file__)).parent, folder / "engine" / package.__name__)
         names = {name: _names(folder / name) for name in trees}
         shipped = {
             name: str(folder / name / _PACKAGE_FOLDER) if ships_variants(folder / name) else None for name in trees
@@ -174,6 +180,9 @@ _FOLDER = "copycost-gate-"
 
 #: Name of this package, and its folder in its own repository.
 _PACKAGE, _PACKAGE_FOLDER = "copycost", "suite/copycost"
+
+#: A file that only commits of copycost have whose runtimes do not use `copycost_meter`.
+_OWN_METER = f"{_PACKAGE_FOLDER}/model/allocation.py"
 
 
 def _names(folder: Path) -> tuple[str, ...]:
@@ -271,7 +280,8 @@ def _interpreter(base: Path, head: Path) -> str:
     if needs == _dependencies(head):
         return sys.executable
     try:
-        requirements = [need for need in metadata.requires("copycost") or () if need.startswith(_ENGINE_NEEDS)]
+        required = [need for name in ("copycost", "copycost-meter") for need in metadata.requires(name) or ()]
+        requirements = [need.partition(";")[0] for need in required if need.startswith(_ENGINE_NEEDS)]
     except metadata.PackageNotFoundError:  # copycost runs from its source tree
         requirements = list(_ENGINE_NEEDS)
     key = json.dumps([needs, sorted(requirements), platform.python_version(), sys.prefix], sort_keys=True)

@@ -7,8 +7,9 @@ import os
 import time
 from dataclasses import dataclass
 
-from copycost.machine import devices, environment, onednn
+from copycost.machine import devices, environment
 from copycost.machine.memory import free_memory
+from copycost_meter.libraries import onednn
 
 #: Busy or stolen time, as a fraction of all CPUs' time, above which timings suffer.
 _MUCH = 0.05

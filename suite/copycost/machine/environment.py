@@ -12,6 +12,7 @@ from typing import Any
 
 from copycost._version import __version__
 from copycost.machine import devices
+from copycost_meter.cpu import cpu_flags
 
 #: Version of the measuring method. It changes when the figures of two versions must not be compared. The method on a
 #: GPU may change without it until a figure has been measured on one.
@@ -67,13 +68,6 @@ def capture(threads: int, image_name: str, image_sha256: str) -> dict[str, Any]:
 def processor() -> str | None:
     """Return the model of the CPU, or None if it is unknown."""
     return _from_file("/proc/cpuinfo", r"^model name\s*:\s*(.+)$")
-
-
-def cpu_flags(
-    names: str = "avx avx2 fma avx512f avx512bw avx512_vnni avx512_bf16 amx_tile hypervisor",
-) -> list[str]:
-    """Return the vector extensions of this CPU, among those that the libraries check for."""
-    return sorted(set((_from_file("/proc/cpuinfo", r"^flags\s*:\s*(.+)$") or "").split()) & set(names.split()))
 
 
 def versions() -> dict[str, str]:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from copycost.model import numbers
-from copycost.model.allocation import THRESHOLD
 from copycost.model.vocabulary import MEASURED, DeviceKind, Layout, Mark, ResultShares, Status, StopReason, Writes
+from copycost_meter.events import THRESHOLD
 
 
 @dataclass(frozen=True, repr=False, slots=True)

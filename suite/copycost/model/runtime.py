@@ -4,25 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
-from copycost.model.allocation import AllocationEvent
-from copycost.model.call_profile import CallProfile, Span
+from copycost.model.call_profile import CallProfile
 from copycost.model.vocabulary import DeviceKind
+from copycost_meter.arrays import place_of
+from copycost_meter.library import TEST_BYTES, Instruments, Kernels, Trace
 
 
 class RuntimeUnavailable(Exception):
     """Raised by a runtime's `start` if it cannot run on this machine. The message is the reason for the skip."""
-
-
-class ConsumedArrayError(Exception):
-    """Raised by a runtime's `to_numpy` and `extent` for an array that a call has consumed."""
-
-
-#: Runs a function, and returns its result and what the allocator did, in order.
-Trace: TypeAlias = Callable[[Callable[[], Any]], tuple[Any, list[AllocationEvent]]]
 
 
 @dataclass(frozen=True)
@@ -82,7 +75,7 @@ class Device:
     trace_instrument: str = ""
     used_bytes: Callable[[], int] | None = None
     upload: Callable[[np.ndarray, bool], Callable[[], None]] | None = None
-    kernels: Callable[[Callable[[], Any]], tuple[list[Span], str | None]] | None = None
+    kernels: Kernels | None = None
 
 
 @dataclass(frozen=True)
@@ -168,16 +161,24 @@ class Runtime:
 
     def device_of(self, array: Any) -> DeviceKind:
         """Return where an array is, or raise ValueError if arrays there cannot be measured."""
-        where = str(getattr(array, "device", "")).upper()
-        device = DeviceKind.GPU if "GPU" in where or "CUDA" in where else DeviceKind.CPU
-        if device == DeviceKind.CPU and where and "CPU" not in where:
-            raise ValueError(f"x is on {where.lower()}: expected the CPU or a CUDA device")
+        device = DeviceKind(place_of(array))
         if device not in self.devices:
             raise ValueError(f"x is on {device}, but {self.name} can only be measured on {' and '.join(self.devices)}")
         return device
 
-    def tracer(self, on_host: bool) -> tuple[Trace | None, str]:
-        """Return the trace of the runtime's own allocator for arrays there, and the name of its instrument."""
-        if not on_host and self.gpu is not None and self.gpu.trace is not None:
-            return self.gpu.trace, self.gpu.trace_instrument
-        return self.trace, self.instrument
+    def instruments(self, on_host: bool = True) -> Instruments:
+        """Return what sees the memory of the runtime's arrays: those of the host, or those of its device."""
+        if not on_host:
+            gpu = self.gpu
+            own = gpu is not None and gpu.trace is not None
+            trace, name = (
+                (gpu.trace, gpu.trace_instrument) if gpu is not None and own else (self.trace, self.instrument)
+            )
+            return Instruments(self.name, None, self.fence, trace, name, None if gpu is None else gpu.read)
+        pixels = np.zeros(TEST_BYTES // 4, np.float32).reshape(1, 100, -1, 3)
+
+        def make() -> Any:
+            array = self.array(pixels, False)
+            return array if self.wait is None else self.wait(array)
+
+        return Instruments(self.name, make, self.fence, self.trace, self.instrument)

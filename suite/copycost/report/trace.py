@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from copycost.model.call_profile import CallProfile, Span
+from copycost.model.call_profile import CallProfile
+from copycost_meter.device_work import Span
 
 _PID = 1
 

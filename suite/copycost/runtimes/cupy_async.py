@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from copycost.model.allocation import AllocationEvent
 from copycost.model.runtime import RuntimeUnavailable
 from copycost.model.vocabulary import DeviceKind, MemorySpace
 from copycost.runtimes import cupy
+from copycost_meter.events import AllocationEvent
 
 _INSTRUMENT = "cupy-allocator"
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
 from copycost.model.runtime import Runtime
 from copycost.model.vocabulary import DeviceKind
+from copycost_meter.libraries.numpy import copied, to_numpy
 
 
 def _array(pixels: np.ndarray, mutable: bool) -> np.ndarray:
@@ -20,27 +19,6 @@ def _restore(array: np.ndarray, pristine: np.ndarray) -> np.ndarray:
     return array
 
 
-def _copied(array: np.ndarray) -> np.ndarray:
-    if array.dtype.hasobject:
-        return copy.deepcopy(array)
-    low, high = byte_bounds(array)
-    # A part of an array, or a reversed one, has gaps that a copy by NumPy closes.
-    buffer = np.empty(high - low, np.uint8)
-    begin = array.__array_interface__["data"][0] - low
-    alike = np.ndarray(array.shape, array.dtype, buffer, begin, array.strides).view(type(array))
-    alike.__array_finalize__(array)
-    np.copyto(np.ndarray.view(alike, np.ndarray), np.ndarray.view(array, np.ndarray))
-    alike.flags.writeable = array.flags.writeable
-    return alike
-
-
-def _to_numpy(result: object) -> np.ndarray:
-    if not isinstance(result, np.ndarray):
-        raise TypeError(f"returned {type(result).__name__}, not a NumPy array")
-    # View the memory directly: a subclass may override how its values are accessed.
-    return result if type(result) is np.ndarray else np.ndarray.view(result, np.ndarray)
-
-
 RUNTIME = Runtime(
     name="numpy",
     packages=("numpy",),
@@ -49,8 +27,8 @@ RUNTIME = Runtime(
     start=lambda device, threads: None,
     array=_array,
     restore=_restore,
-    copied=_copied,
-    to_numpy=_to_numpy,
+    copied=copied,
+    to_numpy=to_numpy,
     extent=byte_bounds,
     contiguous=lambda array: bool(array.flags.c_contiguous),
     fence=lambda: None,

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import glob
-import os
-import tempfile
 from collections.abc import Callable
-from functools import partial
 from operator import itemgetter
 from time import perf_counter
 from typing import Any
@@ -14,23 +10,29 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
-from copycost.machine import onednn
-from copycost.machine.device_records import xplane_work
-from copycost.machine.xplane import (
+from copycost.model.call_profile import CallProfile, MemoryChange, nested
+from copycost.model.runtime import Device, Runtime, RuntimeUnavailable
+from copycost.model.vocabulary import DeviceKind, MemorySpace
+from copycost_meter.device_work import MOST, ON_STREAM, Copy, Launch, Span
+from copycost_meter.events import THRESHOLD, AllocationEvent
+from copycost_meter.libraries import onednn
+from copycost_meter.libraries.tensorflow import (
+    INSTRUMENT,
+    copied,
+    fence,
+    in_host_memory,
+    kernels,
+    profiled,
+    seconds,
+    to_numpy,
+    trace,
+)
+from copycost_meter.profilers.records import xplane_work
+from copycost_meter.profilers.xplane import (
     MEMORY_EVENTS,
     allocation,
-    allocations,
-    kernel_seconds,
-    kernel_spans,
-    make_calls,
     of_protobuf,
 )
-from copycost.model.allocation import THRESHOLD, AllocationEvent, InstrumentBusyError
-from copycost.model.call_profile import MOST, ON_STREAM, CallProfile, Copy, Launch, MemoryChange, Span, nested
-from copycost.model.runtime import Device, Runtime, RuntimeUnavailable
-from copycost.model.vocabulary import DeviceKind
-
-_INSTRUMENT = "tf-profiler"
 
 
 def _start(device: DeviceKind, threads: int) -> None:
@@ -78,89 +80,16 @@ def _restore(array: Any, pristine: Any) -> Any:
     return array
 
 
-def _copied(array: Any) -> Any:
-    import tensorflow as tf
-
-    if not isinstance(array, tf.Variable):
-        return array
-    # Adding 0 makes a buffer that the variable alone has: `_restore`.
-    return tf.Variable(array.read_value() + tf.constant(0, array.dtype), trainable=array.trainable)
-
-
-def _to_numpy(result: Any) -> np.ndarray:
-    import tensorflow as tf
-
-    if isinstance(result, np.ndarray):
-        return result
-    if isinstance(result, tf.Variable):
-        result = result.read_value()
-    if not isinstance(result, tf.Tensor):
-        raise TypeError(f"returned {type(result).__name__}, not a dense tensor, a variable or a NumPy array")
-    # Use the tensor's own memory if it is accessible; `.numpy()` copies.
-    return np.asarray(memoryview(result)) if _in_host_memory(result) else result.numpy()
-
-
-def _in_host_memory(tensor: Any) -> bool:
-    """Return whether a tensor's memory is accessible: on the CPU, with a dtype that the buffer protocol supports."""
-    import tensorflow as tf
-
-    return "GPU" not in tensor.device and tensor.dtype != tf.bfloat16
-
-
 def _extent(array: Any) -> tuple[int, int] | None:
     import tensorflow as tf
 
     if isinstance(array, tf.Variable):
         array = array.read_value()
     if isinstance(array, tf.Tensor):
-        if not _in_host_memory(array):
+        if not in_host_memory(array):
             return None
         array = np.asarray(memoryview(array))
     return byte_bounds(array)
-
-
-def _fence() -> None:
-    import tensorflow as tf
-
-    tf.test.experimental.sync_devices()
-
-
-def _trace(function: Callable[[], Any]) -> tuple[Any, list[AllocationEvent]]:
-    """Run `function` under TensorFlow's profiler, whose trace lists each request to TensorFlow's allocators.
-
-    With oneDNN, the CPU allocator keeps freed memory. It does not request that memory from the C library again, so that
-    memray does not see the request, but the trace contains it. Requests below the allocator's threshold (256 KB) go to
-    the C library and are not in the trace.
-    """
-    result, planes = _profile(function)
-    return result, allocations(of_protobuf(planes), _INSTRUMENT)
-
-
-def _profile(function: Callable[[], Any]) -> tuple[Any, list[Any]]:
-    """Run `function` under TensorFlow's profiler and return its result and the planes of the trace (xplane.proto)."""
-    import tensorflow as tf
-    from tensorflow.tsl.profiler.protobuf import xplane_pb2
-
-    options = tf.profiler.experimental.ProfilerOptions(
-        host_tracer_level=2, python_tracer_level=0, device_tracer_level=1
-    )
-    with tempfile.TemporaryDirectory(prefix="copycost-") as folder:
-        try:
-            tf.profiler.experimental.start(folder, options=options)
-        except tf.errors.AlreadyExistsError:
-            raise InstrumentBusyError("another TensorFlow profiler is running") from None
-        try:
-            result = function()
-            _fence()
-        finally:
-            tf.profiler.experimental.stop()
-        planes: list[Any] = []
-        for name in glob.glob(os.path.join(folder, "**", "*.xplane.pb"), recursive=True):
-            space = xplane_pb2.XSpace()
-            with open(name, "rb") as file:
-                space.ParseFromString(file.read())
-            planes += space.planes
-        return result, planes
 
 
 #: Prefixes of events that TensorFlow records around an operation. Their time belongs to the enclosing operation.
@@ -188,7 +117,7 @@ def _look(function: Callable[[], Any]) -> CallProfile:
         seconds = perf_counter() - start
         return result
 
-    _, planes = _profile(timed)
+    _, planes = profiled(timed)
     # Start and duration in picoseconds, name, thread or stream, and what the device did.
     spans: list[tuple[int, int, str, str, Launch | Copy | None]] = []
     changes: list[tuple[int, AllocationEvent]] = []
@@ -196,7 +125,7 @@ def _look(function: Callable[[], Any]) -> CallProfile:
         if event.plane.startswith("/device:GPU") and not event.on_stream:
             continue
         if event.name in MEMORY_EVENTS:
-            changes.append((event.start, allocation(event, _INSTRUMENT)))
+            changes.append((event.start, allocation(event, INSTRUMENT)))
         elif event.duration and not event.name.startswith(_PLUMBING):
             where = f"{ON_STREAM}{event.line}" if event.on_stream else event.line.partition("/")[0]
             work = xplane_work(event.stats()) if event.on_stream else None
@@ -209,28 +138,11 @@ def _look(function: Callable[[], Any]) -> CallProfile:
         Span(name, where, (at - begin) * 1e-12, ps * 1e-12, 0.0, work) for at, ps, name, where, work in spans[:MOST]
     ]
     requests = [
-        MemoryChange(event.bytes, event.space, ops.get(event.op, event.op), max(0.0, (at - begin) * 1e-12))
+        MemoryChange(event.bytes, MemorySpace(event.space), ops.get(event.op, event.op), max(0.0, (at - begin) * 1e-12))
         for at, event in sorted(changes, key=lambda pair: pair[0])
         if abs(event.bytes) >= THRESHOLD
     ]
     return CallProfile(tuple(nested(operations)), tuple(requests), seconds, "TensorFlow's profiler")
-
-
-def _seconds(call: Callable[..., Any], prepare: Callable[[], tuple[Any, ...]], n: int) -> float | None:
-    planes = _profile(partial(annotated, call, prepare, n))[1]
-    return kernel_seconds(list(of_protobuf(planes)))
-
-
-def _kernels(function: Callable[[], Any]) -> tuple[list[Span], str | None]:
-    spans = kernel_spans(list(of_protobuf(_profile(partial(annotated, function, tuple, 1))[1])))
-    return spans, None if spans else "TensorFlow's profiler saw no work of the device"
-
-
-def annotated(call: Callable[..., Any], prepare: Callable[[], tuple[Any, ...]], n: int) -> None:
-    """Make a few calls that a trace shows: see `make_calls`."""
-    import tensorflow as tf
-
-    make_calls(call, prepare, n, tf.profiler.experimental.Trace, lambda values: _fence())
 
 
 #: At least the size of the L2 cache of any GPU so far, as TensorFlow does not report it.
@@ -269,23 +181,23 @@ RUNTIME = Runtime(
     start=_start,
     array=_array,
     restore=_restore,
-    copied=_copied,
-    to_numpy=_to_numpy,
+    copied=copied,
+    to_numpy=to_numpy,
     extent=_extent,
     contiguous=lambda array: not isinstance(array, np.ndarray) or bool(array.flags.c_contiguous),
-    fence=_fence,
-    trace=_trace,
-    instrument=_INSTRUMENT,
+    fence=fence,
+    trace=trace,
+    instrument=INSTRUMENT,
     profile=_look,
     gpu=Device(
-        seconds=_seconds,
+        seconds=seconds,
         cache_bytes=lambda: _CACHE_BYTES,
         read=_read,
         copy=_copy,
-        instrument=_INSTRUMENT,
+        instrument=INSTRUMENT,
         sees_driver=False,
         used_bytes=_used_bytes,
-        kernels=_kernels,
+        kernels=kernels,
     ),
     slow_to_start=True,
     # The allocator of oneDNN keeps freed memory. The C library's gives it back to the system, or not, by what was freed

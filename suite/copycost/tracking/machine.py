@@ -16,6 +16,7 @@ from typing import Any
 
 from copycost.machine import devices, environment
 from copycost.results.store import RunError, replace
+from copycost_meter.cpu import cpu_flags
 
 #: Value of a key that does not apply to a machine. asv can only filter by keys that all machines have.
 NONE = "none"
@@ -50,7 +51,7 @@ def record(name: str | None = None) -> dict[str, str]:
         "ram": str(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")),
     }
     hardware = {
-        "cpu_features": " ".join(environment.cpu_flags()) or NONE,
+        "cpu_features": " ".join(cpu_flags()) or NONE,
         "gpu": _several(gpu.name for gpu in gpus),
         "gpu_driver": _several(gpu.driver or "not told" for gpu in gpus),
         "cuda": (devices.cuda() or "not told") if gpus else NONE,

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from copycost import registry
 from copycost._version import __version__
+from copycost_meter._version import __version__ as METER_VERSION
 
 
 class ProjectError(ValueError):
@@ -83,7 +84,7 @@ def write(root: Path, watched: Watched) -> list[Path]:
     if (recipe, label) in registry.variants:
         label = f"{module.partition('.')[0]}-{label}"
     dtypes = ", ".join(f'"{dtype}"' for dtype in watched.dtypes)
-    install = f"in-dir={{env_dir}} python -m pip install --quiet {{wheel_file}} {shlex.quote(requirement())}"
+    install = f"in-dir={{env_dir}} python -m pip install --quiet {{wheel_file}} {shlex.join(requirements())}"
     texts = {
         configuration: jinja.get_template("asv.conf.json.jinja").render(
             project=json.dumps(_distribution(root)), branch=json.dumps(branch),
@@ -116,17 +117,23 @@ def benchmarks(root: Path) -> Path:
         raise ProjectError(f"asv.conf.json cannot be read: {' '.join(str(error).split())}") from None
 
 
-def requirement() -> str:
-    """Return the pip requirement that installs the running copycost from its origin."""
+def requirements() -> list[str]:
+    """Return the pip requirements that install the running copycost, and what it counts with, from their origins."""
+    return [_origin("copycost-meter", METER_VERSION), _origin("copycost", __version__)]
+
+
+def _origin(name: str, version: str) -> str:
+    """Return the pip requirement that installs a distribution from where it came."""
     # PEP 610 records the origin. A source tree on the path has separate metadata, which does not record it.
-    for distribution in metadata.distributions(name="copycost"):
+    for distribution in metadata.distributions(name=name):
         origin = json.loads(distribution.read_text("direct_url.json") or "{}")
+        folder = f"#subdirectory={origin['subdirectory']}" if "subdirectory" in origin else ""
         if "vcs_info" in origin:
             info = origin["vcs_info"]
-            return f"copycost @ {info['vcs']}+{origin['url']}@{info['commit_id']}"
+            return f"{name} @ {info['vcs']}+{origin['url']}@{info['commit_id']}{folder}"
         if "url" in origin:
-            return f"copycost @ {origin['url']}"
-    return f"copycost=={__version__}"
+            return f"{name} @ {origin['url']}{folder}"
+    return f"{name}=={version}"
 
 
 def _distribution(root: Path) -> str:

@@ -19,8 +19,8 @@ from copycost.engine.prepared_call import Places, PreparedCall
 from copycost.engine.records import Audit
 from copycost.engine.references import larger_error
 from copycost.engine.source_code import code
-from copycost.model.errors import describe
-from copycost.model.runtime import ConsumedArrayError
+from copycost_meter.errors import describe
+from copycost_meter.library import ConsumedArrayError
 
 #: Calls in an audit, which cycle through the three inputs of the case: once in new arrays, then in a reused one.
 AUDIT_CALLS = 9

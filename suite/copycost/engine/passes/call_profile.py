@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from time import perf_counter
 
-from copycost.engine.count_allocations import count
 from copycost.engine.line_profiler import completed, lines, placed
 from copycost.engine.prepared_call import PreparedCall
-from copycost.model.allocation import THRESHOLD
-from copycost.model.call_profile import ON_STREAM, CallProfile, Span
+from copycost.model.call_profile import CallProfile
+from copycost_meter.count_allocations import count
+from copycost_meter.device_work import ON_STREAM, Span
+from copycost_meter.events import THRESHOLD
 
 #: Calls before the profiled one.
 _WARM = 3
@@ -37,11 +38,11 @@ def profile(prepared: PreparedCall, bytes_moved: int) -> CallProfile:
 def _profile(prepared: PreparedCall) -> CallProfile:
     for i in range(_WARM):
         prepared.fenced_call(i)()
-    counts = count(prepared.fenced_call, prepared.runtime, windows=1, on_host=prepared.device == "cpu")
-    library = counts.library[-1] if counts.library is not None else []
+    counts = count(prepared.fenced_call, prepared.runtime.instruments(prepared.device == "cpu"), windows=1)
+    c_library = counts.c_library[-1] if counts.c_library is not None else []
     missing = counts.missing or counts.device_missing
     if prepared.runtime.profile is not None:
-        profiled = completed(prepared.runtime.profile(prepared.fenced_call(0)), library, missing)
+        profiled = completed(prepared.runtime.profile(prepared.fenced_call(0)), c_library, missing)
         if prepared.device != "cpu" and not any(span.where.startswith(ON_STREAM) for span in profiled.spans):
             profiled = replace(profiled, no_kernels=f"{profiled.instrument} saw no work of the device")
         return profiled
@@ -68,7 +69,7 @@ def _profile(prepared: PreparedCall) -> CallProfile:
     if gpu is not None and gpu.kernels is not None:
         kernels, no_kernels = gpu.kernels(prepared.fenced_call(0))
         spans += kernels
-    events = [*library, *counts.runtime[-1]]
+    events = counts.last()
     large_events = [event for event in events if abs(event.bytes) >= THRESHOLD and event.space != "driver"]
     instrument = "Python's lines" + (f", {gpu.instrument}" if gpu is not None else "")
     changes = tuple(placed(large_events, spans))

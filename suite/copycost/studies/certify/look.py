@@ -15,11 +15,11 @@ import numpy as np
 from copycost.catalog import discovery
 from copycost.engine.worker import CaseFailure
 from copycost.machine.parent import die_with_parent
-from copycost.model.errors import describe
 from copycost.model.runtime import RuntimeUnavailable
 from copycost.model.vocabulary import DeviceKind
 from copycost.studies.certify import steps  # noqa: F401
 from copycost.studies.certify.step import STEPS, NothingToCheck, Subject
+from copycost_meter.errors import describe
 
 
 def main(parent: str, name: str, device: str, runtime: str | None = None) -> None:

@@ -16,11 +16,11 @@ from typing import IO
 
 from copycost.catalog import discovery, import_context
 from copycost.machine import devices
-from copycost.model.errors import one_line
 from copycost.model.vocabulary import DeviceKind
 from copycost.studies.certify import steps  # noqa: F401
 from copycost.studies.certify.evidence import Row
 from copycost.studies.certify.step import STEPS, Each, Step, Subject
+from copycost_meter.errors import one_line
 
 #: Statement of the last row of each step.
 COMPLETED = "the step is completed"

@@ -13,11 +13,11 @@ import numpy as np
 from copycost import registry
 from copycost.cases import images
 from copycost.catalog import discovery
-from copycost.engine.count_allocations import count
-from copycost.engine.host_allocations import WINDOWS
-from copycost.model.allocation import AllocationSummary, median_summary
 from copycost.model.runtime import RuntimeUnavailable
 from copycost.model.vocabulary import Layout
+from copycost_meter.count_allocations import count
+from copycost_meter.events import AllocationSummary, median_summary
+from copycost_meter.host_allocations import WINDOWS
 
 #: Shape of the batch of images to preprocess.
 SHAPE = (8, 224, 224, 3)
@@ -108,7 +108,7 @@ def windows(
     RuntimeUnavailable
         If the instruments do not see the runtime's memory on this machine.
     """
-    traces = count(prepare, discovery.runtime(runtime), windows=number)
+    traces = count(prepare, discovery.runtime(runtime).instruments(), windows=number)
     summaries = traces.host()
     if summaries is None:
         raise RuntimeUnavailable(traces.missing)

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from copycost.catalog import discovery
-from copycost.engine.count_allocations import count
 from copycost.model.vocabulary import DeviceKind
 from copycost.studies.pipelines.files import reference
 from copycost.studies.pipelines.ways import WAYS
+from copycost_meter.count_allocations import count
 
 #: Size of one pixel level (of 0 … 255) in the results: 1 in mode caffe, and 2 / 255 in mode tf.
 _LEVEL = {"tf": 2 / 255, "caffe": 1.0}
@@ -115,7 +115,7 @@ class Block:
 
     def allocations(self) -> Allocated:
         """Count the allocations of an epoch under each instrument."""
-        traces = count(lambda i: self._through, discovery.runtime(self.way.runtime), windows=1)
+        traces = count(lambda i: self._through, discovery.runtime(self.way.runtime).instruments(), windows=1)
         summaries = traces.host()
         if summaries is None:
             return Allocated(None, None, None, traces.instruments, traces.missing)

@@ -116,7 +116,7 @@ class Model:
         if not dtype.is_floating or self.scaled.ndim not in (3, 4) or self.scaled.shape[-1] != job.shape[-1]:
             raise RuntimeUnavailable("its results are no images that a convolution takes")
         computed = np.dtype(job.computed_dtype)
-        expected = refer(recipe.reference, [pixels], Layout.CHANNELS_LAST, computed, recipe.magnitude)
+        expected = refer(recipe.reference, [pixels], Layout.CHANNELS_LAST, computed, recipe.magnitude, recipe.tolerance)
         truth = ExpectedResults([expected], computed)
         if reason := truth.refuse(0, [runtime.to_numpy(self.scaled)]):
             raise RuntimeUnavailable(f"its result is wrong: {reason}")

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from copycost.engine.copy_speed import COPY_BYTES, Copy, CopyJob
-from copycost.engine.count_allocations import count
 from copycost.machine import devices
-from copycost.model.allocation import median_summary
 from copycost.model.runtime import Runtime
 from copycost.model.vocabulary import DeviceKind, MemorySpace, Status
 from copycost.studies.certify.probes import device_seconds, distinct, measure, started, started_device
 from copycost.studies.certify.step import Each, Finding, NothingToCheck, Subject, step
+from copycost_meter.count_allocations import count
+from copycost_meter.events import median_summary
 
 #: Size of a known array in bytes. It is no multiple of a page or of what a pool rounds to.
 _BYTES = 10_000_004
@@ -72,7 +72,7 @@ def _on_host(runtime: Runtime) -> Iterator[Finding]:
         ("an array is counted with its bytes", lambda: wait(runtime.array(pixels, False)), _BYTES),
         ("a call that allocates nothing is counted with nothing", lambda: None, 0),
     ):
-        counts = count(lambda i, call=call: call, runtime)  # type: ignore[misc]
+        counts = count(lambda i, call=call: call, runtime.instruments())  # type: ignore[misc]
         summaries = counts.host()
         if summaries is None:
             raise NothingToCheck(str(counts.missing))
@@ -81,7 +81,7 @@ def _on_host(runtime: Runtime) -> Iterator[Finding]:
 
 
 def _on_device(runtime: Runtime) -> Iterator[Finding]:
-    device, (trace, _) = runtime.gpu, runtime.tracer(on_host=False)
+    device, trace = runtime.gpu, runtime.instruments(on_host=False).trace
     if device is None or trace is None:
         raise NothingToCheck(f"{runtime.name} has no instrument for the device's memory")
     pixels = distinct(_BYTES)

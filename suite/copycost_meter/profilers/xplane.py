@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from copycost.machine.device_records import xplane_work
-from copycost.model.allocation import AllocationEvent
-from copycost.model.call_profile import MOST, ON_STREAM, Span
-from copycost.model.vocabulary import MemorySpace
+from copycost_meter.device_work import MOST, ON_STREAM, Span
+from copycost_meter.events import DEVICE, HOST, AllocationEvent
+from copycost_meter.profilers.records import xplane_work
 
 #: Name of the annotation around a call in a trace.
 CALL = "copycost call"
@@ -170,7 +169,7 @@ def allocation(event: Event, instrument: str) -> AllocationEvent:
     stats = event.stats()
     sign = 1 if event.name == "MemoryAllocation" else -1
     # GPU_0_bfc is device memory; cuda_host_bfc and mklcpu are host memory.
-    space = MemorySpace.DEVICE if str(stats["allocator_name"]).startswith("GPU_") else MemorySpace.HOST
+    space = DEVICE if str(stats["allocator_name"]).startswith("GPU_") else HOST
     rounded = stats.get("allocation_bytes")
     return AllocationEvent(
         sign * int(stats["requested_bytes"]),

@@ -10,9 +10,9 @@ import importlib.util
 from collections.abc import Callable
 from typing import Any
 
-from copycost.machine.occupancy import Limits, occupancy
-from copycost.model.call_profile import MOST, ON_STREAM, Copy, Launch, Span
-from copycost.model.errors import describe
+from copycost_meter.device_work import MOST, ON_STREAM, Copy, Launch, Span
+from copycost_meter.errors import describe
+from copycost_meter.profilers.occupancy import Limits, occupancy
 
 #: Bytes of a buffer for records, as in NVIDIA's examples.
 _BUFFER = 8 * 2**20
@@ -37,7 +37,7 @@ def recorded(function: Callable[[], Any], limits: Limits | None = None) -> tuple
         Why there are none.
     """
     if importlib.util.find_spec("cupti") is None:
-        return [], "cupti-python is not installed: pip install -e '.[cupti]' in a clone of copycost"
+        return [], "cupti-python is not installed: pip install cupti-python"
     try:
         from cupti import cupti
     except Exception as error:  # its wheel is for another CUDA, or its loader finds no library

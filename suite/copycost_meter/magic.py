@@ -1,4 +1,4 @@
-"""The magics ``%copycost`` and ``%%copycost`` of IPython and Jupyter: ``%load_ext copycost``."""
+"""The magics ``%copycost`` and ``%%copycost`` of IPython and Jupyter: ``%load_ext copycost_meter``."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 
-from copycost.counting import count_prepared, found_arrays, runtime_of, with_copies
-from copycost.model.call_count import CallCount
+from copycost_meter.arrays import found_arrays, library_of, with_copies
+from copycost_meter.call_count import CallCount
+from copycost_meter.counting import count_prepared
 
 #: Name of the file that the code of a magic seems to be in. It appears beside the lines that request memory.
 _FILE = "<copycost>"
@@ -50,7 +51,7 @@ def count_code(code: str, namespace: Mapping[str, Any], setup: str = "") -> Call
     """
     linecache.cache[_FILE] = (len(code), None, code.splitlines(keepends=True), _FILE)
     trees = _with_result(code), ast.parse(setup, "<set-up>")
-    counted, before = (compile(tree, file, "exec") for tree, file in zip(trees, (_FILE, "<set-up>"), strict=True))
+    counted, before = (compile(tree, file, "exec") for tree, file in zip(trees, (_FILE, "<set-up>")))
     names = {node.id for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
     def prepare() -> tuple[Callable[[], Any], Mapping[str, Any]]:
@@ -69,7 +70,7 @@ def count_code(code: str, namespace: Mapping[str, Any], setup: str = "") -> Call
 
     _, arrays = prepare()
     first_line = code.strip().partition("\n")[0]
-    return count_prepared(first_line, prepare, {runtime_of(array) for array in arrays.values()})
+    return count_prepared(first_line, prepare, {library_of(array) for array in arrays.values()})
 
 
 def _with_result(code: str) -> ast.Module:

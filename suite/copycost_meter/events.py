@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from copycost.model.vocabulary import MemorySpace
+#: Memory in which an allocation is made: the host's; a device's, as requested from its pool; and a device's, as the
+#: pool requested it from the driver when it had none left.
+HOST, DEVICE, DRIVER = "host", "device", "driver"
 
 #: Requests of at least this many bytes are counted. Smaller ones are Python's objects and a runtime's book-keeping.
 THRESHOLD = 4096
@@ -23,7 +25,8 @@ class AllocationEvent:
     ----------
     bytes : int
         Requested bytes; negative for a release.
-    space : MemorySpace
+    space : str
+        `HOST`, `DEVICE` or `DRIVER`.
     instrument : str
     op : str
         Operation that made the request, as far as the instrument knows.
@@ -32,7 +35,7 @@ class AllocationEvent:
     """
 
     bytes: int
-    space: MemorySpace
+    space: str
     instrument: str
     op: str = ""
     rounded: int | None = None
@@ -89,8 +92,8 @@ class Pool:
 
 def pool(events: Sequence[AllocationEvent], sees_driver: bool) -> Pool:
     """Derive a `Pool` from the events of one call."""
-    rounded = [e.rounded for e in events if e.space == MemorySpace.DEVICE and e.bytes >= THRESHOLD]
-    requests = [e.bytes for e in events if e.space == MemorySpace.DRIVER and e.bytes > 0]
+    rounded = [e.rounded for e in events if e.space == DEVICE and e.bytes >= THRESHOLD]
+    requests = [e.bytes for e in events if e.space == DRIVER and e.bytes > 0]
     return Pool(
         None if None in rounded else sum(n for n in rounded if n),
         len(requests) if sees_driver else None,

@@ -1,6 +1,6 @@
 """Trace the requests of calls to the C library, as a list of allocation events.
 
-Every instrument returns a list of `AllocationEvent`, from which `copycost.model.allocation` derives all figures.
+Every instrument returns a list of `AllocationEvent`, from which `copycost_meter.events` derives all figures.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import gc
 import itertools
 import linecache
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,20 +17,25 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from copycost.model.allocation import THRESHOLD, AllocationEvent, InstrumentBusyError
-from copycost.model.vocabulary import MemorySpace
+from copycost_meter.events import HOST, THRESHOLD, AllocationEvent, InstrumentBusyError
 
 #: Traced calls that are counted, after one that is not: it may free memory older than the trace, of unknown size.
 WINDOWS = 3
 
-#: Size of the arenas that CPython allocates for small objects with mmap (ARENA_BITS of Objects/obmalloc.c, 3.10 and
-#: later). Their allocation is unrelated to the call that happens to run at that time.
-_ARENA = 1 << 20
+#: Size of the arenas that CPython allocates for small objects with mmap (ARENA_BITS of Objects/obmalloc.c). Their
+#: allocation is unrelated to the call that happens to run at that time.
+_ARENA = 1 << (20 if sys.version_info >= (3, 10) else 18)
 
 #: The marks of a window are `bytes` objects of this size and the next larger ones. Any size works that nothing else
 #: requests.
 _MARK = 7_340_033
 
+
+#: Number of frames that are looked at for the line of a request.
+_STACK = 40
+
+#: Folders of this package and of Python's own modules.
+_METER, _PYTHON = (os.path.dirname(os.path.abspath(file)) + os.sep for file in (__file__, os.__file__))
 
 #: A function that makes its input and returns a call on it.
 Prepare = Callable[[], Callable[[], Any]]
@@ -78,26 +84,91 @@ def trace_host(cases: Sequence[Sequence[Prepare]]) -> list[CallTraces]:
     InstrumentBusyError
         If another tracker is active.
     """
-    from memray import AllocatorType, FileReader
-
-    release_allocators = (AllocatorType.FREE, AllocatorType.MUNMAP)
     handle, name = tempfile.mkstemp(prefix="copycost-", suffix=".memray")
     os.close(handle)
     gc_enabled = gc.isenabled()
     gc.disable()  # a collection is unrelated to the call that happens to run at that time
     try:
         _record(cases, name)
-        windows = _Windows([len(prepares) for prepares in cases])
-        with FileReader(name) as reader:
-            for record in reader.get_allocation_records():
-                if record.allocator in release_allocators:
-                    windows.release(record.address)
-                elif record.allocator != AllocatorType.MMAP or record.size != _ARENA:
-                    windows.request(record.address, record.size, partial(_record_label, record))
+        return _read(name, [len(prepares) for prepares in cases])
     finally:
         os.unlink(name)
         if gc_enabled:
             gc.enable()
+
+
+class Recording:
+    """A tracker that stays on while some calls are made, once each, and traces the requests of each call.
+
+    To start a tracker and to end it takes 20 ms, and ten times that with TensorFlow loaded.
+
+    Raises
+    ------
+    ImportError
+        If memray is not installed.
+    InstrumentBusyError
+        If another tracker is active.
+    """
+
+    def __init__(self) -> None:
+        from memray import FileDestination, Tracker
+
+        handle, self._name = tempfile.mkstemp(prefix="copycost-", suffix=".memray")
+        os.close(handle)
+        self._marks = itertools.count(_MARK)
+        self._calls = 0
+        destination = FileDestination(self._name, overwrite=True, compress_on_exit=False)
+        self._tracking = _tracking(Tracker, destination)
+        try:
+            self._tracking.__enter__()
+        except InstrumentBusyError:
+            os.unlink(self._name)
+            raise
+
+    def call(self, function: Callable[[], Any]) -> Any:
+        """Make a call, and return its result or raise what it raises."""
+        self._calls += 1
+        bytes(next(self._marks))
+        try:
+            return function()
+        finally:
+            bytes(next(self._marks))
+            bytes(next(self._marks))
+
+    @property
+    def nbytes(self) -> int:
+        """Size of what was recorded so far, in bytes."""
+        return os.path.getsize(self._name)
+
+    def end(self) -> list[tuple[list[AllocationEvent], int]]:
+        """End the tracker, and return the events of each call and the bytes that it has kept."""
+        self._tracking.__exit__(None, None, None)
+        try:
+            traces = _read(self._name, [1] * self._calls)
+        finally:
+            os.unlink(self._name)
+        return [(trace.events[0], trace.leaked_bytes[0]) for trace in traces]
+
+
+def _read(name: str, calls: Sequence[int]) -> list[CallTraces]:
+    """Read a tracker's file.
+
+    Parameters
+    ----------
+    name : str
+    calls : sequence of int
+        Number of calls of each case.
+    """
+    from memray import AllocatorType, FileReader
+
+    release_allocators = (AllocatorType.FREE, AllocatorType.MUNMAP)
+    windows = _Windows(calls)
+    with FileReader(name) as reader:
+        for record in reader.get_allocation_records():
+            if record.allocator in release_allocators:
+                windows.release(record.address)
+            elif record.allocator != AllocatorType.MMAP or record.size != _ARENA:
+                windows.request(record.address, record.size, partial(_record_label, record))
     return windows.traces()
 
 
@@ -178,27 +249,38 @@ class _Windows:
 
     def _add(self, change: int, line: str, charged_window: int | None) -> None:
         if self._step == 0:
-            self._events[self._window].append(AllocationEvent(change, MemorySpace.HOST, "memray", line))
+            self._events[self._window].append(AllocationEvent(change, HOST, "memray", line))
         if charged_window is not None and abs(change) >= THRESHOLD:
             self._leaked_bytes[charged_window] += change
 
     def traces(self) -> list[CallTraces]:
         """Return the windows of each case."""
-        traces = []
-        for case in range(max(self._cases) + 1):
-            windows = [window for window, owner in enumerate(self._cases) if owner == case]
-            traces.append(
-                CallTraces(
-                    [self._events[window] for window in windows],
-                    [max(0, self._leaked_bytes[window]) for window in windows],
-                )
-            )
+        traces = [CallTraces([], []) for _ in range(max(self._cases, default=-1) + 1)]
+        for case, events, leaked_bytes in zip(self._cases, self._events, self._leaked_bytes):
+            traces[case].events.append(events)
+            traces[case].leaked_bytes.append(max(0, leaked_bytes))
         return traces
 
 
 def _record_label(record: Any) -> str:
-    """Return the line of Python that requested the memory."""
-    return next((line_label(file, line) for _, file, line in record.stack_trace(max_stacks=1)), "")
+    """Return the line of Python that requested the memory: the innermost one outside of libraries, if there is one.
+
+    The file of a library in which the request was made follows: ``y = x.std()  (mine.py:3, in _methods.py:152)``.
+    """
+    frames = [(file, line) for _, file, line in record.stack_trace(max_stacks=_STACK)]
+    # What has called the meter is no part of the call.
+    frames = list(itertools.takewhile(lambda frame: not frame[0].startswith(_METER), frames)) or frames[:1]
+    if not frames:
+        return ""
+    own = next((frame for frame in frames if not _is_of_library(frame[0])), frames[0])
+    if own == frames[0]:
+        return line_label(*own)
+    return f"{line_label(*own)[:-1]}, in {os.path.basename(frames[0][0])}:{frames[0][1]})"
+
+
+def _is_of_library(file: str) -> bool:
+    """Return whether a file is one of an installed package or of Python itself."""
+    return "site-packages" in file or "dist-packages" in file or file.startswith((_PYTHON, "<frozen"))
 
 
 def line_label(file: str, line: int) -> str:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from copycost.model import numbers
+from copycost_meter import numbers
 
 #: Maximum number of changed arrays that are named.
 _MOST_NAMES = 4
@@ -43,6 +43,8 @@ class CallCount:
     lines : tuple of (int, str)
         Bytes of each request and what made it, largest first.
     instruments : tuple of str
+    device_allocations, device_bytes, device_peak_bytes : int or None
+        Number, bytes and peak of the requests in the memory of a device alone. None for arrays of the host.
     varies : tuple of str
         Figures that differ between calls.
     missing : str or None
@@ -60,13 +62,16 @@ class CallCount:
     changed: tuple[str, ...]
     lines: tuple[tuple[int, str], ...]
     instruments: tuple[str, ...]
+    device_allocations: int | None = None
+    device_bytes: int | None = None
+    device_peak_bytes: int | None = None
     varies: tuple[str, ...] = ()
     missing: str | None = None
 
     @classmethod
     def unknown(cls, name: str, reason: str) -> CallCount:
         """Return the count of a call about which nothing is known."""
-        return cls(name, 0, None, None, None, None, None, None, (), (), (), (), reason)
+        return cls(name, 0, None, None, None, None, None, None, (), (), (), missing=reason)
 
     def figures(self) -> list[tuple[str, str]]:
         """Return the name of each figure and its text, as a person reads it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 
-from copycost.machine.environment import cpu_flags
+from copycost_meter.cpu import cpu_flags
 
 #: Environment variable that overrides TensorFlow's default.
 VARIABLE = "TF_ENABLE_ONEDNN_OPTS"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from copycost.model.call_profile import MOST, ON_STREAM, Copy, Launch, Span
+from copycost_meter.device_work import MOST, ON_STREAM, Copy, Launch, Span
 
 #: Categories of a device's work in the traces of Kineto, PyTorch's profiler.
 _KINETO = ("kernel", "gpu_memcpy", "gpu_memset")

@@ -1,0 +1,1 @@
+"""Types of asv benchmarks that count allocations, copies, changed arrays and a device's work."""

@@ -1,0 +1,75 @@
+"""Derive asv benchmarks of memory from benchmarks of time."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from types import FunctionType
+from typing import TypeVar
+
+#: Prefixes of the names of the types that the asv plugin `asv_bench_copycost` defines.
+TYPES = (
+    "alloc", "allocbytes", "peakbytes", "keptbytes", "copies", "changed", "gpualloc", "gpubytes", "gpupeak", "gputime",
+    "transfers",
+)  # fmt: skip
+
+#: Beginning of the name of a benchmark of time.
+_TIME = "time_"
+
+Benchmark = TypeVar("Benchmark", type, Callable[..., object])
+
+
+def also(*types: str) -> Callable[[Benchmark], Benchmark]:
+    """Return a decorator that adds benchmarks of other types beside those of time.
+
+    Beside ``time_scale``, ``also("allocbytes", "changed")`` defines ``allocbytes_scale`` and ``changed_scale``, with
+    the same code, parameters and set-up. asv finds them if the plugin `asv_bench_copycost` is installed, and ignores
+    them if it is not.
+
+    Parameters
+    ----------
+    *types : str
+        Prefixes of the types: ``alloc``, ``allocbytes``, ``peakbytes``, ``keptbytes``, ``copies``, ``changed``,
+        ``gpualloc``, ``gpubytes``, ``gpupeak``, ``gputime``, ``transfers``.
+
+    Returns
+    -------
+    callable
+        A decorator of a class with benchmarks, or of a function of a module that is one.
+
+    Raises
+    ------
+    ValueError
+        If a type is unknown, or if there is no benchmark of time.
+    """
+    if unknown := [name for name in types if name not in TYPES]:
+        raise ValueError(f"also({unknown[0]!r}): expected some of {', '.join(TYPES)}")
+
+    def decorate(benchmark: Benchmark) -> Benchmark:
+        members = inspect.getmembers(benchmark) if inspect.isclass(benchmark) else [(benchmark.__name__, benchmark)]
+        timed = [f for name, f in members if name.startswith(_TIME) and isinstance(f, FunctionType)]
+        if not timed:
+            raise ValueError(f"also: {benchmark.__name__} has no benchmark whose name begins with {_TIME}")
+        for function in timed:
+            for prefix in types:
+                sibling = _sibling(function, prefix + "_" + function.__name__[len(_TIME) :])
+                if inspect.isclass(benchmark):
+                    if sibling.__name__ not in vars(benchmark):
+                        setattr(benchmark, sibling.__name__, sibling)
+                else:
+                    function.__globals__.setdefault(sibling.__name__, sibling)
+        return benchmark
+
+    return decorate
+
+
+def _sibling(function: FunctionType, name: str) -> FunctionType:
+    """Return a function with the same code and attributes, and another name."""
+    sibling = FunctionType(
+        function.__code__, function.__globals__, name, function.__defaults__, function.__closure__
+    )  # fmt: skip
+    sibling.__kwdefaults__ = function.__kwdefaults__
+    sibling.__dict__.update(function.__dict__)
+    sibling.__module__, sibling.__doc__ = function.__module__, function.__doc__
+    sibling.__qualname__ = function.__qualname__[: -len(function.__name__)] + name
+    return sibling

@@ -1,0 +1,1 @@
+"""Array libraries, each with the functions that the meter needs of it."""
