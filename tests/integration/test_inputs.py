@@ -279,6 +279,7 @@ def nothing_begins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[
         "copycost.studies.place.measure.measure",
         "copycost.gate.commits.checked_out", "copycost.tracking.track.run",
         "copycost.machine.doctor.examine", "copycost.cli.asv_plugin.examine",
+        "copycost.studies.explain.explain.explain",
         "copycost.report.html.write_html", "copycost.report.html.write_folklore",
     ):  # fmt: skip
         monkeypatch.setattr(name, begin)

@@ -79,6 +79,18 @@ def test_the_counts_of_any_call_are_those_of_the_page() -> None:
     assert f"```text\n{done.stdout}```" in (DOCS / "how-to" / "python.md").read_text(), done.stdout + done.stderr
 
 
+def test_an_explanation_is_that_of_the_page() -> None:
+    """But for the times, which belong to a machine."""
+    done = subprocess.run(
+        [sys.executable, "-m", "copycost", "explain", "explained.py:preprocess", "--input", "8x224x224x3:float32"],
+        cwd=DOCS / "examples", capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    page = (DOCS / "how-to" / "explain.md").read_text()
+    timeless = [re.sub(r"time × .*?\); ", "", text) for text in (done.stdout, page)]
+    assert f"```text\n{timeless[0]}```" in timeless[1], done.stdout
+
+
 def test_the_limits_of_a_marker(tmp_path: Path) -> None:
     example = (DOCS / "examples" / "test_limits.py").read_text()
     for text, outcome in ((example, "1 passed"), (example.replace("image.mean()", "(image * 1).mean()"), "1 failed")):

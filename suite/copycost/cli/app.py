@@ -16,6 +16,7 @@ from copycost.cli.certify import certify
 from copycost.cli.claims import claims
 from copycost.cli.compare import compare
 from copycost.cli.doctor import doctor_
+from copycost.cli.explain import explain
 from copycost.cli.gate import gate
 from copycost.cli.init import init
 from copycost.cli.list import list_
@@ -67,7 +68,7 @@ def main() -> None:
 
 
 for _command in (
-    asv_plugin, certify, claims, compare, doctor_, gate, init, list_, machine_, pipelines_, place_, profile,
+    asv_plugin, certify, claims, compare, doctor_, explain, gate, init, list_, machine_, pipelines_, place_, profile,
     report, run, show_, track_,
 ):  # fmt: skip
     cli.add_command(_command)
