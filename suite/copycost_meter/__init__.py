@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any
 from copycost_meter._version import __version__
 
 if TYPE_CHECKING:
-    from copycost_meter.asv import also
+    from copycost_meter.asv import also, also_in
     from copycost_meter.call_count import CallCount
     from copycost_meter.counting import count
     from copycost_meter.events import InstrumentBusyError
 
-__all__ = ["CallCount", "InstrumentBusyError", "__version__", "also", "count"]
+__all__ = ["CallCount", "InstrumentBusyError", "__version__", "also", "also_in", "count"]
 
 #: Module of each lazily imported name: asv and pytest import this package in every process.
 _LATER = {
     "CallCount": "copycost_meter.call_count",
     "InstrumentBusyError": "copycost_meter.events",
     "also": "copycost_meter.asv",
+    "also_in": "copycost_meter.asv",
     "count": "copycost_meter.counting",
 }
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import pkgutil
+import sys
 from collections.abc import Callable
 from types import FunctionType
 from typing import TypeVar
@@ -46,8 +49,7 @@ def also(*types: str) -> Callable[[Benchmark], Benchmark]:
         raise ValueError(f"also({unknown[0]!r}): expected some of {', '.join(TYPES)}")
 
     def decorate(benchmark: Benchmark) -> Benchmark:
-        members = inspect.getmembers(benchmark) if inspect.isclass(benchmark) else [(benchmark.__name__, benchmark)]
-        timed = [f for name, f in members if name.startswith(_TIME) and isinstance(f, FunctionType)]
+        timed = _timed(benchmark)
         if not timed:
             raise ValueError(f"also: {benchmark.__name__} has no benchmark whose name begins with {_TIME}")
         for function in timed:
@@ -61,6 +63,48 @@ def also(*types: str) -> Callable[[Benchmark], Benchmark]:
         return benchmark
 
     return decorate
+
+
+def also_in(package: str, *types: str) -> None:
+    """Add benchmarks of other types beside those of time in all modules of a package.
+
+    A file ``benchmarks/a_counts.py`` with these two lines leaves all other files of a suite as they are::
+
+        from copycost_meter import also_in
+        also_in(__package__, "allocbytes", "changed")
+
+    asv imports the modules of a suite in the order of their names, so that the name of the file must come first. A
+    module that cannot be imported is left out, with a line on standard error.
+
+    Parameters
+    ----------
+    package : str
+        Name of the package of benchmarks.
+    *types : str
+        See `also`.
+    """
+    decorate = also(*types)
+    root = importlib.import_module(package)
+    caller = sys._getframe(1).f_globals.get("__name__")
+    for found in pkgutil.walk_packages(root.__path__, f"{package}."):
+        if found.name == caller:
+            continue
+        try:
+            module = importlib.import_module(found.name)
+        except Exception as error:  # the suite's own import fails as well, and asv reports it
+            print(f"also_in: {found.name}: {type(error).__name__}: {error}", file=sys.stderr)
+            continue
+        for value in list(vars(module).values()):
+            own = getattr(value, "__module__", None) == found.name
+            if own and isinstance(value, (type, FunctionType)) and _timed(value):
+                decorate(value)
+
+
+def _timed(benchmark: object) -> list[FunctionType]:
+    """Return the benchmarks of time of a class, or a function if it is one."""
+    name = getattr(benchmark, "__name__", "")
+    members = inspect.getmembers(benchmark) if inspect.isclass(benchmark) else [(name, benchmark)]
+    return [f for key, f in members if key.startswith(_TIME) and isinstance(f, FunctionType)]
 
 
 def _sibling(function: FunctionType, name: str) -> FunctionType:

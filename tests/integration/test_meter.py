@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -248,6 +249,33 @@ def test_also_says_what_it_cannot_do() -> None:
         also("allocs")
     with pytest.raises(ValueError, match=r"^also: Nothing has no benchmark whose name begins with time_$"):
         also("alloc")(type("Nothing", (), {}))
+
+
+def test_also_in_a_package_reaches_every_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "benchmarks_of_others"
+    (folder / "deeper").mkdir(parents=True)
+    for name in ("__init__.py", "deeper/__init__.py"):
+        (folder / name).write_text("")
+    (folder / "a_counts.py").write_text(
+        'from copycost_meter import also_in\n\nalso_in(__package__, "alloc", "changed")\n'
+    )
+    (folder / "deeper" / "sizes.py").write_text(
+        "class Sizes:\n    def time_one(self): ...\n    def track_two(self): ...\n"
+    )
+    (folder / "loose.py").write_text("from .deeper.sizes import Sizes\n\n\ndef time_loose(): ...\n")
+    (folder / "broken.py").write_text("import not_there_at_all\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("benchmarks_of_others.a_counts")
+    loose = importlib.import_module("benchmarks_of_others.loose")
+    assert {name for name in vars(loose.Sizes) if not name.startswith("_")} == {
+        "time_one", "track_two", "alloc_one", "changed_one",
+    }  # fmt: skip
+    assert {name for name in vars(loose) if "loose" in name and not name.startswith("_")} == {
+        "time_loose", "alloc_loose", "changed_loose",
+    }  # fmt: skip
+    assert "also_in: benchmarks_of_others.broken: ModuleNotFoundError" in capsys.readouterr().err
 
 
 def test_a_count_is_read_by_a_program() -> None:

@@ -181,6 +181,9 @@ _FOLDER = "copycost-gate-"
 #: Name of this package, and its folder in its own repository.
 _PACKAGE, _PACKAGE_FOLDER = "copycost", "suite/copycost"
 
+#: Packages of copycost's repository, which the engine has imported already.
+_OWN_PACKAGES = {_PACKAGE, "copycost_meter", "asv_bench_copycost"}
+
 #: A file that only commits of copycost have whose runtimes do not use `copycost_meter`.
 _OWN_METER = f"{_PACKAGE_FOLDER}/model/allocation.py"
 
@@ -192,7 +195,7 @@ def _names(folder: Path) -> tuple[str, ...]:
     names = {path.name for path in packages if path.parent not in packages and path != Path()}
     names |= {path.stem for path in files if path.parent in (Path(), Path("src"))} - {"__init__"}
     # The running engine measures both sides, not the engine of either commit.
-    return tuple(sorted(names - {_PACKAGE} if ships_variants(folder) else names))
+    return tuple(sorted(names - _OWN_PACKAGES if ships_variants(folder) else names))
 
 
 def _resolve(repository: Path, ref: str) -> str:
