@@ -18,7 +18,6 @@ MEAN, STD = np.array((0.485, 0.456, 0.406)), np.array((0.229, 0.224, 0.225))
 GRAY = np.array((0.299, 0.587, 0.114))
 
 integers = partial(variant, runtime="numpy", writes="new", accepts="uint8", layouts="channels_last")
-floats = partial(variant, runtime="numpy", writes="new", accepts="float32", layouts="channels_last")
 tensors = partial(variant, runtime="torch", writes="new", layouts="channels_first")
 flow = partial(variant, runtime="tensorflow", writes="new", layouts="channels_last")
 

@@ -19,6 +19,9 @@ TYPES = (
 #: Beginning of the name of a benchmark of time.
 _TIME = "time_"
 
+#: Attribute of the functions that `also` makes.
+_DERIVED = "_copycost_derived"
+
 Benchmark = TypeVar("Benchmark", type, Callable[..., object])
 
 
@@ -55,11 +58,11 @@ def also(*types: str) -> Callable[[Benchmark], Benchmark]:
         for function in timed:
             for prefix in types:
                 sibling = _sibling(function, prefix + "_" + function.__name__[len(_TIME) :])
-                if inspect.isclass(benchmark):
-                    if sibling.__name__ not in vars(benchmark):
-                        setattr(benchmark, sibling.__name__, sibling)
-                else:
+                if not inspect.isclass(benchmark):
                     function.__globals__.setdefault(sibling.__name__, sibling)
+                elif getattr(getattr(benchmark, sibling.__name__, sibling), _DERIVED, False):  # not one that is written
+                    is_static = isinstance(inspect.getattr_static(benchmark, function.__name__), staticmethod)
+                    setattr(benchmark, sibling.__name__, staticmethod(sibling) if is_static else sibling)
         return benchmark
 
     return decorate
@@ -114,6 +117,9 @@ def _sibling(function: FunctionType, name: str) -> FunctionType:
     )  # fmt: skip
     sibling.__kwdefaults__ = function.__kwdefaults__
     sibling.__dict__.update(function.__dict__)
+    for name_of_one in ("benchmark_name", "pretty_name"):
+        sibling.__dict__.pop(name_of_one, None)
+    setattr(sibling, _DERIVED, True)
     sibling.__module__, sibling.__doc__ = function.__module__, function.__doc__
     sibling.__qualname__ = function.__qualname__[: -len(function.__name__)] + name
     return sibling

@@ -152,7 +152,7 @@ class OneCall:
         if importlib.util.find_spec("memray") is None:
             self.missing = "memray is not installed"
         elif onednn.enabled() and "tensorflow" in map(library_of, self._arrays.values()):
-            self.missing = "memray does not see the memory of TensorFlow's allocator: use the fixture copycost"
+            self.missing = "memray does not see the memory of TensorFlow's allocator: use copycost_meter.count"
         elif "gpu" in map(place_of, self._arrays.values()):
             self.missing = "memray does not see the memory of a GPU"
 

@@ -37,6 +37,9 @@ _STACK = 40
 #: Folders of this package and of Python's own modules.
 _METER, _PYTHON = (os.path.dirname(os.path.abspath(file)) + os.sep for file in (__file__, os.__file__))
 
+#: Kept here, since a test may replace it while a tracker is on.
+_size_of = os.path.getsize
+
 #: A function that makes its input and returns a call on it.
 Prepare = Callable[[], Callable[[], Any]]
 
@@ -138,19 +141,19 @@ class Recording:
     @property
     def nbytes(self) -> int:
         """Size of what was recorded so far, in bytes."""
-        return os.path.getsize(self._name)
+        return _size_of(self._name)
 
     def end(self) -> list[tuple[list[AllocationEvent], int]]:
-        """End the tracker, and return the events of each call and the bytes that it has kept."""
+        """End the tracker, and return the events of each call, without their lines, and the bytes that it has kept."""
         self._tracking.__exit__(None, None, None)
         try:
-            traces = _read(self._name, [1] * self._calls)
+            traces = _read(self._name, [1] * self._calls, has_lines=False)
         finally:
             os.unlink(self._name)
         return [(trace.events[0], trace.leaked_bytes[0]) for trace in traces]
 
 
-def _read(name: str, calls: Sequence[int]) -> list[CallTraces]:
+def _read(name: str, calls: Sequence[int], has_lines: bool = True) -> list[CallTraces]:
     """Read a tracker's file.
 
     Parameters
@@ -158,11 +161,13 @@ def _read(name: str, calls: Sequence[int]) -> list[CallTraces]:
     name : str
     calls : sequence of int
         Number of calls of each case.
+    has_lines : bool, optional
+        Whether events have the line that made the request, which takes most of the time.
     """
     from memray import AllocatorType, FileReader
 
     release_allocators = (AllocatorType.FREE, AllocatorType.MUNMAP)
-    windows = _Windows(calls)
+    windows = _Windows(calls, has_lines)
     with FileReader(name) as reader:
         for record in reader.get_allocation_records():
             if record.allocator in release_allocators:
@@ -205,13 +210,14 @@ class _Memory:
 class _Windows:
     """The windows of all calls, filled by a trace's records in order."""
 
-    def __init__(self, calls: Sequence[int]) -> None:
+    def __init__(self, calls: Sequence[int], has_lines: bool) -> None:
+        self._has_lines = has_lines
         self._cases = [case for case, number in enumerate(calls) for _ in range(number)]  # by window
         self._events: list[list[AllocationEvent]] = [[] for _ in self._cases]
         self._leaked_bytes = [0] * len(self._cases)
         self._memory: dict[int, _Memory] = {}
         self._first_mark = _MARK + bytes.__basicsize__  # the request of a `bytes` object of _MARK bytes
-        self._marks = set(range(self._first_mark, self._first_mark + 3 * len(self._cases)))
+        self._next_mark, self._end = self._first_mark, self._first_mark + 3 * len(self._cases)
         self._mark_addresses: set[int] = set()
         # The last mark. After the first of a window its call runs, after the second its result is released, and after
         # the third it is over.
@@ -219,14 +225,15 @@ class _Windows:
 
     def request(self, address: int, size: int, line: Callable[[], str]) -> None:
         """Add a request to the window in which it was made."""
-        if size in self._marks:
+        if size == self._next_mark < self._end:  # marks come in order: other requests of such a size are no marks
             self._window, self._step = divmod(size - self._first_mark, 3)
             self._mark_addresses.add(address)
-            self._marks.discard(size)  # each mark is made once: later requests of the same size are not marks
+            self._next_mark += 1
             return
         self._mark_addresses.discard(address)
         window = self._window if self._step < 2 else None
-        memory = _Memory(size, line() if size >= THRESHOLD else "", self._case(), window)
+        in_call = self._step == 0 and size >= THRESHOLD
+        memory = _Memory(size, line() if in_call and self._has_lines else "", self._case(), window)
         self._memory[address] = memory
         self._add(size, memory.line, window)
 

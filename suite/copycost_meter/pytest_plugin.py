@@ -42,7 +42,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Describe the marker, and prepare for counts."""
-    config.stash[_COUNTS] = _Counts()
+    config._copycost_counts = _Counts()  # type: ignore[attr-defined]  # what is for plugins came with pytest 7
     config.addinivalue_line(
         "markers",
         "copycost(max_bytes=None, max_copies=None, unchanged=False): fail the test if it requests more bytes, makes "
@@ -58,7 +58,7 @@ class _Counts:
     rows : list of (str, dict)
         Identifier of each test, and what the summary shows of it.
     stays : bool
-        Whether a tracker may stay on between tests. Not if the tests use memray themselves.
+        Whether a tracker may stay on between tests.
     """
 
     def __init__(self) -> None:
@@ -72,52 +72,92 @@ class _Counts:
         self.rows.append((item.nodeid, _row(count)))
 
     def call(self, item: pytest.Item, function: Callable[[], Any], arrays: dict[str, Any]) -> Any:
-        """Make a test's call, and have it counted when the tracker ends."""
+        """Make a test's call, and have it counted when the tracker ends. A fault of the meter fails no test."""
         from copycost_meter.counting import OneCall
-        from copycost_meter.events import InstrumentBusyError
         from copycost_meter.host_allocations import Recording
 
-        one = OneCall(item.name, arrays)
-        if one.missing is None and self._recording is None:
-            try:
+        one: OneCall | None = None
+        missing: str | None = None
+        try:
+            one = OneCall(item.name, arrays)
+            if one.missing is None and self._recording is None:
                 self._recording = Recording()
-            except InstrumentBusyError as busy:
-                one.missing = str(busy)
-        if one.missing is not None or self._recording is None:
+        except Exception as error:  # another tracker is active, or a fixture has replaced what the meter needs
+            missing = str(error) or type(error).__name__
+        if one is None or one.missing is not None or missing is not None or self._recording is None:
             result = function()
-            one.end()
-            self.add(item, one.counted((), None))
+            self._end(item, one, missing)
             return result
         self._recorded.append(None)
         result = self._recording.call(function)
-        one.end()
-        self._recorded[-1] = item.nodeid, one
-        if self._recording.nbytes > _LONGEST_FILE:
-            self.read()
+        if self._end(item, one, None):
+            self._recorded[-1] = item.nodeid, one
         return result
 
-    def read(self) -> None:
-        """End the tracker, if it is on, and add the counts of its calls."""
+    def _end(self, item: pytest.Item, one: OneCall | None, missing: str | None) -> bool:
+        """Compare the arrays of a test, and return whether its requests are counted later."""
+        from copycost_meter.call_count import CallCount
+
+        try:
+            if one is not None:
+                one.end()
+                one.missing = one.missing or missing
+                if one.missing is None:
+                    return True
+                self.add(item, one.counted((), None))
+                return False
+        except Exception as error:  # a test has made one of its arrays unreadable
+            missing = f"its arrays cannot be compared: {type(error).__name__}"
+        self.add(item, CallCount.unknown(item.name, missing or "it is not known"))
+        return False
+
+    def read(self, size: int = 0) -> None:
+        """End the tracker, if it is on and has recorded so many bytes, and add the counts of its calls."""
         recording, recorded = self._recording, self._recorded
-        self._recording, self._recorded = None, []
-        if recording is None:
+        if recording is None or (size and recording.nbytes < size):
             return
-        for call, (events, kept_bytes) in zip(recorded, recording.end()):
+        self._recording, self._recorded = None, []
+        try:
+            traces = recording.end()
+        except Exception as error:  # a test has deleted the file
+            for name, one in filter(None, recorded):
+                one.missing = f"the counts are lost: {type(error).__name__}"
+                self.rows.append((name, _row(one.counted((), None))))
+            return
+        for call, (events, kept_bytes) in zip(recorded, traces):
             if call is not None:
                 name, one = call
                 self.rows.append((name, _row(one.counted(events, kept_bytes))))
 
 
-_COUNTS = pytest.StashKey[_Counts]()
+def _counts(config: pytest.Config) -> _Counts:
+    counts: _Counts = config._copycost_counts  # type: ignore[attr-defined]
+    return counts
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Let the tracker stay on between tests, unless a test module or a plugin has imported memray."""
-    session.config.stash[_COUNTS].stays = "memray" not in sys.modules
+    """Let the tracker stay on between tests, unless a test module uses memray or copycost, or a plugin memray."""
+    modules = {getattr(item, "module", None) for item in session.items}
+    named = {
+        getattr(value, "__module__", None) or getattr(value, "__name__", "")
+        for module in modules
+        for value in vars(module or object).values()
+    }
+    uses = any(str(name).partition(".")[0] in ("memray", "copycost", "copycost_meter") for name in named)
+    _counts(session.config).stays = "memray" not in sys.modules and not uses
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Read a long file between two tests, when no fixture of a test is active."""
+    yield
+    _counts(item.config).read(_LONGEST_FILE)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Refuse a marker on a test that cannot be counted: its limits would never be checked."""
+    if not _may_record(item):
+        _counts(item.config).read()  # the test or its fixtures may need the instrument, or be timed
     if item.get_closest_marker("copycost") is None:
         return
     reason = None
@@ -131,14 +171,22 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.fail(f"the marker copycost cannot limit this test: {reason}", pytrace=False)
 
 
+def _may_record(item: pytest.Item) -> bool:
+    """Return whether a test is one that is counted while the tracker stays on."""
+    return (
+        isinstance(item, pytest.Function)
+        and not (item.cls is not None and issubclass(item.cls, unittest.TestCase))
+        and not inspect.iscoroutinefunction(item.obj)
+        and item.get_closest_marker("copycost") is None
+        and not {"copycost", "benchmark"} & set(item.fixturenames)
+    )
+
+
 @pytest.hookimpl(hookwrapper=True)  # which every version of pluggy knows
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
     """Count what a test requests, if the option or a marker asks for it."""
     marker = pyfuncitem.get_closest_marker("copycost")
     function = pyfuncitem.obj
-    counts = pyfuncitem.config.stash[_COUNTS]
-    if marker or "copycost" in pyfuncitem.fixturenames or _is_benchmark(pyfuncitem):
-        counts.read()  # the test needs the instrument, or is timed
     if (
         not (marker or pyfuncitem.config.getoption("copycost"))
         or "copycost" in pyfuncitem.fixturenames  # the fixture has the instruments itself
@@ -172,7 +220,7 @@ def _counted(item: pytest.Function, function: Callable[..., Any], arguments: dic
     from copycost_meter.arrays import found_arrays
     from copycost_meter.counting import count_once
 
-    counts = item.config.stash[_COUNTS]
+    counts = _counts(item.config)
     found: list[CallCount] = []
     if _is_benchmark(item):
         # The test itself is not traced, as its calls are timed.
@@ -287,7 +335,7 @@ def _failures(count: CallCount, limits: dict[str, Any]) -> list[str]:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Read what is left, and pass the rows of a process of pytest-xdist on."""
-    counts = session.config.stash[_COUNTS]
+    counts = _counts(session.config)
     counts.read()
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput[_ROWS] = counts.rows
@@ -296,7 +344,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Take the rows of a process of pytest-xdist that has ended."""
-    node.config.stash[_COUNTS].rows += [tuple(row) for row in getattr(node, "workeroutput", {}).get(_ROWS, ())]
+    _counts(node.config).rows += [tuple(row) for row in getattr(node, "workeroutput", {}).get(_ROWS, ())]
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -304,7 +352,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     config = terminalreporter.config
     if not config.getoption("copycost"):
         return
-    rows = config.stash[_COUNTS].rows
+    rows = _counts(config).rows
     if not rows:
         return
     from copycost_meter import numbers

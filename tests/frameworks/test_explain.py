@@ -131,6 +131,28 @@ CASES = {
     "JAX and NumPy": Case(
         "import jax.numpy as jnp\ndef f(x):\n    return jnp.asarray(x * 2)", {"conversion"}
     ),
+    "a layout that is the result": Case(
+        "def f(x):\n    y = (x * 2).transpose(3, 0, 1, 2)\n    return np.ascontiguousarray(y)", {"layout"}
+    ),
+    "two results that must be apart": Case("def f(x):\n    a = x * 2\n    b = a.copy()\n    return a, b", {"copy"}),
+    "a number beside an array": Case(
+        "def f(x):\n    y = x * np.float32(0.1)\n    return y, float(y.astype(np.float64).sum())", {"float64"}
+    ),
+    "a copy that is kept": Case("KEPT = {}\ndef f(x):\n    KEPT['x'] = x.copy()\n    return x * 2", {"copy"}),
+    "large integers": Case(
+        "def f(x):\n    return (x * 0.5).astype(np.float32)", {"float64", "cast"},
+        ("x.astype('float32') * 0.5",), "int64",
+    ),
+    "an argument called name": Case(
+        "class A:\n    def m(self, x, name, node):\n        return x.copy()\ndef f(x):\n"
+        "    return A().m(x, name='a', node=1)", {"copy"}
+    ),
+    "a sorted copy": Case("def f(x):\n    return np.sort(x, axis=0)", set()),
+    "the input as a ufunc's third argument": Case("def f(x):\n    return np.add(x, 1, x)", {"change"}),
+    "a name that is in use": Case(
+        "def f(x):\n    result = x.mean()\n    return np.exp(x - 255)[::-1] - x * result", {"temporary"},
+        ("np.subtract(np.exp(x - 255)[::-1], result_2, out=result_2)",),
+    ),
     "nothing to find": Case(
         "def f(x):\n    y = np.divide(x, np.float32(127.5))\n    y -= 1\n    return y", set()
     ),
@@ -240,6 +262,24 @@ def test_a_script_and_its_traces(tmp_path: Path) -> None:
     assert "retrace" not in blocks.get(15, "")  # one trace for tensors
     assert "float64: becomes float64: an operation of uint8 gives float64" in blocks[17]
     assert "448 KiB in 2 requests" in blocks[17]  # the result, and the buffer in which NumPy casts
+
+
+def test_a_script_may_end_and_read_its_arguments(tmp_path: Path) -> None:
+    (tmp_path / "ends.py").write_text(
+        "import sys\nimport numpy as np\nx = np.ones(100_000)\nassert sys.argv[1:] == []\nsys.exit(0)\n"
+    )
+    done = command(tmp_path, "ends.py")
+    assert done.returncode == 0, done.stderr
+    assert "x = np.ones(100_000)\n       781 KiB" in done.stdout
+
+
+def test_a_function_of_a_package(tmp_path: Path) -> None:
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack" / "__init__.py").write_text("from .other import K\n\n\ndef f(x):\n    return x.copy() * K\n")
+    (tmp_path / "pack" / "other.py").write_text("K = 2\n")
+    done = command(tmp_path, "pack:f")
+    assert done.returncode == 0, done.stderr
+    assert "copy: copies x" in done.stdout
 
 
 @pytest.mark.parametrize(

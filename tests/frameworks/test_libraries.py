@@ -57,7 +57,7 @@ print(json.dumps({name: counts for name, counts in found.items() if counts}))
 def variants() -> dict[str, ast.FunctionDef]:
     """The functions that the example registers as variants, by the variant's name."""
     functions = [node for node in ast.parse(EXAMPLE.read_text()).body if isinstance(node, ast.FunctionDef)]
-    made = ("integers", "floats", "tensors", "flow")
+    made = ("integers", "tensors", "flow")
     return {
         node.name.replace("_", "-"): node
         for node in functions

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from copycost_meter import count
+from copycost_meter import count, host_allocations
 from copycost_meter.asv import also
 
 SUITE = Path(__file__).parents[2] / "suite"
@@ -112,6 +112,14 @@ def test_a_known_request_is_counted_to_the_byte(name: str) -> None:
     assert (c.allocations, c.allocated_bytes, c.peak_bytes, c.copies or 0) == known, c
     assert not c.varies
     assert c.kept_bytes == 0
+
+
+def test_a_request_of_the_size_of_a_later_mark_is_no_mark() -> None:
+    recording = host_allocations.Recording()
+    for k in range(20):
+        recording.call(lambda: bytes(host_allocations._MARK + 30) if k == 2 else bytes(N + k))  # noqa: B023
+    sizes = [[event.bytes for event in events if event.bytes > N] for events, _ in recording.end()]
+    assert sizes == [[host_allocations._MARK + 63 if k == 2 else N + k + 33] for k in range(20)]
 
 
 def test_what_stays_after_the_result_is_kept() -> None:

@@ -398,3 +398,41 @@ def test_more(n):
         assert sizes[3] == ["23.4", "KiB"]
         assert sizes[30] == ["234", "KiB"]
     assert "test_more[7]" not in found
+
+
+def test_what_a_test_does_to_the_meter_fails_no_test(tmp_path: Path) -> None:
+    text = """
+import os
+import unittest
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def image():
+    return np.ones(10_000)
+
+
+def test_first(image):
+    image + 1
+
+
+def test_of_files(image, monkeypatch):
+    monkeypatch.setattr(os.path, "getsize", lambda name: None)
+    monkeypatch.setattr(os, "unlink", lambda name: None)
+    image + 1
+
+
+class TestCase(unittest.TestCase):
+    def test_counts(self):
+        from copycost_meter import count
+        assert count(np.copy, np.ones(10_000)).allocations == 1
+
+
+def test_last(image):
+    image + 1
+"""
+    done = run(tmp_path, text, "--copycost", "-p", "no:randomly")
+    assert "4 passed" in done.stdout, done.stdout
+    found = rows(done.stdout)
+    assert {name for name, line in found.items() if "78.1 KiB" in line} == {"test_first", "test_of_files", "test_last"}

@@ -1,8 +1,8 @@
 """Define the types of benchmarks that count a call.
 
 asv ignores a plugin that cannot be imported, and says nothing. So this module imports only what every process of asv
-has imported already. What a type needs is looked for when a benchmark runs, and what is not there makes the result n/a,
-with the reason on standard error (``asv run --show-stderr``).
+has imported already. What a type needs beside copycost_meter is looked for when a benchmark runs, and what is not there
+makes the result n/a, with the reason on standard error (``asv run --show-stderr``).
 """
 
 from __future__ import annotations
@@ -65,10 +65,11 @@ class _Counted(Benchmark):
         """Return a call and the arrays that the set-up has made for it, by their names.
 
         ``number = 1`` says that every call needs a set-up of its own. What the set-up assigns is then kept for the
-        call, because several set-ups come before the first call.
+        call, because several set-ups come before the first call. As in asv, a tear-down comes before each further one.
         """
         namespace = self._namespace()
         if self.number == 1:
+            self.do_teardown()
             self.do_setup()
             state = dict(namespace)
 
@@ -114,6 +115,8 @@ class _Count(_Counted):
 
         _, arrays = self.prepare(param)
         libraries = {library_of(array) for array in arrays.values()}
+        if len(libraries - {"numpy"}) > 1:
+            return None, f"the set-up made arrays of {' and '.join(sorted(libraries))}"
         count: CallCount = count_prepared(self.name, lambda: self.prepare(param), libraries)
         return getattr(count, self.field), count.missing or self.why_none
 

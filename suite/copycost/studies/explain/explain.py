@@ -74,7 +74,7 @@ class Explanation:
     name, path : str
         Name for people, and path of the file.
     arguments : dict of str to str
-        Arrays that the function was given: name → shape, dtype and size.
+        Arrays that the function was given: name → shape and dtype.
     count : CallCount
     lines : tuple of Line
         Lines of the target's file that request memory.
@@ -115,21 +115,29 @@ def explain(chosen: Target, inputs: Sequence[Arguments] = (((), {}),)) -> Explan
     TargetError
         If the target raises.
     """
+    args, kwargs = inputs[0]
+    why_not_observed = None
+    try:
+        observation = _observed(chosen, args, kwargs)  # first, so that what a script imports is not counted
+    except (Exception, SystemExit) as error:
+        why_not_observed = describe(error)
     try:
         original = target.function_of(chosen)
-        args, kwargs = inputs[0]
-        observation = _observed(chosen, args, kwargs)  # first, so that what a script imports is not counted
         counted = _counted(chosen, original, args, kwargs)
-    except TargetError:
-        raise
     except (Exception, SystemExit) as error:
         raise TargetError(f"{chosen.name} {describe(error)}") from None
+    if why_not_observed is not None:
+        raise TargetError(f"{chosen.name} cannot be observed: it then {why_not_observed}")
     lines = _lines(chosen, counted)
     scope = chosen.definition() or chosen.tree
     findings = find(observation, _requests(chosen, counted, observation))
     findings = sorted([*findings, *overwritable(scope, observation)], key=lambda finding: finding.line)
+    if chosen.function is not None:  # what a line may write to, and what has changed
+        findings = [
+            f for f in findings if f.kind != Kind.CHANGE or any(f"to {name}," in f.text for name in counted.changed)
+        ]
     findings += [
-        Finding(0, Kind.CHANGE, f"changes {name}, in code that is not observed", 0, 1, -1)
+        Finding(0, Kind.CHANGE, f"changes {name}, in a line that is not recognized", 0, 1, -1)
         for name in counted.changed
         if not any(f.kind == Kind.CHANGE and f"writes to {name}," in f.text for f in findings)
     ]
@@ -150,9 +158,20 @@ def explain(chosen: Target, inputs: Sequence[Arguments] = (((), {}),)) -> Explan
 
 
 def made_input(shape: Sequence[int], dtype: str, seed: int = 0) -> np.ndarray:
-    """Return an array of pixel values: 0 to 255."""
-    pixels = np.random.default_rng(seed).integers(0, 256, tuple(shape), np.uint8)
-    return pixels.astype(dtype)
+    """Return an array of values: by turns pixels from 0 to 255, the same with fractions, and values of both signs.
+
+    Integers have no fractions: their second array has values from the whole range of the dtype.
+    """
+    random, kind = np.random.default_rng(seed), np.dtype(dtype)
+    if seed % 3 == 0 or kind == np.uint8:
+        return random.integers(0, 256, tuple(shape), np.uint8).astype(dtype)
+    if kind.kind == "f":
+        return (random.uniform(0, 255, tuple(shape)) if seed % 3 == 1 else random.normal(0, 100, tuple(shape))).astype(
+            dtype
+        )
+    limits = np.iinfo(kind)
+    low, high = (limits.min, limits.max) if seed % 3 == 1 else (-1000, 1000)
+    return random.integers(low, high, tuple(shape), kind, endpoint=True)
 
 
 def _counted(
@@ -199,7 +218,9 @@ def _line_of(chosen: Target, label: str, *, is_direct: bool = False) -> int | No
     match = re.search(r"\(([^():]+):(\d+)(, in [^()]+)?\)$", label)
     if match is None or match[1] != chosen.path.name or (is_direct and match[3]):
         return None
-    return int(match[2])
+    number = int(match[2])
+    # Another file may have the same name.
+    return number if label.startswith(target.line(chosen, number)) else None
 
 
 def _lines(chosen: Target, counted: CallCount) -> tuple[Line, ...]:
@@ -250,7 +271,11 @@ def _proven(
         return (), None, 0
     proven: list[tuple[Rewrite, Proof]] = []
     rejected = 0
-    for candidate in rewrites.propose(scope, observation, findings, rewrites.numpy_name(chosen.tree)):
+    try:
+        candidates = rewrites.propose(scope, observation, findings, rewrites.numpy_name(chosen.tree))
+    except Exception:  # a rule that does not expect an expression must not hide the findings
+        candidates = []
+    for candidate in candidates:
         found = _try(chosen, original, [candidate], inputs)
         if found.reason is None:
             proven.append((candidate, found))
@@ -289,12 +314,14 @@ def _as_graph(
     operations = [use for use in observation.uses.values() if use.result and use.result.library == "tensorflow"]
     args, kwargs = inputs[0]
     of_tensorflow = {library_of(array) for array in found_arrays({"args": args, "kwargs": dict(kwargs)}).values()}
+    definition = chosen.definition()
+    assert definition is not None
+    if rewrites.has_effects(definition):  # a graph has them when it is traced only
+        return None
     if len(operations) < _EAGER or of_tensorflow != {"tensorflow"} or hasattr(original, "get_concrete_function"):
         return None
     import tensorflow as tf
 
-    definition = chosen.definition()
-    assert definition is not None
     found = proof.prove(original, tf.function(original), inputs)
     if found.reason is not None:
         return None

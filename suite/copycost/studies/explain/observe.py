@@ -1,7 +1,7 @@
 """Run a target with every expression observed: which arrays go in, which come out, and whose memory they have.
 
 The syntax tree is rewritten so that calls, operators, subscripts and assignments go through functions that note what
-they see. The code computes the same; only calls of functions that inspect their caller are left alone.
+they see. Calls of functions that are known to look at their caller's frame are left alone.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from copycost.catalog import discovery
 from copycost_meter.arrays import found_arrays, library_of, nbytes_of, place_of
 
@@ -21,8 +23,11 @@ _CALL, _METHOD, _BINARY, _SEEN, _STORE = (
     "_copycost_call", "_copycost_method", "_copycost_binary", "_copycost_seen", "_copycost_store",
 )  # fmt: skip
 
-#: Functions that look at the frame that calls them.
-_FRAMES = {"super", "locals", "globals", "vars", "dir", "eval", "exec", "compile", "breakpoint", "__import__", "input"}
+#: Functions and methods that look at the frame that calls them, or at the number of references to an array.
+_FRAMES = {
+    "super", "locals", "globals", "vars", "dir", "eval", "exec", "compile", "breakpoint", "__import__", "input",
+    "evaluate", "query", "_getframe", "currentframe", "resize",
+}  # fmt: skip
 
 _OPERATORS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
@@ -156,11 +161,11 @@ class Recorder:
             _CALL: self.call, _METHOD: self.method, _BINARY: self.binary, _SEEN: self.seen, _STORE: self.store,
         }  # fmt: skip
 
-    def call(self, node: int, function: Any, *args: Any, **kwargs: Any) -> Any:
+    def call(self, node: int, function: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call a function."""
         return self._note(node, function, None, args, kwargs)
 
-    def method(self, node: int, owner: Any, name: str, *args: Any, **kwargs: Any) -> Any:
+    def method(self, node: int, owner: Any, name: str, /, *args: Any, **kwargs: Any) -> Any:
         """Call a method of an object, or a function of a module."""
         return self._note(node, getattr(owner, name), owner, args, kwargs)
 
@@ -186,6 +191,8 @@ class Recorder:
         operands = tuple(_operands(owner, args, kwargs))
         out = kwargs.get("out")
         outs = tuple(filter(None, map(see, out if isinstance(out, tuple) else (out,))))
+        if isinstance(function, np.ufunc):
+            outs += tuple(filter(None, map(see, args[function.nin :])))
         count = getattr(function, "experimental_get_tracing_count", None)
         before = count() if count is not None else 0
         result = function(*args, **kwargs)
@@ -245,7 +252,7 @@ class _Instrument(ast.NodeTransformer):
         return ast.copy_location(call, node)
 
     def visit_Call(self, node: ast.Call) -> Any:
-        if isinstance(node.func, ast.Name) and node.func.id in _FRAMES:
+        if (node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")) in _FRAMES:
             return node
         args: list[ast.expr] = [self.visit(arg) for arg in node.args]
         keywords = [ast.keyword(keyword.arg, self.visit(keyword.value)) for keyword in node.keywords]

@@ -1,7 +1,8 @@
-"""Prove that a rewritten function computes the same, and measure that it costs less."""
+"""Test on some inputs that a rewritten function computes the same, and measure that it costs less."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from copycost.catalog import discovery
 from copycost.studies.explain.observe import Seen, see
 from copycost_meter.arrays import found_arrays, library_of, values_of, with_copies
 from copycost_meter.call_count import CallCount
-from copycost_meter.counting import count
+from copycost_meter.counting import chosen_library, count, finish
 
 #: Calls of the original and of the rewritten function, by turns, that are timed.
 _ROUNDS = 15
@@ -76,12 +77,20 @@ def prove(
     inputs : sequence of (tuple, mapping)
         Arguments of calls. Each call is given copies of the arrays in them.
     """
+    try:
+        return _compared(original, rewritten, inputs)
+    except Exception as error:  # of the rewritten function, or of the original on other values than those before
+        return Proof(f"it raises {type(error).__name__}")
+
+
+def _compared(
+    original: Callable[..., Any],
+    rewritten: Callable[..., Any],
+    inputs: Sequence[tuple[tuple[Any, ...], Mapping[str, Any]]],
+) -> Proof:
     is_equal = True
     for args, kwargs in inputs:
-        try:
-            reason, same = _differs(original, rewritten, args, kwargs)
-        except Exception as error:  # the original has succeeded on these arguments before
-            return Proof(f"it raises {type(error).__name__}")
+        reason, same = _differs(original, rewritten, args, kwargs)
         if reason is not None:
             return Proof(reason)
         is_equal = is_equal and same
@@ -105,45 +114,106 @@ def _differs(
     original: Callable[..., Any], rewritten: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> tuple[str | None, bool]:
     """Return how a call of the rewritten function differs, or None, and whether all bits are equal."""
-    outcomes = []
-    for function in (original, rewritten):
+    old, new = (_Outcome.of(function, args, kwargs) for function in (original, rewritten))
+    if old.others is None or new.others is None:
+        return "its result holds values that cannot be compared", False
+    if old.others != new.others:
+        return "its result differs", False
+    if old.given != new.given:
+        return "it changes other arguments", False
+    if old.arrays.keys() != new.arrays.keys():
+        return "it returns other arrays", False
+    if old.shared != new.shared:
+        return "its results have memory in common with other arrays", False
+    if old.layouts != new.layouts:
+        return "its result has another layout", False
+    is_equal = True
+    for name, array in old.arrays.items():
+        other = new.arrays[name]
+        if other.dtype != array.dtype or other.shape != array.shape:
+            return f"its result is {other.dtype}, and not {array.dtype}", False
+        if array.tobytes() == other.tobytes():
+            continue
+        is_equal = False
+        if array.dtype.kind != "f" or not _is_close(array, other):
+            return "its result differs", False
+    return None, is_equal
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What a call returns, and what it does to its arguments.
+
+    Attributes
+    ----------
+    arrays : dict of str to ndarray
+        Values of the arrays in the result.
+    others : list or None
+        Names, types and values of what else is in the result. None if it holds values that `==` does not compare.
+    layouts : dict
+        Whether each array is contiguous and can be written to.
+    shared : set
+        Pairs of arrays with common memory: of two results, or of a result and an argument.
+    given : dict
+        Values of the arguments after the call.
+    """
+
+    arrays: dict[str, np.ndarray]
+    others: list[tuple[str, type, Any]] | None
+    layouts: dict[str, tuple[bool, bool]]
+    shared: set[tuple[str, str]]
+    given: dict[str, Any]
+
+    @classmethod
+    def of(cls, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Outcome:
+        """Call a function with copies of the arrays in its arguments."""
         copies: dict[int, Any] = {}
         own_args, own_kwargs = with_copies(args, copies), with_copies(dict(kwargs), copies)
         given = found_arrays({"args": own_args, "kwargs": own_kwargs})
         result = function(*own_args, **own_kwargs)
         results = found_arrays({"": result})
-        if not results and result is not None:
-            return "its result is no array", False
-        seen = {name: see(array) for name, array in results.items()}
-        seen_given = {name: see(array) for name, array in given.items()}
-        shares = {(name, other) for name in seen for other in seen_given if _overlap(seen[name], seen_given[other])}
-        values = {name: _numpy(array) for name, array in results.items()}
-        outcomes.append((values, shares, {name: values_of(array) for name, array in given.items()}))
-    (values, shares, given), (new_values, new_shares, new_given) = outcomes
-    if given != new_given:
-        return "it changes other arguments", False
-    if shares != new_shares:
-        return "its result has memory in common with other arguments", False
-    if values.keys() != new_values.keys():
-        return "it returns other arrays", False
-    is_equal = True
-    for name, array in values.items():
-        new = new_values[name]
-        if new.dtype != array.dtype or new.shape != array.shape:
-            return f"its result is {new.dtype}, and not {array.dtype}", False
-        if array.tobytes() == new.tobytes():
-            continue
-        is_equal = False
-        if array.dtype.kind != "f" or not _is_close(array, new):
-            return "its result differs", False
-    return None, is_equal
+        seen = {name: see(array) for name, array in (given | results).items()}
+        pairs = itertools.combinations(seen, 2)
+        return cls(
+            {name: _numpy(array) for name, array in results.items()},
+            _others(result),
+            {
+                name: (one is None or one.contiguous, _is_writable(array))
+                for name, array in results.items()
+                for one in (seen[name],)
+            },
+            {(name, other) for name, other in pairs if other in results and _overlap(seen[name], seen[other])},
+            {name: values_of(array) for name, array in given.items()},
+        )
+
+
+def _others(result: Any, name: str = "") -> list[tuple[str, type, Any]] | None:
+    """Return what is in a result beside arrays, or None if a value is of a type that `==` need not compare."""
+    if library_of(result):
+        return []
+    if isinstance(result, dict):
+        parts = [(f"{name}[{key!r}]", value) for key, value in result.items()]
+    elif isinstance(result, list | tuple):
+        parts = [(f"{name}[{i}]", value) for i, value in enumerate(result)]
+    elif result is None or isinstance(result, bool | int | float | complex | str | bytes | np.generic):
+        return [(name, type(result), str(result))]  # as text, so that NaN is equal to itself
+    else:
+        return None
+    found = [_others(value, key) for key, value in parts]
+    if any(part is None for part in found):
+        return None
+    return [(name, type(result), len(parts)), *(one for part in found if part for one in part)]
+
+
+def _is_writable(array: Any) -> bool:
+    return bool(array.flags.writeable) if isinstance(array, np.ndarray) else True
 
 
 def _is_close(array: np.ndarray, new: np.ndarray) -> bool:
     """Return whether two results differ by a few roundings of their largest value."""
-    if not np.array_equal(np.isfinite(array), np.isfinite(new)):
-        return False
     finite = np.isfinite(array)
+    if not np.array_equal(finite, np.isfinite(new)) or not np.array_equal(array[~finite], new[~finite], equal_nan=True):
+        return False
     largest = float(np.abs(array[finite]).max(initial=0))
     error = float(np.abs(array[finite].astype(np.float64) - new[finite]).max(initial=0))
     return error <= _ULPS * float(np.finfo(array.dtype).eps) * largest
@@ -169,11 +239,9 @@ def _ratio(
         for function in order:
             copies: dict[int, Any] = {}
             own_args, own_kwargs = with_copies(args, copies), with_copies(dict(kwargs), copies)
-            fences = [discovery.runtime(name).fence for name in _libraries(own_args, own_kwargs)]
+            library = chosen_library(_libraries(own_args, own_kwargs))
             start = perf_counter()
-            function(*own_args, **own_kwargs)
-            for fence in fences:
-                fence()
+            finish(library, function(*own_args, **own_kwargs))
             seconds[function] = perf_counter() - start
         logarithms.append(math.log(seconds[rewritten] / seconds[original]))
     logarithms.sort()

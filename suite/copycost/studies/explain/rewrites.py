@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -72,12 +73,19 @@ def propose(tree: ast.AST, observation: Observation, findings: Sequence[Finding]
     found: list[Rewrite] = []
     by_node = {id(node): number for number, node in observation.nodes.items()}
     numbers = {finding.node: finding.kind for finding in findings}
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    free_name = next(name for k in itertools.count(1) if (name := _NAME if k == 1 else f"{_NAME}_{k}") not in names)
+    shared_names = {
+        name for node in ast.walk(tree) if isinstance(node, ast.Global | ast.Nonlocal) for name in node.names
+    }
     for statement in ast.walk(tree):
         if not isinstance(statement, ast.Assign | ast.AugAssign | ast.AnnAssign | ast.Return | ast.Expr):
             continue
         if is_overwritable(statement, observation):
             found.append(_written_over(statement))
             continue
+        if _stores(statement, shared_names):
+            continue  # what is stored elsewhere is not compared
         for expression in ast.walk(statement):
             number = by_node.get(id(expression))
             if number in numbers and isinstance(expression, ast.expr):
@@ -85,8 +93,34 @@ def propose(tree: ast.AST, observation: Observation, findings: Sequence[Finding]
                 for new in _replacements(expression, use, numbers[number], observation):
                     found.append(_with(statement, expression, new))
                 if numbers[number] == Kind.TEMPORARY and isinstance(expression, ast.BinOp):
-                    found += _in_two_steps(statement, expression, numpy)
+                    found += _in_two_steps(statement, expression, numpy, free_name)
     return sorted(found, key=lambda rewrite: rewrite.line)
+
+
+def _stores(statement: ast.stmt, shared_names: set[str]) -> bool:
+    """Return whether a statement stores a value outside of the function's own variables, or may do so in a call."""
+    if isinstance(statement, ast.Expr):
+        return True
+    targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+    return any(
+        isinstance(node, ast.Subscript | ast.Attribute) or (isinstance(node, ast.Name) and node.id in shared_names)
+        for place in targets
+        if place is not None
+        for node in ast.walk(place)
+    )
+
+
+def has_effects(tree: ast.AST) -> bool:
+    """Return whether a function stores or prints anything beside its result, as far as its statements show."""
+    shared = {name for node in ast.walk(tree) if isinstance(node, ast.Global | ast.Nonlocal) for name in node.names}
+    statements = [
+        node for node in ast.walk(tree) if isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign | ast.Expr)
+    ]
+    return any(
+        _stores(statement, shared)
+        for statement in statements
+        if not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant))  # a docstring
+    )
 
 
 def _replacements(node: ast.expr, use: Use, kind: Kind, observation: Observation) -> Iterator[ast.expr]:
@@ -103,7 +137,7 @@ def _replacements(node: ast.expr, use: Use, kind: Kind, observation: Observation
             yield node.args[0] if node.args else owner
         elif name == "flatten" and not node.args:
             yield _changed(node, func=ast.Attribute(owner, "ravel", ast.Load()))
-        elif name == "ascontiguousarray" and kind == Kind.LAYOUT:
+        elif name == "ascontiguousarray" and kind == Kind.LAYOUT and node.args:
             yield node.args[0]
     if isinstance(node, ast.BinOp) and kind == Kind.FLOAT64:
         by_position = dict(use.operands)
@@ -172,7 +206,7 @@ def _written_over(statement: ast.stmt) -> Rewrite:
 _FUNCTIONS = {ast.Add: "add", ast.Sub: "subtract", ast.Mult: "multiply", ast.Div: "divide"}
 
 
-def _in_two_steps(statement: ast.stmt, expression: ast.BinOp, numpy: str | None) -> Iterator[Rewrite]:
+def _in_two_steps(statement: ast.stmt, expression: ast.BinOp, numpy: str | None, free_name: str) -> Iterator[Rewrite]:
     """Yield an assignment or a return of ``a ∘ b`` in two steps, of which the second writes over the result of a or b.
 
     Parameters
@@ -181,9 +215,11 @@ def _in_two_steps(statement: ast.stmt, expression: ast.BinOp, numpy: str | None)
     expression : BinOp
     numpy : str or None
         Name of NumPy in the module.
+    free_name : str
+        Name that the function does not use.
     """
     if isinstance(statement, ast.Return) and statement.value is expression:
-        name, end = _NAME, [ast.Return(ast.Name(_NAME, ast.Load()))]
+        name, end = free_name, [ast.Return(ast.Name(free_name, ast.Load()))]
     elif (
         isinstance(statement, ast.Assign)
         and statement.value is expression

@@ -32,12 +32,15 @@ class Target:
         None for a script.
     tree : Module
         Syntax tree of the file.
+    is_module : bool
+        Whether the target was named by its module, and not by its file.
     """
 
     module: str
     path: Path
     function: str | None
     tree: ast.Module
+    is_module: bool = False
 
     @property
     def name(self) -> str:
@@ -74,7 +77,7 @@ def resolve(text: str) -> Target:
         raise TargetError(f"{path}: {error.strerror}") from None
     except (SyntaxError, ValueError, RecursionError) as error:
         raise TargetError(f"{path} is not a Python file: {' '.join(str(error).split())}") from None
-    target = Target(module, path.resolve(), function or None, tree)
+    target = Target(module, path.resolve(), function or None, tree, not place.endswith(".py"))
     if function and target.definition() is None:
         names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
         raise TargetError(
@@ -107,21 +110,24 @@ def load(target: Target, tree: ast.Module | None = None, names: Mapping[str, Any
     names : mapping, optional
         Variables that the module has before its first line.
     """
-    module = ModuleType(target.module)
+    spec = importlib.util.find_spec(target.module) if target.is_module else None
+    module = importlib.util.module_from_spec(spec) if spec is not None else ModuleType(target.module)
     module.__file__ = str(target.path)
-    package = target.module.rpartition(".")[0]
-    if package:
-        importlib.import_module(package)
-        module.__package__ = package
     vars(module).update(names or {})
     folder = str(target.path.parent)
-    if not package and folder not in sys.path:
+    if spec is None and folder not in sys.path:
         sys.path.insert(0, folder)  # as `python script.py` does
-    before = sys.modules.get(target.module)
+    before, arguments = sys.modules.get(target.module), sys.argv
     sys.modules[target.module] = module  # dataclasses and pickle look for it there
+    if target.function is None:
+        sys.argv = [str(target.path)]
     try:
         exec(compile(tree or target.tree, str(target.path), "exec"), vars(module))
+    except SystemExit as end:
+        if target.function is not None or end.code not in (None, 0):
+            raise
     finally:
+        sys.argv = arguments
         if before is not None:
             sys.modules[target.module] = before
         elif target.module != "__main__":
