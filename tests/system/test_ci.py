@@ -194,9 +194,10 @@ def test_measure_of_a_slower_commit_is_one_session_of_pairs(tmp_path: Path) -> N
     base, environment = two_commits(tree, f"{INTO}        __import__('time').sleep(0.0002)\n")
     subprocess.run(["bash", ".ci/wheels", base, tmp_path / "wheels"], cwd=tree, env=environment, check=True)
     subprocess.run([sys.executable, "-m", "venv", out / "head-environment"], check=True)
-    (wheel,) = (tmp_path / "wheels" / "head").glob("*.whl")
+    wheels = sorted((tmp_path / "wheels" / "head").glob("*.whl"))
+    assert [wheel.name.partition("-")[0] for wheel in wheels] == ["copycost", "copycost_meter"]
     pip = [out / "head-environment" / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
-    subprocess.run([*pip, wheel], env=environment, check=True)
+    subprocess.run([*pip, *wheels], env=environment, check=True)
     few = ["--device", "cpu", "--recipe", "tf", "--variant", "numpy-out", "--variant", "numpy-copy"]
     done = subprocess.run(
         ["bash", tree / ".ci" / "measure", tmp_path / "wheels", out, *few, "--batch", "1", "--size", "32x24",
