@@ -338,9 +338,9 @@ def again() -> list[str]:
         f"({machine}):", "",
         *table(trials), "", held, "",
         "They found less than the trials above. By turns on the idle machine, engine 4 found 5 % in 8 of 10 trials, "
-        "and engine 5 in 4: calls until they are hot took the time of every second block. The gate has since made only "
-        "one call before a sample. By turns again, engine 4 found 5 % in 6 of 6 trials and the gate in 5, with 7 blocks "
-        "and half-widths of 1.4 % and 1.5 %.",
+        "and engine 5 in 4: calls until they are hot took the time of every second block. The gate has since made "
+        "only one call before a sample. By turns again, engine 4 found 5 % in 6 of 6 trials and the gate in 5, with "
+        "7 blocks and half-widths of 1.4 % and 1.5 %.",
     ]  # fmt: skip
 
 
