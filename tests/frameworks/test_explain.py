@@ -181,6 +181,7 @@ def test_faults_are_found_and_only_right_rewrites_are_proposed(name: str, tmp_pa
         pytest.importorskip(library)
     found, f = explained(case, tmp_path)
     assert {str(finding.kind) for finding in found.findings} == case.kinds, found.findings
+    assert all(finding.line for finding in found.findings) or "exec(" in case.code
     for part in case.proposals:
         assert any(part in proposal.after for proposal in found.proposals), (part, found.proposals, found.rejected)
     if not case.proposals:
