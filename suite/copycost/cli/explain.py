@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator
@@ -74,8 +75,8 @@ def explain(target: str, inputs: tuple[tuple[tuple[int, ...], str], ...], librar
     """List the copies, casts and temporary arrays of a function, the arguments that it changes, and cheaper lines.
 
     TARGET is package.module:function, file.py:function or script.py. A script is run twice, a function some
-    hundred times. A rewrite of a line is shown only if its results are the same on several inputs, and if it requests
-    less memory or takes less time.
+    hundred times; what they print is not shown. A rewrite of a line is shown only if its results are the same on
+    several inputs, and if it requests less memory or takes less time.
 
     Exit status: 0 explained; 2 usage error, or the target raises.
     """
@@ -84,7 +85,10 @@ def explain(target: str, inputs: tuple[tuple[tuple[int, ...], str], ...], librar
         chosen = targets.resolve(target)
         if chosen.function is None and inputs:
             raise click.UsageError("--input is for a function: a script makes its own arrays")
-        found = study.explain(chosen, list(_arguments(inputs, library)) if chosen.function else [((), {})])
+        arguments = list(_arguments(inputs, library)) if chosen.function else [((), {})]
+        # What the target prints would be shown once for each of its calls.
+        with open(os.devnull, "w", encoding="utf-8") as nothing, contextlib.redirect_stdout(nothing):
+            found = study.explain(chosen, arguments)
     except targets.TargetError as error:
         raise click.UsageError(str(error)) from None
     _show(found, Console(highlight=False))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from copycost.studies.explain.observe import Observation, Seen, Use
+from copycost.studies.explain.observe import WRITERS, Observation, Seen, Use
 
 #: Dtypes that results become when a float64 is among the operands.
 _DOUBLE = ("float64", "complex128")
@@ -208,22 +208,38 @@ def _temporaries(observation: Observation, requests: Mapping[int, int]) -> Itera
 
 
 def is_overwritable(statement: ast.stmt, observation: Observation) -> bool:
-    """Return whether a statement is ``y = y ∘ e`` where the result would fit over y, which is no parameter's memory."""
+    """Return whether a statement is ``y = y ∘ e`` or ``y[:] = y ∘ e``, where the operation could write to y.
+
+    The first form must not if y is a parameter's memory, which it leaves as it was.
+    """
     by_node = {id(node): number for number, node in observation.nodes.items()}
     if not (
         isinstance(statement, ast.Assign)
         and len(statement.targets) == 1
-        and isinstance(target := statement.targets[0], ast.Name)
+        and (name := _overwritten(statement.targets[0]))
         and isinstance(value := statement.value, ast.BinOp)
         and isinstance(value.left, ast.Name)
-        and value.left.id == target.id
+        and value.left.id == name
     ):
         return False
     use = observation.uses.get(by_node.get(id(value), -1))
     if use is None or use.result is None or not use.is_fresh:
         return False
     left = next((seen for position, seen in use.operands if position == 0), None)
-    return left is not None and _alike(left, use.result) and not _of_parameter(left, observation)
+    if left is None or not _alike(left, use.result):
+        return False
+    return isinstance(statement.targets[0], ast.Subscript) or not _of_parameter(left, observation)
+
+
+def _overwritten(place: ast.expr) -> str:
+    """Return the name of the array in ``y``, ``y[:]`` or ``y[...]``, or an empty text for any other place."""
+    if isinstance(place, ast.Subscript):
+        part = place.slice
+        is_whole = isinstance(part, ast.Slice) and part.lower is part.upper is part.step is None
+        if not is_whole and not (isinstance(part, ast.Constant) and part.value is Ellipsis):
+            return ""
+        place = place.value
+    return place.id if isinstance(place, ast.Name) else ""
 
 
 def _alike(a: Seen, b: Seen) -> bool:
@@ -240,7 +256,7 @@ def overwritable(tree: ast.AST, observation: Observation) -> Iterator[Finding]:
             number = by_node[id(statement.value)]
             use = observation.uses[number]
             assert use.result is not None
-            name = _source(statement.targets[0])
+            name = _overwritten(statement.targets[0])
             text = f"makes a new array where {name} could be written over"
             yield Finding(statement.lineno, Kind.TEMPORARY, text, use.result.nbytes, use.times, number)
 
@@ -250,6 +266,36 @@ def _of_parameter(seen: Seen, observation: Observation) -> bool:
 
 
 def _changes(observation: Observation) -> Iterator[Finding]:
+    """Yield the lines that write to an array that the function was given, or pass an array to code that changes it."""
+    found = list(_writes(observation))
+    yield from found
+    named = {finding.text.partition("writes to ")[2].partition(",")[0] for finding in found}
+    for number, written in observation.written.items():
+        node = observation.nodes[number]
+        assert isinstance(node, ast.expr)
+        for place, seen in written:
+            names = [f"{name}, which the caller has given" for name in _overlapping(seen, observation)]
+            for name in names or filter(None, [_variable(node, place)]):
+                if name.partition(",")[0] not in named:
+                    text = f"{_called(node) or _source(node)} writes to {name}"
+                    yield Finding(node.lineno, Kind.CHANGE, text, 0, observation.uses[number].times, number)
+
+
+def _variable(node: ast.expr, place: int | str) -> str:
+    """Return the source of an argument, or an empty text if it is no variable, so that nobody else sees its array."""
+    arguments: list[ast.expr] = node.args if isinstance(node, ast.Call) else []
+    argument: ast.expr | None = None
+    if isinstance(place, str):
+        argument = next((word.value for word in getattr(node, "keywords", ()) if word.arg == place), None)
+    elif place < len(arguments) and not any(isinstance(one, ast.Starred) for one in arguments):
+        argument = arguments[place]
+    base = argument
+    while isinstance(base, ast.Attribute | ast.Subscript):
+        base = base.value
+    return _source(argument) if argument is not None and isinstance(base, ast.Name) else ""
+
+
+def _writes(observation: Observation) -> Iterator[Finding]:
     """Yield the lines that write to an array that the function was given."""
     for number, seen in observation.stores.items():
         node = observation.nodes[number]
@@ -260,7 +306,7 @@ def _changes(observation: Observation) -> Iterator[Finding]:
         node = observation.nodes[number]
         assert isinstance(node, ast.expr)
         targets = list(use.out)
-        if _called(node) in ("copyto", "put", "place", "putmask", "shuffle", "fill", "sort", "partition"):
+        if _called(node) in WRITERS:
             targets += [seen for position, seen in use.operands if position in (-1, 0)][:1]
         elif _called(node).endswith("_") and not _called(node).startswith("_"):  # PyTorch's names
             targets += [seen for position, seen in use.operands if position == -1]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from copycost.catalog import discovery
-from copycost_meter.arrays import found_arrays, library_of, nbytes_of, place_of
+from copycost_meter.arrays import found_arrays, library_of, nbytes_of, place_of, values_of
 
 #: Names of the functions through which the observed code goes.
 _CALL, _METHOD, _BINARY, _SEEN, _STORE = (
@@ -36,6 +36,15 @@ _OPERATORS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
     ast.RShift: operator.rshift, ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
     ast.Eq: operator.eq, ast.NotEq: operator.ne,
 }  # fmt: skip
+
+#: Functions and methods that say that they write to their object or first argument.
+WRITERS = (
+    "copyto", "put", "place", "putmask", "put_along_axis", "fill_diagonal", "shuffle", "fill", "sort", "partition",
+    "setflags", "at",
+)  # fmt: skip
+
+#: Number of evaluations of a call in which the arguments are compared with what they were before it.
+_COMPARED = 3
 
 #: Attributes whose value may be another array.
 _VIEWS = {"T", "mT", "real", "imag", "flat", "values", "data"}
@@ -120,6 +129,8 @@ class Observation:
         What each evaluated expression has done, by its number.
     stores : dict
         Array that a statement writes to in place, by the statement's number.
+    written : dict
+        Arguments that a call has changed, by the call's number: the position or name of each, and its array.
     parameters : dict
         Arrays that the function was given, by their names.
     is_warm : bool
@@ -129,6 +140,7 @@ class Observation:
     nodes: dict[int, ast.AST] = field(default_factory=dict)
     uses: dict[int, Use] = field(default_factory=dict)
     stores: dict[int, Seen] = field(default_factory=dict)
+    written: dict[int, tuple[tuple[int | str, Seen], ...]] = field(default_factory=dict)
     parameters: dict[str, Seen] = field(default_factory=dict)
     is_warm: bool = False
 
@@ -195,8 +207,18 @@ class Recorder:
             outs += tuple(filter(None, map(see, args[function.nin :])))
         count = getattr(function, "experimental_get_tracing_count", None)
         before = count() if count is not None else 0
+        known = self.observation.uses.get(node)
+        compared = known is None or known.times < _COMPARED
+        values = _values_before(function, args, kwargs) if compared else []
         result = function(*args, **kwargs)
         traced = (before, count()) if count is not None else None
+        changed = [
+            (place, seen)
+            for place, array, was, seen in values
+            if _values(array) != was and not any(seen.overlaps(output) for output in outs)
+        ]
+        if changed:
+            self.observation.written.setdefault(node, tuple(changed))
         self._add(node, Use(operands, see(result), outs, traced=traced))
         return result
 
@@ -222,6 +244,35 @@ def _operands(owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list
             found += [(None, part) for part in map(see, found_arrays({"": value}).values()) if part is not None]
     found += [(None, part) for key, value in kwargs.items() if key != "out" and (part := see(value)) is not None]
     return found
+
+
+def _values_before(
+    function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> list[tuple[int | str, Any, bytes | None, Seen]]:
+    """Return the arrays that a call has no reason to change, with their values: place, array, values and what is seen.
+
+    A call that names its output, and one of a function that is known to write to its argument, are left out.
+    """
+    name = getattr(function, "__name__", "")
+    if isinstance(function, np.ufunc) or name in WRITERS or (name.endswith("_") and not name.startswith("_")):
+        return []
+    given = {key: value for key, value in kwargs.items() if key not in ("out", "dst", "output")}
+    found: list[tuple[int | str, Any, bytes | None, Seen]] = []
+    places: list[tuple[int | str, Any]] = [*enumerate(args), *given.items()]
+    for place, value in places:
+        for array in found_arrays({"": value}).values():
+            seen = see(array)
+            if seen is not None and (values := _values(array)) is not None:
+                found.append((place, array, values, seen))
+    return found
+
+
+def _values(array: Any) -> bytes | None:
+    """Return the values of an array, or None if they cannot be read."""
+    try:
+        return values_of(array)
+    except Exception:  # a dtype that NumPy does not know, or an array that a call has consumed
+        return None
 
 
 def instrument(tree: ast.Module, recorder: Recorder) -> ast.Module:

@@ -193,12 +193,11 @@ def _with(statement: ast.stmt, expression: ast.expr, new: ast.expr) -> Rewrite:
 
 
 def _written_over(statement: ast.stmt) -> Rewrite:
-    """Return ``y ∘= e`` in the place of ``y = y ∘ e``."""
+    """Return ``y ∘= e`` in the place of ``y = y ∘ e`` or ``y[:] = y ∘ e``."""
     assert isinstance(statement, ast.Assign)
     assert isinstance(statement.value, ast.BinOp)
-    target = statement.targets[0]
-    assert isinstance(target, ast.Name)
-    new = ast.AugAssign(ast.Name(target.id, ast.Store()), statement.value.op, statement.value.right)
+    assert isinstance(statement.value.left, ast.Name)
+    new = ast.AugAssign(ast.Name(statement.value.left.id, ast.Store()), statement.value.op, statement.value.right)
     return Rewrite(statement.lineno, statement, (ast.copy_location(new, statement),))
 
 

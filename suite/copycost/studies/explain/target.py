@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 
@@ -99,14 +99,14 @@ def _file_of(module: str) -> Path:
     return Path(spec.origin)
 
 
-def load(target: Target, tree: ast.Module | None = None, names: Mapping[str, Any] | None = None) -> ModuleType:
+def _load(target: Target, code: CodeType, names: Mapping[str, Any] | None) -> ModuleType:
     """Execute the file of a target, and return the module.
 
     Parameters
     ----------
     target : Target
-    tree : Module, optional
-        Syntax tree in place of the file's own.
+    code : code
+        The file, compiled.
     names : mapping, optional
         Variables that the module has before its first line.
     """
@@ -122,7 +122,7 @@ def load(target: Target, tree: ast.Module | None = None, names: Mapping[str, Any
     if target.function is None:
         sys.argv = [str(target.path)]
     try:
-        exec(compile(tree or target.tree, str(target.path), "exec"), vars(module))
+        exec(code, vars(module))
     except SystemExit as end:
         if target.function is not None or end.code not in (None, 0):
             raise
@@ -139,9 +139,10 @@ def function_of(
     target: Target, tree: ast.Module | None = None, names: Mapping[str, Any] | None = None
 ) -> Callable[..., Any]:
     """Return the function of a target, or a function that runs the script."""
+    code = compile(tree or target.tree, str(target.path), "exec")  # its requests are none of the script's
     if target.function is None:
-        return lambda: load(target, tree, names)
-    function: Callable[..., Any] = getattr(load(target, tree, names), target.function)
+        return lambda: _load(target, code, names)
+    function: Callable[..., Any] = getattr(_load(target, code, names), target.function)
     return function
 
 
