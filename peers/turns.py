@@ -16,7 +16,8 @@ from statistics import median
 from copycost.cases import images
 from copycost.cases.selection import select
 from copycost.engine.block_runner import BlockRunner
-from copycost.engine.case_state import CaseState, Files, pending
+from copycost.engine.case_state import CaseState, pending
+from copycost.engine.group_files import Files
 from copycost.engine.passes import timing
 from copycost.engine.plan import Plan
 from copycost.engine.session import Session

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -23,7 +25,7 @@ from copycost.engine.passes.timing import WrongResult
 from copycost.engine.plan import Plan
 from copycost.engine.prepared_call import PreparedCall
 from copycost.engine.records import AllocationTrace, Audit, BlockRecord, Timing
-from copycost.engine.references import ExpectedResults, refer
+from copycost.engine.references import Build, ExpectedResults, argument, refer
 from copycost.engine.session import Session
 from copycost.machine import devices
 from copycost.model.measurement import Measurement
@@ -31,6 +33,7 @@ from copycost.model.runtime import Runtime
 from copycost.recipes import result_dtype
 from copycost.registry import Recipe
 from copycost.stats.intervals import ROUNDS
+from copycost_meter.arrays import library_of
 from copycost_meter.errors import describe
 from copycost_meter.events import InstrumentBusyError
 
@@ -65,9 +68,9 @@ def measure(
     call : callable
         ``call(x)``, or ``call(x, out)`` if `out` is given. It must return its result, or None if it writes to `x` or
         `out`.
-    x : array, or pair of arrays
-        An image, a batch of images, or an array of any shape, as a NumPy array or an array of the runtime. The calls
-        also receive its values in two other orders.
+    x : array, or lists, tuples and dicts of arrays
+        An image, a batch of images, or arrays of any shape, as NumPy arrays or arrays of the runtime. The calls also
+        receive their values in two other orders.
     reference : callable, optional
         Function that takes `x` as float64 NumPy and returns the expected result: an array, or a tuple of arrays. Floats
         may differ from it as far as the formula's rounding explains. Integers and booleans must have the dtype of the
@@ -175,6 +178,8 @@ class _Subject:
     row : dict
         Fields of the measurement that describe the call. ``writes`` becomes ``"input"`` once a call is seen to write
         its result there.
+    build : callable
+        Returns the argument of a call from the arrays of an input.
     truth : ExpectedResults or None
         None if there is no reference.
     """
@@ -187,6 +192,7 @@ class _Subject:
     out: tuple[np.ndarray, ...] | None
     variable: bool
     row: dict[str, Any]
+    build: Build
     truth: ExpectedResults | None = None
 
     @property
@@ -200,7 +206,7 @@ class _Subject:
         writes = self.row["writes"]
         return PreparedCall(
             self.runtime, lambda example: self.call, writes, self.device, self.inputs, self.truth, self.out,
-            self.variable or writes == "input", self.twins,
+            self.variable or writes == "input", self.twins, build=self.build,
         )  # fmt: skip
 
     def end(
@@ -225,7 +231,7 @@ def _measure(
     recipe = next((r for r in registry.recipes.values() if reference is not None and r.reference is reference), None)
     subject = _subject(call, x, reference, recipe, out, _runtime(runtime))
     try:
-        subject.truth = _truth(reference, recipe, subject.inputs, subject.row["layout"])
+        subject.truth = _truth(reference, recipe, subject)
     except Exception as exception:
         return subject.end("failed", f"the reference {describe(exception)}")
     try:
@@ -246,16 +252,18 @@ def _subject(
 ) -> _Subject:
     """Return a call with copies of its arrays, or raise TypeError or ValueError if they cannot be measured."""
     # Convert to arrays of the runtime first: by default JAX converts float64 to float32.
-    arrays = tuple(runtime.array(array, False) for array in _values(runtime, "x", x))
+    found = _arrays(x)
+    first = found[0]
+    arrays = tuple(runtime.array(array, False) for array in _values(runtime, "x", found))
     values = tuple(np.array(runtime.to_numpy(array), order="C") for array in arrays)
     device = runtime.device_of(arrays[0])
-    if device == "cpu" and runtime.device_of(x[0] if isinstance(x, tuple | list) else x) == "gpu":
+    if device == "cpu" and runtime.device_of(first) == "gpu":
         raise ValueError(f"x is on a GPU, where {runtime.name} can only be measured by copycost run")
     buffer: tuple[np.ndarray, ...] | None = None
     if out is not None:
-        like, *rest = _values(runtime, "out", out)
-        if rest:
-            raise ValueError("out is a pair: expected one array")
+        if isinstance(out, tuple | list):
+            raise ValueError(f"out is a {type(out).__name__} of {len(out)}: expected one array")
+        (like,) = _values(runtime, "out", [out])
         buffer = (np.full(like.shape, np.nan if like.dtype.kind == "f" else 0, like.dtype),)
     # The same values in other orders: a cached result is then wrong, and a reused buffer is detected.
     twins = [images.twin(array) for array in values]
@@ -266,8 +274,9 @@ def _subject(
         inputs=[values, tuple(twin for twin, _ in twins), reverse],
         twins=tuple(places for _, places in twins),
         out=buffer,
-        variable=type(x[0] if isinstance(x, tuple | list) else x).__name__.endswith("Variable"),
+        variable=type(first).__name__.endswith("Variable"),
         row=row | {"writes": "new" if out is None else "out"},
+        build=argument if first is x else functools.partial(_filled, x),
     )  # fmt: skip
 
 
@@ -301,11 +310,41 @@ def _runtime(name: str) -> Runtime:
     return runtime
 
 
-def _values(runtime: Runtime, name: str, value: Any) -> tuple[np.ndarray, ...]:
-    """Return copies of an array or a pair of arrays as a tuple of NumPy arrays."""
-    arrays = tuple(value) if isinstance(value, tuple | list) else (value,)
-    if len(arrays) > 2 or not arrays:
-        raise ValueError(f"{name} is a {type(value).__name__} of {len(arrays)}: expected an array, or a pair of them")
+def _arrays(x: Any) -> list[Any]:
+    """Return the arrays in lists, tuples and dicts, in order, or the value itself if it is none of these."""
+    if not isinstance(x, list | tuple | dict):
+        return [x]
+    found: list[Any] = []
+    _mapped(found.append, x)
+    if not found:
+        raise ValueError(f"x is a {type(x).__name__} of {len(x)} without arrays: expected an array, or arrays in it")
+    return found
+
+
+def _filled(x: Any, arrays: tuple[Any, ...]) -> Any:
+    """Return lists, tuples and dicts as in `x`, with other arrays in the places of its own."""
+    remaining = iter(arrays)
+    return _mapped(lambda _: next(remaining), x)
+
+
+def _mapped(function: Callable[[Any], Any], value: Any) -> Any:
+    """Return lists, tuples and dicts as in `value`, with the results of a function in the places of the arrays."""
+    if library_of(value):
+        return function(value)
+    if isinstance(value, dict):
+        mapped = copy.copy(value)
+        mapped.update({key: _mapped(function, part) for key, part in value.items()})
+        return mapped
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(_mapped(function, part) for part in value))
+    if isinstance(value, list | tuple):
+        parts = (_mapped(function, part) for part in value)
+        return list(parts) if isinstance(value, list) else tuple(parts)
+    return value
+
+
+def _values(runtime: Runtime, name: str, arrays: Sequence[Any]) -> tuple[np.ndarray, ...]:
+    """Return copies of arrays as NumPy arrays."""
     try:
         values = tuple(np.array(runtime.to_numpy(array), order="C") for array in arrays)
     except TypeError as error:
@@ -345,16 +384,16 @@ def _row(
     }
 
 
-def _truth(
-    reference: Callable[..., Any] | None, recipe: Recipe | None, inputs: list[tuple[np.ndarray, ...]], layout: str
-) -> ExpectedResults | None:
+def _truth(reference: Callable[..., Any] | None, recipe: Recipe | None, subject: _Subject) -> ExpectedResults | None:
     if reference is None:
         return None
     # A recipe's reference takes channels-last images, while the user's own takes x as it is.
-    taken_layout = layout if recipe else "channels_last"
-    dtype = result_dtype((recipe.dtype if recipe else None) or inputs[0][0].dtype)
+    layout = subject.row["layout"] if recipe else "channels_last"
+    dtype = result_dtype((recipe.dtype if recipe else None) or subject.inputs[0][0].dtype)
     magnitude, tolerance = (recipe.magnitude, recipe.tolerance) if recipe else (None, 0.0)
-    references = [refer(reference, values, taken_layout, dtype, magnitude, tolerance) for values in inputs]
+    references = [
+        refer(reference, values, layout, dtype, magnitude, tolerance, subject.build) for values in subject.inputs
+    ]
     return ExpectedResults(references, dtype)
 
 

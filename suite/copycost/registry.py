@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +24,10 @@ RESULT_DTYPES = (
 )  # fmt: skip
 
 
+#: Makes an input from a batch of channels-last images: an array, or a tuple of arrays of any shape and dtype.
+Make = Callable[[np.ndarray, np.random.Generator], Any]
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A computation, defined by its float64 reference.
@@ -36,6 +42,8 @@ class Recipe:
         Module or file that defines the recipe.
     inputs : {1, 2}
         Number of inputs. With 2, the reference and every variant receive a pair.
+    makes_inputs : bool
+        Whether the recipe makes its inputs from images.
     dtype : str or None
         Dtype of every result. If None, results have the dtype of the reference where it returns integers or booleans.
         Otherwise, integer inputs give float32 and floats keep their dtype.
@@ -43,6 +51,9 @@ class Recipe:
         Every element may be off by this much, whatever the error analysis says.
     reference : callable or None
         Function from float64 channels-last images to a float64 array. None where only the description is sent.
+    make : callable or None
+        ``make(images, random)`` returns the input: an array, or a tuple of arrays. None where only the description is
+        sent, and if the recipe does not make its inputs.
     """
 
     name: str
@@ -51,7 +62,9 @@ class Recipe:
     inputs: int = 1
     dtype: str | None = None
     tolerance: float = 0.0
+    makes_inputs: bool = False
     reference: Callable[..., np.ndarray] | None = field(default=None, compare=False, repr=False)
+    make: Make | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -97,6 +110,11 @@ recipes: dict[str, Recipe] = {}
 variants: dict[tuple[str, str], Variant] = {}
 
 
+#: Recipes with parameters, by the name without them: the name of each recipe → its parameters. Variants of all of them
+#: are registered by that name.
+parametrized: dict[str, dict[str, dict[str, Any]]] = {}
+
+
 #: Axes that the benchmark class of a source sets, by source: name of the axis → its values. See `copycost.asv.Cases`.
 benchmark_axes: dict[Source, dict[str, tuple[Any, ...]]] = {}
 
@@ -108,9 +126,10 @@ def recipe(
     name: str | None = None,
     *,
     magnitude: float | None = None,
-    inputs: int = 1,
+    inputs: int | Make = 1,
     dtype: str | None = None,
     tolerance: float = 0.0,
+    parameters: Mapping[str, Iterable[Any]] | None = None,
 ) -> Callable[[Callable[..., np.ndarray]], Callable[..., np.ndarray]]:
     """Register a function from float64 channels-last images to float64 as a recipe's reference.
 
@@ -122,14 +141,22 @@ def recipe(
         Allow every element to be off by ``8 · eps(result dtype) · magnitude``, where that is more than the error
         analysis of the reference allows. Use it for a formula whose honest implementations differ by more than its
         roundings.
-    inputs : {1, 2}, optional
-        Number of inputs. With 2, the reference and every variant receive a pair.
+    inputs : {1, 2} or callable, optional
+        Number of inputs. With 2, the reference and every variant receive a pair. A function ``inputs(images, random)``
+        makes the input from a batch of channels-last images, of shape (batch, height, width, 3) or (height, width, 3)
+        and of the case's dtype, and from a `numpy.random.Generator`. It returns an array, or a tuple of arrays: images
+        of several sizes, encoded files as uint8 arrays of one axis, a seed. The reference receives the same arrays,
+        in float64, except that integer arrays of less than two axes stay as they are.
     dtype : str, optional
         Dtype of every result. By default, results have the dtype of the reference where it returns integers or
         booleans. Otherwise, integer inputs give float32 and floats keep their dtype.
     tolerance : float, optional
         Allow every element to be off by this much, in units of the result. Use it for a library that rounds in its own
         way, such as by 1 of 255. The default is 0: integers must be equal, and floats within the error analysis.
+    parameters : mapping of str to iterable, optional
+        Values of keyword arguments of the reference and of the variants' functions. Each combination is a recipe of its
+        own: ``parameters={"size": (128, 256)}`` defines ``NAME:size=128`` and ``NAME:size=256``. Variants that name the
+        recipe ``NAME`` are variants of all of them. They must be defined after it, in the same file.
 
     Raises
     ------
@@ -142,18 +169,30 @@ def recipe(
         raise RegistrationError(f"invalid magnitude {magnitude!r}: expected a finite number above 0")
     if not (isinstance(tolerance, int | float) and 0 <= tolerance < float("inf")):
         raise RegistrationError(f"invalid tolerance {tolerance!r}: expected a finite number from 0")
-    if inputs not in (1, 2):
-        raise RegistrationError(f"invalid number of inputs {inputs!r}: expected 1 or 2")
+    if not callable(inputs) and inputs not in (1, 2):
+        raise RegistrationError(f"invalid inputs {inputs!r}: expected 1, 2, or a function that makes them")
     if dtype is not None:
         check_name("dtype", dtype, RESULT_DTYPES)
 
     def register(reference: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
         own_name = _name("recipe", reference.__name__.replace("_", "-") if name is None else name)
-        if own_name in recipes:
-            raise RegistrationError(f"recipe '{own_name}' is defined twice")
-        recipes[own_name] = Recipe(
-            own_name, magnitude, _source(reference), inputs, dtype, float(tolerance), reference
-        )  # fmt: skip
+        combined = _combinations(own_name, parameters)
+        for full_name, values in combined.items():
+            if full_name in recipes or full_name in parametrized:
+                raise RegistrationError(f"recipe '{full_name}' is defined twice")
+            recipes[full_name] = Recipe(
+                full_name,
+                magnitude,
+                _source(reference),
+                1 if callable(inputs) else inputs,
+                dtype,
+                float(tolerance),
+                callable(inputs),
+                functools.partial(reference, **values) if values else reference,
+                inputs if callable(inputs) else None,
+            )
+        if parameters:
+            parametrized[own_name] = combined
         return reference
 
     return register
@@ -219,24 +258,43 @@ def variant(
 
     def register(prepare: Callable[[Any], Callable[..., Any]]) -> Callable[[Any], Callable[..., Any]]:
         own_name = _name("variant", prepare.__name__.replace("_", "-") if name is None else name)
-        if (recipe, own_name) in variants:
-            raise RegistrationError(f"variant '{own_name}' of recipe '{recipe}' is defined twice")
-        variants[recipe, own_name] = Variant(
-            name=own_name,
-            recipe=recipe,
-            runtime=runtime,
-            writes=Writes(writes),
-            accepts=as_tuple(accepts),
-            devices=tuple(map(DeviceKind, devices)),
-            layouts=tuple(map(Layout, layouts)),
-            known=dict(known or {}),
-            source=_source(prepare),
-            includes_transfers=bool(includes_transfers),
-            prepare=prepare,
-        )
+        for full_name, values in parametrized.get(recipe, {recipe: {}}).items():
+            if (full_name, own_name) in variants:
+                raise RegistrationError(f"variant '{own_name}' of recipe '{full_name}' is defined twice")
+            variants[full_name, own_name] = Variant(
+                name=own_name,
+                recipe=full_name,
+                runtime=runtime,
+                writes=Writes(writes),
+                accepts=as_tuple(accepts),
+                devices=tuple(map(DeviceKind, devices)),
+                layouts=tuple(map(Layout, layouts)),
+                known=dict(known or {}),
+                source=_source(prepare),
+                includes_transfers=bool(includes_transfers),
+                prepare=functools.partial(prepare, **values) if values else prepare,
+            )
         return prepare
 
     return register
+
+
+def _combinations(name: str, parameters: Mapping[str, Iterable[Any]] | None) -> dict[str, dict[str, Any]]:
+    """Return the name of each combination of parameters, and its values; the name alone if there are none."""
+    axes: dict[str, tuple[Any, ...]] = {}
+    for key, values in (parameters or {}).items():
+        if isinstance(values, str) or not isinstance(values, Iterable) or not (axis := tuple(values)):
+            raise RegistrationError(f"invalid values of parameter {key!r}: expected a non-empty list of them")
+        axes[key] = axis
+    found: dict[str, dict[str, Any]] = {}
+    for combination in itertools.product(*axes.values()):
+        own = dict(zip(axes, combination, strict=True))
+        text = ",".join(f"{key}={value}" for key, value in own.items())
+        full_name = _name("recipe", f"{name}:{text}" if text else name)
+        if full_name in found:
+            raise RegistrationError(f"two values of a parameter have the same text: {text}")
+        found[full_name] = own
+    return found
 
 
 def _name(kind: str, name: object) -> str:

@@ -566,9 +566,10 @@ def test_a_profiler_that_fails_leaves_transfers_unknown(kernels: Any, reason: st
 
 def test_the_bandwidth_of_a_call_is_told_beside_that_of_a_copy(command: Any, installed: dict[str, str]) -> None:
     found = call_profile.profile(block(fakevariants.fake_new), 2 * N)
-    assert found.device_seconds >= 2 * KERNEL
+    least = KERNEL * (1 - 1e-9)  # a difference of two floats is rounded
+    assert found.device_seconds >= 2 * least
     assert found.copy_seconds is not None
-    assert found.copy_seconds >= KERNEL
+    assert found.copy_seconds >= least
     done = command("profile", "tf", "fake-new", "2×64×64×3", "gpu", env=installed)
     assert done.returncode == 0, done.stderr
     assert "TB/s. A copy in the device's memory that moves as many bytes runs at" in " ".join(done.stdout.split())

@@ -107,16 +107,36 @@ def test_a_pair_and_arrays_that_are_no_images() -> None:
     assert copycost.measure(lambda x: x + 1, np.ones((3, 20, 20))).layout == "channels_first"
 
 
+def test_arrays_in_lists_and_dicts() -> None:
+    def shifted(batch: dict[str, Any]) -> list[np.ndarray]:
+        return [image + batch["shift"] for image in batch["images"]]
+
+    images = [X, X[:1], X]  # the same array twice
+    batch = {"images": images, "shift": np.ones(1, np.float32), "name": "kept"}
+    m = copycost.measure(shifted, batch, lambda batch: tuple(shifted(batch)))
+    assert (m.status, m.reason, m.input_changed) == ("ok", None, False)
+    assert m.allocated_bytes == 2 * X.nbytes + X[:1].nbytes
+
+    def shifted_in_place(batch: dict[str, Any]) -> list[np.ndarray]:
+        batch["images"][1] += batch["shift"]
+        return [images[0] + batch["shift"], batch["images"][1], images[2] + batch["shift"]]
+
+    m = copycost.measure(shifted_in_place, batch, lambda batch: tuple(shifted(batch)))
+    assert m.input_changed
+    m = copycost.measure(lambda batch: shifted(batch)[:2], batch, lambda batch: tuple(shifted(batch)))
+    assert (m.status, m.reason) == ("wrong", "returned list of 2, not 3 arrays (call 1)")
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
         ((3, X), TypeError, "call is int"),
-        ((new, [1, 2, 3]), ValueError, "a pair of them"),
+        ((new, [1, 2, 3]), ValueError, "x is a list of 3 without arrays"),
         ((new, "x"), TypeError, "x is str, not a NumPy array"),
         ((new, np.array(["a"])), ValueError, "dtype <U1"),
         ((new, np.empty((0, 3))), ValueError, "shape"),
         ((new, X, X), TypeError, "reference is ndarray, not a function"),
-        ((new, X, None, (X, X)), ValueError, "out is a pair"),
+        ((new, X, None, (X, X)), ValueError, "out is a tuple of 2: expected one array"),
         ((new, X, None, None, "numpi"), ValueError, "did you mean numpy"),
     ],
 )

@@ -59,6 +59,7 @@ NARROWED = {
     "copycost run --image photographs/ --json other.json": FEW,
     "copycost run --recipe resize_scale --batch 8 --batch none": "--variant numpy-new --size 32x48 --blocks 1",
     "copycost run --with mine.py --recipe mine": "--variant numpy-* --batch 1 --size 64x80 --budget 1",
+    "copycost run --with files.py --recipe decode": "--batch 2 --size 32x48 --blocks 1",
     "copycost run --out reports/before": FEW,
     "copycost run --out reports/after": FEW,
     "copycost run --profile standard --batch 32 --batch 128 --device cpu --budget 200 --variant 'numpy-[notbi]*' "

@@ -8,7 +8,7 @@ import numpy as np
 
 from copycost.cases.case import CHANNELS, INPUTS, Case
 from copycost.catalog import discovery
-from copycost.model.vocabulary import DeviceKind, Writes
+from copycost.model.vocabulary import DeviceKind, Layout, Writes
 from copycost.recipes import RESIZED
 
 #: Bytes for each element of a reference: its value, the bound on the error of a result, and the two limits of a right
@@ -46,6 +46,8 @@ def skip_reason(case: Case, no_gpu: str | None, free_bytes: int) -> str | None:
         return f"it is for {', '.join(variant.accepts)} only"
     if case.layout not in variant.layouts:
         return f"it is for {', '.join(variant.layouts)} only"
+    if case.recipe.makes_inputs and case.layout != Layout.CHANNELS_LAST:
+        return f"its recipe makes its inputs, from {Layout.CHANNELS_LAST} images only"
     if variant.writes == Writes.INPUT and case.result_dtype != case.dtype:
         return f"a {case.result_dtype} result does not fit over a {case.dtype} input"
     if reason := discovery.not_installed(discovery.runtime(variant.runtime)):
@@ -55,12 +57,15 @@ def skip_reason(case: Case, no_gpu: str | None, free_bytes: int) -> str | None:
     return too_large(shared_bytes(case, elements) + worker_bytes(case, elements), free_bytes)
 
 
-def misfit(case: Case, results: Sequence[tuple[tuple[int, ...], np.dtype]]) -> str | None:
-    """Return why results of these shapes and dtypes cannot be written over the input of the case, or None."""
-    if case.variant.writes != Writes.INPUT or list(results) == [(case.shape, np.dtype(case.dtype))]:
+def misfit(
+    case: Case, given: tuple[tuple[int, ...], np.dtype], results: Sequence[tuple[tuple[int, ...], np.dtype]]
+) -> str | None:
+    """Return why results of these shapes and dtypes cannot be written over the first array of an input, or None."""
+    if case.variant.writes != Writes.INPUT or list(results) == [given]:
         return None
+    shape, dtype = given
     kinds = " and ".join(f"a {'×'.join(map(str, shape))} {dtype} result" for shape, dtype in results)
-    return f"{kinds} does not fit over a {'×'.join(map(str, case.shape))} {case.dtype} input"
+    return f"{kinds} does not fit over a {'×'.join(map(str, shape))} {dtype} input"
 
 
 def too_large(needed_bytes: int, free_bytes: int, memory: str = "of memory") -> str | None:

@@ -124,7 +124,7 @@ def _answer(source: Source, place: dict[str, Any] | None) -> dict[str, Any]:
         load(source)
         if place:
             check_origin(ImportContext(**place))
-        answer["recipes"] = [_plain(r, "reference") for r in recipes.values() if r.name not in shipped[0]]
+        answer["recipes"] = [_plain(r, "reference", "make") for r in recipes.values() if r.name not in shipped[0]]
         answer["variants"] = [_plain(v, "prepare") for key, v in variants.items() if key not in shipped[1]]
         answer["axes"] = benchmark_axes.get(source, {})
     except RegistrationError as error:
@@ -143,8 +143,8 @@ def _raised_at(path: str, error: BaseException) -> str:
     return f"{message} (line {lines[-1]})" if lines else message
 
 
-def _plain(entry: Recipe | Variant, function: str) -> dict[str, Any]:
-    return {key: value for key, value in asdict(entry).items() if key != function}
+def _plain(entry: Recipe | Variant, *functions: str) -> dict[str, Any]:
+    return {key: value for key, value in asdict(entry).items() if key not in functions}
 
 
 if __name__ == "__main__":

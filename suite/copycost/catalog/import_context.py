@@ -12,7 +12,7 @@ from copycost.catalog.discovery import load_shipped
 from copycost.catalog.loading import load
 from copycost.model.naming import RegistrationError
 from copycost.model.source import Source
-from copycost.registry import recipes, variants
+from copycost.registry import parametrized, recipes, variants
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ def _replace_shipped(folder: Path) -> None:
         del sys.modules[name]
     recipes.clear()
     variants.clear()
+    parametrized.clear()
     sys.meta_path.insert(0, _Shipped(folder))
     load_shipped()
 

@@ -10,8 +10,9 @@ from time import monotonic, sleep
 
 from copycost.cases.case import Case
 from copycost.catalog import discovery
-from copycost.engine.case_state import CaseState, Files, Group
+from copycost.engine.case_state import CaseState, Group
 from copycost.engine.copy_speed import CopySpeed
+from copycost.engine.group_files import Files
 from copycost.engine.passes import device_timing, timing
 from copycost.engine.prepared_call import CaseJob
 from copycost.engine.records import BlockRecord, DeviceSample, Sample
@@ -100,7 +101,7 @@ class BlockRunner:
             variant = state.case.variant
             job = CaseJob(
                 variant.source, state.case.recipe.name, variant.name, variant.runtime, variant.writes,
-                state.case.device, self.threads, *files, str(state.case.computed_dtype),
+                state.case.device, self.threads, files, str(state.case.computed_dtype),
                 self.pool.places.get(variant.source), cpu,
             )  # fmt: skip
             try:

@@ -9,7 +9,7 @@ from copycost.cases import images
 from copycost.cases.case import Case
 from copycost.catalog import discovery, loading
 from copycost.engine.prepared_call import PreparedCall
-from copycost.engine.references import ExpectedResults, refer
+from copycost.engine.references import Build, ExpectedResults, argument, made_inputs, refer
 from copycost.machine.nvtx_range import CALL, nvtx_range
 from copycost.model.vocabulary import Writes
 
@@ -42,11 +42,20 @@ def call_here(case: Case, photographs: images.Photographs, threads: int) -> None
     pixels = [
         images.batch(photographs, shape, case.dtype, case.layout, seed=part) for part in range(case.recipe.inputs)
     ]
+    build: Build = argument
+    make = registry.recipes[case.recipe.name].make
+    if make is not None:
+        arrays, build = made_inputs(make, pixels[0], seed=0)
+        pixels = list(arrays)
     blank_out: tuple[np.ndarray, ...] | None = None
     if case.variant.writes == Writes.OUT:
-        expected = refer(reference, pixels, case.layout, case.computed_dtype)
+        expected = refer(
+            reference, pixels, case.layout, case.computed_dtype, build=build, is_made=make is not None
+        )  # fmt: skip
         blank_out = ExpectedResults([expected], case.computed_dtype).blank_out()
-    prepared = PreparedCall(runtime, prepare, case.variant.writes, case.device, [tuple(pixels)], None, blank_out)
+    prepared = PreparedCall(
+        runtime, prepare, case.variant.writes, case.device, [tuple(pixels)], None, blank_out, build=build
+    )
     for _ in range(_WARM):
         prepared.fenced_call(0)()
     calls = [prepared.fenced_call(0) for _ in range(CALLS)]  # on inputs that are made before the range

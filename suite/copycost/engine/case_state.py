@@ -11,15 +11,12 @@ from statistics import median
 from copycost.cases.case import Case, as_row
 from copycost.catalog import discovery
 from copycost.engine import assemble
+from copycost.engine.group_files import Files
 from copycost.engine.records import AllocationTrace, Audit, BlockRecord, Timing
 from copycost.machine.devices import combined
 from copycost.model.measurement import Measurement
 from copycost.model.vocabulary import DeviceKind
 from copycost.stats.intervals import Spread
-
-#: Names of the files with the inputs (one or two arrays each), with the indices at which the first two inputs differ,
-#: and with the references.
-Files = tuple[tuple[tuple[str, ...], ...], tuple[str, ...], tuple[str, ...]]
 
 
 @dataclass
@@ -87,7 +84,7 @@ class CaseState:
                     self.seconds_first,
                     stopped_by=self.stopped_by or "blocks",
                     images=self.case.batch or 1,
-                    bytes_moved=self.case.nbytes + group.result_bytes,
+                    bytes_moved=group.input_bytes + group.result_bytes,
                     copy_speed=median(copies) if copies else None,
                     spread=spread,
                     device_clock=gpu.instrument if gpu is not None and self.case.device != DeviceKind.CPU else "",
@@ -111,14 +108,15 @@ class Group:
         Folder of the files.
     files : Files
         See `Files`.
-    result_bytes : int
-        Total size of all arrays of a result.
+    input_bytes, result_bytes : int
+        Total size of all arrays of an input, and of a result.
     size : int
         Number of parallel processes that fit in memory.
     """
 
     folder: Path
     files: Files
+    input_bytes: int
     result_bytes: int
     size: int
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -10,8 +11,8 @@ import numpy as np
 from copycost.cases import images
 from copycost.cases.case import INPUTS, Case
 from copycost.cases.feasibility import device_bytes, misfit, too_large, worker_bytes
-from copycost.engine.case_state import Files
-from copycost.engine.references import ReferenceJob, load_references
+from copycost.engine.group_files import Files
+from copycost.engine.references import ReferenceJob, load_references, made_files
 from copycost.engine.worker import CaseFailure
 from copycost.engine.worker_pool import WorkerPool
 from copycost.machine import devices
@@ -19,6 +20,9 @@ from copycost.machine.memory import free_memory
 
 #: Random seed for the crops.
 SEED = 0
+
+#: Random seeds with which a recipe makes the inputs from them. Twins differ by their images only.
+_MAKING = (0, 0, 1)
 
 #: Fraction of the free memory that the processes of a group may use.
 _MEMORY_SHARE = 0.8
@@ -42,11 +46,12 @@ def write(pool: WorkerPool, photographs: images.Photographs, case: Case, folder:
     CaseFailure
         If the references cannot be computed.
     """
+    is_made = case.recipe.makes_inputs
     parts = range(case.recipe.inputs)
     inputs = tuple(tuple(str(folder / f"input-{k}-{part}.npy") for part in parts) for k in range(INPUTS))
-    twins = tuple(str(folder / f"twin-{part}.npy") for part in parts)
     references = tuple(str(folder / f"reference-{k}") for k in range(INPUTS))
     shape = (case.batch, case.height, case.width)
+    twins = []
     for part in parts:
         batches = [
             images.batch(photographs, shape, case.dtype, case.layout, SEED + k + INPUTS * part)
@@ -54,7 +59,7 @@ def write(pool: WorkerPool, photographs: images.Photographs, case: Case, folder:
         ]
         copy, places = images.twin(batches[0])
         batches.insert(1, copy)
-        np.save(twins[part], places)
+        twins.append(_saved(folder / f"twin-{part}.npy", places))
         for k, batch in enumerate(batches):
             np.save(inputs[k][part], batch)
 
@@ -64,7 +69,7 @@ def write(pool: WorkerPool, photographs: images.Photographs, case: Case, folder:
         try:
             job = ReferenceJob(
                 source, case.recipe.name, case.layout, inputs[k : k + 1], references[k : k + 1],
-                str(case.computed_dtype), pool.places.get(source),
+                str(case.computed_dtype), pool.places.get(source), (_MAKING[k],) if is_made else (),
             )  # fmt: skip
             worker.open(job, limit)
         except CaseFailure as failure:
@@ -75,7 +80,39 @@ def write(pool: WorkerPool, photographs: images.Photographs, case: Case, folder:
             pool.close_worker(worker)
 
     pool.each(refer, range(INPUTS), INPUTS)
-    return inputs, twins, references
+    if is_made:
+        return _made(folder, [name for (name,) in inputs], references)
+    return Files(inputs, tuple(twins), references)
+
+
+def _saved(path: Path, array: np.ndarray) -> str:
+    np.save(path, array)
+    return str(path)
+
+
+def _made(folder: Path, bases: Sequence[str], references: tuple[str, ...]) -> Files:
+    """Return the files with inputs that the recipe has made from those of the images.
+
+    Raises
+    ------
+    CaseFailure
+        If two of the inputs cannot be inputs of the same call, or if the first two do not differ.
+    """
+    made = [made_files(base) for base in bases]
+    arrays = [[np.load(path, mmap_mode="r") for path in paths] for paths, _ in made]
+    kinds = {
+        (is_tuple, tuple((array.dtype.str, array.ndim) for array in own))
+        for (_, is_tuple), own in zip(made, arrays, strict=True)
+    }
+    if len(kinds) > 1:
+        raise CaseFailure("failed", "made inputs with different numbers of arrays, axes, or dtypes")
+    twins: tuple[str, ...] | None = None
+    if all(one.shape == other.shape for one, other in zip(arrays[0], arrays[1], strict=True)):
+        places = [np.flatnonzero(a.reshape(-1) != b.reshape(-1)) for a, b in zip(arrays[0], arrays[1], strict=True)]
+        if not sum(map(len, places)):
+            raise CaseFailure("failed", "made equal inputs from different images")
+        twins = tuple(_saved(folder / f"twin-{part}.npy", own) for part, own in enumerate(places))
+    return Files(tuple(paths for paths, _ in made), twins, references, True, made[0][1])
 
 
 #: Seconds in which the driver releases the memory of a process that has ended. The value is a choice.
@@ -86,7 +123,10 @@ class Results:
     """Arrays of a result, as the references of a group show them."""
 
     def __init__(self, files: Files, case: Case) -> None:
-        arrays = [reference.values for reference in load_references(files[2][0])]
+        arrays = [reference.values for reference in load_references(files.references[0])]
+        inputs = [np.load(name, mmap_mode="r") for name in files.inputs[0]]
+        self._input = (inputs[0].shape, inputs[0].dtype)
+        self.input_bytes = sum(array.nbytes for array in inputs)
         self.shapes = [(array.shape, _result_dtype(array, case)) for array in arrays]
         self.elements = sum(array.size for array in arrays)
         self.nbytes = sum(array.size * dtype.itemsize for array, (_, dtype) in zip(arrays, self.shapes, strict=True))
@@ -94,7 +134,7 @@ class Results:
 
     def skip_reason(self, case: Case) -> str | None:
         """Return why a case cannot be measured, now that the size of its result is known, or None."""
-        reason = misfit(case, self.shapes) or too_large(worker_bytes(case, self.elements), free_memory())
+        reason = misfit(case, self._input, self.shapes) or too_large(worker_bytes(case, self.elements), free_memory())
         if not reason and self._free_on_device is not None:
             needed = device_bytes(case, self.elements)
             if needed > self._free_on_device:

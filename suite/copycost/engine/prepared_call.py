@@ -17,7 +17,8 @@ from copycost import registry
 from copycost.catalog import discovery, import_context
 from copycost.engine import clock
 from copycost.engine.compare_arrays import overlap, same
-from copycost.engine.references import ExpectedResults, argument, load_references
+from copycost.engine.group_files import Files
+from copycost.engine.references import Build, ExpectedResults, argument, as_it_is, is_code, load_references
 from copycost.model.runtime import Runtime
 from copycost.model.source import Source
 from copycost.model.vocabulary import DeviceKind
@@ -45,13 +46,7 @@ class CaseJob:
     source : Source
     recipe, variant, runtime, writes, device : str
     threads : int
-    inputs : tuple of tuple of str
-        ``.npy`` files with the inputs, in the case's dtype and layout: one file per array of an input. The second
-        input is the twin of the first.
-    twins : tuple of str
-        ``.npy`` files with the indices at which the first two inputs differ.
-    references : tuple of str
-        Path of each input's reference: see `save_references`.
+    files : Files
     dtype : str
         Required dtype of a floating-point result.
     place : ImportContext or None
@@ -67,9 +62,7 @@ class CaseJob:
     writes: str
     device: DeviceKind
     threads: int
-    inputs: tuple[tuple[str, ...], ...]
-    twins: tuple[str, ...]
-    references: tuple[str, ...]
+    files: Files
     dtype: str
     place: import_context.ImportContext | None = None
     cpu: int | None = None
@@ -87,17 +80,20 @@ class CaseJob:
         runtime.start(self.device, self.threads)
         prepare = registry.variants[self.recipe, self.variant].prepare
         assert prepare is not None  # it was registered in this process
-        truth = ExpectedResults([load_references(name) for name in self.references], np.dtype(self.dtype))
+        files = self.files
+        truth = ExpectedResults([load_references(name) for name in files.references], np.dtype(self.dtype))
         prepared = PreparedCall(
             runtime,
             prepare,
             self.writes,
             self.device,
-            [tuple(np.load(name, mmap_mode="r") for name in names) for names in self.inputs],
+            [tuple(np.load(name, mmap_mode="r") for name in names) for names in files.inputs],
             truth,
             truth.blank_out() if self.writes == "out" else None,
-            twins=tuple(np.load(name) for name in self.twins),
+            twins=None if files.twins is None else tuple(map(np.load, files.twins)),
             name=f"{self.recipe} {self.variant}",
+            build=as_it_is if files.is_tuple else argument,
+            is_made=files.is_made,
         )
         if self.place is not None:
             import_context.check_origin(self.place)  # after preparing, which may import more modules
@@ -114,7 +110,7 @@ class PreparedCall:
         ``prepare(x)`` returns the call.
     writes, device : str
     pixels : list of tuple of ndarray
-        Values of each input: one or two arrays.
+        Values of each input: one array or several.
     truth : ExpectedResults or None
         None if there is no reference.
     blank_out : tuple of ndarray or None
@@ -126,6 +122,10 @@ class PreparedCall:
         in place where possible. By default they may differ everywhere.
     name : str, optional
         Name of the range in which profilers see timed calls.
+    build : callable, optional
+        Returns the argument of a call from the arrays of an input. By default one array is the argument itself.
+    is_made : bool, optional
+        Whether integers of less than two axes are not pixels (see `is_code`), and are therefore never swapped.
     """
 
     def __init__(
@@ -140,8 +140,12 @@ class PreparedCall:
         mutable: bool | None = None,
         twins: tuple[np.ndarray, ...] | None = None,
         name: str = "",
+        build: Build = argument,
+        is_made: bool = False,
     ) -> None:
         self.runtime, self.writes, self.device, self.name = runtime, writes, device, name
+        self.build = build
+        self.swapped = [not (is_made and is_code(array)) for array in pixels[0]]
         self.mutable = writes == "input" if mutable is None else mutable
         self.pixels, self.truth, self.blank_out, self.twins = pixels, truth, blank_out, twins
         self.x: tuple[Any, ...] = ()
@@ -151,7 +155,7 @@ class PreparedCall:
         example = self.fresh_input(0)
         self.takes_numpy = isinstance(example[0], np.ndarray)
         self.pristine_inputs: dict[int, tuple[Any, ...]] = {}
-        call = prepare(argument(example))
+        call = prepare(build(example))
         self.definition = call, prepare
         if not callable(call):
             raise TypeError(f"prepare returned {type(call).__name__}, not a function")
@@ -191,6 +195,8 @@ class PreparedCall:
             and self._lies_in_host_memory(x, k)
         ):
             return self.changed_to(x, self.pixels[new_k], self.twins)
+        if any(old.shape != new.shape for old, new in zip(self.pixels[k], self.pixels[new_k], strict=False)):
+            return self.fresh_input(new_k)
         return tuple(map(self.runtime.restore, x, self._pristine_input(new_k)))
 
     def _pristine_input(self, k: int) -> tuple[Any, ...]:
@@ -240,7 +246,7 @@ class PreparedCall:
 
     def arguments(self, x: tuple[Any, ...] | None = None) -> tuple[Any, ...]:
         """Return the arguments of a call on `x`, or on the current input."""
-        input_argument = argument(self.x if x is None else x)
+        input_argument = self.build(self.x if x is None else x)
         return (input_argument,) if self.out is None else (input_argument, argument(self.out))
 
     def next_arguments(self) -> tuple[Any, ...]:
@@ -275,6 +281,8 @@ class PreparedCall:
         if n > 1 and not (is_sequence and len(result) == n):
             kind = f"{type(result).__name__} of {len(result)}" if is_sequence else type(result).__name__
             raise TypeError(f"returned {kind}, not {n} arrays")
+        if n == 1 and is_sequence and len(result) == 1 and self.build is as_it_is:  # a list of one image
+            return tuple(result)
         return tuple(result) if n > 1 else (result,)
 
     def values(self, result: Any) -> list[np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -14,6 +15,7 @@ from copycost.catalog import import_context
 from copycost.engine.compare_arrays import Verdict, judge, within
 from copycost.engine.rounding import Reference, bounded, limits
 from copycost.model.source import Source
+from copycost.registry import Make
 
 #: Factor of a recipe's own tolerance: |result − reference| ≤ _FACTOR · eps(result dtype) · magnitude.
 _FACTOR = 8
@@ -71,9 +73,23 @@ class ExpectedResults:
         return self.dtype if reference.values.dtype.kind == "f" else reference.values.dtype
 
 
+#: Returns the argument of a call from the arrays of an input.
+Build = Callable[[tuple[Any, ...]], Any]
+
+
 def argument(x: tuple[Any, ...]) -> Any:
     """Return the argument of a call: a single array or the pair."""
     return x[0] if len(x) == 1 else x
+
+
+def as_it_is(x: tuple[Any, ...]) -> Any:
+    """Return the argument of a call that takes a tuple, also of one array."""
+    return x
+
+
+def is_code(array: np.ndarray) -> bool:
+    """Return whether an array that a recipe has made is no array of pixels: an encoded file, a seed, or indices."""
+    return array.dtype.kind in "iub" and array.ndim < 2
 
 
 @dataclass(frozen=True)
@@ -87,7 +103,9 @@ class ReferenceJob:
     source : Source
     recipe, layout : str
     inputs : tuple of tuple of str
-        ``.npy`` files.
+        ``.npy`` files. If the recipe makes its inputs, the first of each has the images that it makes them from.
+    seeds : tuple of int
+        Seed of the random generator with which the recipe makes each input. Empty if it does not.
     references : tuple of str
         Path of each saved reference: see `save_references`.
     dtype : str
@@ -102,25 +120,71 @@ class ReferenceJob:
     references: tuple[str, ...]
     dtype: str
     place: import_context.ImportContext | None = None
+    seeds: tuple[int, ...] = ()
 
     def start(self) -> None:
-        """Compute and save the references.
+        """Make the inputs, if the recipe does so, and compute and save the references.
 
         Raises
         ------
         ValueError
-            If the reference does not return finite numbers.
+            If the reference does not return finite numbers, or if the recipe makes an input without arrays of numbers.
         """
         if self.place is not None:
             import_context.load_at(self.place, self.source)
         recipe = registry.recipes[self.recipe]
         assert recipe.reference is not None  # it was registered in this process
-        for sources, target in zip(self.inputs, self.references, strict=True):
-            pixels = [np.load(source) for source in sources]
+        for i, (sources, target) in enumerate(zip(self.inputs, self.references, strict=True)):
+            pixels = tuple(np.load(source) for source in sources)
+            build: Build = argument
+            if recipe.make is not None:
+                pixels, build = made_inputs(recipe.make, pixels[0], self.seeds[i])
+                _save_made(sources[0], pixels, build is as_it_is)
             save_references(
                 target,
-                refer(recipe.reference, pixels, self.layout, np.dtype(self.dtype), recipe.magnitude, recipe.tolerance),
-            )
+                refer(
+                    recipe.reference, pixels, self.layout, np.dtype(self.dtype), recipe.magnitude, recipe.tolerance,
+                    build, recipe.makes_inputs,
+                ),
+            )  # fmt: skip
+
+
+def made_inputs(make: Make, images: np.ndarray, seed: int) -> tuple[tuple[np.ndarray, ...], Build]:
+    """Return the arrays of an input that a recipe makes, and what returns the argument of a call from them.
+
+    Raises
+    ------
+    ValueError
+        If they are not non-empty arrays of numbers.
+    """
+    made = make(images, np.random.default_rng(seed))
+    is_tuple = isinstance(made, tuple | list)
+    arrays = tuple(np.array(part, order="C") for part in (made if is_tuple else (made,)))
+    if not arrays:
+        raise ValueError("made an input without arrays")
+    for array in arrays:
+        if array.dtype.kind not in "fiub" or not array.size:
+            kind = "an empty array" if array.dtype.kind in "fiub" else f"an array of {array.dtype}"
+            raise ValueError(f"made {kind} as an input: expected an array of numbers")
+    return arrays, as_it_is if is_tuple else argument
+
+
+def _save_made(images: str, arrays: Sequence[np.ndarray], is_tuple: bool) -> None:
+    """Save an input beside the images that it was made from."""
+    for part, array in enumerate(arrays):
+        np.save(made_path(images, part, is_tuple), array)
+
+
+def made_path(images: str, part: int, is_tuple: bool) -> str:
+    """Return the path of an array of a made input, whose name says whether the input is a tuple."""
+    return f"{images.removesuffix('.npy')}-{'part' if is_tuple else 'array'}-{part}.npy"
+
+
+def made_files(images: str) -> tuple[tuple[str, ...], bool]:
+    """Return the paths of the arrays that were made from images, and whether they are a tuple."""
+    is_tuple = os.path.exists(made_path(images, 0, True))
+    paths = (made_path(images, part, is_tuple) for part in itertools.count())
+    return tuple(itertools.takewhile(os.path.exists, paths)), is_tuple
 
 
 def save_references(path: str, references: Sequence[Reference]) -> None:
@@ -149,6 +213,8 @@ def refer(
     dtype: np.dtype,
     magnitude: float | None = None,
     tolerance: float = 0.0,
+    build: Build = argument,
+    is_made: bool = False,
 ) -> list[Reference]:
     """Return the reference of an input in its layout, one for each array of a result.
 
@@ -156,25 +222,33 @@ def refer(
     ----------
     reference : callable
     pixels : sequence of ndarray
-        One or two arrays.
+        The arrays of an input.
     layout : {"channels_last", "channels_first"}
     dtype : dtype
         Floating-point dtype that variants compute in.
     magnitude : float or None
     tolerance : float
         See `Recipe`.
+    build : callable, optional
+        Returns the argument of the reference from the arrays.
+    is_made : bool, optional
+        Whether a recipe has made the input: codes (see `is_code`) then stay as they are.
 
     Raises
     ------
     ValueError
         If the reference does not return finite numbers.
     """
-    x = [array.astype(np.float64) for array in pixels]
+    x = [array if is_made and is_code(array) else array.astype(np.float64) for array in pixels]
     if layout == "channels_first":
         x = [np.moveaxis(array, -3, -1) for array in x]
-    exact = all(np.can_cast(array.dtype, dtype, "safe") for array in pixels)
+    exact = all(np.can_cast(array.dtype, dtype, "safe") for array in pixels if not (is_made and is_code(array)))
+
+    def built(parts: Any) -> Any:
+        return reference(build(parts if isinstance(parts, tuple) else (parts,)))
+
     references = []
-    for part in bounded(reference, argument(tuple(x)), dtype, exact):
+    for part in bounded(built, argument(tuple(x)), dtype, exact):
         values, bound = part.values, part.bound
         if magnitude is not None and values.dtype.kind == "f":
             bound = np.maximum(bound, _FACTOR * float(np.finfo(dtype).eps) * magnitude)

@@ -81,6 +81,7 @@ def bounded(reference: Callable[..., Any], x: Any, dtype: np.dtype, exact: bool)
     reference : callable
         Takes a float64 array or a tuple of them, and returns one array of numbers or a tuple of them.
     x : ndarray of float64, or tuple of them
+        Arrays of integers and booleans among them are exact, and no values that rounding changes.
     dtype : dtype
         Floating-point dtype in which a variant evaluates the formula.
     exact : bool
@@ -150,7 +151,9 @@ def _have_values(references: Sequence[Reference], values: Iterable[np.ndarray]) 
 def _follow(reference: Callable[..., Any], x: Any, arithmetic: Arithmetic, exact: bool) -> list[Reference] | None:
     """Return the result of the error analysis, or None if it cannot follow the formula."""
 
-    def track(array: np.ndarray) -> Tracked:
+    def track(array: np.ndarray) -> Any:
+        if array.dtype.kind != "f":  # codes, which are exact
+            return array.copy()
         return Tracked(array.copy(), 0.0 if exact else arithmetic.rounding(array), arithmetic)
 
     try:
@@ -196,11 +199,16 @@ def _estimate(
     random = np.random.default_rng(0)
 
     def perturb(array: np.ndarray) -> np.ndarray:
+        if array.dtype.kind != "f":
+            return array.copy()
         return array * (1 + 2 * arithmetic.unit * random.choice((-1.0, 1.0), array.shape))
+
+    def lower(array: np.ndarray) -> np.ndarray:
+        return array.astype(arithmetic.dtype) if array.dtype.kind == "f" else array.copy()
 
     trials = [_parts(_call(reference, x, perturb)) for _ in range(_TRIALS)]
     with contextlib.suppress(Exception):  # the formula may require float64
-        trials.append(_parts(_call(reference, x, lambda array: array.astype(arithmetic.dtype))))
+        trials.append(_parts(_call(reference, x, lower)))
     references = []
     for i, value in enumerate(values):
         is_float = value.dtype.kind == "f"

@@ -20,7 +20,8 @@ from copycost.catalog import discovery, import_context
 from copycost.engine import group_inputs, schedule
 from copycost.engine.audit_cache import Findings
 from copycost.engine.block_runner import BlockRunner
-from copycost.engine.case_state import CaseState, Files, Group, pending
+from copycost.engine.case_state import CaseState, Group, pending
+from copycost.engine.group_files import Files
 from copycost.engine.passes import allocations, audit, call_profile, timing
 from copycost.engine.plan import Plan
 from copycost.engine.shared_folder import shared_folder
@@ -151,7 +152,7 @@ class Session:
                     state.end("skipped", folder)
                 return None, states
             try:
-                group = self._examine_in(Group(folder, ((), (), ()), 0, 1), states)
+                group = self._examine_in(Group(folder, Files(), 0, 0, 1), states)
             finally:
                 if group is None:
                     shutil.rmtree(folder, ignore_errors=True)
@@ -174,7 +175,8 @@ class Session:
         for state in pending(states):
             if reason := results.skip_reason(state.case):
                 state.end("skipped", reason)
-        group.result_bytes, group.size = results.nbytes, results.at_once(first_state.case)
+        group.input_bytes, group.result_bytes = results.input_bytes, results.nbytes
+        group.size = results.at_once(first_state.case)
         with self.time_account.wall():
             new_states = [state for state in pending(states) if not self._recall(state)]
             bundle_size = max(1, min(-(-len(new_states) // self.pool.parallel), group.size // self.pool.parallel))

@@ -39,6 +39,10 @@ _SHORTEST_NEW = 20e-6
 _SEEN_BEFORE, _SCORE = 1.25, 4.2
 
 
+#: No places in an array.
+_NOWHERE: np.ndarray = np.empty(0, np.intp)
+
+
 @dataclass
 class _Results:
     """Results of the audited calls so far.
@@ -158,13 +162,15 @@ def _remembers(prepared: PreparedCall) -> str | None:
     Calls on new values and as many calls on known values are timed, in random order. If nothing is remembered,
     disturbances affect both alike.
     """
+    if not any(prepared.swapped):  # the elements of an encoded file cannot be swapped
+        return None
     seconds_by_kind: dict[bool, list[float]] = {True: [], False: []}  # key: whether the values are new
     values = [array.copy() for array in prepared.pixels[0]]
     last_k = len(prepared.pixels) - 1
     x, other_input = prepared.fresh_input(0), prepared.fresh_input(last_k)
     for rounds in _COMPARED_AFTER:
         while len(seconds_by_kind[True]) < rounds:
-            places = [swap(array) for array in values]
+            places = [swap(array) if may else _NOWHERE for array, may in zip(values, prepared.swapped, strict=True)]
             for is_new in random.sample((True, False), 2):
                 x = prepared.changed_to(x, values if is_new else prepared.pixels[0], places)
                 if prepared.changes_input:

@@ -176,7 +176,7 @@ def timed_calls(prepared: PreparedCall, n: int) -> Sample:
         reset_ns = 0
         turn = next(prepared.turns)
         order = [(turn + i) % len(prepared.inputs) for i in range(len(prepared.inputs))]
-        inputs = [argument(prepared.inputs[i]) for i in order]
+        inputs = [prepared.build(prepared.inputs[i]) for i in order]
         out = () if prepared.out is None else (argument(prepared.out),)
         timed_ns, result = clock.batched(prepared.call, inputs, out, n, prepared.runtime.fence)
         last_index = order[(n - 1) % len(order)]
