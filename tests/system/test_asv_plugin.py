@@ -291,3 +291,53 @@ def test_the_command_says_what_asv_finds(project: tuple[Path, list[str]], home: 
     assert [line[:5] for line in done.stdout.splitlines()] == ["ok   "] * 4
     assert "asv has registered 11 types: alloc_, allocbytes_," in done.stdout
     assert "bytes of a known 1,000,000" in done.stdout
+
+
+#: What a process of asv does, and what it prints: the result, and whether all benchmarks of the suite were sought.
+PROCESS = """
+import sys
+root, name = sys.argv[1:]
+sys.argv = ["/any/benchmark.py", "run", root, name + "-1", "{}", "None", "result"]
+import asv_runner.discovery as discovery
+sought = []
+found = discovery.disc_benchmarks
+discovery.disc_benchmarks = lambda *arguments, **options: sought.append(1) or found(*arguments, **options)
+benchmark = discovery.get_benchmark_from_name(root, name + "-1")
+benchmark.do_setup()
+print(benchmark.do_run(), bool(sought))
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "printed"),
+    [
+        ("deep.inner.Case.changed_written", "1 False"), ("deep.inner.Case.allocbytes_new", "80000 False"),
+        ("whole.allocbytes_function", "160000 False"), ("deep.inner.Case.changed_own", "1 False"),
+        ("deep.inner.Case.track_own", "7 False"),
+    ],
+)  # fmt: skip
+def test_a_process_looks_for_its_benchmark_only(name: str, printed: str, tmp_path: Path) -> None:
+    """The rest of the suite is neither imported nor made into objects, which takes longer than the benchmark."""
+    suite = tmp_path / "suite"
+    (suite / "deep").mkdir(parents=True)
+    (suite / "__init__.py").touch()
+    (suite / "deep" / "__init__.py").touch()
+    (suite / "a_counts.py").write_text(
+        "from copycost_meter import also_in\nalso_in(__package__, 'allocbytes', 'changed')\n"
+    )
+    (suite / "deep" / "inner.py").write_text(
+        "import numpy as np\n\n\nclass Case:\n"
+        "    params = [1_000, 10_000]\n"
+        "    def setup(self, n):\n        self.x = np.ones(n)\n"
+        "    def time_written(self, n):\n        self.x += 1\n"
+        "    def time_new(self, n):\n        return self.x + 1\n"
+        "    def time_own(self, n):\n        self.x += 1\n"
+        "    def changed_own(self, n):\n        self.x += 1\n"
+        "    def track_own(self, n):\n        return 7\n"
+    )
+    (suite / "whole.py").write_text(
+        "import numpy as np\n\n\ndef time_function(n):\n    return np.ones(n) + 0\n\n\n"
+        "time_function.params = [10, 10_000]\n"
+    )
+    done = subprocess.run([sys.executable, "-c", PROCESS, str(suite), name], capture_output=True, text=True)
+    assert done.stdout.strip() == printed, done.stderr

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from asv_runner.benchmarks._base import Benchmark, _get_first_attr
 
+from asv_bench_copycost.named import derive_named
+
 if TYPE_CHECKING:
     from copycost_meter.call_count import CallCount
 
@@ -228,3 +230,5 @@ export_as_benchmark = [
     Allocations, AllocatedBytes, PeakBytes, KeptBytes, Copies, Changed, DeviceAllocations, DeviceBytes, DevicePeakBytes,
     DeviceSeconds, TransferredBytes,
 ]  # fmt: skip
+
+derive_named(sys.argv, [benchmark.prefix for benchmark in export_as_benchmark])
