@@ -1,11 +1,11 @@
 """Run tests and benchmarks of other projects with copycost's plugins, and without.
 
-``python -m peers.suites FOLDER`` runs five suites as they are: NumPy's and scikit-image's benchmarks with `also_in`, and
-the tests of albumentations, kornia and einops with ``--copycost``. FOLDER holds a checkout of each project under the
-project's name, at the version that is installed here. Each suite is run with and without the plugin, in turn. The
+``python -m peers.suites FOLDER`` runs five suites as they are: the benchmarks of NumPy and scikit-image with `also_in`,
+and the tests of albumentations, kornia and einops with ``--copycost``. FOLDER holds a checkout of each project under
+the project's name, at the version that is installed here. Each suite is run with the plugin and without, in turn. The
 command writes ``peers/results/suites.json``: seconds, tests whose outcome differs, and what the plugins found.
 
-The extra `peers-suites` has what the suites need besides. Three rounds take about an hour.
+The suites also need scikit-learn, deepdiff and pooch. One round takes about twenty minutes.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def run_pytest(suite: Suite, folder: Path, plugin: bool) -> Pass:
     """Run tests, and return what became of each."""
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, "junit.xml")
-        # -vv lists every test. What is printed as tests run is off, so that both runs print alike.
+        # With -vv the summary lists every test.
         options = ["--copycost", "-vv"] if plugin else ["-vv"]
         start = time.monotonic()
         done = subprocess.run(
@@ -110,7 +110,9 @@ def run_pytest(suite: Suite, folder: Path, plugin: bool) -> Pass:
                 f"{suite.project}: pytest ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
             )
         outcomes = {
-            f"{case.get('classname')}::{case.get('name')}": next((child.tag for child in case), "passed")
+            f"{case.get('classname')}::{case.get('name')}": next(
+                (child.tag for child in case if child.tag in ("failure", "error", "skipped")), "passed"
+            )
             for case in ElementTree.parse(path).iter("testcase")
         }
     found = {row["test"]: row.groupdict() for line in done.stdout.splitlines() if (row := _ROW.match(line))}
@@ -151,7 +153,7 @@ def run_asv(suite: Suite, folder: Path, plugin: bool) -> Pass:
         values = dict(zip(document["result_columns"], row, strict=False))["result"]
         if name.rpartition(".")[2].startswith("time_"):
             outcomes[name] = "failed" if values is None else ",".join("failed" if v is None else "ok" for v in values)
-        else:
+        elif name.rpartition(".")[2].startswith(("allocbytes_", "changed_")):
             found[name] = values
     return Pass(seconds, outcomes, found)
 
@@ -161,22 +163,37 @@ def summary(suite: Suite, passes: Mapping[bool, list[Pass]]) -> dict[str, Any]:
     without, with_it = passes[False], passes[True]
     before, after = without[0].outcomes, with_it[0].outcomes
     ratios = [b.seconds / a.seconds for a, b in zip(without, with_it, strict=True)]
-    found = with_it[0].found
+    figures, changes = (_of_benchmarks if suite.tool == "asv" else _of_tests)(with_it[0].found)
     return {
         "project": suite.project,
         "version": metadata.version(suite.project),
         "tool": suite.tool,
         "selection": list(suite.selection),
         "number": len(before),
+        "failed": sum(outcome == "error" or "fail" in outcome for outcome in before.values()),
         "seconds": [round(one.seconds, 2) for one in without],
         "seconds_with_plugin": [round(one.seconds, 2) for one in with_it],
         "ratio": round(median(ratios), 3),
-        "not_passed": sum(outcome != "passed" for outcome in before.values()) if suite.tool == "pytest" else None,
         "outcomes_that_differ": sorted(
             name for name in before.keys() | after.keys() if before.get(name) != after.get(name)
         ),
-        "found": found,
+        "figures": len(figures),
+        "figures_missing": sum(figure is None for figure in figures),
+        "changes": changes,
     }
+
+
+def _of_tests(found: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Return the requested bytes of each test, and the arrays that tests change."""
+    figures = [None if row["requested"] == "–" else row["requested"] for row in found.values()]
+    return figures, {name: row["changed"] for name, row in found.items() if row["changed"]}
+
+
+def _of_benchmarks(found: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Return the figures of each benchmark and parameter, and the numbers of arrays that benchmarks change."""
+    values = {name: [None if v is None or v != v else v for v in own or [None]] for name, own in found.items()}
+    changes = {name: own for name, own in values.items() if ".changed_" in name and any(own)}
+    return [value for own in values.values() for value in own], changes
 
 
 def main() -> None:

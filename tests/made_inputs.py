@@ -90,6 +90,19 @@ def of_any_size(example):
     return lambda images: tuple(map(scaled, images))
 
 
+@sized(recipe="random-sizes")
+def over_each(example):
+    """Change the images, whose sizes differ from call to call."""
+
+    def call(images):
+        results = [scaled(image) for image in images]
+        for image in images:
+            image *= 2
+        return results
+
+    return call
+
+
 def encoded(images, random):
     files = []
     for image in images:
@@ -204,3 +217,13 @@ def pool(x, by, of):
 @variant(recipe="pool", runtime="numpy", writes="new", accepts="float32", layouts="channels_last")
 def pooled(example, by, of):
     return lambda x: pool(x, by, of)
+
+
+@recipe(name="shift", parameters={"by": ((2, 3), [4, 4]), "of": (np.mean,)})
+def shift(x, by, of):
+    return x + sum(by) + 0 * of(x)
+
+
+@variant(recipe="shift", runtime="numpy", writes="new", accepts="float32", layouts="channels_last")
+def shifted(example, by, of):
+    return lambda x: x + np.float32(sum(by))

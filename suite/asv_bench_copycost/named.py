@@ -29,6 +29,9 @@ def derive_named(arguments: Sequence[str], prefixes: Sequence[str]) -> None:
     """
     if len(arguments) < 4 or os.path.basename(arguments[0]) != _SCRIPT or arguments[1] != _COMMAND:
         return
+    # asv sets the affinity and the path of the suite's process before it imports the suite, and after this plugin.
+    if "cpu_affinity" in "".join(arguments[4:5]) or "ASV_PYTHONPATH" in os.environ:
+        return
     root, name = arguments[2], arguments[3].partition("-")[0]
     *parts, last = name.split(".")
     prefix = last.partition("_")[0]
@@ -37,6 +40,9 @@ def derive_named(arguments: Sequence[str], prefixes: Sequence[str]) -> None:
     folder, package = os.path.split(os.path.abspath(root))
     finder = _SuiteFinder(folder, package)
     sys.meta_path.insert(0, finder)
+    # The folder of asv's script has modules such as `util`; asv removes it before it imports the suite.
+    hidden = [entry for entry in sys.path if entry == os.path.dirname(arguments[0])]
+    sys.path[:] = [entry for entry in sys.path if entry not in hidden]
     try:
         for owner in (parts, parts[:-1]):  # a function of a module, or a method of a class
             if os.path.isfile(os.path.join(root, *owner) + ".py"):
@@ -47,6 +53,7 @@ def derive_named(arguments: Sequence[str], prefixes: Sequence[str]) -> None:
         return
     finally:
         sys.meta_path.remove(finder)
+        sys.path[:0] = hidden  # asv removes it itself, and fails if it is not there
 
 
 class _SuiteFinder:

@@ -25,7 +25,7 @@ from copycost.engine.passes.timing import WrongResult
 from copycost.engine.plan import Plan
 from copycost.engine.prepared_call import PreparedCall
 from copycost.engine.records import AllocationTrace, Audit, BlockRecord, Timing
-from copycost.engine.references import Build, ExpectedResults, argument, refer
+from copycost.engine.references import Build, ExpectedResults, Noted, argument, is_code, refer
 from copycost.engine.session import Session
 from copycost.machine import devices
 from copycost.model.measurement import Measurement
@@ -180,6 +180,10 @@ class _Subject:
         its result there.
     build : callable
         Returns the argument of a call from the arrays of an input.
+    codes : list of bool
+        Whether each array is one of codes (see `is_code`), whose values keep their order.
+    images : int
+        Number of images in an input.
     truth : ExpectedResults or None
         None if there is no reference.
     """
@@ -193,13 +197,9 @@ class _Subject:
     variable: bool
     row: dict[str, Any]
     build: Build
+    codes: list[bool]
+    images: int
     truth: ExpectedResults | None = None
-
-    @property
-    def images(self) -> int:
-        """Number of images in an input."""
-        shape = self.inputs[0][0].shape
-        return int(np.prod(shape[:-3])) if len(shape) > 3 else 1
 
     def prepare(self) -> PreparedCall:
         """Return the call with fresh arrays."""
@@ -207,6 +207,7 @@ class _Subject:
         return PreparedCall(
             self.runtime, lambda example: self.call, writes, self.device, self.inputs, self.truth, self.out,
             self.variable or writes == "input", self.twins, build=self.build,
+            swapped=None if not any(self.codes) else lambda array: not is_code(array),
         )  # fmt: skip
 
     def end(
@@ -265,9 +266,19 @@ def _subject(
             raise ValueError(f"out is a {type(out).__name__} of {len(out)}: expected one array")
         (like,) = _values(runtime, "out", [out])
         buffer = (np.full(like.shape, np.nan if like.dtype.kind == "f" else 0, like.dtype),)
+    is_container = first is not x
+    codes = [is_container and is_code(array) for array in values]
     # The same values in other orders: a cached result is then wrong, and a reused buffer is detected.
-    twins = [images.twin(array) for array in values]
-    reverse = tuple(np.ascontiguousarray(np.flip(array)) for array in values)
+    twins = [
+        (array, np.empty(0, np.intp)) if code else images.twin(array) for array, code in zip(values, codes, strict=True)
+    ]
+    reverse = tuple(
+        array if code else np.array(np.flip(array), order="C") for array, code in zip(values, codes, strict=True)
+    )
+    shape = values[0].shape
+    number = (
+        len(values) if isinstance(x, list) and all(array.ndim == 3 for array in values) else int(np.prod(shape[:-3]))
+    )
     row = _row(call, values[0], reference, recipe, runtime.name, device)
     return _Subject(
         call, runtime, device,
@@ -276,7 +287,9 @@ def _subject(
         out=buffer,
         variable=type(first).__name__.endswith("Variable"),
         row=row | {"writes": "new" if out is None else "out"},
-        build=argument if first is x else functools.partial(_filled, x),
+        build=functools.partial(_filled, x) if is_container else argument,
+        codes=codes,
+        images=number,
     )  # fmt: skip
 
 
@@ -350,7 +363,7 @@ def _values(runtime: Runtime, name: str, arrays: Sequence[Any]) -> tuple[np.ndar
     except TypeError as error:
         raise TypeError(f"{name} {str(error).replace('returned', 'is')}") from None
     for array in values:
-        if array.dtype.kind not in "fiu" or not array.size:
+        if array.dtype.kind not in "fiub" or not array.size:
             raise ValueError(
                 f"{name} has dtype {array.dtype} and shape {array.shape}: expected a non-empty array of real numbers"
             )
@@ -389,12 +402,16 @@ def _truth(reference: Callable[..., Any] | None, recipe: Recipe | None, subject:
         return None
     # A recipe's reference takes channels-last images, while the user's own takes x as it is.
     layout = subject.row["layout"] if recipe else "channels_last"
-    dtype = result_dtype((recipe.dtype if recipe else None) or subject.inputs[0][0].dtype)
+    first = subject.inputs[0][0]
+    base = next((array.dtype for array in subject.inputs[0] if array.dtype.kind == "f"), first.dtype)
+    dtype = result_dtype((recipe.dtype if recipe else None) or base)
     magnitude, tolerance = (recipe.magnitude, recipe.tolerance) if recipe else (None, 0.0)
+    noted = Noted(reference)
     references = [
-        refer(reference, values, layout, dtype, magnitude, tolerance, subject.build) for values in subject.inputs
+        refer(noted, values, layout, dtype, magnitude, tolerance, subject.build, any(subject.codes))
+        for values in subject.inputs
     ]
-    return ExpectedResults(references, dtype)
+    return ExpectedResults(references, dtype, noted.is_tuple)
 
 
 def _time(subject: _Subject, blocks: int, changes: bool, leaked_bytes: int, seconds_first: float) -> Timing:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -143,10 +144,10 @@ def recipe(
         roundings.
     inputs : {1, 2} or callable, optional
         Number of inputs. With 2, the reference and every variant receive a pair. A function ``inputs(images, random)``
-        makes the input from a batch of channels-last images, of shape (batch, height, width, 3) or (height, width, 3)
-        and of the case's dtype, and from a `numpy.random.Generator`. It returns an array, or a tuple of arrays: images
-        of several sizes, encoded files as uint8 arrays of one axis, a seed. The reference receives the same arrays,
-        in float64, except that integer arrays of less than two axes stay as they are.
+        makes the input from a batch of channels-last images, of shape (batch, height, width, 3) and of the case's
+        dtype, and from a `numpy.random.Generator`. It returns an array, or a tuple of arrays: images of several sizes,
+        encoded files as uint8 arrays of one axis, a seed. The reference receives the same arrays, in float64, except
+        that integer arrays of less than two axes stay as they are.
     dtype : str, optional
         Dtype of every result. By default, results have the dtype of the reference where it returns integers or
         booleans. Otherwise, integer inputs give float32 and floats keep their dtype.
@@ -176,9 +177,11 @@ def recipe(
 
     def register(reference: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
         own_name = _name("recipe", reference.__name__.replace("_", "-") if name is None else name)
+        if own_name in recipes or own_name in parametrized:
+            raise RegistrationError(f"recipe '{own_name}' is defined twice")
         combined = _combinations(own_name, parameters)
         for full_name, values in combined.items():
-            if full_name in recipes or full_name in parametrized:
+            if full_name in recipes:
                 raise RegistrationError(f"recipe '{full_name}' is defined twice")
             recipes[full_name] = Recipe(
                 full_name,
@@ -289,12 +292,22 @@ def _combinations(name: str, parameters: Mapping[str, Iterable[Any]] | None) -> 
     found: dict[str, dict[str, Any]] = {}
     for combination in itertools.product(*axes.values()):
         own = dict(zip(axes, combination, strict=True))
-        text = ",".join(f"{key}={value}" for key, value in own.items())
+        text = ",".join(f"{key}={_text(key, value)}" for key, value in own.items())
         full_name = _name("recipe", f"{name}:{text}" if text else name)
         if full_name in found:
             raise RegistrationError(f"two values of a parameter have the same text: {text}")
         found[full_name] = own
     return found
+
+
+def _text(key: str, value: Any) -> str:
+    """Return the text of a parameter's value in the name of a recipe: ``3``, ``128x128``, ``mean``."""
+    if isinstance(value, tuple | list):
+        return "x".join(_text(key, part) for part in value)
+    text = str(value.__name__ if callable(value) and hasattr(value, "__name__") else value)
+    if re.search(r"[\s*?\[\],=]| at 0x", text) or not text:
+        raise RegistrationError(f"invalid value {text!r} of parameter {key!r}: expected a number or a short name")
+    return text
 
 
 def _name(kind: str, name: object) -> str:

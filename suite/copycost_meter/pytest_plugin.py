@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 import sys
 import unittest
 from collections.abc import Callable, Iterator
@@ -65,13 +66,14 @@ class _Counts:
         self.rows: list[tuple[str, dict[str, Any]]] = []
         self.stays = False
         self._recording: Recording | None = None
-        self._recorded: list[tuple[str, OneCall] | None] = []  # None for a call that has failed
+        self._recorded: list[tuple[str, OneCall, frozenset[str]] | None] = []  # None for a call that has failed
 
-    def add(self, item: pytest.Item, count: CallCount) -> None:
+    def add(self, item: pytest.Function, count: CallCount) -> None:
         """Add the count of a test."""
-        self.rows.append((item.nodeid, _row(count)))
+        written = frozenset() if _is_benchmark(item) else _written(item.function)
+        self.rows.append((item.nodeid, _row(count, written)))
 
-    def call(self, item: pytest.Item, function: Callable[[], Any], arrays: dict[str, Any]) -> Any:
+    def call(self, item: pytest.Function, function: Callable[[], Any], arrays: dict[str, Any]) -> Any:
         """Make a test's call, and have it counted when the tracker ends. A fault of the meter fails no test."""
         from copycost_meter.counting import OneCall
         from copycost_meter.host_allocations import Recording
@@ -91,10 +93,10 @@ class _Counts:
         self._recorded.append(None)
         result = self._recording.call(function)
         if self._end(item, one, None):
-            self._recorded[-1] = item.nodeid, one
+            self._recorded[-1] = item.nodeid, one, _written(item.function)
         return result
 
-    def _end(self, item: pytest.Item, one: OneCall | None, missing: str | None) -> bool:
+    def _end(self, item: pytest.Function, one: OneCall | None, missing: str | None) -> bool:
         """Compare the arrays of a test, and return whether its requests are counted later."""
         from copycost_meter.call_count import CallCount
 
@@ -120,14 +122,14 @@ class _Counts:
         try:
             traces = recording.end()
         except Exception as error:  # a test has deleted the file
-            for name, one in filter(None, recorded):
+            for name, one, written in filter(None, recorded):
                 one.missing = f"the counts are lost: {type(error).__name__}"
-                self.rows.append((name, _row(one.counted((), None))))
+                self.rows.append((name, _row(one.counted((), None), written)))
             return
         for call, (events, kept_bytes) in zip(recorded, traces):
             if call is not None:
-                name, one = call
-                self.rows.append((name, _row(one.counted(events, kept_bytes))))
+                name, one, written = call
+                self.rows.append((name, _row(one.counted(events, kept_bytes), written)))
 
 
 def _counts(config: pytest.Config) -> _Counts:
@@ -304,12 +306,43 @@ class _Benchmark:
         return getattr(self._benchmark, name)
 
 
-def _row(count: CallCount) -> dict[str, Any]:
-    """Return what the summary shows of a test, in types that pytest-xdist can pass on."""
+def _row(count: CallCount, written: frozenset[str]) -> dict[str, Any]:
+    """Return what the summary shows of a test, in types that pytest-xdist can pass on.
+
+    Parameters
+    ----------
+    count : CallCount
+    written : frozenset of str
+        Variables that the test itself writes to. A change of their arrays is not listed.
+    """
     return {
         "allocated_bytes": count.allocated_bytes, "peak_bytes": count.peak_bytes, "copies": count.copies,
-        "changed": list(count.changed), "missing": count.missing,
+        "changed": [name for name in count.changed if re.split(r"[\[.]", name)[0] not in written],
+        "missing": count.missing,
     }  # fmt: skip
+
+
+def _written(function: Callable[..., Any]) -> frozenset[str]:
+    """Return the variables whose arrays the lines of a function write to, by an index or an operator."""
+    import ast  # a session without the option needs neither
+    import textwrap
+
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, TypeError, SyntaxError):  # its source is not known
+        return frozenset()
+    names = set()
+    for node in ast.walk(tree):
+        places = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AugAssign) else []
+        )
+        for place in places:
+            base: ast.expr = place
+            while isinstance(base, (ast.Subscript, ast.Attribute)):
+                base = base.value
+            if isinstance(base, ast.Name) and (base is not place or isinstance(node, ast.AugAssign)):
+                names.add(base.id)
+    return frozenset(names)
 
 
 def _failures(count: CallCount, limits: dict[str, Any]) -> list[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
 from conftest import by_variant, measure
 
+from copycost.cases import images
 from copycost.cases.selection import find_definitions
 from copycost.model.measurement import Measurement
 from copycost.model.naming import RegistrationError
@@ -43,6 +45,8 @@ def test_a_list_of_images_of_several_sizes(floats: dict[str, Measurement]) -> No
     assert each.allocated_bytes == 2 * list_bytes()  # the product and the difference
     assert each.bytes_moved == 2 * list_bytes()
     assert each.images_per_second
+    assert floats["over-each"].input_changed
+    assert floats["over-each"].status == "ok", floats["over-each"].reason
     into = floats["each-into-a-buffer"]
     assert (into.status, into.allocations, into.result_shares) == ("ok", 0, "out")
     assert floats["of-any-size"].status == "ok"  # inputs of other sizes in every call
@@ -88,12 +92,15 @@ def test_one_array_of_another_shape(floats: dict[str, Measurement], integers: di
 def test_one_image() -> None:
     """A list of one image is a list."""
     rows = list(
-        measure(files=(FILE,), recipes=RECIPES, variants=("each", "decodes"), batches=(1,), size=(32, 32),
+        measure(files=(FILE,), recipes=RECIPES, variants=("each", "each-into-a-buffer", "decodes"),
+                batches=(1,), size=(32, 32),
                 dtypes=("float32", "uint8"),
                 blocks=0)
     )  # fmt: skip
     found = {(m.variant, m.dtype): (m.status, m.reason) for m in rows}
-    assert found["each", "float32"] == found["decodes", "uint8"] == ("ok", None)
+    assert (
+        found["each", "float32"] == found["each-into-a-buffer", "float32"] == found["decodes", "uint8"] == ("ok", None)
+    )
 
 
 def test_channels_first_is_skipped() -> None:
@@ -120,12 +127,48 @@ def test_parameters_are_an_axis() -> None:
     }
 
 
+def test_the_example_is_right() -> None:
+    pytest.importorskip("cv2")
+    example = FILE.parents[1] / "docs" / "examples" / "inputs.py"
+    rows = list(
+        measure(files=(example,), recipes=("own-*",), batches=(6, None), size=(64, 64), dtypes=("float32", "uint8"),
+                blocks=0)
+    )  # fmt: skip
+    assert {(m.variant, m.status, m.reason) for m in rows if m.status not in ("ok", "skipped")} == set()
+    assert {m.variant for m in rows if m.status == "ok"} == {
+        "one-by-one", "opencv", "pillow", "mirror-some", "strided-sum",
+    }  # fmt: skip
+
+
+def test_what_is_a_part_or_a_quarter_of_the_images() -> None:
+    """The few pixels by which images differ are in most of them."""
+    text = (
+        "from copycost import recipe, variant\n"
+        "@recipe(name='part', inputs=lambda images, random: images[:, ::4, 8:24, :1])\n"
+        "def part(x):\n    return x / 255\n"
+        "@variant(recipe='part', runtime='numpy', writes='new')\n"
+        "def over(example):\n    return lambda x: x * x.dtype.type(1 / 255)\n"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "part.py")
+        path.write_text(text)
+        for _ in range(3):
+            (m,) = measure(files=(path,), recipes=("part",), variants=("over",), size=(32, 32), blocks=0)
+            assert (m.status, m.reason) == ("ok", None)
+
+
+def test_images_that_are_all_alike_make_equal_inputs(flat: images.Photographs) -> None:
+    (m,) = measure(files=(FILE,), recipes=("gray",), variants=("over-the-image",), size=(32, 32), blocks=0, image=flat)
+    assert (m.status, m.reason) == ("ok", None)
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
         ("lambda images, random: 1 / 0", "the reference: raised ZeroDivisionError: division by zero"),
         ("lambda images, random: np.array(['a'])", "made an array of <U1 as an input: expected an array of numbers"),
         ("lambda images, random: images[:0]", "made an empty array as an input: expected an array of numbers"),
+        ("lambda images, random: ([images], 3)", "made a list in a list as an input: expected a list of arrays"),
         ("lambda images, random: ()", "made an input without arrays"),
         ("lambda images, random: np.zeros((4, 4))", "made equal inputs from different images"),
         ("lambda images, random: [images] * random.integers(1, 9)", "different numbers of arrays"),
@@ -158,6 +201,8 @@ def test_inputs_that_cannot_be_used(make: str, reason: str, tmp_path: Path) -> N
         ("@recipe(parameters={'by': 'ab'})", "invalid values of parameter 'by': expected a non-empty list of them"),
         ("@recipe(parameters={'by': 3})", "invalid values of parameter 'by': expected a non-empty list of them"),
         ("@recipe(parameters={'by': (1, '1')})", "two values of a parameter have the same text: by=1"),
+        ("@recipe(parameters={'by': ('a b',)})", "invalid value 'a b' of parameter 'by': expected a number or a short"),
+        ("@recipe(parameters={'by': (object(),)})", "of parameter 'by': expected a number or a short name"),
         ("@recipe(inputs=3)", "invalid inputs 3: expected 1, 2, or a function that makes them"),
     ],
 )

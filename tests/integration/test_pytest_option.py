@@ -25,8 +25,19 @@ def test_copies(image):
     assert (image + np.float32(1)).copy().sum() == 250_000
 
 
-def test_changes(image):
+def lightened(image):
     image += 1
+    return image
+
+
+def test_changes(image):
+    assert lightened(image).sum() == 250_000
+
+
+@pytest.mark.parametrize("images", [[np.zeros((250, 1000), np.float32)]])
+def test_writes(image, images):
+    image += 1
+    images[0][:100, 1] = 3
     assert image.sum() == 250_000
 
 
@@ -69,10 +80,11 @@ def rows(output: str) -> dict[str, str]:
 def test_every_test_is_listed_without_a_line_changed(tmp_path: Path, options: tuple[str, ...]) -> None:
     done = run(tmp_path, PROJECT, "--copycost", "-p", "no:randomly", *options)
     assert done.returncode == 1, done.stdout
-    assert "1 failed, 5 passed, 1 skipped" in done.stdout
+    assert "1 failed, 6 passed, 1 skipped" in done.stdout
     found = rows(done.stdout)
     assert found["test_copies"].startswith("1.91 MiB 1.91 MiB 2 "), found
     assert found["test_changes"].endswith("test_changes, changes image")
+    assert found["test_writes[images0]"].endswith("test_writes[images0]")  # nobody is surprised by its own lines
     assert found["test_needs_no_array"].startswith("2.86 MiB 2.86 MiB – "), found
     assert found["test_in_a_class[2]"].startswith("1.91 MiB 1.91 MiB 2 ")
     assert not {"test_fails", "test_skips"} & found.keys()
@@ -80,7 +92,7 @@ def test_every_test_is_listed_without_a_line_changed(tmp_path: Path, options: tu
 
 def test_without_the_option_nothing_is_counted(tmp_path: Path) -> None:
     done = run(tmp_path, PROJECT)
-    assert "1 failed, 5 passed, 1 skipped" in done.stdout
+    assert "1 failed, 6 passed, 1 skipped" in done.stdout
     assert "copycost:" not in done.stdout
 
 
@@ -336,9 +348,13 @@ def odd():
     return loop
 
 
+def lightened(image):
+    image += 1
+
+
 def test_gc(odd):
     assert gc.isenabled()
-    odd["x"] += 1
+    lightened(odd["x"])
 """
     done = run(tmp_path, text, "--copycost")
     assert "1 passed" in done.stdout, done.stdout

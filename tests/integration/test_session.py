@@ -359,11 +359,12 @@ def test_every_reason_to_skip() -> None:
     first = replace(case(layout="channels_first"), variant=only_last)
     assert skip_reason(first, None, plenty) == "it is for channels_last only"
     over = case("numpy-inplace")
-    assert misfit(over, [(over.shape, np.dtype("float32"))]) is None
+    given = over.shape, np.dtype("float32")
+    assert misfit(over, given, [given]) is None
     larger = [((32, 256, 256, 3), np.dtype("float32"))]
     said = "a 32×256×256×3 float32 result does not fit over a 32×224×224×3 float32 input"
-    assert misfit(over, larger) == said
-    assert misfit(case("numpy-out"), larger) is None
+    assert misfit(over, given, larger) == said
+    assert misfit(case("numpy-out"), given, larger) is None
 
 
 def test_a_missing_package_is_a_skip_that_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

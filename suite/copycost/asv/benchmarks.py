@@ -6,6 +6,7 @@ and measures nothing: ``setup_cache`` runs ``copycost run`` once, and the method
 
 from __future__ import annotations
 
+import functools
 import glob
 import json
 import math
@@ -103,7 +104,7 @@ class Cases:
     @classmethod
     def _measure_own(cls, axes: Axes, stated: dict[str, tuple[Any, ...]]) -> None:
         """Benchmark the variants that the class's own module registers, on the axes that the class states."""
-        variants = [v for v in registry.variants.values() if getattr(v.prepare, "__module__", None) == cls.__module__]
+        variants = [v for v in registry.variants.values() if _module(v.prepare) == cls.__module__]
         if not variants:
             raise naming.RegistrationError(f"{cls.__module__} registers no variant before its class {cls.__name__}")
         recipes = _recipes(variants)
@@ -388,3 +389,9 @@ def _samples(session: dict[str, Any], case: tuple[Any, ...], images: int) -> Any
     # asv assumes independent samples, but samples of the same block are not.
     blocks = [median(block) / images for block in row["samples"]]
     return {"samples": blocks, "number": max(1, row["calls"] // len(blocks))}
+
+
+def _module(prepare: object) -> str | None:
+    """Return the module of a variant's function, also of one with parameters."""
+    function = prepare.func if isinstance(prepare, functools.partial) else prepare
+    return getattr(function, "__module__", None)

@@ -48,7 +48,7 @@ def skip_reason(case: Case, no_gpu: str | None, free_bytes: int) -> str | None:
         return f"it is for {', '.join(variant.layouts)} only"
     if case.recipe.makes_inputs and case.layout != Layout.CHANNELS_LAST:
         return f"its recipe makes its inputs, from {Layout.CHANNELS_LAST} images only"
-    if variant.writes == Writes.INPUT and case.result_dtype != case.dtype:
+    if variant.writes == Writes.INPUT and case.result_dtype != case.dtype and not case.recipe.makes_inputs:
         return f"a {case.result_dtype} result does not fit over a {case.dtype} input"
     if reason := discovery.not_installed(discovery.runtime(variant.runtime)):
         return reason
@@ -88,18 +88,26 @@ def shared_bytes(case: Case, result_elements: int) -> int:
     return INPUTS * (case.nbytes + _REFERENCE_BYTES * result_elements)
 
 
-def worker_bytes(case: Case, result_elements: int) -> int:
-    """Return a generous estimate of the bytes of one process that measures the case."""
-    return _WORKER_BYTES + _array_bytes(case, result_elements)
+def worker_bytes(case: Case, result_elements: int, input_bytes: int = 0) -> int:
+    """Return a generous estimate of the bytes of one process that measures the case.
+
+    Parameters
+    ----------
+    case : Case
+    result_elements : int
+    input_bytes : int, optional
+        Bytes of an input, if the recipe has made it.
+    """
+    return _WORKER_BYTES + _array_bytes(case, result_elements, input_bytes)
 
 
-def device_bytes(case: Case, result_elements: int) -> int:
-    """Return a generous estimate of the device memory of one process that measures the case, in bytes."""
-    return _CONTEXT_BYTES + _array_bytes(case, result_elements)
+def device_bytes(case: Case, result_elements: int, input_bytes: int = 0) -> int:
+    """Return a generous estimate of the device memory of one process that measures the case: see `worker_bytes`."""
+    return _CONTEXT_BYTES + _array_bytes(case, result_elements, input_bytes)
 
 
-def _array_bytes(case: Case, result_elements: int) -> int:
-    return _ARRAYS_PER_WORKER * max(case.nbytes, result_elements * case.result_dtype.itemsize)
+def _array_bytes(case: Case, result_elements: int, input_bytes: int) -> int:
+    return _ARRAYS_PER_WORKER * max(case.nbytes, input_bytes, result_elements * case.result_dtype.itemsize)
 
 
 def _gib(count: int) -> str:

@@ -75,8 +75,8 @@ def explain(target: str, inputs: tuple[tuple[tuple[int, ...], str], ...], librar
     """List the copies, casts and temporary arrays of a function, the arguments that it changes, and cheaper lines.
 
     TARGET is package.module:function, file.py:function or script.py. A script is run twice, a function some
-    hundred times; what they print is not shown. A rewrite of a line is shown only if its results are the same on
-    several inputs, and if it requests less memory or takes less time.
+    hundred times; what their Python code prints is not shown. A rewrite of a line is shown only if its results are the
+    same on several inputs, and if it requests less memory or takes less time.
 
     Exit status: 0 explained; 2 usage error, or the target raises.
     """
@@ -87,7 +87,8 @@ def explain(target: str, inputs: tuple[tuple[tuple[int, ...], str], ...], librar
             raise click.UsageError("--input is for a function: a script makes its own arrays")
         arguments = list(_arguments(inputs, library)) if chosen.function else [((), {})]
         # What the target prints would be shown once for each of its calls.
-        with open(os.devnull, "w", encoding="utf-8") as nothing, contextlib.redirect_stdout(nothing):
+        nothing = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # a logger may write to it until the end
+        with contextlib.redirect_stdout(nothing):
             found = study.explain(chosen, arguments)
     except targets.TargetError as error:
         raise click.UsageError(str(error)) from None

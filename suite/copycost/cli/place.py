@@ -124,6 +124,8 @@ def place_(
     photographs = images.read(Path(image) if image else None)
     known = selection.find_definitions(with_files)
     naming.check_name("recipe", recipe, known.recipes)
+    if known.recipes[recipe].makes_inputs:
+        raise click.UsageError(f"recipe {recipe} makes its inputs: expected one whose inputs are images")
     threads = threads or devices.cpus()
     taken_in = environment.capture(threads, photographs.name, photographs.sha256)
     lacking: str | None = taken_in["no_gpu"]

@@ -101,7 +101,7 @@ class BlockRunner:
             variant = state.case.variant
             job = CaseJob(
                 variant.source, state.case.recipe.name, variant.name, variant.runtime, variant.writes,
-                state.case.device, self.threads, files, str(state.case.computed_dtype),
+                state.case.device, self.threads, files,
                 self.pool.places.get(variant.source), cpu,
             )  # fmt: skip
             try:
@@ -252,7 +252,7 @@ class BlockRunner:
         if copies is not None:
             with self.pool.time_account.wall("copy speed"):
                 cases = [member.state.case for member in members]
-                copies += self.copy_speed.measure(cases, cases[0].nbytes + group.result_bytes)
+                copies += self.copy_speed.measure(cases, group.moved_bytes)
 
     def _measure_energy(self, members: Sequence[_Member]) -> None:
         """Measure the energy of the calls of each case, in random order, and of the idle device before them."""

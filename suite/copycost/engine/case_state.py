@@ -84,7 +84,7 @@ class CaseState:
                     self.seconds_first,
                     stopped_by=self.stopped_by or "blocks",
                     images=self.case.batch or 1,
-                    bytes_moved=group.input_bytes + group.result_bytes,
+                    bytes_moved=group.moved_bytes,
                     copy_speed=median(copies) if copies else None,
                     spread=spread,
                     device_clock=gpu.instrument if gpu is not None and self.case.device != DeviceKind.CPU else "",
@@ -119,6 +119,11 @@ class Group:
     input_bytes: int
     result_bytes: int
     size: int
+
+    @property
+    def moved_bytes(self) -> int:
+        """Bytes of input and result, counted once each."""
+        return self.input_bytes + self.result_bytes
 
     def close(self) -> None:
         """Remove the files."""

@@ -22,6 +22,8 @@ class Files:
         Whether the recipe has made the inputs, so that integers of less than two axes are not pixels.
     is_tuple : bool
         Whether a call receives a tuple, also of one array.
+    dtype : str
+        Dtype in which variants compute: the required one of a floating-point result.
     """
 
     inputs: tuple[tuple[str, ...], ...] = ()
@@ -29,3 +31,4 @@ class Files:
     references: tuple[str, ...] = ()
     is_made: bool = False
     is_tuple: bool = False
+    dtype: str = ""

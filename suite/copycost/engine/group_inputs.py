@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic, sleep
@@ -12,7 +13,7 @@ from copycost.cases import images
 from copycost.cases.case import INPUTS, Case
 from copycost.cases.feasibility import device_bytes, misfit, too_large, worker_bytes
 from copycost.engine.group_files import Files
-from copycost.engine.references import ReferenceJob, load_references, made_files
+from copycost.engine.references import ReferenceJob, load_references, made_dtype, made_files
 from copycost.engine.worker import CaseFailure
 from copycost.engine.worker_pool import WorkerPool
 from copycost.machine import devices
@@ -23,6 +24,9 @@ SEED = 0
 
 #: Random seeds with which a recipe makes the inputs from them. Twins differ by their images only.
 _MAKING = (0, 0, 1)
+
+#: Further swaps of pixels in the twin's images, for a recipe that makes inputs of a part of them.
+_MORE_SWAPS = 64
 
 #: Fraction of the free memory that the processes of a group may use.
 _MEMORY_SHARE = 0.8
@@ -58,6 +62,9 @@ def write(pool: WorkerPool, photographs: images.Photographs, case: Case, folder:
             for k in range(INPUTS - 1)
         ]
         copy, places = images.twin(batches[0])
+        for _ in range(_MORE_SWAPS if is_made else 0):
+            images.swap(copy)
+        differ = not np.array_equal(copy, batches[0])
         batches.insert(1, copy)
         twins.append(_saved(folder / f"twin-{part}.npy", places))
         for k, batch in enumerate(batches):
@@ -81,8 +88,8 @@ def write(pool: WorkerPool, photographs: images.Photographs, case: Case, folder:
 
     pool.each(refer, range(INPUTS), INPUTS)
     if is_made:
-        return _made(folder, [name for (name,) in inputs], references)
-    return Files(inputs, tuple(twins), references)
+        return _made(folder, [name for (name,) in inputs], references, case, differ)
+    return Files(inputs, tuple(twins), references, dtype=str(case.computed_dtype))
 
 
 def _saved(path: Path, array: np.ndarray) -> str:
@@ -90,8 +97,18 @@ def _saved(path: Path, array: np.ndarray) -> str:
     return str(path)
 
 
-def _made(folder: Path, bases: Sequence[str], references: tuple[str, ...]) -> Files:
-    """Return the files with inputs that the recipe has made from those of the images.
+def _made(folder: Path, bases: Sequence[str], references: tuple[str, ...], case: Case, differ: bool) -> Files:
+    """Return the files with inputs that the recipe has made, and remove those of the images.
+
+    Parameters
+    ----------
+    folder : Path
+    bases : sequence of str
+        Files of the images, for each input.
+    references : tuple of str
+    case : Case
+    differ : bool
+        Whether the images of the first two inputs differ.
 
     Raises
     ------
@@ -109,10 +126,13 @@ def _made(folder: Path, bases: Sequence[str], references: tuple[str, ...]) -> Fi
     twins: tuple[str, ...] | None = None
     if all(one.shape == other.shape for one, other in zip(arrays[0], arrays[1], strict=True)):
         places = [np.flatnonzero(a.reshape(-1) != b.reshape(-1)) for a, b in zip(arrays[0], arrays[1], strict=True)]
-        if not sum(map(len, places)):
+        if differ and not sum(map(len, places)):
             raise CaseFailure("failed", "made equal inputs from different images")
         twins = tuple(_saved(folder / f"twin-{part}.npy", own) for part, own in enumerate(places))
-    return Files(tuple(paths for paths, _ in made), twins, references, True, made[0][1])
+    for base in bases:
+        os.unlink(base)
+    dtype = made_dtype(case.recipe, arrays[0], case.computed_dtype)
+    return Files(tuple(paths for paths, _ in made), twins, references, True, made[0][1], str(dtype))
 
 
 #: Seconds in which the driver releases the memory of a process that has ended. The value is a choice.
@@ -127,26 +147,30 @@ class Results:
         inputs = [np.load(name, mmap_mode="r") for name in files.inputs[0]]
         self._input = (inputs[0].shape, inputs[0].dtype)
         self.input_bytes = sum(array.nbytes for array in inputs)
-        self.shapes = [(array.shape, _result_dtype(array, case)) for array in arrays]
+        floats = np.dtype(files.dtype)
+        self.shapes = [(array.shape, floats if array.dtype.kind == "f" else array.dtype) for array in arrays]
         self.elements = sum(array.size for array in arrays)
         self.nbytes = sum(array.size * dtype.itemsize for array, (_, dtype) in zip(arrays, self.shapes, strict=True))
         self._free_on_device = devices.condition().free_bytes if case.device == "gpu" else None
 
     def skip_reason(self, case: Case) -> str | None:
         """Return why a case cannot be measured, now that the size of its result is known, or None."""
-        reason = misfit(case, self._input, self.shapes) or too_large(worker_bytes(case, self.elements), free_memory())
+        reason = misfit(case, self._input, self.shapes) or too_large(self._worker_bytes(case), free_memory())
         if not reason and self._free_on_device is not None:
-            needed = device_bytes(case, self.elements)
+            needed = device_bytes(case, self.elements, self.input_bytes)
             if needed > self._free_on_device:
                 self._free_on_device = _released(needed)
             reason = too_large(needed, self._free_on_device, "of the device's memory")
         return reason
 
+    def _worker_bytes(self, case: Case) -> int:
+        return worker_bytes(case, self.elements, self.input_bytes)
+
     def at_once(self, case: Case) -> int:
         """Return how many processes of the group fit in free memory, including the device's; at least one."""
-        count = free_memory() // worker_bytes(case, self.elements)
+        count = free_memory() // self._worker_bytes(case)
         if self._free_on_device is not None:
-            count = min(count, self._free_on_device // device_bytes(case, self.elements))
+            count = min(count, self._free_on_device // device_bytes(case, self.elements, self.input_bytes))
         return max(1, int(_MEMORY_SHARE * count))
 
 
@@ -160,8 +184,3 @@ def _released(needed: int) -> int:
         if free >= needed or monotonic() > end:
             return free
         sleep(_RELEASE_SECONDS / 20)
-
-
-def _result_dtype(reference: np.ndarray, case: Case) -> np.dtype:
-    """Return the required dtype of a result: the case's for floats, else the reference's."""
-    return case.computed_dtype if reference.dtype.kind == "f" else reference.dtype

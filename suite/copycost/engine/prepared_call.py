@@ -18,7 +18,7 @@ from copycost.catalog import discovery, import_context
 from copycost.engine import clock
 from copycost.engine.compare_arrays import overlap, same
 from copycost.engine.group_files import Files
-from copycost.engine.references import Build, ExpectedResults, argument, as_it_is, is_code, load_references
+from copycost.engine.references import Build, ExpectedResults, argument, as_it_is, load_expected
 from copycost.model.runtime import Runtime
 from copycost.model.source import Source
 from copycost.model.vocabulary import DeviceKind
@@ -47,8 +47,6 @@ class CaseJob:
     recipe, variant, runtime, writes, device : str
     threads : int
     files : Files
-    dtype : str
-        Required dtype of a floating-point result.
     place : ImportContext or None
         Import context of the source. None if this process has imported the source already.
     cpu : int or None
@@ -63,7 +61,6 @@ class CaseJob:
     device: DeviceKind
     threads: int
     files: Files
-    dtype: str
     place: import_context.ImportContext | None = None
     cpu: int | None = None
 
@@ -81,7 +78,7 @@ class CaseJob:
         prepare = registry.variants[self.recipe, self.variant].prepare
         assert prepare is not None  # it was registered in this process
         files = self.files
-        truth = ExpectedResults([load_references(name) for name in files.references], np.dtype(self.dtype))
+        truth = load_expected(files.references, np.dtype(files.dtype))
         prepared = PreparedCall(
             runtime,
             prepare,
@@ -93,7 +90,8 @@ class CaseJob:
             twins=None if files.twins is None else tuple(map(np.load, files.twins)),
             name=f"{self.recipe} {self.variant}",
             build=as_it_is if files.is_tuple else argument,
-            is_made=files.is_made,
+            # Of other made arrays, such as boxes, another order of the elements may be no valid input.
+            swapped=(lambda array: array.ndim >= 3) if files.is_made else None,
         )
         if self.place is not None:
             import_context.check_origin(self.place)  # after preparing, which may import more modules
@@ -124,8 +122,8 @@ class PreparedCall:
         Name of the range in which profilers see timed calls.
     build : callable, optional
         Returns the argument of a call from the arrays of an input. By default one array is the argument itself.
-    is_made : bool, optional
-        Whether integers of less than two axes are not pixels (see `is_code`), and are therefore never swapped.
+    swapped : callable, optional
+        Returns whether elements of an array of the input may be swapped, to make new values of it. By default all may.
     """
 
     def __init__(
@@ -141,11 +139,11 @@ class PreparedCall:
         twins: tuple[np.ndarray, ...] | None = None,
         name: str = "",
         build: Build = argument,
-        is_made: bool = False,
+        swapped: Callable[[np.ndarray], bool] | None = None,
     ) -> None:
         self.runtime, self.writes, self.device, self.name = runtime, writes, device, name
         self.build = build
-        self.swapped = [not (is_made and is_code(array)) for array in pixels[0]]
+        self.swapped = [swapped is None or swapped(array) for array in pixels[0]]
         self.mutable = writes == "input" if mutable is None else mutable
         self.pixels, self.truth, self.blank_out, self.twins = pixels, truth, blank_out, twins
         self.x: tuple[Any, ...] = ()
@@ -195,7 +193,7 @@ class PreparedCall:
             and self._lies_in_host_memory(x, k)
         ):
             return self.changed_to(x, self.pixels[new_k], self.twins)
-        if any(old.shape != new.shape for old, new in zip(self.pixels[k], self.pixels[new_k], strict=False)):
+        if any(tuple(old.shape) != new.shape for old, new in zip(x, self.pixels[new_k], strict=True)):
             return self.fresh_input(new_k)
         return tuple(map(self.runtime.restore, x, self._pristine_input(new_k)))
 
@@ -247,7 +245,12 @@ class PreparedCall:
     def arguments(self, x: tuple[Any, ...] | None = None) -> tuple[Any, ...]:
         """Return the arguments of a call on `x`, or on the current input."""
         input_argument = self.build(self.x if x is None else x)
-        return (input_argument,) if self.out is None else (input_argument, argument(self.out))
+        return (input_argument,) if self.out is None else (input_argument, self.out_argument())
+
+    def out_argument(self) -> Any:
+        """Return the buffer that a call receives, or a tuple of them if the reference returns one."""
+        assert self.out is not None
+        return self.out if self.truth is not None and self.truth.is_tuple else argument(self.out)
 
     def next_arguments(self) -> tuple[Any, ...]:
         """Return the arguments of the next timed call."""
@@ -266,7 +269,7 @@ class PreparedCall:
 
     def target(self) -> Any:
         """Return the array that a call must write to."""
-        return self.x[0] if self.out is None else argument(self.out)
+        return self.x[0] if self.out is None else self.out_argument()
 
     def completed_result(self, value: Any) -> Any:
         """Return the result of a call: its return value or, if that is None, the array that it must write to."""
@@ -277,13 +280,13 @@ class PreparedCall:
         is_sequence = isinstance(result, tuple | list)
         if self.truth is None:
             return tuple(result) if is_sequence and all(hasattr(part, "dtype") for part in result) else (result,)
-        n = len(self.truth.references[0])
-        if n > 1 and not (is_sequence and len(result) == n):
+        n, several = len(self.truth.references[0]), self.truth.is_tuple or len(self.truth.references[0]) > 1
+        if several and not (is_sequence and len(result) == n):
             kind = f"{type(result).__name__} of {len(result)}" if is_sequence else type(result).__name__
-            raise TypeError(f"returned {kind}, not {n} arrays")
-        if n == 1 and is_sequence and len(result) == 1 and self.build is as_it_is:  # a list of one image
-            return tuple(result)
-        return tuple(result) if n > 1 else (result,)
+            raise TypeError(
+                f"returned {kind}, not {n} arrays" if n > 1 else f"returned {kind}, not a list of one array"
+            )
+        return tuple(result) if several else (result,)
 
     def values(self, result: Any) -> list[np.ndarray]:
         """Return the current values of a result's arrays; each may share the result's memory."""

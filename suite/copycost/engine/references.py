@@ -6,6 +6,7 @@ import itertools
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from copycost.catalog import import_context
 from copycost.engine.compare_arrays import Verdict, judge, within
 from copycost.engine.rounding import Reference, bounded, limits
 from copycost.model.source import Source
-from copycost.registry import Make
+from copycost.recipes import result_dtype
+from copycost.registry import Make, Recipe
 
 #: Factor of a recipe's own tolerance: |result − reference| ≤ _FACTOR · eps(result dtype) · magnitude.
 _FACTOR = 8
@@ -31,10 +33,13 @@ class ExpectedResults:
         For each input, one reference per array of a result.
     dtype : dtype
         Required dtype of a floating-point result.
+    is_tuple : bool
+        Whether the reference returns a tuple, also of one array. A result is then a tuple or a list.
     """
 
     references: list[list[Reference]]
     dtype: np.dtype
+    is_tuple: bool = False
 
     def judge(self, k: int, result: Sequence[np.ndarray], ulp: bool = True) -> Verdict:
         """Compare a result with the references of input `k`; return the first error, or the largest deviations."""
@@ -78,7 +83,7 @@ Build = Callable[[tuple[Any, ...]], Any]
 
 
 def argument(x: tuple[Any, ...]) -> Any:
-    """Return the argument of a call: a single array or the pair."""
+    """Return the argument of a call: a single array, or the tuple of several."""
     return x[0] if len(x) == 1 else x
 
 
@@ -137,16 +142,55 @@ class ReferenceJob:
         for i, (sources, target) in enumerate(zip(self.inputs, self.references, strict=True)):
             pixels = tuple(np.load(source) for source in sources)
             build: Build = argument
+            dtype = np.dtype(self.dtype)
             if recipe.make is not None:
                 pixels, build = made_inputs(recipe.make, pixels[0], self.seeds[i])
                 _save_made(sources[0], pixels, build is as_it_is)
+                dtype = made_dtype(recipe, pixels, dtype)
+            noted = Noted(recipe.reference)
             save_references(
                 target,
                 refer(
-                    recipe.reference, pixels, self.layout, np.dtype(self.dtype), recipe.magnitude, recipe.tolerance,
-                    build, recipe.makes_inputs,
+                    noted, pixels, self.layout, dtype, recipe.magnitude, recipe.tolerance, build, recipe.makes_inputs
                 ),
-            )  # fmt: skip
+                noted.is_tuple,
+            )
+
+
+class Noted:
+    """A reference that notes whether its result is a tuple. Of lists of arrays, tuples are made.
+
+    Parameters
+    ----------
+    reference : callable
+    """
+
+    def __init__(self, reference: Callable[..., Any]) -> None:
+        self._reference = reference
+        self.is_tuple = False
+
+    def __call__(self, x: Any) -> Any:
+        """Return the result of the reference."""
+        result = self._reference(x)
+        if isinstance(result, list) and all(hasattr(part, "shape") for part in result):
+            result = tuple(result)
+        self.is_tuple = isinstance(result, tuple)
+        return result
+
+
+def made_dtype(recipe: Recipe, arrays: Sequence[np.ndarray], dtype: np.dtype) -> np.dtype:
+    """Return the floating-point dtype in which variants compute on an input that a recipe has made.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    arrays : sequence of ndarray
+        The arrays of the input.
+    dtype : dtype
+        Dtype for an input of codes (see `is_code`) only.
+    """
+    own = next((result_dtype(array.dtype) for array in arrays if not is_code(array)), dtype)
+    return np.dtype(recipe.dtype) if recipe.dtype and np.dtype(recipe.dtype).kind == "f" else own
 
 
 def made_inputs(make: Make, images: np.ndarray, seed: int) -> tuple[tuple[np.ndarray, ...], Build]:
@@ -157,8 +201,10 @@ def made_inputs(make: Make, images: np.ndarray, seed: int) -> tuple[tuple[np.nda
     ValueError
         If they are not non-empty arrays of numbers.
     """
-    made = make(images, np.random.default_rng(seed))
+    made = make(images if images.ndim == 4 else images[None], np.random.default_rng(seed))
     is_tuple = isinstance(made, tuple | list)
+    if is_tuple and any(isinstance(part, tuple | list) for part in made):
+        raise ValueError("made a list in a list as an input: expected a list of arrays")
     arrays = tuple(np.array(part, order="C") for part in (made if is_tuple else (made,)))
     if not arrays:
         raise ValueError("made an input without arrays")
@@ -187,8 +233,13 @@ def made_files(images: str) -> tuple[tuple[str, ...], bool]:
     return tuple(itertools.takewhile(os.path.exists, paths)), is_tuple
 
 
-def save_references(path: str, references: Sequence[Reference]) -> None:
-    """Save the reference of each array `i` of a result as ``PATH-i-values.npy``, ``PATH-i-bound.npy``, and so on."""
+def save_references(path: str, references: Sequence[Reference], is_tuple: bool) -> None:
+    """Save the reference of each array `i` of a result as ``PATH-i-values.npy``, ``PATH-i-bound.npy``, and so on.
+
+    A file ``PATH-tuple`` says that the result is a tuple, also one of one array.
+    """
+    if is_tuple:
+        Path(f"{path}-tuple").touch()
     for i, reference in enumerate(references):
         for name, array in vars(reference).items():
             if array is not None:
@@ -204,6 +255,12 @@ def load_references(path: str) -> list[Reference]:
             Reference(**{name: np.load(file, mmap_mode="r") for name, file in files.items() if os.path.exists(file)})
         )
     return references
+
+
+def load_expected(paths: Sequence[str], dtype: np.dtype) -> ExpectedResults:
+    """Load the references of each input: see `save_references`."""
+    is_tuple = os.path.exists(f"{paths[0]}-tuple")
+    return ExpectedResults([load_references(path) for path in paths], dtype, is_tuple)
 
 
 def refer(

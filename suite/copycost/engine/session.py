@@ -271,7 +271,7 @@ class Session:
             (job,) = self.runner.start([state], group.files)
             if isinstance(job, CaseFailure):
                 raise job
-            profile = self.pool.ask(state, job, "profile", call_profile.profile, case.nbytes + group.result_bytes)
+            profile = self.pool.ask(state, job, "profile", call_profile.profile, group.moved_bytes)
             self.pool.close_worker(job.worker)
             return state.complete(group), profile
         except CaseFailure as failure:

@@ -63,9 +63,15 @@ def _start(device: DeviceKind, threads: int) -> None:
 def _array(pixels: np.ndarray, mutable: bool) -> Any:
     import tensorflow as tf
 
-    # Adding 0 makes TensorFlow allocate the result, even if tf.constant shares memory with its argument.
-    tensor = tf.constant(pixels) + tf.constant(0, pixels.dtype)
+    tensor = _copied(tf.constant(pixels))
     return tf.Variable(tensor) if mutable else tensor
+
+
+def _copied(tensor: Any) -> Any:
+    """Return a tensor with the same values in memory of its own, even where tf.constant shares that of its argument."""
+    import tensorflow as tf
+
+    return tf.logical_or(tensor, False) if tensor.dtype == tf.bool else tensor + tf.constant(0, tensor.dtype)
 
 
 def _restore(array: Any, pristine: Any) -> Any:
@@ -73,7 +79,7 @@ def _restore(array: Any, pristine: Any) -> Any:
 
     # Create a tensor without other references: `assign` adopts its buffer, and the next XLA call would copy a buffer
     # that has two owners.
-    fresh = pristine + tf.constant(0, pristine.dtype)
+    fresh = _copied(pristine)
     if not isinstance(array, tf.Variable):
         return fresh
     array.assign(fresh)

@@ -51,8 +51,14 @@ def to_numpy(result: Any) -> np.ndarray:
 
 
 def wait(result: Any) -> Any:
-    """Return an array when it is ready, and any other value at once."""
-    return result.block_until_ready() if hasattr(result, "block_until_ready") else result
+    """Return an array, or arrays in a list, tuple or dict, when they are ready, and any other value at once."""
+    if hasattr(result, "block_until_ready"):  # less work than JAX's function for any tree
+        return result.block_until_ready()
+    if not isinstance(result, (list, tuple, dict)):
+        return result
+    import jax
+
+    return jax.block_until_ready(result)
 
 
 def trace(function: Callable[[], Any]) -> tuple[Any, list[AllocationEvent]]:

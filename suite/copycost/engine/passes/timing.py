@@ -11,7 +11,6 @@ from time import perf_counter_ns, process_time_ns, sleep, thread_time_ns
 from copycost.engine import clock
 from copycost.engine.prepared_call import PreparedCall
 from copycost.engine.records import Calibration, Sample
-from copycost.engine.references import argument
 from copycost.machine import disturbance
 from copycost.machine.memory import free_memory
 from copycost.machine.nvtx_range import nvtx_range
@@ -177,7 +176,7 @@ def timed_calls(prepared: PreparedCall, n: int) -> Sample:
         turn = next(prepared.turns)
         order = [(turn + i) % len(prepared.inputs) for i in range(len(prepared.inputs))]
         inputs = [prepared.build(prepared.inputs[i]) for i in order]
-        out = () if prepared.out is None else (argument(prepared.out),)
+        out = () if prepared.out is None else (prepared.out_argument(),)
         timed_ns, result = clock.batched(prepared.call, inputs, out, n, prepared.runtime.fence)
         last_index = order[(n - 1) % len(order)]
         prepared.x, prepared.k = prepared.inputs[last_index], prepared.input_indices[last_index]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from copycost.studies.explain import proof, rewrites, target
-from copycost.studies.explain.findings import Finding, Kind, find, overwritable
+from copycost.studies.explain.findings import GIVEN, Finding, Kind, find, overwritable
 from copycost.studies.explain.observe import Observation, Recorder, instrument, see
 from copycost.studies.explain.proof import Proof
 from copycost.studies.explain.rewrites import Rewrite
@@ -134,7 +134,11 @@ def explain(chosen: Target, inputs: Sequence[Arguments] = (((), {}),)) -> Explan
     findings = sorted([*findings, *overwritable(scope, observation)], key=lambda finding: finding.line)
     if chosen.function is not None:  # what a line may write to, and what has changed
         findings = [
-            f for f in findings if f.kind != Kind.CHANGE or any(f"to {name}," in f.text for name in counted.changed)
+            f
+            for f in findings
+            if f.kind != Kind.CHANGE
+            or not f.text.endswith(GIVEN)
+            or any(f"to {name}{GIVEN}" in f.text for name in counted.changed)
         ]
     findings += [
         Finding(0, Kind.CHANGE, f"changes {name}, in a line that is not recognized", 0, 1, -1)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from copycost.studies.explain.observe import WRITERS, Observation, Seen, Use
+from copycost.studies.explain.observe import OUTPUTS, WRITERS, Observation, Seen, Use, Written
 
 #: Dtypes that results become when a float64 is among the operands.
 _DOUBLE = ("float64", "complex128")
@@ -20,6 +21,10 @@ _MUTABLE = ("numpy", "cupy", "torch")
 
 #: Names of libraries for people.
 _LIBRARIES = {"numpy": "NumPy", "tensorflow": "TensorFlow", "torch": "PyTorch", "jax": "JAX", "cupy": "CuPy"}
+
+
+#: End of the text of a change of an argument.
+GIVEN = ", which the caller has given"
 
 
 class Kind(StrEnum):
@@ -42,7 +47,7 @@ class Kind(StrEnum):
     TRANSFER
         An array goes from the host's memory to a device's, or back.
     CHANGE
-        An array that the function was given is written to.
+        An array that the function was given, or that a variable names, is changed.
     RETRACE
         A `tf.function` is traced again.
     """
@@ -218,6 +223,7 @@ def is_overwritable(statement: ast.stmt, observation: Observation) -> bool:
         and len(statement.targets) == 1
         and (name := _overwritten(statement.targets[0]))
         and isinstance(value := statement.value, ast.BinOp)
+        and not isinstance(value.op, ast.MatMult)  # PyTorch has no such operation in place
         and isinstance(value.left, ast.Name)
         and value.left.id == name
     ):
@@ -270,29 +276,65 @@ def _changes(observation: Observation) -> Iterator[Finding]:
     found = list(_writes(observation))
     yield from found
     named = {finding.text.partition("writes to ")[2].partition(",")[0] for finding in found}
-    for number, written in observation.written.items():
+    for number, changed in observation.written.items():
         node = observation.nodes[number]
         assert isinstance(node, ast.expr)
-        for place, seen in written:
-            names = [f"{name}, which the caller has given" for name in _overlapping(seen, observation)]
-            for name in names or filter(None, [_variable(node, place)]):
-                if name.partition(",")[0] not in named:
-                    text = f"{_called(node) or _source(node)} writes to {name}"
-                    yield Finding(node.lineno, Kind.CHANGE, text, 0, observation.uses[number].times, number)
+        for written in changed:
+            parameters = _overlapping(written.seen, observation)
+            if written.is_observed and named.intersection(parameters):
+                continue  # its own line is listed
+            names = [f"{name}{GIVEN}" for name in parameters]
+            for name in names or _variables(node, written, observation):
+                text = f"{_called(node) or _source(node)} writes to {name}"
+                yield Finding(node.lineno, Kind.CHANGE, text, 0, observation.uses[number].times, number)
 
 
-def _variable(node: ast.expr, place: int | str) -> str:
-    """Return the source of an argument, or an empty text if it is no variable, so that nobody else sees its array."""
-    arguments: list[ast.expr] = node.args if isinstance(node, ast.Call) else []
-    argument: ast.expr | None = None
+def _variables(node: ast.expr, written: Written, observation: Observation) -> list[str]:
+    """Return the variables whose array a call has changed. There are none if it was made for the call.
+
+    The variable may be the argument, in a list or dict that is, or a view of it may be: ``f(np.expand_dims(x, 0))``.
+    """
+    argument = _argument(node, written.place)
+    if isinstance(argument, ast.List | ast.Tuple) and (index := re.match(r"\[(\d+)\]", written.path)):
+        argument = argument.elts[int(index[1])] if int(index[1]) < len(argument.elts) else None
+    elif isinstance(argument, ast.Dict):
+        keys = [key.value if isinstance(key, ast.Constant) else None for key in argument.keys]
+        argument = argument.values[keys.index(written.path)] if written.path in keys else None
+    if argument is None:
+        return []
+    if _is_variable(argument):
+        return [_source(argument)]
+    by_node = {id(known): number for number, known in observation.nodes.items()}
+    names: dict[str, None] = {}
+    for part in ast.walk(argument):
+        use = observation.uses.get(by_node.get(id(part), -1))
+        if use is None or not isinstance(part, ast.Call):
+            continue
+        for position, seen in use.operands:
+            source = _argument(part, position) if position is not None else None
+            if source is not None and seen.overlaps(written.seen) and _is_variable(source):
+                names[_source(source)] = None
+    return list(names)
+
+
+def _argument(node: ast.expr, place: int | str) -> ast.expr | None:
+    """Return an argument of a call by its position (−1 for the object of a method) or name, if the source shows it."""
+    if not isinstance(node, ast.Call):
+        return None
+    if place == -1:
+        return node.func.value if isinstance(node.func, ast.Attribute) else None
     if isinstance(place, str):
-        argument = next((word.value for word in getattr(node, "keywords", ()) if word.arg == place), None)
-    elif place < len(arguments) and not any(isinstance(one, ast.Starred) for one in arguments):
-        argument = arguments[place]
-    base = argument
-    while isinstance(base, ast.Attribute | ast.Subscript):
-        base = base.value
-    return _source(argument) if argument is not None and isinstance(base, ast.Name) else ""
+        return next((word.value for word in node.keywords if word.arg == place), None)
+    if place >= len(node.args) or any(isinstance(one, ast.Starred) for one in node.args):
+        return None
+    return node.args[place]
+
+
+def _is_variable(node: ast.expr) -> bool:
+    """Return whether an expression is a name, or an attribute or item of one."""
+    while isinstance(node, ast.Attribute | ast.Subscript):
+        node = node.value
+    return isinstance(node, ast.Name)
 
 
 def _writes(observation: Observation) -> Iterator[Finding]:
@@ -301,7 +343,7 @@ def _writes(observation: Observation) -> Iterator[Finding]:
         node = observation.nodes[number]
         assert isinstance(node, ast.stmt)
         for name in _overlapping(seen, observation):
-            yield Finding(node.lineno, Kind.CHANGE, f"writes to {name}, which the caller has given", 0, 1, number)
+            yield Finding(node.lineno, Kind.CHANGE, f"writes to {name}{GIVEN}", 0, 1, number)
     for number, use in observation.uses.items():
         node = observation.nodes[number]
         assert isinstance(node, ast.expr)
@@ -311,8 +353,8 @@ def _writes(observation: Observation) -> Iterator[Finding]:
         elif _called(node).endswith("_") and not _called(node).startswith("_"):  # PyTorch's names
             targets += [seen for position, seen in use.operands if position == -1]
         for name in dict.fromkeys(name for seen in targets for name in _overlapping(seen, observation)):
-            if name.partition("[")[0].partition(".")[0] not in ("out", "output", "dst"):
-                text = f"writes to {name}, which the caller has given"
+            if name.partition("[")[0].partition(".")[0] not in OUTPUTS:
+                text = f"writes to {name}{GIVEN}"
                 yield Finding(node.lineno, Kind.CHANGE, text, 0, use.times, number)
 
 

@@ -37,11 +37,14 @@ _OPERATORS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq, ast.NotEq: operator.ne,
 }  # fmt: skip
 
-#: Functions and methods that say that they write to their object or first argument.
+#: Functions and methods of libraries of arrays that say that they write to their object or first argument.
 WRITERS = (
     "copyto", "put", "place", "putmask", "put_along_axis", "fill_diagonal", "shuffle", "fill", "sort", "partition",
-    "setflags", "at",
+    "at",
 )  # fmt: skip
+
+#: Names of the arguments to which a function is asked to write.
+OUTPUTS = ("out", "output", "dst")
 
 #: Number of evaluations of a call in which the arguments are compared with what they were before it.
 _COMPARED = 3
@@ -117,6 +120,27 @@ def _pairs(arrays: tuple[Seen, ...]) -> tuple[tuple[None, Seen], ...]:
     return tuple((None, seen) for seen in arrays)
 
 
+@dataclass(frozen=True)
+class Written:
+    """An array that a call has changed.
+
+    Attributes
+    ----------
+    place : int or str
+        Position or name of the argument.
+    path : str
+        Place of the array in a container: ``[0]``, ``image``. Empty if it is the argument.
+    seen : Seen
+    is_observed : bool
+        Whether the called function is one of the target's file, whose own lines are observed.
+    """
+
+    place: int | str
+    path: str
+    seen: Seen
+    is_observed: bool
+
+
 @dataclass
 class Observation:
     """What a target has done.
@@ -130,7 +154,7 @@ class Observation:
     stores : dict
         Array that a statement writes to in place, by the statement's number.
     written : dict
-        Arguments that a call has changed, by the call's number: the position or name of each, and its array.
+        Arguments that a call has changed, by the call's number.
     parameters : dict
         Arrays that the function was given, by their names.
     is_warm : bool
@@ -140,7 +164,7 @@ class Observation:
     nodes: dict[int, ast.AST] = field(default_factory=dict)
     uses: dict[int, Use] = field(default_factory=dict)
     stores: dict[int, Seen] = field(default_factory=dict)
-    written: dict[int, tuple[tuple[int | str, Seen], ...]] = field(default_factory=dict)
+    written: dict[int, tuple[Written, ...]] = field(default_factory=dict)
     parameters: dict[str, Seen] = field(default_factory=dict)
     is_warm: bool = False
 
@@ -184,7 +208,7 @@ class Recorder:
     def binary(self, node: int, symbol: str, left: Any, right: Any) -> Any:
         """Apply an operator."""
         function = next(f for kind, f in _OPERATORS.items() if kind.__name__ == symbol)
-        return self._note(node, function, None, (left, right), {})
+        return self._note(node, function, None, (left, right), {}, compares=False)
 
     def seen(self, node: int, value: Any) -> Any:
         """Note the value of an expression."""
@@ -197,25 +221,34 @@ class Recorder:
         if self.is_on and (array_seen := see(array)) is not None:
             self.observation.stores.setdefault(node, array_seen)
 
-    def _note(self, node: int, function: Any, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _note(
+        self,
+        node: int,
+        function: Any,
+        owner: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        compares: bool = True,
+    ) -> Any:
         if not self.is_on:
             return function(*args, **kwargs)
         operands = tuple(_operands(owner, args, kwargs))
-        out = kwargs.get("out")
-        outs = tuple(filter(None, map(see, out if isinstance(out, tuple) else (out,))))
+        out = [part for key in OUTPUTS for part in _as_list_of(kwargs.get(key))]
+        outs = tuple(filter(None, map(see, out)))
         if isinstance(function, np.ufunc):
             outs += tuple(filter(None, map(see, args[function.nin :])))
         count = getattr(function, "experimental_get_tracing_count", None)
         before = count() if count is not None else 0
         known = self.observation.uses.get(node)
-        compared = known is None or known.times < _COMPARED
-        values = _values_before(function, args, kwargs) if compared else []
+        compares = compares and (known is None or known.times < _COMPARED)
+        values = _values_before(function, args, kwargs) if compares else []
         result = function(*args, **kwargs)
         traced = (before, count()) if count is not None else None
         changed = [
-            (place, seen)
-            for place, array, was, seen in values
-            if _values(array) != was and not any(seen.overlaps(output) for output in outs)
+            written
+            for written, array, was in values
+            if _values(array) != was and not any(written.seen.overlaps(output) for output in outs)
         ]
         if changed:
             self.observation.written.setdefault(node, tuple(changed))
@@ -242,28 +275,34 @@ def _operands(owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list
             found.append((position, seen))
         elif isinstance(value, list | tuple):
             found += [(None, part) for part in map(see, found_arrays({"": value}).values()) if part is not None]
-    found += [(None, part) for key, value in kwargs.items() if key != "out" and (part := see(value)) is not None]
+    found += [(None, part) for key, value in kwargs.items() if key not in OUTPUTS and (part := see(value)) is not None]
     return found
+
+
+def _as_list_of(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, tuple) else [value]
 
 
 def _values_before(
     function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> list[tuple[int | str, Any, bytes | None, Seen]]:
-    """Return the arrays that a call has no reason to change, with their values: place, array, values and what is seen.
+) -> list[tuple[Written, Any, bytes | None]]:
+    """Return the arrays that a call has no reason to change, each with its values.
 
-    A call that names its output, and one of a function that is known to write to its argument, are left out.
+    An argument that is named as an output is left out, and a call of a function that is known to write.
     """
-    name = getattr(function, "__name__", "")
-    if isinstance(function, np.ufunc) or name in WRITERS or (name.endswith("_") and not name.startswith("_")):
+    name, module = getattr(function, "__name__", ""), getattr(function, "__module__", None)
+    is_writer = name in WRITERS and (module is None or module.partition(".")[0] in ("numpy", "cupy", "torch", "random"))
+    if isinstance(function, np.ufunc) or is_writer or (name.endswith("_") and not name.startswith("_")):
         return []
-    given = {key: value for key, value in kwargs.items() if key not in ("out", "dst", "output")}
-    found: list[tuple[int | str, Any, bytes | None, Seen]] = []
-    places: list[tuple[int | str, Any]] = [*enumerate(args), *given.items()]
+    is_observed = _CALL in getattr(function, "__globals__", {})
+    places: list[tuple[int | str, Any]] = [*enumerate(args)]
+    places += [(key, value) for key, value in kwargs.items() if key not in OUTPUTS]
+    found: list[tuple[Written, Any, bytes | None]] = []
     for place, value in places:
-        for array in found_arrays({"": value}).values():
+        for path, array in found_arrays({"": value}).items():
             seen = see(array)
             if seen is not None and (values := _values(array)) is not None:
-                found.append((place, array, values, seen))
+                found.append((Written(place, path, seen, is_observed), array, values))
     return found
 
 

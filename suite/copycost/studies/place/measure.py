@@ -160,8 +160,6 @@ def _models(
         why = f"{INSIDE} of recipe {first.recipe.name} is not for TensorFlow"
     elif first.recipe.inputs != 1:
         why = f"recipe {first.recipe.name} takes {first.recipe.inputs} inputs"
-    elif first.recipe.makes_inputs:
-        why = f"recipe {first.recipe.name} makes its inputs"
     elif first.layout != Layout.CHANNELS_LAST:
         why = "TensorFlow has no convolution of channels first on the CPU"
     else:
