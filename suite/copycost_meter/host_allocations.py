@@ -162,18 +162,23 @@ def _read(name: str, calls: Sequence[int], has_lines: bool = True) -> list[CallT
     calls : sequence of int
         Number of calls of each case.
     has_lines : bool, optional
-        Whether events have the line that made the request, which takes most of the time.
+        Whether events have the line that made the request. Without it, requests of less than `THRESHOLD` are left out
+        too. Both take most of the time.
     """
     from memray import AllocatorType, FileReader
 
     release_allocators = (AllocatorType.FREE, AllocatorType.MUNMAP)
     windows = _Windows(calls, has_lines)
+    least, known = 0 if has_lines else THRESHOLD, windows.alive
     with FileReader(name) as reader:
         for record in reader.get_allocation_records():
+            size = record.size  # 0 of a release by `free`
+            if size < least and (size or record.address not in known):
+                continue
             if record.allocator in release_allocators:
                 windows.release(record.address)
-            elif record.allocator != AllocatorType.MMAP or record.size != _ARENA:
-                windows.request(record.address, record.size, partial(_record_label, record))
+            elif record.allocator != AllocatorType.MMAP or size != _ARENA:
+                windows.request(record.address, size, partial(_record_label, record))
     return windows.traces()
 
 
@@ -215,10 +220,9 @@ class _Windows:
         self._cases = [case for case, number in enumerate(calls) for _ in range(number)]  # by window
         self._events: list[list[AllocationEvent]] = [[] for _ in self._cases]
         self._leaked_bytes = [0] * len(self._cases)
-        self._memory: dict[int, _Memory] = {}
+        self.alive: dict[int, _Memory | None] = {}  # by address; None for that of a mark
         self._first_mark = _MARK + bytes.__basicsize__  # the request of a `bytes` object of _MARK bytes
         self._next_mark, self._end = self._first_mark, self._first_mark + 3 * len(self._cases)
-        self._mark_addresses: set[int] = set()
         # The last mark. After the first of a window its call runs, after the second its result is released, and after
         # the third it is over.
         self._window, self._step = -1, 2
@@ -227,22 +231,18 @@ class _Windows:
         """Add a request to the window in which it was made."""
         if size == self._next_mark < self._end:  # marks come in order: other requests of such a size are no marks
             self._window, self._step = divmod(size - self._first_mark, 3)
-            self._mark_addresses.add(address)
+            self.alive[address] = None
             self._next_mark += 1
             return
-        self._mark_addresses.discard(address)
         window = self._window if self._step < 2 else None
         in_call = self._step == 0 and size >= THRESHOLD
         memory = _Memory(size, line() if in_call and self._has_lines else "", self._case(), window)
-        self._memory[address] = memory
+        self.alive[address] = memory
         self._add(size, memory.line, window)
 
     def release(self, address: int) -> None:
         """Add a release to the window in which it was made, unless the memory is of a mark or of another case."""
-        if address in self._mark_addresses:
-            self._mark_addresses.discard(address)
-            return
-        memory = self._memory.pop(address, None)
+        memory = self.alive.pop(address, None)
         window = self._window if self._step < 2 else None
         if memory is None or (window is not None and memory.case != self._case()):
             return

@@ -23,6 +23,7 @@ from copycost.cases.profiles import PROFILES, Axes
 from copycost.cases.selection import check_axes, expand, select
 from copycost.catalog import discovery, import_context
 from copycost.engine.case_state import CaseState, Group
+from copycost.engine.group_files import Files
 from copycost.engine.plan import Plan
 from copycost.engine.records import Audit, BlockRecord, Sample
 from copycost.engine.schedule import due, undecided
@@ -307,7 +308,7 @@ def test_time_for_what_is_undecided_begins_when_the_least_blocks_are_there(monke
 
     with Session(Plan(1, 9, 2.0, 60, "none"), images.read()) as session:
         monkeypatch.setattr(session.runner, "run", run)
-        session._time(states, Group(Path(), ((), (), ()), 0, 3), 2.0, 5.0)
+        session._time(states, Group(Path(), Files(), 0, 0, 3), 2.0, 5.0)
         assert session._extra_seconds == now - 9  # after three blocks of three cases
     assert 9 + 3 <= now <= 9 + 5
     assert [len(state.records) for state in states[:2]] == [5, 5]
