@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import importlib
 import inspect
 import math
@@ -120,19 +121,33 @@ def place_of(array: Any) -> str:
 def is_comparable(array: Any) -> bool:
     """Return whether the values of an array can be compared, on a device that is known."""
     try:
-        values_of(array)
+        _values_of(array)
         place_of(array)
     except Exception:  # a test's arrays may be anything, and the test is not about this
         return False
     return True
 
 
-def values_of(array: Any) -> bytes | None:
-    """Return the values of an array as bytes, or None if a call has consumed it."""
+def digest_of(array: Any) -> bytes | None:
+    """Return a digest of the values of an array, or None if a call has consumed it.
+
+    To keep the values instead would take memory, and memory that is new to a process is slower than SHA-256.
+    """
     try:
-        return library(library_of(array)).to_numpy(array).tobytes()
+        values = _values_of(array).ravel()
     except ConsumedArrayError:
         return None
+    try:
+        content = values.view("u1")
+    except TypeError:  # Python's objects, of which the addresses are compared
+        content = values.tobytes()
+    return hashlib.sha256(content).digest()
+
+
+def _values_of(array: Any) -> Any:
+    """Return the values of an array as a NumPy array."""
+    try:
+        return library(library_of(array)).to_numpy(array)
     except TypeError:  # of PyTorch
         raise ValueError(f"an array of {array.dtype}: expected a dtype that NumPy knows") from None
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from copycost_meter.arrays import (
     bytes_in,
+    digest_of,
     found_arrays,
     is_comparable,
     library,
@@ -17,7 +18,6 @@ from copycost_meter.arrays import (
     nbytes_of,
     parameters_of,
     place_of,
-    values_of,
     with_copies,
 )
 from copycost_meter.call_count import CallCount
@@ -145,7 +145,7 @@ class OneCall:
     def __init__(self, name: str, arrays: Mapping[str, Any]) -> None:
         self._name = name
         self._arrays = {key: array for key, array in arrays.items() if is_comparable(array)}
-        self._before = {key: values_of(array) for key, array in self._arrays.items()}
+        self._before = {key: digest_of(array) for key, array in self._arrays.items()}
         self._changed: tuple[str, ...] = ()
         self._largest_bytes = 0
         self.missing: str | None = None
@@ -158,7 +158,7 @@ class OneCall:
 
     def end(self) -> None:
         """Compare the arrays with what they were before the call, and forget them."""
-        self._changed = tuple(key for key, array in self._arrays.items() if values_of(array) != self._before[key])
+        self._changed = tuple(key for key, array in self._arrays.items() if digest_of(array) != self._before[key])
         self._largest_bytes = max(map(nbytes_of, self._arrays.values()), default=0)
         self._arrays, self._before = {}, {}
 
@@ -206,7 +206,7 @@ def _requests(events: Iterable[AllocationEvent]) -> tuple[tuple[int, str], ...]:
     return tuple(sorted(found, key=lambda request: -request[0]))
 
 
-def count_prepared(name: str, prepare: Prepare, libraries: set[str]) -> CallCount:
+def count_prepared(name: str, prepare: Prepare, libraries: set[str], *, compares: bool = True) -> CallCount:
     """Count the allocations of prepared calls.
 
     Parameters
@@ -217,6 +217,8 @@ def count_prepared(name: str, prepare: Prepare, libraries: set[str]) -> CallCoun
         See `Prepare`. It is called before each call.
     libraries : set of str
         Names of the libraries of the arrays.
+    compares : bool, optional
+        Whether changed arrays are looked for.
     """
     chosen = chosen_library(libraries)
     call, arrays = prepare()
@@ -225,7 +227,7 @@ def count_prepared(name: str, prepare: Prepare, libraries: set[str]) -> CallCoun
     for number in range(_WARM):
         if number:
             call, arrays = prepare()
-        changed.update(dict.fromkeys(changed_by(call, arrays, chosen)))
+        changed.update(dict.fromkeys(changed_by(call, arrays if compares else {}, chosen)))
         largest_bytes = max(map(nbytes_of, arrays.values()), default=0)
     del call, arrays
 
@@ -269,9 +271,9 @@ def changed_by(call: Callable[[], Any], arrays: Mapping[str, Any], chosen: Libra
     chosen : Library
         Library for whose work the function waits.
     """
-    before = {name: values_of(array) for name, array in arrays.items()}
+    before = {name: digest_of(array) for name, array in arrays.items()}
     finish(chosen, call())
-    return tuple(name for name, array in arrays.items() if values_of(array) != before[name])
+    return tuple(name for name, array in arrays.items() if digest_of(array) != before[name])
 
 
 def chosen_library(names: set[str]) -> Library:

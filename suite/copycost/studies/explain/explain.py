@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -22,8 +24,11 @@ from copycost_meter.call_count import CallCount
 from copycost_meter.counting import count, count_once
 from copycost_meter.errors import describe
 
-#: Operations of TensorFlow in an eager function from which on a `tf.function` is proposed.
-_EAGER = 2
+#: Library → its function that compiles another one, and the decorator that does so.
+_COMPILERS = {"tensorflow": ("function", "tf.function"), "jax": ("jit", "jax.jit"), "cupy": ("fuse", "cupy.fuse()")}
+
+#: Number of operations of a library from which on a compiled function is proposed.
+_UNCOMPILED = 2
 
 Arguments = tuple[tuple[Any, ...], Mapping[str, Any]]
 
@@ -295,9 +300,9 @@ def _proven(
     together = None
     if len(best) > 1:
         together = _try(chosen, original, [one for one, _ in best.values()], inputs)
-    graph = _as_graph(chosen, original, observation, inputs)
-    if graph is not None:
-        proposals.append(graph)
+    compiled = _compiled(chosen, original, observation, inputs)
+    if compiled is not None:
+        proposals.append(compiled)
     return tuple(proposals), together if together is not None and together.reason is None else None, rejected
 
 
@@ -311,26 +316,30 @@ def _try(
     return proof.prove(original, rewritten, inputs)
 
 
-def _as_graph(
+def _compiled(
     chosen: Target, original: Callable[..., Any], observation: Observation, inputs: Sequence[Arguments]
 ) -> Proposal | None:
-    """Return the proposal of a `tf.function` in the place of an eager function of TensorFlow."""
-    operations = [use for use in observation.uses.values() if use.result and use.result.library == "tensorflow"]
+    """Return the proposal of a compiled function in the place of one that runs operation by operation."""
     args, kwargs = inputs[0]
-    of_tensorflow = {library_of(array) for array in found_arrays({"args": args, "kwargs": dict(kwargs)}).values()}
+    libraries = {library_of(array) for array in found_arrays({"args": args, "kwargs": dict(kwargs)}).values()}
+    name = libraries.pop() if len(libraries) == 1 else ""
+    operations = [use for use in observation.uses.values() if use.result and use.result.library == name]
     definition = chosen.definition()
     assert definition is not None
-    if rewrites.has_effects(definition):  # a graph has them when it is traced only
+    if rewrites.has_effects(definition):  # a compiled function has them when it is traced only
         return None
-    if len(operations) < _EAGER or of_tensorflow != {"tensorflow"} or hasattr(original, "get_concrete_function"):
+    if name not in _COMPILERS or len(operations) < _UNCOMPILED or not isinstance(original, FunctionType):
         return None
-    import tensorflow as tf
-
-    found = proof.prove(original, tf.function(original), inputs)
+    compiler, decorator = _COMPILERS[name]
+    try:
+        compiled = getattr(importlib.import_module(name), compiler)(original)
+    except Exception:  # the compiler refuses the function
+        return None
+    found = proof.prove(original, compiled, inputs)
     if found.reason is not None:
         return None
     head = f"def {definition.name}({ast.unparse(definition.args)}):"
-    return Proposal(definition.lineno, head, f"@tf.function\n{head}", found)
+    return Proposal(definition.lineno, head, f"@{decorator}\n{head}", found)
 
 
 def _described(array: Any) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from copycost.catalog import discovery
-from copycost_meter.arrays import found_arrays, library_of, nbytes_of, place_of, values_of
+from copycost_meter.arrays import digest_of, found_arrays, library_of, nbytes_of, place_of
 
 #: Names of the functions through which the observed code goes.
 _CALL, _METHOD, _BINARY, _SEEN, _STORE = (
@@ -307,9 +307,9 @@ def _values_before(
 
 
 def _values(array: Any) -> bytes | None:
-    """Return the values of an array, or None if they cannot be read."""
+    """Return a digest of the values of an array, or None if they cannot be read."""
     try:
-        return values_of(array)
+        return digest_of(array)
     except Exception:  # a dtype that NumPy does not know, or an array that a call has consumed
         return None
 

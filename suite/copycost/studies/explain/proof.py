@@ -14,7 +14,7 @@ import numpy as np
 
 from copycost.catalog import discovery
 from copycost.studies.explain.observe import Seen, see
-from copycost_meter.arrays import found_arrays, library_of, values_of, with_copies
+from copycost_meter.arrays import digest_of, found_arrays, library_of, with_copies
 from copycost_meter.call_count import CallCount
 from copycost_meter.counting import chosen_library, count, finish
 
@@ -183,7 +183,7 @@ class _Outcome:
                 for one in (seen[name],)
             },
             {(name, other) for name, other in pairs if other in results and _overlap(seen[name], seen[other])},
-            {name: values_of(array) for name, array in given.items()},
+            {name: digest_of(array) for name, array in given.items()},
         )
 
 
