@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from peers import report, tools, trials
+from peers import report, suites, tools, trials
 
 SOURCE = (tools.SUBJECT / "imaging.py").read_text()
 
@@ -87,3 +87,31 @@ def test_the_kept_results_are_trials_of_the_plan() -> None:
         assert set(found) <= planned
         for row, trial in zip(rows, found, strict=True):
             assert row["function"] == (None if trial.change == "none" else trial.function)
+
+
+def test_the_page_has_the_figures_of_the_suites() -> None:
+    page = (report.DOCS / "suites.md").read_text()
+    rows = json.loads((trials.RESULTS / "suites.json").read_text())
+    assert {row["project"] for row in rows} == {suite.project for suite in suites.SUITES}
+    for row in rows:
+        (before,), (after,) = row["seconds"], row["seconds_with_plugin"]
+        differ = len(row["outcomes_that_differ"])
+        assert f"| {before:.1f} s | {after:.1f} s | {row['ratio']:.2f} | {differ} |" in page, row["project"]
+
+
+def test_a_suite_is_run_with_the_plugin_and_without(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "import numpy as np\nimport pytest\n"
+        "@pytest.fixture\ndef x():\n    return np.ones(5_000)\n"
+        "def halved(x):\n    x /= 2\n    return x\n"
+        "def test_changes(x):\n    assert halved(x).sum() == 2_500\n"
+        "def test_copies(x):\n    assert (x + x).sum() == 10_000\n"
+        "def test_fails(x):\n    assert not x.any()\n"
+    )
+    suite = suites.Suite("numpy", "pytest", ".", ("test_it.py",))
+    passes = {plugin: [suites.run_pytest(suite, tmp_path, plugin)] for plugin in (False, True)}
+    row = suites.summary(suite, passes)
+    assert (row["number"], row["failed"], row["outcomes_that_differ"]) == (3, 1, [])
+    assert (row["figures"], row["figures_missing"]) == (2, 0)
+    assert row["changes"] == {"test_it.py::test_changes": "x"}
+    assert passes[True][0].found["test_it.py::test_copies"]["requested"] == "39.1 KiB"
