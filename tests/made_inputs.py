@@ -208,6 +208,26 @@ def table(example):
     return lambda x: values[x]
 
 
+@recipe(name="doubled", inputs=lambda images, random: images / 255)
+def doubled(x):
+    return x * 2
+
+
+@variant(recipe="doubled", runtime="numpy", writes="new", accepts="uint8")
+def in_its_dtype(example):
+    return lambda x: x * 2
+
+
+@variant(recipe="doubled", runtime="numpy", writes="new", accepts="uint8")
+def in_float32(example):
+    return lambda x: x.astype(np.float32) * 2
+
+
+@variant(recipe="doubled", runtime="numpy", writes="new", accepts="uint8")
+def through_float32(example):
+    return lambda x: (x.astype(np.float32) * 2).astype(np.float64)
+
+
 @recipe(name="pool", parameters={"by": (2, 4), "of": ("mean", "max")})
 def pool(x, by, of):
     *batch, height, width, channels = x.shape

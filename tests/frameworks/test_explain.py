@@ -240,6 +240,14 @@ def test_a_rewrite_that_changes_the_result_is_not_proposed(tmp_path: Path) -> No
     assert found.rejected
 
 
+def test_a_change_in_a_function_of_the_file_is_listed_once(tmp_path: Path) -> None:
+    code = "def first(y):\n    y[0] = 0\ndef f(x):\n    first(x)\n    return x + 1"
+    found, _ = explained(Case(code, {"change"}), tmp_path)
+    assert [(finding.line, finding.text) for finding in found.findings] == [
+        (3, "writes to x, which the caller has given")
+    ]
+
+
 def test_lines_have_their_requests(tmp_path: Path) -> None:
     found, _ = explained(CASES["results that could be written over"], tmp_path)
     nbytes = int(np.prod(SHAPE)) * 4

@@ -17,7 +17,7 @@ FILE = Path(__file__).parents[1] / "made_inputs.py"
 
 HEIGHT, WIDTH, BATCH = 64, 48, 3
 
-RECIPES = ("sizes", "random-sizes", "jpeg", "mirror", "gray")
+RECIPES = ("sizes", "random-sizes", "jpeg", "mirror", "gray", "doubled")
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +89,16 @@ def test_one_array_of_another_shape(floats: dict[str, Measurement], integers: di
     assert (table.status, table.result_dtype) == ("ok", "float32")
 
 
+def test_the_dtype_is_that_of_the_made_array(integers: dict[str, Measurement]) -> None:
+    """From pixels of uint8, the recipe makes float64."""
+    right = integers["in-its-dtype"]
+    assert (right.status, right.result_dtype) == ("ok", "float64"), right.reason
+    assert right.bytes_moved == 2 * BATCH * HEIGHT * WIDTH * 3 * 8
+    assert integers["in-float32"].status == "wrong"
+    assert "off by" in (integers["through-float32"].reason or "")
+    assert "returned float32, not float64" in (integers["in-float32"].reason or "")
+
+
 def test_one_image() -> None:
     """A list of one image is a list."""
     rows = list(
@@ -152,7 +162,7 @@ def test_what_is_a_part_or_a_quarter_of_the_images() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "part.py")
         path.write_text(text)
-        for _ in range(3):
+        for _ in range(5):
             (m,) = measure(files=(path,), recipes=("part",), variants=("over",), size=(32, 32), blocks=0)
             assert (m.status, m.reason) == ("ok", None)
 

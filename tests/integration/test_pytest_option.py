@@ -41,6 +41,11 @@ def test_writes(image, images):
     assert image.sum() == 250_000
 
 
+def test_releases(image):
+    for _ in range(3):
+        image + np.float32(1)
+
+
 def test_needs_no_array():
     assert bytes(3 * N)[0] == 0
 
@@ -80,11 +85,12 @@ def rows(output: str) -> dict[str, str]:
 def test_every_test_is_listed_without_a_line_changed(tmp_path: Path, options: tuple[str, ...]) -> None:
     done = run(tmp_path, PROJECT, "--copycost", "-p", "no:randomly", *options)
     assert done.returncode == 1, done.stdout
-    assert "1 failed, 6 passed, 1 skipped" in done.stdout
+    assert "1 failed, 7 passed, 1 skipped" in done.stdout
     found = rows(done.stdout)
     assert found["test_copies"].startswith("1.91 MiB 1.91 MiB 2 "), found
     assert found["test_changes"].endswith("test_changes, changes image")
     assert found["test_writes[images0]"].endswith("test_writes[images0]")  # nobody is surprised by its own lines
+    assert found["test_releases"].startswith("2.86 MiB 977 KiB 3 "), found
     assert found["test_needs_no_array"].startswith("2.86 MiB 2.86 MiB – "), found
     assert found["test_in_a_class[2]"].startswith("1.91 MiB 1.91 MiB 2 ")
     assert not {"test_fails", "test_skips"} & found.keys()
@@ -92,7 +98,7 @@ def test_every_test_is_listed_without_a_line_changed(tmp_path: Path, options: tu
 
 def test_without_the_option_nothing_is_counted(tmp_path: Path) -> None:
     done = run(tmp_path, PROJECT)
-    assert "1 failed, 6 passed, 1 skipped" in done.stdout
+    assert "1 failed, 7 passed, 1 skipped" in done.stdout
     assert "copycost:" not in done.stdout
 
 
