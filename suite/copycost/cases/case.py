@@ -75,7 +75,7 @@ class Case:
     @property
     def computed_dtype(self) -> np.dtype:
         """Float dtype that the recipe is computed in."""
-        return self.result_dtype if self.result_dtype.kind == "f" else result_dtype(self.dtype)
+        return computed_dtype(self.recipe, self.dtype)
 
     def label(self) -> str:
         """Return a short description of the case."""
@@ -85,6 +85,12 @@ class Case:
             f"{self.recipe.name} {self.variant.name} {number}{self.height}×{self.width}×{CHANNELS}"
             f" {self.dtype}{layout} {self.device}"
         )
+
+
+def computed_dtype(recipe: Recipe, dtype: str | np.dtype) -> np.dtype:
+    """Return the float dtype that a recipe is computed in for an input of this dtype."""
+    required = np.dtype(recipe.dtype) if recipe.dtype else result_dtype(dtype)
+    return required if required.kind == "f" else result_dtype(dtype)
 
 
 def as_row(case: Case) -> dict[str, Any]:

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from copycost import registry
+from copycost.cases.case import computed_dtype
 from copycost.catalog import import_context
 from copycost.engine.compare_arrays import Verdict, judge, within
 from copycost.engine.rounding import Reference, bounded, limits
 from copycost.model.source import Source
-from copycost.recipes import result_dtype
 from copycost.registry import Make, Recipe
 
 #: Factor of a recipe's own tolerance: |result − reference| ≤ _FACTOR · eps(result dtype) · magnitude.
@@ -189,8 +189,7 @@ def made_dtype(recipe: Recipe, arrays: Sequence[np.ndarray], dtype: np.dtype) ->
     dtype : dtype
         Dtype for an input of codes (see `is_code`) only.
     """
-    own = next((result_dtype(array.dtype) for array in arrays if not is_code(array)), dtype)
-    return np.dtype(recipe.dtype) if recipe.dtype and np.dtype(recipe.dtype).kind == "f" else own
+    return next((computed_dtype(recipe, array.dtype) for array in arrays if not is_code(array)), dtype)
 
 
 def made_inputs(make: Make, images: np.ndarray, seed: int) -> tuple[tuple[np.ndarray, ...], Build]:
