@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 
-#: Name of asv's script, and the command with which it runs one benchmark: ``run FOLDER BENCHMARK …``.
+#: Name of the script that asv starts, and its command for one benchmark: ``run FOLDER BENCHMARK …``.
 _SCRIPT, _COMMAND = "benchmark.py", "run"
 
 
@@ -23,7 +23,7 @@ def derive_named(arguments: Sequence[str], prefixes: Sequence[str]) -> None:
     Parameters
     ----------
     arguments : sequence of str
-        Command line of the process. Nothing happens if it is not that of asv's script for a benchmark of the plugin.
+        Command line of the process. Nothing happens unless asv has started it for a benchmark of the plugin.
     prefixes : sequence of str
         Prefixes of the plugin's types.
     """
@@ -40,7 +40,7 @@ def derive_named(arguments: Sequence[str], prefixes: Sequence[str]) -> None:
     folder, package = os.path.split(os.path.abspath(root))
     finder = _SuiteFinder(folder, package)
     sys.meta_path.insert(0, finder)
-    # The folder of asv's script has modules such as `util`; asv removes it before it imports the suite.
+    # The folder of the script has modules such as `util`; asv removes it before it imports the suite.
     hidden = [entry for entry in sys.path if entry == os.path.dirname(arguments[0])]
     sys.path[:] = [entry for entry in sys.path if entry not in hidden]
     try:
