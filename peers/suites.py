@@ -200,7 +200,7 @@ def main() -> None:
     """Run the suites."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="folder with a checkout of each project")
-    parser.add_argument("--times", type=int, default=3, help="number of runs of each suite with and without the plugin")
+    parser.add_argument("--times", type=int, default=1, help="number of runs of each suite with and without the plugin")
     parser.add_argument("--project", choices=[suite.project for suite in SUITES], action="append", help="run only this")
     options = parser.parse_args()
     chosen = [suite for suite in SUITES if suite.project in (options.project or [one.project for one in SUITES])]

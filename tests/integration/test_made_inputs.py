@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from conftest import by_variant, measure
+from conftest import Command, by_variant, measure
 
 from copycost.cases import images
 from copycost.cases.selection import find_definitions
@@ -111,6 +111,12 @@ def test_one_image() -> None:
     assert (
         found["each", "float32"] == found["each-into-a-buffer", "float32"] == found["decodes", "uint8"] == ("ok", None)
     )
+
+
+def test_a_call_beside_a_profiler_receives_a_list_of_one_buffer(command: Command) -> None:
+    case = ("sizes", "each-into-a-buffer", "1×32×32×3", "--with", FILE, "--here")
+    done = command("profile", *case)
+    assert done.returncode == 0, done.stderr
 
 
 def test_channels_first_is_skipped() -> None:

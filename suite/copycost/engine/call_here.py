@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from copycost import registry
 from copycost.cases import images
 from copycost.cases.case import Case
 from copycost.catalog import discovery, loading
 from copycost.engine.prepared_call import PreparedCall
-from copycost.engine.references import Build, ExpectedResults, argument, made_inputs, refer
+from copycost.engine.references import Build, ExpectedResults, Noted, argument, made_dtype, made_inputs, refer
 from copycost.machine.nvtx_range import CALL, nvtx_range
 from copycost.model.vocabulary import Writes
 
@@ -43,19 +41,20 @@ def call_here(case: Case, photographs: images.Photographs, threads: int) -> None
         images.batch(photographs, shape, case.dtype, case.layout, seed=part) for part in range(case.recipe.inputs)
     ]
     build: Build = argument
+    dtype = case.computed_dtype
     make = registry.recipes[case.recipe.name].make
     if make is not None:
         arrays, build = made_inputs(make, pixels[0], seed=0)
-        pixels = list(arrays)
-    blank_out: tuple[np.ndarray, ...] | None = None
-    if case.variant.writes == Writes.OUT:
-        expected = refer(
-            reference, pixels, case.layout, case.computed_dtype, build=build, is_made=make is not None
-        )  # fmt: skip
-        blank_out = ExpectedResults([expected], case.computed_dtype).blank_out()
+        pixels, dtype = list(arrays), made_dtype(case.recipe, arrays, dtype)
+    truth: ExpectedResults | None = None
+    if case.variant.writes == Writes.OUT:  # the reference shows the buffer
+        noted = Noted(reference)
+        expected = refer(noted, pixels, case.layout, dtype, build=build, is_made=make is not None)
+        truth = ExpectedResults([expected], dtype, noted.is_tuple)
     prepared = PreparedCall(
-        runtime, prepare, case.variant.writes, case.device, [tuple(pixels)], None, blank_out, build=build
-    )
+        runtime, prepare, case.variant.writes, case.device, [tuple(pixels)], truth,
+        truth.blank_out() if truth is not None else None, build=build,
+    )  # fmt: skip
     for _ in range(_WARM):
         prepared.fenced_call(0)()
     calls = [prepared.fenced_call(0) for _ in range(CALLS)]  # on inputs that are made before the range

@@ -64,7 +64,7 @@ def write(pool: WorkerPool, photographs: images.Photographs, case: Case, folder:
         copy, places = images.twin(batches[0])
         for _ in range(_MORE_SWAPS if is_made else 0):
             images.swap(copy)
-        differ = not np.array_equal(copy, batches[0])
+        differ = is_made and not np.array_equal(copy, batches[0])
         batches.insert(1, copy)
         twins.append(_saved(folder / f"twin-{part}.npy", places))
         for k, batch in enumerate(batches):
