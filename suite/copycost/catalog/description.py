@@ -8,19 +8,22 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from copycost.catalog.discovery import load_shipped
 from copycost.catalog.import_context import ImportContext, check_origin, child_environment, enter
 from copycost.catalog.loading import load
+from copycost.machine.confine import launcher
 from copycost.model.naming import RegistrationError
 from copycost.model.source import Source
 from copycost.model.vocabulary import DeviceKind, Layout, Writes
 from copycost.registry import Recipe, Variant, benchmark_axes, recipes, variants
+from copycost_meter.targets import TargetError
 
 #: Seconds that a user's file may take to import in the process that only inspects it.
 _IMPORT_TIMEOUT = 120
@@ -36,14 +39,17 @@ class Description:
     variants : list of Variant
     axes : mapping of str to tuple
         Axes that its benchmark class sets (``batches``, ``sizes``, ``dtypes``, ``layouts``), in place of the profile's.
+    imports : tuple of str
+        Installed packages that it imports.
     """
 
     recipes: list[Recipe]
     variants: list[Variant]
     axes: Mapping[str, tuple[Any, ...]]
+    imports: tuple[str, ...] = ()
 
 
-def describe(source: Source, place: ImportContext | None = None) -> Description:
+def describe(source: Source, place: ImportContext | None = None, confined: str | None = None) -> Description:
     """Return the recipes and variants of a user's file or module, which is imported in a separate process.
 
     Side effects of the import stay in that process.
@@ -53,6 +59,8 @@ def describe(source: Source, place: ImportContext | None = None) -> Description:
     source : Source
     place : ImportContext, optional
         Where to import the source from.
+    confined : str, optional
+        Folder to whose files the process is confined: see `copycost.machine.confine`. By default it is not confined.
 
     Raises
     ------
@@ -64,7 +72,7 @@ def describe(source: Source, place: ImportContext | None = None) -> Description:
         request = json.dumps([asdict(source), place and asdict(place)])
         interpreter = place.python if place else sys.executable
         process = subprocess.Popen(
-            [interpreter, "-P", "-m", "copycost.catalog.description", request, str(file.fileno())],
+            [interpreter, "-P", *launcher(confined), "copycost.catalog.description", request, str(file.fileno())],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -91,8 +99,9 @@ def describe(source: Source, place: ImportContext | None = None) -> Description:
         raise RegistrationError(answer["error"])
     axes = {name: tuple(tuple(v) if isinstance(v, list) else v for v in vs) for name, vs in answer["axes"].items()}
     return Description(
-        [_recipe(fields) for fields in answer["recipes"]], [_variant(fields) for fields in answer["variants"]], axes
-    )
+        [_recipe(fields) for fields in answer["recipes"]], [_variant(fields) for fields in answer["variants"]], axes,
+        tuple(answer["imports"]),
+    )  # fmt: skip
 
 
 def _recipe(fields: Mapping[str, Any]) -> Recipe:
@@ -120,6 +129,7 @@ def _answer(source: Source, place: dict[str, Any] | None) -> dict[str, Any]:
         load_shipped()
         if place:
             enter(ImportContext(**place))
+        modules = set(sys.modules)
         shipped: tuple[Any, Any] = (set(recipes), set(variants)) if not source.is_shipped else ((), ())
         load(source)
         if place:
@@ -127,11 +137,22 @@ def _answer(source: Source, place: dict[str, Any] | None) -> dict[str, Any]:
         answer["recipes"] = [_plain(r, "reference", "make") for r in recipes.values() if r.name not in shipped[0]]
         answer["variants"] = [_plain(v, "prepare") for key, v in variants.items() if key not in shipped[1]]
         answer["axes"] = benchmark_axes.get(source, {})
-    except RegistrationError as error:
+        answer["imports"] = _installed(set(sys.modules) - modules)
+    except (RegistrationError, TargetError) as error:
         answer["error"] = f"{source}: {error}" if source.name not in str(error) else str(error)
     except BaseException as error:  # a file may raise anything, including SystemExit
         answer["error"] = f"{source} does not import: {_raised_at(source.name, error)}"
     return answer
+
+
+def _installed(modules: Iterable[str]) -> list[str]:
+    """Return the packages of some modules that are installed in this environment."""
+    folders = {sysconfig.get_paths()[name] for name in ("purelib", "platlib")}
+    names = {name.partition(".")[0] for name in modules}
+    files = {name: getattr(sys.modules.get(name), "__file__", None) for name in names}
+    return sorted(
+        name for name, file in files.items() if file and any(file.startswith(f"{f}{os.sep}") for f in folders)
+    )
 
 
 def _raised_at(path: str, error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, PathFinder
@@ -109,15 +110,22 @@ def check_origin(place: ImportContext) -> None:
             )
 
 
+#: Names of variables with secrets, such as GITHUB_TOKEN, AWS_SECRET_ACCESS_KEY and SSH_AUTH_SOCK.
+_SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|COOKIE|(API|ACCESS|PRIVATE|SIGNING)_?KEY|(^|_)AUTH(_|$)", re.I)
+
+
 def child_environment(place: ImportContext | None = None) -> dict[str, str]:
     """Return environment variables that make a child process import this very copy of copycost.
 
     CUDA numbers devices there as `nvidia-smi` does. By default the fastest is first, and on unlike devices the name,
     the clock and the free memory would be those of another one. PyTorch asks whether there is a device without
     initialising CUDA, which would not work in a fork.
+
+    Variables whose names are those of secrets are left out: measured code is a stranger's.
     """
+    own = {name: value for name, value in os.environ.items() if not _SECRET.search(name)}
     folder = (place and place.engine) or str(Path(__file__).parent.parent.parent)
     path = os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")]))
-    return os.environ | {
+    return own | {
         "PYTHONPATH": path, "CUDA_DEVICE_ORDER": "PCI_BUS_ID", "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
     }  # fmt: skip

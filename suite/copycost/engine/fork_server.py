@@ -16,9 +16,11 @@ import importlib.util
 import os
 import socket
 import sys
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
 from copycost.catalog import discovery, loading
+from copycost.engine import messages
 
 # Imported once, before the fork, and not in every worker.
 from copycost.engine.passes import allocations, audit, call_profile, device_timing, timing  # noqa: F401
@@ -30,10 +32,10 @@ from copycost_meter.errors import describe
 _NOT_INITIALIZED = 3  # CUDA_ERROR_NOT_INITIALIZED in cuda.h
 
 
-def main(control_fd: int, runtime: str, source: Source) -> None:
-    """Import `runtime` and `source`, then serve ``"fork"`` and ``("reap", pid)`` until the connection is closed."""
+def main(control_fd: int, runtime: str, source: Source, preload: Sequence[str] = ()) -> None:
+    """Import all that is needed, then serve ``"fork"`` and ``("reap", pid)`` until the connection is closed."""
     control = socket.socket(fileno=control_fd)
-    messages = Connection(os.dup(control_fd))
+    connection = Connection(os.dup(control_fd))
     try:
         # Keras imports pandas if it is installed, and pandas tries pyarrow, which starts threads when imported.
         sys.modules["pyarrow"] = None  # type: ignore[assignment]
@@ -44,40 +46,46 @@ def main(control_fd: int, runtime: str, source: Source) -> None:
             importlib.import_module("memray")
         del sys.modules["pyarrow"]
         threads = _threads()
+        for package in preload:
+            with contextlib.suppress(Exception):  # the job that needs it says why it cannot be imported
+                importlib.import_module(package)
+        if preload and (_threads() != threads or cuda_is_initialised()):  # a fork would lack what these have started
+            command = [sys.executable, "-P", "-m", "copycost.engine.fork_server"]
+            os.execv(sys.executable, [*command, str(control_fd), runtime, source.name])
         if not source.is_shipped:  # built-in sources are already registered
             loading.load(source)
     except BaseException as exception:  # a user's file may raise anything
-        messages.send(("failed", f"importing for {runtime}: {describe(exception)}"))
+        connection.send_bytes(messages.encode(("failed", f"importing for {runtime}: {describe(exception)}")))
         return
     forkable = _threads() == threads and not cuda_is_initialised()
     gc.collect()
     gc.freeze()  # so that a worker's collector does not write to the pages that it shares with this process
-    messages.send(("ok", forkable))
+    connection.send_bytes(messages.encode(("ok", forkable)))
     while True:
         try:
-            request = messages.recv()
+            request = connection.recv()
         except EOFError:
             return
         if request == "fork":
             _, fds, _, _ = socket.recv_fds(control, 1, 2)
             if not forkable:
-                messages.send(os.getpid())
+                connection.send_bytes(messages.encode(os.getpid()))
                 _become_worker(*fds)
                 return
             pid = os.fork()
             if pid == 0:
                 try:
-                    messages.close()
+                    connection.close()
                     control.close()
                     _become_worker(*fds)
                 finally:
                     os._exit(0)
             for fd in fds:
                 os.close(fd)
-            messages.send(pid)
+            connection.send_bytes(messages.encode(pid))
         else:
             _, pid = request
-            messages.send(os.waitpid(pid, 0)[1])
+            connection.send_bytes(messages.encode(os.waitpid(pid, 0)[1]))
 
 
 def _become_worker(connection_fd: int, stderr_fd: int) -> None:
@@ -110,4 +118,4 @@ def _threads() -> int:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2], Source(sys.argv[3]))
+    main(int(sys.argv[1]), sys.argv[2], Source(sys.argv[3]), sys.argv[4:])

@@ -34,6 +34,9 @@ class Plan:
         baselines.
     energy : bool
         Whether to measure the energy of calls on a GPU.
+    confined : str or None
+        Folder to whose files measured code is confined, without a network: see `copycost.machine.confine`. None does
+        not confine it.
     """
 
     threads: int
@@ -45,3 +48,4 @@ class Plan:
     audits: AuditCache | None = None
     decide: float = 0.0
     energy: bool = False
+    confined: str | None = None

@@ -59,6 +59,8 @@ class Session:
     places : mapping of Source to ImportContext, optional
         Import contexts of user files. By default, fork servers import them with this process's interpreter and working
         directory.
+    preload : sequence of str, optional
+        Packages that all these files import.
     """
 
     def __init__(
@@ -67,10 +69,11 @@ class Session:
         photographs: images.Photographs,
         on_case: Callable[[Case, str], None] = lambda case, step: None,
         places: Mapping[Source, import_context.ImportContext] | None = None,
+        preload: Sequence[str] = (),
     ) -> None:
         self.plan, self.photographs, self.on_case = plan, photographs, on_case
         self.time_account = TimeAccount()
-        self.pool = WorkerPool(plan.threads, self.time_account, places or {})
+        self.pool = WorkerPool(plan.threads, self.time_account, places or {}, preload, plan.confined)
         self.runner = BlockRunner(self.pool, plan.threads, plan.blocks, random.Random(_SEED), on_case, plan.energy)
         self._budget_seconds = self._extra_seconds = 0.0  # seconds of the budget, and beyond it
         self._miss = _MISS_PROBABILITY  # probability that one interval may miss the truth

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import selectors
 import signal
 import socket
@@ -12,11 +11,13 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from time import monotonic
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, get_type_hints
 
+from copycost.engine import messages
+from copycost.machine.confine import launcher
 from copycost.model.source import Source
 from copycost_meter.errors import one_line
 
@@ -25,6 +26,10 @@ _IMPORT_TIMEOUT = 300
 
 #: Maximum length of an answer in bytes. A longer one is not accepted.
 _LONGEST_ANSWER = 1 << 20
+
+
+#: Answer of a worker that cannot do what it was asked.
+_Failed = tuple[Literal["skipped", "wrong", "failed"], str, float]
 
 
 P = ParamSpec("P")
@@ -64,6 +69,10 @@ class ForkServer:
         Path of its interpreter. The default is the current interpreter.
     folder : str, optional
         Its working directory. The default is the current one.
+    preload : sequence of str, optional
+        Packages that the jobs will import, so that it imports them once.
+    confined : str, optional
+        Folder to whose files the process and its workers are confined: see `copycost.machine.confine`.
     """
 
     def __init__(
@@ -73,9 +82,11 @@ class ForkServer:
         environment: dict[str, str],
         python: str = sys.executable,
         folder: str | None = None,
+        preload: Sequence[str] = (),
+        confined: str | None = None,
     ) -> None:
         self.runtime, self.source, self.environment = runtime, source, environment
-        self.python, self.folder = python, folder
+        self.python, self.folder, self.preload, self.confined = python, folder, preload, confined
         self._lock = threading.Lock()
         self._start()
 
@@ -85,11 +96,12 @@ class ForkServer:
             [
                 self.python,
                 "-P",
-                "-m",
+                *launcher(self.confined),
                 "copycost.engine.fork_server",
                 str(child.fileno()),
                 self.runtime,
                 self.source.name,
+                *self.preload,
             ],
             pass_fds=[child.fileno()],
             stdin=subprocess.DEVNULL,
@@ -128,13 +140,17 @@ class ForkServer:
             if not self._messages.poll(_IMPORT_TIMEOUT):
                 self.process.kill()
                 raise CaseFailure("timeout", f"importing for {self.runtime} took over {_IMPORT_TIMEOUT} s")
-            status, value = self._messages.recv()
-        except (EOFError, OSError):
+            status, value = self._receive(tuple[str, str | bool])
+        except (EOFError, OSError, messages.MessageError):
             code = self.process.wait()
             raise CaseFailure("crashed", f"importing for {self.runtime}: {_ending(code)}") from None
         if status != "ok":
-            raise CaseFailure("failed", value)
-        self.forkable, self.imported = value, True
+            raise CaseFailure("failed", str(value))
+        self.forkable, self.imported = value is True, True
+
+    def _receive(self, expected: Any) -> Any:
+        """Return the process's next message, which is of the expected type."""
+        return messages.decode(self._messages.recv_bytes(_LONGEST_ANSWER), expected)
 
     def fork(self) -> Worker:
         """Start a worker.
@@ -145,7 +161,9 @@ class ForkServer:
         """
         if not self.forkable:
             # A process that cannot fork serves a single job itself, so start another one.
-            fork_server = ForkServer(self.runtime, self.source, self.environment, self.python, self.folder)
+            fork_server = ForkServer(
+                self.runtime, self.source, self.environment, self.python, self.folder, self.preload, self.confined
+            )
             fork_server.ready()
             return fork_server._fork()
         with self._lock:
@@ -162,8 +180,8 @@ class ForkServer:
                 try:
                     self._messages.send("fork")
                     socket.send_fds(self._control, [b"f"], [child.fileno(), stderr_write])
-                    pid = self._messages.recv()
-                except (EOFError, OSError):
+                    pid = self._receive(int)
+                except (EOFError, OSError, messages.MessageError):
                     raise CaseFailure("crashed", f"the process for {self.runtime} has ended") from None
         finally:
             child.close()
@@ -177,8 +195,8 @@ class ForkServer:
         with self._lock:
             try:
                 self._messages.send(("reap", pid))
-                return os.waitstatus_to_exitcode(self._messages.recv())
-            except (EOFError, OSError):
+                return os.waitstatus_to_exitcode(self._receive(int))
+            except (EOFError, OSError, ValueError):
                 return self.process.wait()
 
     @property
@@ -227,7 +245,7 @@ class Worker:
         CaseFailure
             As `ask`.
         """
-        _, seconds = self._exchange((number, job), timeout)
+        _, seconds = self._exchange((number, job), timeout, None)
         return seconds
 
     def ask(
@@ -261,9 +279,10 @@ class Worker:
         **kwargs: P.kwargs,
     ) -> tuple[R, float]:
         """Call a function of the server of a job, or of a list of the servers of several; as `ask`."""
-        return self._exchange((number, (method, args, kwargs)), timeout)
+        return self._exchange((number, (method, args, kwargs)), timeout, get_type_hints(method)["return"])
 
-    def _exchange(self, request: Any, timeout: float) -> tuple[Any, float]:
+    def _exchange(self, request: Any, timeout: float, expected: Any) -> tuple[Any, float]:
+        """Send a request, and return the value of the answer, which is of the expected type, and its seconds."""
         deadline = monotonic() + timeout
         if not self._open:  # it ended while it served another job
             raise CaseFailure("crashed", "its process has ended", self.shared)
@@ -279,7 +298,8 @@ class Worker:
                     self._read_stderr()
                 if self._pidfd in readable and not self.connection.poll(0):
                     raise EOFError
-            status, value, seconds = pickle.loads(self.connection.recv_bytes(_LONGEST_ANSWER))
+            answer = self.connection.recv_bytes(_LONGEST_ANSWER)
+            status, value, seconds = messages.decode(answer, tuple[Literal["ok"], expected, float] | _Failed)
         except (EOFError, OSError):
             code = self.close()
             lines = self._stderr.decode(errors="replace").split("\n")
@@ -287,7 +307,7 @@ class Worker:
             raise CaseFailure("crashed", _ending(code) + (f": {last_line}" if last_line else ""), self.shared) from None
         except CaseFailure:
             raise
-        except Exception:  # not a pickled answer: something else wrote to the connection
+        except messages.MessageError:  # something else wrote to the connection
             self.close()
             raise CaseFailure("crashed", "its answer could not be read", self.shared) from None
         if status != "ok":

@@ -6,6 +6,7 @@ import os
 from time import perf_counter
 from typing import Any
 
+from copycost.engine import messages
 from copycost.engine.passes.timing import WrongResult
 from copycost.model.runtime import RuntimeUnavailable
 from copycost_meter.errors import describe
@@ -44,4 +45,4 @@ def serve(connection: Any) -> None:
             answer = ("failed", describe(exception))
         if os.getpid() != process:
             os._exit(0)  # a variant has forked, and the copy must not answer
-        connection.send((*answer, perf_counter() - start))
+        connection.send_bytes(messages.encode((*answer, perf_counter() - start)))

@@ -65,12 +65,21 @@ class WorkerPool:
     places : mapping of Source to ImportContext
         Import contexts of user files. A worker imports such a file itself, after the fork, so that the workers of two
         commits come from the same fork server.
+    preload : sequence of str, optional
+        Packages that all these files import, which the fork server then imports.
+    confined : str, optional
+        Folder to whose files all processes are confined: see `copycost.machine.confine`.
     """
 
     def __init__(
-        self, threads: int, time_account: TimeAccount, places: Mapping[Source, import_context.ImportContext]
+        self,
+        threads: int,
+        time_account: TimeAccount,
+        places: Mapping[Source, import_context.ImportContext],
+        preload: Sequence[str] = (),
+        confined: str | None = None,
     ) -> None:
-        self.time_account, self.places = time_account, places
+        self.time_account, self.places, self.preload, self.confined = time_account, places, preload, confined
         self._environment = import_context.child_environment() | dict.fromkeys(_THREAD_VARIABLES, str(threads))
         # TensorFlow's startup messages must not be reported as the error of a case.
         self._environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -131,7 +140,10 @@ class WorkerPool:
                 environment = self._environment
                 if place and place.engine:
                     environment = environment | {"PYTHONPATH": import_context.child_environment(place)["PYTHONPATH"]}
-                self._fork_servers[key] = ForkServer(runtime, key[1], environment, key[2], folder)
+                preload = self.preload if place else ()
+                self._fork_servers[key] = ForkServer(
+                    runtime, key[1], environment, key[2], folder, preload, self.confined
+                )
             return self._fork_servers[key]
 
     def worker(self, runtime: str, source: Source, shared: bool = False) -> Worker:

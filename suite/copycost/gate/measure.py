@@ -47,11 +47,12 @@ class NothingToMeasure(ValueError):
 
 @dataclass(frozen=True)
 class Chosen:
-    """Cases of both sides, and the import contexts of their source files."""
+    """Cases of both sides, the import contexts of their source files, and the packages that all of these import."""
 
     base: list[Case]
     head: list[Case]
     places: Mapping[Source, import_context.ImportContext]
+    preload: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -98,16 +99,17 @@ def choose(
     NothingToMeasure
     """
     if files:
-        cases, places = _defined(base, head, files, profile, given)
+        cases, places, preload = _defined(base, head, files, profile, given)
     else:
         axes = selection.axes_of(profile, **given)
         cases, places = _shipped(base, head, replace(axes, recipes=("*",)) if recipes else axes)
+        preload = []
     # A name that exists in only one of the commits is valid.
     matching = selection.matching(cases, recipes=recipes, variants=variants, devices=devices)
     before, after = (
         [case for case in matching if places[case.variant.source] == commit.place] for commit in (base, head)
     )  # fmt: skip
-    return Chosen(before, after, places)
+    return Chosen(before, after, places, preload)
 
 
 #: Import context of each source.
@@ -116,8 +118,8 @@ _Places = dict[Source, import_context.ImportContext]
 
 def _defined(
     base: Commit, head: Commit, files: Mapping[str, bool], profile: str, given: Mapping[str, Sequence[Any]]
-) -> tuple[list[Case], _Places]:
-    """Return the cases that files define in either commit."""
+) -> tuple[list[Case], _Places, list[str]]:
+    """Return the cases that files define in either commit, where these are, and the packages that all files import."""
     sources = {
         commit.name: {name: Source(str(Path(commit.place.folder, name))) for name in files} for commit in (base, head)
     }
@@ -142,7 +144,13 @@ def _defined(
     cases = [case for descriptions in described.values() for case in _cases(descriptions, profile, given)]
     if not cases:
         raise NothingToMeasure(f"no variant is defined in {', '.join(files)}")
-    return cases, {source: commit.place for commit in (base, head) for source in sources[commit.name].values()}
+    places = {source: commit.place for commit in (base, head) for source in sources[commit.name].values()}
+    return cases, places, common_imports([one for own in described.values() for one in own.values()])
+
+
+def common_imports(descriptions: Sequence[Description]) -> list[str]:
+    """Return the packages that all of some files import."""
+    return sorted(set.intersection(*(set(one.imports) for one in descriptions))) if descriptions else []
 
 
 def _cases(
@@ -209,11 +217,12 @@ def measure(
     photographs: images.Photographs,
     tolerance: float,
     on_step: Callable[[str, float], None] = lambda step, fraction: None,
+    stop_at_worse: bool = True,
 ) -> Measured:
     """Measure both sides of every case that base and head share.
 
-    Exact metrics are measured first. If any of them is worse, or `plan` has no blocks, nothing is timed. Otherwise,
-    every undecided case gets one block after another on both sides.
+    Exact metrics are measured first. If `plan` has no blocks, or if any of them is worse and `stop_at_worse` is set,
+    nothing is timed. Otherwise, every undecided case gets one block after another on both sides.
 
     Parameters
     ----------
@@ -225,6 +234,8 @@ def measure(
         Relative change of time below which a difference is ignored.
     on_step : callable, optional
         ``on_step(step, fraction)``: the current step in a few words, and the fraction of the work that is done.
+    stop_at_worse : bool, optional
+        Whether a worse exact metric decides, so that time does not matter.
     """
     deadline = monotonic() + plan.budget
     before = {case.key: case for case in chosen.base}
@@ -233,7 +244,7 @@ def measure(
         if case.key in before:
             shared.setdefault(case.group, []).append(case)
     states: list[tuple[Group | None, CaseState, CaseState]] = []
-    with Session(plan, photographs, places=chosen.places) as session:
+    with Session(plan, photographs, places=chosen.places, preload=chosen.preload) as session:
         try:
             on_step("importing", 0.0)
             session.start([*chosen.base, *chosen.head])
@@ -256,7 +267,7 @@ def measure(
             ]
             if not (plan.blocks and pairs):
                 stopped = "untimed"
-            elif worse:
+            elif worse and stop_at_worse:
                 stopped = "exact"
             else:
                 stopped = _time(session, pairs, deadline, tolerance, on_step)

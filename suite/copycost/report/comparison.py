@@ -82,7 +82,7 @@ def markdown(comparison: Comparison, title: str) -> str:
             lines += [*_table(same, labels, comparison.tolerance), "</details>", ""]
     for note in (_exact_summary(comparison), *notes(comparison)):
         lines += [note, ""]
-    return "\n".join(lines) + "\n"
+    return numbers.fitted("\n".join(lines) + "\n")
 
 
 def _table(rows: list[Row], labels: dict[int, str], tolerance: float) -> list[str]:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from copycost.results import documents
 from copycost.results.store import KEY
-from copycost.results.table import NOT_CELLS
+from copycost.results.table import NOT_CELLS, to_csv
 
 
 def downloads(frame: pd.DataFrame, folder: Path) -> dict[str, Callable[[], str]]:
@@ -47,7 +47,7 @@ def downloads(frame: pd.DataFrame, folder: Path) -> dict[str, Callable[[], str]]
 
 
 def _write_csv(table: pd.DataFrame, folder: Path) -> str:
-    table.to_csv(folder / "measurements.csv", index=False, chunksize=_ROWS)
+    to_csv(table, folder / "measurements.csv", chunksize=_ROWS)
     return "measurements.csv"
 
 

@@ -25,7 +25,7 @@ def markdown(overview: Overview, title: str = "copycost") -> str:
         lines += ["", f"<details><summary>Warnings: {len(overview.cautions)}</summary>", ""]
         lines += [f"* {numbers.markdown(str(caution))}" for caution in overview.cautions]
         lines += ["", "</details>"]
-    return "\n".join(lines) + "\n"
+    return numbers.fitted("\n".join(lines) + "\n")
 
 
 _HEADING = ["| | fastest correct variant | time | speedup | allocates |", "| --- | --- | ---: | --- | ---: |"]

@@ -20,7 +20,7 @@ from typing import Any, TextIO
 
 from copycost.model.measurement import Measurement
 from copycost.results import documents, lines
-from copycost.results.table import NOT_CELLS, frame
+from copycost.results.table import NOT_CELLS, frame, to_csv
 
 SCHEMA = 1
 
@@ -117,7 +117,7 @@ class Run:
         before = self.environment.get("spent_seconds", {})
         self.environment["spent_seconds"] = {k: round(v + before.get(k, 0), 3) for k, v in spent.items()}
         self._write_header(finished=finished)
-        frame(self.measurements).drop(columns=list(NOT_CELLS)).to_csv(self.folder / CSV, index=False)
+        to_csv(frame(self.measurements).drop(columns=list(NOT_CELLS)), self.folder / CSV)
 
     def document(self) -> dict[str, Any]:
         """Return the run as a document of the JSON contract."""

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,22 @@ from copycost.model.measurement import FIELDS, Measurement, from_dict
 
 #: Fields that are not in the CSV, which has one number or text per cell.
 NOT_CELLS = tuple(name for name, spec in SPECS.items() if not spec.cell)
+
+
+def to_csv(table: pd.DataFrame, path: Path, **options: Any) -> None:
+    """Write a table as CSV in which no text is a formula: a spreadsheet would compute it, and can start programs.
+
+    An apostrophe precedes a text that begins as a formula does.
+    """
+    safe = table.copy(deep=False)
+    for name in safe.columns:
+        if pd.api.types.is_string_dtype(safe[name]) or pd.api.types.is_object_dtype(safe[name]):
+            safe[name] = [f"'{value}" if _is_formula(value) else value for value in safe[name]]
+    safe.to_csv(path, index=False, **options)
+
+
+def _is_formula(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith(("=", "+", "-", "@"))
 
 
 def joined(loaded: Iterable[tuple[str, Mapping[str, Any], Sequence[Measurement]]]) -> pd.DataFrame:
