@@ -45,6 +45,8 @@ class Recipe:
         Number of inputs. With 2, the reference and every variant receive a pair.
     makes_inputs : bool
         Whether the recipe makes its inputs from images.
+    as_given : bool
+        Whether the reference receives the arrays of an input as they are. Results then have the dtypes of its results.
     dtype : str or None
         Dtype of every result. If None, results have the dtype of the reference where it returns integers or booleans.
         Otherwise, integer inputs give float32 and floats keep their dtype.
@@ -64,6 +66,7 @@ class Recipe:
     dtype: str | None = None
     tolerance: float = 0.0
     makes_inputs: bool = False
+    as_given: bool = False
     reference: Callable[..., np.ndarray] | None = field(default=None, compare=False, repr=False)
     make: Make | None = field(default=None, compare=False, repr=False)
 
@@ -131,6 +134,7 @@ def recipe(
     dtype: str | None = None,
     tolerance: float = 0.0,
     parameters: Mapping[str, Iterable[Any]] | None = None,
+    as_given: bool = False,
 ) -> Callable[[Callable[..., np.ndarray]], Callable[..., np.ndarray]]:
     """Register a function from float64 channels-last images to float64 as a recipe's reference.
 
@@ -158,6 +162,10 @@ def recipe(
         Values of keyword arguments of the reference and of the variants' functions. Each combination is a recipe of its
         own: ``parameters={"size": (128, 256)}`` defines ``NAME:size=128`` and ``NAME:size=256``. Variants that name the
         recipe ``NAME`` are variants of all of them. They must be defined after it, in the same file.
+    as_given : bool, optional
+        Pass the arrays of an input to the reference as they are, and not in float64. Its results then define the dtypes
+        of all results. Use it if the reference is itself an implementation, such as a function before a change. The
+        recipe must make its inputs.
 
     Raises
     ------
@@ -172,6 +180,8 @@ def recipe(
         raise RegistrationError(f"invalid tolerance {tolerance!r}: expected a finite number from 0")
     if not callable(inputs) and inputs not in (1, 2):
         raise RegistrationError(f"invalid inputs {inputs!r}: expected 1, 2, or a function that makes them")
+    if as_given and not callable(inputs):
+        raise RegistrationError("as_given needs inputs: expected a function that makes them")
     if dtype is not None:
         check_name("dtype", dtype, RESULT_DTYPES)
 
@@ -191,6 +201,7 @@ def recipe(
                 dtype,
                 float(tolerance),
                 callable(inputs),
+                bool(as_given),
                 functools.partial(reference, **values) if values else reference,
                 inputs if callable(inputs) else None,
             )

@@ -78,6 +78,9 @@ RIGHT = {
     "report": [["run", "--html", "new"], ["run.json", "--markdown", "new.md"], ["asv", "run", "--html", "new"]],
     "show": [["run"], ["asv"]],
     "compare": [["run", "run.json"], ["asv", "asv"]],
+    "judge": [["text.py::f", "text.py::f"], ["os.path:join", "text.py:f", "--input", "8:float32", "--exact"]],
+    "lock": [["text.py::f", "--file", "new"], ["os.path:join", "--input", "8x3:uint8", "--json", "new.json"]],
+    "bisect": [["numpy==1.26.4", "numpy==2.2.0", "text.py::f"], ["HEAD~1", "HEAD", "text.py::f"]],
     "gate": [["--base", "HEAD~1"], ["--base", "HEAD"], ["--base", "HEAD~1", "--with", "mine.py", "--out", "new"]],
     "profile": [["tf", "numpy-new"], ["tf", "numpy-new", "8x32x24x3"]],
     "init": [["package.module:function", "--recipe", "tf"]],
@@ -279,7 +282,9 @@ def nothing_begins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[
         "copycost.studies.place.measure.measure",
         "copycost.gate.commits.checked_out", "copycost.tracking.track.run",
         "copycost.machine.doctor.examine", "copycost.cli.asv_plugin.examine",
-        "copycost.studies.explain.explain.explain",
+        "copycost.studies.explain.explain.explain", "copycost.cli.judge.measure", "copycost.cli.judge.possible",
+        "copycost.gate.lock.check", "copycost.gate.bisect.bisect", "copycost.gate.bisect.release_steps",
+        "copycost.cli.mcp.find_spec",
         "copycost.report.html.write_html", "copycost.report.html.write_folklore",
     ):  # fmt: skip
         monkeypatch.setattr(name, begin)

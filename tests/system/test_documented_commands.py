@@ -67,6 +67,8 @@ NARROWED = {
         "--recipe tf --dtype float32 --size 16x16 --blocks 0",
     "copycost run --with docs/examples/empty.py --recipe identity --batch 1 --size 8x8 --dtype float32 --device cpu":
         "--blocks 1",
+    # A verdict takes up to 30 s.
+    "copycost judge docs/examples/rewritten.py::before docs/examples/rewritten.py::after": "--exact",
     # The exact figures of every variant take minutes.
     "copycost gate --base main": f"{FEW.removesuffix('--budget 1')} --exact",
     # Every claim takes a minute, every way from files to batches two.

@@ -12,6 +12,7 @@ import click
 from copycost._version import __version__
 from copycost.catalog import discovery
 from copycost.cli.asv_plugin import asv_plugin
+from copycost.cli.bisect import bisect_
 from copycost.cli.certify import certify
 from copycost.cli.claims import claims
 from copycost.cli.compare import compare
@@ -19,8 +20,11 @@ from copycost.cli.doctor import doctor_
 from copycost.cli.explain import explain
 from copycost.cli.gate import gate
 from copycost.cli.init import init
+from copycost.cli.judge import judge
 from copycost.cli.list import list_
+from copycost.cli.lock import lock_
 from copycost.cli.machine import machine_
+from copycost.cli.mcp import mcp_
 from copycost.cli.options import (
     INTERRUPTED,
     one_line_message,
@@ -68,7 +72,7 @@ def main() -> None:
 
 
 for _command in (
-    asv_plugin, certify, claims, compare, doctor_, explain, gate, init, list_, machine_, pipelines_, place_, profile,
-    report, run, show_, track_,
+    asv_plugin, bisect_, certify, claims, compare, doctor_, explain, gate, init, judge, list_, lock_, machine_, mcp_,
+    pipelines_, place_, profile, report, run, show_, track_,
 ):  # fmt: skip
     cli.add_command(_command)

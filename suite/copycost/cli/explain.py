@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Iterator
 
 import click
@@ -13,7 +12,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from copycost.catalog import discovery
-from copycost.cli.options import errors
+from copycost.cli.options import ArrayShape, errors
 from copycost.machine import devices
 from copycost.model import numbers
 from copycost.model.vocabulary import DeviceKind
@@ -22,9 +21,7 @@ from copycost.studies.explain import explain as study
 from copycost.studies.explain import target as targets
 from copycost.studies.explain.explain import Arguments, Explanation
 from copycost.studies.explain.proof import Proof
-
-#: Input of a function, unless it is given.
-_INPUT = "8x224x224x3:float32"
+from copycost_meter.arguments import EXAMPLE, parse_shape
 
 #: Maximum number of lines of other files that are shown.
 _MOST_ELSEWHERE = 5
@@ -33,35 +30,14 @@ _MOST_ELSEWHERE = 5
 _INPUTS = 3
 
 
-class _Input(click.ParamType):
-    """A click type for the shape and dtype of an array: ``8x224x224x3:float32``."""
-
-    name = "SHAPE:DTYPE"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[tuple[int, ...], str]:
-        match = re.fullmatch(r"(\d{1,9}(?:x\d{1,9})*):(\w+)", str(value))
-        dtypes = ("uint8", "int32", "int64", "float16", "float32", "float64")
-        if match is None or match[2] not in dtypes:
-            self.fail(f"'{value}' is not an input: expected a shape and one of {', '.join(dtypes)}, e.g. {_INPUT}")
-        shape = tuple(map(int, match[1].split("x")))
-        elements = 1
-        for n in shape:
-            elements *= n
-        if not 0 < elements <= 10**9:
-            self.fail(f"'{value}' has {elements:,} elements: expected 1 to 1,000,000,000")
-        return shape, match[2]
-
-
 @click.command("explain", short_help="Explain what each line of a function costs in memory.")
 @click.argument("target", metavar="TARGET")
 @click.option(
     "--input",
     "inputs",
-    type=_Input(),
+    type=ArrayShape(),
     multiple=True,
-    help=f"Shape and dtype of an argument, e.g. {_INPUT}, the default. Can be repeated: one for each argument.",
+    help=f"Shape and dtype of an argument, e.g. {EXAMPLE}, the default. Can be repeated: one for each argument.",
 )
 @click.option(
     "--library",
@@ -99,7 +75,7 @@ def _arguments(inputs: tuple[tuple[tuple[int, ...], str], ...], library: str) ->
     runtime = discovery.runtime(library)
     if reason := discovery.not_installed(runtime):
         raise click.UsageError(reason)
-    chosen = inputs or (_Input().convert(_INPUT, None, None),)
+    chosen = inputs or (parse_shape(EXAMPLE),)
     if library != "numpy":
         runtime.start(DeviceKind.CPU, devices.cpus())
     for seed in range(_INPUTS):

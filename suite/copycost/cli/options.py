@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import os
@@ -24,27 +25,37 @@ from copycost.model import naming
 from copycost.model.vocabulary import DTYPES, Layout
 from copycost.results import store
 from copycost.tracking import project
+from copycost_meter.arguments import parse_shape
 from copycost_meter.errors import one_line
+from copycost_meter.targets import TargetError
 
 #: Exceptions for user errors: they end a command with one line and exit status 2.
 _USAGE = (
     naming.RegistrationError, case.CaseError, images.ImageError, store.RunError, project.ProjectError,
-    commits.RepositoryError, measure.NothingToMeasure,
+    commits.RepositoryError, measure.NothingToMeasure, TargetError,
 )  # fmt: skip
+
+#: Errors of a disk, or of a user's part of it, that is full. They name no file.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 #: Exit status after an interrupt: 128 + SIGINT, as in shells.
 INTERRUPTED = 130
 
 
 def install_interrupt_handlers() -> None:
-    """Make the first Ctrl-C or SIGTERM raise KeyboardInterrupt, and ignore later ones while cleanup takes a moment."""
+    """Make the first Ctrl-C, SIGTERM or SIGHUP raise KeyboardInterrupt, and ignore later ones during cleanup.
+
+    SIGHUP is what a terminal sends that is closed. Under ``nohup`` it stays ignored.
+    """
 
     def interrupt(*_: object) -> None:
         for number in numbers:
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
     for number in numbers:
         signal.signal(number, interrupt)
 
@@ -97,9 +108,10 @@ def errors(function: Callable[..., Any]) -> Callable[..., Any]:
         except _USAGE as error:
             raise click.UsageError(str(error)) from None
         except OSError as error:
-            if error.filename is None:
+            if error.filename is None and error.errno not in _FULL:
                 raise
-            raise click.UsageError(f"{error.filename}: {error.strerror}") from None
+            where = f"{error.filename}: " if error.filename is not None else ""
+            raise click.UsageError(f"{where}{error.strerror}") from None
 
     return guarded
 
@@ -122,6 +134,20 @@ class FilePath(click.ParamType):
         except OSError as error:
             self.fail(f"'{value}' is not a usable path: {error.strerror}")
         return str(value)
+
+
+class ArrayShape(click.ParamType):
+    """A click type for the shape and dtype of an array: ``8x224x224x3:float32``."""
+
+    name = "SHAPE:DTYPE"
+
+    def convert(  # noqa: D102
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[tuple[int, ...], str]:
+        try:
+            return parse_shape(str(value))
+        except TargetError as error:
+            self.fail(str(error))
 
 
 class Size(click.ParamType):

@@ -7,7 +7,16 @@ from copycost.cases import images
 from copycost.cases.case import Case
 from copycost.catalog import discovery, loading
 from copycost.engine.prepared_call import PreparedCall
-from copycost.engine.references import Build, ExpectedResults, Noted, argument, made_dtype, made_inputs, refer
+from copycost.engine.references import (
+    Build,
+    ExpectedResults,
+    Noted,
+    argument,
+    made_dtype,
+    made_inputs,
+    refer,
+    refer_as_given,
+)
 from copycost.machine.nvtx_range import CALL, nvtx_range
 from copycost.model.vocabulary import Writes
 
@@ -49,7 +58,10 @@ def call_here(case: Case, photographs: images.Photographs, threads: int) -> None
     truth: ExpectedResults | None = None
     if case.variant.writes == Writes.OUT:  # the reference shows the buffer
         noted = Noted(reference)
-        expected = refer(noted, pixels, case.layout, dtype, build=build, is_made=make is not None)
+        if case.recipe.as_given:
+            expected = refer_as_given(noted, pixels, build=build)
+        else:
+            expected = refer(noted, pixels, case.layout, dtype, build=build, is_made=make is not None)
         truth = ExpectedResults([expected], dtype, noted.is_tuple)
     prepared = PreparedCall(
         runtime, prepare, case.variant.writes, case.device, [tuple(pixels)], truth,

@@ -24,6 +24,8 @@ class Files:
         Whether a call receives a tuple, also of one array.
     dtype : str
         Dtype in which variants compute: the required one of a floating-point result.
+    images : str
+        ``.npy`` file with the images that the first input was made from. Empty if the recipe does not make inputs.
     """
 
     inputs: tuple[tuple[str, ...], ...] = ()
@@ -32,3 +34,4 @@ class Files:
     is_made: bool = False
     is_tuple: bool = False
     dtype: str = ""
+    images: str = ""

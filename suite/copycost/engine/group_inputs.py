@@ -13,7 +13,7 @@ from copycost.cases import images
 from copycost.cases.case import INPUTS, Case
 from copycost.cases.feasibility import device_bytes, misfit, too_large, worker_bytes
 from copycost.engine.group_files import Files
-from copycost.engine.references import ReferenceJob, load_references, made_dtype, made_files
+from copycost.engine.references import MORE_SWAPS, ReferenceJob, load_references, made_dtype, made_files
 from copycost.engine.worker import CaseFailure
 from copycost.engine.worker_pool import WorkerPool
 from copycost.machine import devices
@@ -24,9 +24,6 @@ SEED = 0
 
 #: Random seeds with which a recipe makes the inputs from them. Twins differ by their images only.
 _MAKING = (0, 0, 1)
-
-#: Further swaps of pixels in the twin's images, for a recipe that makes inputs of a part of them.
-_MORE_SWAPS = 64
 
 #: Fraction of the free memory that the processes of a group may use.
 _MEMORY_SHARE = 0.8
@@ -62,7 +59,7 @@ def write(pool: WorkerPool, photographs: images.Photographs, case: Case, folder:
             for k in range(INPUTS - 1)
         ]
         copy, places = images.twin(batches[0])
-        for _ in range(_MORE_SWAPS if is_made else 0):
+        for _ in range(MORE_SWAPS if is_made else 0):
             images.swap(copy)
         differ = is_made and not np.array_equal(copy, batches[0])
         batches.insert(1, copy)
@@ -72,7 +69,8 @@ def write(pool: WorkerPool, photographs: images.Photographs, case: Case, folder:
 
     def refer(k: int) -> None:
         source = case.recipe.source
-        worker = pool.worker("numpy", source)
+        # A reference in float64 uses NumPy. One that is itself an implementation may use the library of its variants.
+        worker = pool.worker(case.variant.runtime if case.recipe.as_given else "numpy", source)
         try:
             job = ReferenceJob(
                 source, case.recipe.name, case.layout, inputs[k : k + 1], references[k : k + 1],
@@ -98,7 +96,7 @@ def _saved(path: Path, array: np.ndarray) -> str:
 
 
 def _made(folder: Path, bases: Sequence[str], references: tuple[str, ...], case: Case, differ: bool) -> Files:
-    """Return the files with inputs that the recipe has made, and remove those of the images.
+    """Return the files with inputs that the recipe has made, and remove those of the images except the first.
 
     Parameters
     ----------
@@ -129,10 +127,13 @@ def _made(folder: Path, bases: Sequence[str], references: tuple[str, ...], case:
         if differ and not sum(map(len, places)):
             raise CaseFailure("failed", "made equal inputs from different images")
         twins = tuple(_saved(folder / f"twin-{part}.npy", own) for part, own in enumerate(places))
-    for base in bases:
+    for base in bases[1:]:
         os.unlink(base)
     dtype = made_dtype(case.recipe, arrays[0], case.computed_dtype)
-    return Files(tuple(paths for paths, _ in made), twins, references, True, made[0][1], str(dtype))
+    if case.recipe.as_given:
+        floats = (one.low.dtype for one in load_references(references[0]) if one.low is not None)
+        dtype = next(floats, dtype)
+    return Files(tuple(paths for paths, _ in made), twins, references, True, made[0][1], str(dtype), bases[0])
 
 
 #: Seconds in which the driver releases the memory of a process that has ended. The value is a choice.

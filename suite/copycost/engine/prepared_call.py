@@ -18,7 +18,7 @@ from copycost.catalog import discovery, import_context
 from copycost.engine import clock
 from copycost.engine.compare_arrays import overlap, same
 from copycost.engine.group_files import Files
-from copycost.engine.references import Build, ExpectedResults, argument, as_it_is, load_expected
+from copycost.engine.references import Build, ExpectedResults, argument, as_it_is, load_expected, renewing
 from copycost.model.runtime import Runtime
 from copycost.model.source import Source
 from copycost.model.vocabulary import DeviceKind
@@ -92,10 +92,19 @@ class CaseJob:
             build=as_it_is if files.is_tuple else argument,
             # Of other made arrays, such as boxes, another order of the elements may be no valid input.
             swapped=(lambda array: array.ndim >= 3) if files.is_made else None,
+            renew=_renewing(self.recipe, files),
         )
         if self.place is not None:
             import_context.check_origin(self.place)  # after preparing, which may import more modules
         return prepared
+
+
+def _renewing(name: str, files: Files) -> Callable[[], tuple[np.ndarray, ...]] | None:
+    """Return a function that makes an input anew, or None if this process does not know how the recipe makes it."""
+    recipe = registry.recipes.get(name)
+    if not files.images or recipe is None or recipe.make is None:
+        return None
+    return renewing(recipe.make, np.load(files.images))
 
 
 class PreparedCall:
@@ -124,6 +133,8 @@ class PreparedCall:
         Returns the argument of a call from the arrays of an input. By default one array is the argument itself.
     swapped : callable, optional
         Returns whether elements of an array of the input may be swapped, to make new values of it. By default all may.
+    renew : callable, optional
+        ``renew()`` makes the arrays of an input with values that no call has seen.
     """
 
     def __init__(
@@ -140,9 +151,10 @@ class PreparedCall:
         name: str = "",
         build: Build = argument,
         swapped: Callable[[np.ndarray], bool] | None = None,
+        renew: Callable[[], tuple[np.ndarray, ...]] | None = None,
     ) -> None:
         self.runtime, self.writes, self.device, self.name = runtime, writes, device, name
-        self.build = build
+        self.build, self.renew = build, renew
         self.swapped = [swapped is None or swapped(array) for array in pixels[0]]
         self.mutable = writes == "input" if mutable is None else mutable
         self.pixels, self.truth, self.blank_out, self.twins = pixels, truth, blank_out, twins
@@ -178,7 +190,14 @@ class PreparedCall:
 
     def _arrays(self, k: int, mutable: bool) -> tuple[Any, ...]:
         """Return input `k` in new arrays, of which only the first can be writable."""
-        return tuple(self.runtime.array(array, mutable and i == 0) for i, array in enumerate(self.pixels[k]))
+        return self._made_of(self.pixels[k], mutable)
+
+    def _made_of(self, values: Sequence[np.ndarray], mutable: bool) -> tuple[Any, ...]:
+        return tuple(self.runtime.array(array, mutable and i == 0) for i, array in enumerate(values))
+
+    def input_of(self, values: Sequence[np.ndarray]) -> tuple[Any, ...]:
+        """Return an input of these values in new arrays."""
+        return self._made_of(values, self.mutable)
 
     def fresh_input(self, k: int) -> tuple[Any, ...]:
         """Return input `k` in new arrays."""
@@ -220,7 +239,7 @@ class PreparedCall:
     def changed_to(self, x: tuple[Any, ...], values: Sequence[np.ndarray], places: Sequence[np.ndarray]) -> Any:
         """Return the arrays `x` with other values in some places: modified in place if possible, else new arrays."""
         if self.changes_input or not self._lies_in_host_memory(x, 0):
-            return tuple(self.runtime.array(new_values, self.mutable and i == 0) for i, new_values in enumerate(values))
+            return self.input_of(values)
         for array, new_values, indices in zip(x, values, places, strict=True):
             start, stop = self.runtime.extent(array) or (0, 0)
             memory = np.ctypeslib.as_array((ctypes.c_ubyte * (stop - start)).from_address(start))

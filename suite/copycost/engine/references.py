@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ import numpy as np
 
 from copycost import registry
 from copycost.cases.case import computed_dtype
+from copycost.cases.images import swap
 from copycost.catalog import import_context
 from copycost.engine.compare_arrays import Verdict, judge, within
 from copycost.engine.rounding import Reference, bounded, limits
@@ -21,6 +23,13 @@ from copycost.registry import Make, Recipe
 
 #: Factor of a recipe's own tolerance: |result − reference| ≤ _FACTOR · eps(result dtype) · magnitude.
 _FACTOR = 8
+
+#: For a reference that receives its arrays as they are, and that float64 cannot be passed to: number of evaluations
+#: with the input moved by one rounding, and factor on the largest change. `copycost.engine.rounding` does the same.
+_TRIALS, _SAFETY = 3, 4
+
+#: Swaps of pixels in the images of a twin, for a recipe that makes inputs of a part of them.
+MORE_SWAPS = 64
 
 
 @dataclass(frozen=True)
@@ -64,6 +73,13 @@ class ExpectedResults:
         )
         return None if all(matches) else self.judge(k, result, ulp=False).reason
 
+    def explain(self, k: int, result: Sequence[np.ndarray], reason: str) -> str:
+        """Return why a result is not that of input `k`, with the reason that it is the result of another input."""
+        others = (other for other in range(len(self.references)) if other != k)
+        if any(self.refuse(other, result) is None for other in others):
+            return f"returned the result of another input: {reason}"
+        return reason
+
     def blank_out(self) -> tuple[np.ndarray, ...]:
         """Return the contents of `out` before a call: every element is wrong, so that unwritten ones are detected."""
         # A broadcast NaN takes no memory of its own.
@@ -75,6 +91,8 @@ class ExpectedResults:
         )
 
     def _dtype(self, reference: Reference) -> np.dtype:
+        if reference.low is not None:
+            return reference.low.dtype
         return self.dtype if reference.values.dtype.kind == "f" else reference.values.dtype
 
 
@@ -148,13 +166,13 @@ class ReferenceJob:
                 _save_made(sources[0], pixels, build is as_it_is)
                 dtype = made_dtype(recipe, pixels, dtype)
             noted = Noted(recipe.reference)
-            save_references(
-                target,
-                refer(
+            if recipe.as_given:
+                references = refer_as_given(noted, pixels, recipe.tolerance, build)
+            else:
+                references = refer(
                     noted, pixels, self.layout, dtype, recipe.magnitude, recipe.tolerance, build, recipe.makes_inputs
-                ),
-                noted.is_tuple,
-            )
+                )
+            save_references(target, references, noted.is_tuple)
 
 
 class Noted:
@@ -212,6 +230,18 @@ def made_inputs(make: Make, images: np.ndarray, seed: int) -> tuple[tuple[np.nda
             kind = "an empty array" if array.dtype.kind in "fiub" else f"an array of {array.dtype}"
             raise ValueError(f"made {kind} as an input: expected an array of numbers")
     return arrays, as_it_is if is_tuple else argument
+
+
+def renewing(make: Make, images: np.ndarray) -> Callable[[], tuple[np.ndarray, ...]]:
+    """Return a function that makes the arrays of an input anew, from images in which pixels have changed places."""
+
+    def renew() -> tuple[np.ndarray, ...]:
+        own = images.copy()
+        for _ in range(MORE_SWAPS):
+            swap(own)
+        return made_inputs(make, own, 0)[0]
+
+    return renew
 
 
 def _save_made(images: str, arrays: Sequence[np.ndarray], is_tuple: bool) -> None:
@@ -314,6 +344,89 @@ def refer(
         values, bound = np.ascontiguousarray(values), np.ascontiguousarray(bound)
         references.append(Reference(values, bound, *(limits(values, bound, dtype) if values.dtype.kind == "f" else ())))
     return references
+
+
+def refer_as_given(
+    reference: Callable[..., Any], arrays: Sequence[np.ndarray], tolerance: float = 0.0, build: Build = argument
+) -> list[Reference]:
+    """Return the reference of an input whose arrays the reference receives as they are.
+
+    Where the reference gives the same in float64, up to rounding, its error analysis bounds the error of a result: see
+    `copycost.engine.rounding`. Two roundings of the largest value are allowed in any case: the analysis of an
+    implementation that leaves NumPy's functions is an estimate, and in float64 the reference rounds too. Otherwise,
+    the bound of an element is the largest of eight roundings of the largest value, and of four times the change of the
+    element when the input is moved by one rounding. Integers and booleans must be equal, except for those that the
+    analysis finds to be at a step.
+
+    Raises
+    ------
+    ValueError
+        If the reference does not return finite numbers.
+    """
+    own = _results(reference, build(tuple(array.copy() for array in arrays)))
+    floats = [part.dtype for part in own if part.dtype.kind == "f"]
+    coarsest = max(floats, key=lambda dtype: float(np.finfo(dtype).eps), default=np.dtype("float64"))
+    with contextlib.suppress(Exception):  # an implementation may need its own dtypes
+        analysed = refer(reference, arrays, "channels_last", coarsest, tolerance=tolerance, build=build, is_made=True)
+        limited = [
+            _with_limits(found.values, np.maximum(found.bound, 2 * _rounding(part)), part)
+            for found, part in zip(analysed, own, strict=True)
+        ]
+        if all(judge(part, one, part.dtype, ulp=False).reason is None for part, one in zip(own, limited, strict=True)):
+            return limited
+    random = np.random.default_rng(0)
+    changes = [np.zeros(part.shape) for part in own]
+    for _ in range(_TRIALS if any(array.dtype.kind == "f" for array in arrays) else 0):
+        moved = tuple(_moved(array, random) for array in arrays)
+        for change, part, trial in zip(changes, own, _results(reference, build(moved)), strict=True):
+            if trial.shape == part.shape and part.dtype.kind == "f":
+                np.maximum(change, np.abs(trial.astype(np.float64) - part), out=change)
+    references = []
+    for part, change in zip(own, changes, strict=True):
+        bound = change
+        if part.dtype.kind == "f":
+            bound = np.maximum(_SAFETY * change, _FACTOR * _rounding(part))
+        references.append(_with_limits(part, np.maximum(bound, tolerance), part))
+    return references
+
+
+def _rounding(array: np.ndarray) -> float:
+    """Return one rounding of the largest value of an array of floats; 0 for integers."""
+    return float(np.finfo(array.dtype).eps) * float(np.abs(array).max()) if array.dtype.kind == "f" else 0.0
+
+
+def _results(reference: Callable[..., Any], x: Any) -> list[np.ndarray]:
+    """Return the arrays of an implementation's result; raise ValueError if they are not finite numbers."""
+    with np.errstate(all="ignore"):
+        result = reference(x)
+    parts = [np.asarray(part) for part in (result if isinstance(result, tuple) else (result,))]
+    for part in parts:
+        if part.dtype.kind not in "fiub" or not part.size:
+            kind = "an empty array" if part.dtype.kind in "fiub" else f"an array of {part.dtype}"
+            raise ValueError(f"returned {kind}, not real numbers")
+        if not np.isfinite(part).all():
+            raise ValueError("returned values that are not finite")
+    return parts
+
+
+def _with_limits(values: np.ndarray, bound: np.ndarray, part: np.ndarray) -> Reference:
+    """Return a reference for results of the dtype of a part; raise ValueError if it is of another kind or shape."""
+    if values.shape != part.shape or values.dtype.kind != part.dtype.kind:
+        raise ValueError("another kind of result")
+    if part.dtype.kind != "f":
+        if values.dtype != part.dtype:
+            raise ValueError("another dtype")
+        return Reference(values, bound)
+    exact = values.astype(np.float64)
+    return Reference(exact, bound, *limits(exact, bound, part.dtype))
+
+
+def _moved(array: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Return a copy of an array with every float moved by one rounding, up or down."""
+    if array.dtype.kind != "f":
+        return array.copy()
+    ends = np.where(random.integers(0, 2, array.shape, bool), np.inf, -np.inf).astype(array.dtype)
+    return np.nextafter(array, ends)
 
 
 def larger_error(error: float | None, other_error: float | None) -> float | None:

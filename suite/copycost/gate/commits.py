@@ -71,13 +71,13 @@ def root(folder: Path) -> Path:
     ------
     RepositoryError
     """
-    return Path(_git(folder, "rev-parse", "--show-toplevel", failure=f"{folder.absolute()} is not a git repository"))
+    return Path(git(folder, "rev-parse", "--show-toplevel", failure=f"{folder.absolute()} is not a git repository"))
 
 
 def same_tree(repository: Path, ref: str) -> bool:
     """Return whether head, including uncommitted changes, has exactly the files of a commit."""
     head, _ = _head(repository)
-    return _tree(repository, _resolve(repository, ref)) == _tree(repository, head)
+    return _tree(repository, resolve(repository, ref)) == _tree(repository, head)
 
 
 def ships_variants(folder: Path) -> bool:
@@ -90,12 +90,12 @@ def same_shipped(repository: Path, ref: str) -> bool:
     names = [name.partition(".")[2].replace(".", "/") for name in import_context.SHIPPED]
     paths = [f"{_PACKAGE_FOLDER}/{name}{end}" for name in names for end in ("", ".py")]
     head, _ = _head(repository)
-    return not _git(repository, "diff", "--name-only", _resolve(repository, ref), head, "--", *paths)
+    return not git(repository, "diff", "--name-only", resolve(repository, ref), head, "--", *paths)
 
 
 def untracked(repository: Path, but: Sequence[Path]) -> list[str]:
     """Return the untracked Python files, which belong to no commit, except the files in `but`."""
-    names = _git(repository, "ls-files", "--others", "--exclude-standard", "-z", "--", "*.py").split("\0")
+    names = git(repository, "ls-files", "--others", "--exclude-standard", "-z", "--", "*.py").split("\0")
     return [name for name in names if name and (repository / name).resolve() not in but]
 
 
@@ -111,7 +111,7 @@ def checked_out(repository: Path, ref: str) -> Iterator[tuple[Commit, Commit]]:
         If the commit does not exist, if a commit's packages or dependencies cannot be built or installed, or if head
         ships copycost's variants and base does not.
     """
-    base = _resolve(repository, ref)
+    base = resolve(repository, ref)
     head, changed = _head(repository)
     _clear(repository)
     # The names "base" and "head" are equally long, so that effects of path length are the same on both sides.
@@ -121,9 +121,9 @@ def checked_out(repository: Path, ref: str) -> Iterator[tuple[Commit, Commit]]:
         for name, commit in trees.items():
             # Disable hooks: they are meant for the user's own checkouts.
             quiet = ("-c", "core.hooksPath=/dev/null")
-            _git(repository, *quiet, "worktree", "add", "--detach", "--force", str(folder / name), commit)
+            git(repository, *quiet, "worktree", "add", "--detach", "--force", str(folder / name), commit)
             if (folder / name / ".gitmodules").exists():
-                _git(folder / name, "submodule", "update", "--quiet", "--init", "--recursive")
+                git(folder / name, "submodule", "update", "--quiet", "--init", "--recursive")
         if ships_variants(folder / "head") and not ships_variants(folder / "base"):
             renamed = ": it is from before the package was renamed" if (folder / "base/suite/variants").is_dir() else ""
             raise RepositoryError(f"{ref} has no {_PACKAGE_FOLDER}/variants to compare with those of head{renamed}")
@@ -133,7 +133,7 @@ def checked_out(repository: Path, ref: str) -> Iterator[tuple[Commit, Commit]]:
             )
         python = _interpreter(folder / "base", folder / "head")
         with ThreadPoolExecutor(2) as pool:
-            paths = dict(zip(trees, pool.map(lambda name: _path(folder / name), trees), strict=True))
+            paths = dict(zip(trees, pool.map(lambda name: import_path(folder / name), trees), strict=True))
         engine = None
         if python != sys.executable:  # base's interpreter must find this package, but not the packages next to it
             engine = str(folder / "engine")
@@ -146,8 +146,8 @@ def checked_out(repository: Path, ref: str) -> Iterator[tuple[Commit, Commit]]:
         before = ImportContext(str(folder / "base"), paths["base"], names["base"], python, engine, shipped["base"])
         after = ImportContext(str(folder / "head"), paths["head"], names["head"], sys.executable, None, shipped["head"])
         yield (
-            Commit("base", base, _title(repository, base), False, before),
-            Commit("head", _resolve(repository, "HEAD"), _title(repository, "HEAD"), changed, after),
+            Commit("base", base, title(repository, base), False, before),
+            Commit("head", resolve(repository, "HEAD"), title(repository, "HEAD"), changed, after),
         )
     finally:
         _remove(repository, folder)
@@ -157,13 +157,13 @@ def _remove(repository: Path, folder: Path) -> None:
     """Remove both work trees and git's records of them, even if locked (git locks a work tree during creation)."""
     for name in ("base", "head"):
         with contextlib.suppress(RepositoryError):  # the work tree was not created
-            _git(repository, "worktree", "remove", "--force", "--force", str(folder / name))
+            git(repository, "worktree", "remove", "--force", "--force", str(folder / name))
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def _clear(repository: Path) -> None:
     """Remove this repository's work trees that killed gate processes left behind."""
-    for line in _git(repository, "worktree", "list", "--porcelain").splitlines():
+    for line in git(repository, "worktree", "list", "--porcelain").splitlines():
         folder = Path(line.removeprefix("worktree ")).parent
         process = folder.name.removeprefix(_FOLDER).partition("-")[0]
         if folder.name.startswith(_FOLDER) and not Path("/proc", process).exists():
@@ -190,7 +190,7 @@ _OWN_METER = f"{_PACKAGE_FOLDER}/model/allocation.py"
 
 def _names(folder: Path) -> tuple[str, ...]:
     """Return the names of a commit's packages in any folder, and of the modules in its root and in src/."""
-    files = [Path(name) for name in _git(folder, "ls-files", "-z", "--", "*.py").split("\0") if name]
+    files = [Path(name) for name in git(folder, "ls-files", "-z", "--", "*.py").split("\0") if name]
     packages = {path.parent for path in files if path.name == "__init__.py" and not _ASIDE & set(path.parts)}
     names = {path.name for path in packages if path.parent not in packages and path != Path()}
     names |= {path.stem for path in files if path.parent in (Path(), Path("src"))} - {"__init__"}
@@ -198,34 +198,36 @@ def _names(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(names - _OWN_PACKAGES if ships_variants(folder) else names))
 
 
-def _resolve(repository: Path, ref: str) -> str:
-    shallow = _git(repository, "rev-parse", "--is-shallow-repository") == "true"
+def resolve(repository: Path, ref: str) -> str:
+    """Return the full hash of a revision, or raise RepositoryError."""
+    shallow = git(repository, "rev-parse", "--is-shallow-repository") == "true"
     hint = ", and this clone is shallow: git fetch --unshallow, or fetch-depth: 0 in CI" if shallow else ""
-    if _git(repository, "branch", "--remotes", "--list", f"origin/{ref}"):
+    if git(repository, "branch", "--remotes", "--list", f"origin/{ref}"):
         hint = f"; the clone has it as origin/{ref}"
-    return _git(repository, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}", failure=f"no commit '{ref}'{hint}")
+    return git(repository, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}", failure=f"no commit '{ref}'{hint}")
 
 
 def _head(repository: Path) -> tuple[str, bool]:
     """Return a commit of the current checkout and whether it has uncommitted changes, without touching a branch."""
     identity = ("-c", "user.name=copycost", "-c", "user.email=copycost@localhost")
-    stash = _git(repository, *identity, "stash", "create")
-    return stash or _resolve(repository, "HEAD"), bool(stash)
+    stash = git(repository, *identity, "stash", "create")
+    return stash or resolve(repository, "HEAD"), bool(stash)
 
 
 def _tree(repository: Path, commit: str) -> str:
-    return _git(repository, "rev-parse", f"{commit}^{{tree}}")
+    return git(repository, "rev-parse", f"{commit}^{{tree}}")
 
 
-def _title(repository: Path, commit: str) -> str:
-    return _git(repository, "log", "-1", "--format=%h %s", commit)
+def title(repository: Path, commit: str) -> str:
+    """Return the short hash and the subject of a commit."""
+    return git(repository, "log", "-1", "--format=%h %s", commit)
 
 
 #: Variables that git sets for its hooks. They name the hook's repository, which may differ from the one to measure.
 _OF_A_HOOK = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR")
 
 
-def _git(folder: Path, *arguments: str, failure: str | None = None) -> str:
+def git(folder: Path, *arguments: str, failure: str | None = None) -> str:
     """Run git and return its output, or raise RepositoryError with `failure` followed by git's error output."""
     environment = {name: value for name, value in os.environ.items() if name not in _OF_A_HOOK}
     try:
@@ -246,11 +248,11 @@ def _git(folder: Path, *arguments: str, failure: str | None = None) -> str:
     return process.stdout.strip()
 
 
-def _path(folder: Path) -> tuple[str, ...]:
+def import_path(folder: Path) -> tuple[str, ...]:
     """Return the ``sys.path`` entries that import a commit's packages: its source folders, or its build."""
     if not _needs_building(folder):
         return tuple(str(part) for part in (folder / "src", folder) if part.is_dir())
-    tree = _git(folder, "rev-parse", "HEAD^{tree}")
+    tree = git(folder, "rev-parse", "HEAD^{tree}")
     built = cache() / "builds" / f"{tree[:16]}-{sys.implementation.cache_tag}"
     if not built.is_dir():
         built.parent.mkdir(parents=True, exist_ok=True)
@@ -274,7 +276,7 @@ def _needs_building(folder: Path) -> bool:
         return False
     if "version" in _table(folder, "project").get("dynamic", ()):
         return True
-    return any(Path(name).suffix in _COMPILED for name in _git(folder, "ls-files").splitlines())
+    return any(Path(name).suffix in _COMPILED for name in git(folder, "ls-files").splitlines())
 
 
 def _interpreter(base: Path, head: Path) -> str:
@@ -287,19 +289,39 @@ def _interpreter(base: Path, head: Path) -> str:
         requirements = [need.partition(";")[0] for need in required if need.startswith(_ENGINE_NEEDS)]
     except metadata.PackageNotFoundError:  # copycost runs from its source tree
         requirements = list(_ENGINE_NEEDS)
-    key = json.dumps([needs, sorted(requirements), platform.python_version(), sys.prefix], sort_keys=True)
-    folder = cache() / "environments" / hashlib.sha256(key.encode()).hexdigest()[:16]
-    python = folder / "bin" / "python"
-    if not (folder / "complete").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        process = subprocess.run([sys.executable, "-m", "venv", str(folder)], capture_output=True, text=True)
+    files = ["-r", _REQUIREMENTS] if (base / _REQUIREMENTS).is_file() else []
+    project = [str(base)] if any((base / name).is_file() for name in ("pyproject.toml", "setup.py")) else []
+    failure = "cannot install the dependencies of base"
+    return _environment([needs, sorted(requirements)], [*project, *files, *requirements], base, failure)
+
+
+def environment(requirements: Sequence[str], failure: str) -> str:
+    """Return the interpreter of a new environment with some requirements, which is kept for the next time.
+
+    Only wheels are installed: a release that has none for this Python is not built.
+
+    Raises
+    ------
+    RepositoryError
+        If the environment cannot be made. `failure` begins its message.
+    """
+    arguments = ["--only-binary", ":all:", *requirements]
+    return _environment(arguments, arguments, Path(tempfile.gettempdir()), failure)
+
+
+def _environment(key: Any, arguments: Sequence[str], folder: Path, failure: str) -> str:
+    """Return the interpreter of an environment, made with pip's arguments unless the key is that of a kept one."""
+    text = json.dumps([key, platform.python_version(), sys.prefix], sort_keys=True)
+    home = cache() / "environments" / hashlib.sha256(text.encode()).hexdigest()[:16]
+    python = home / "bin" / "python"
+    if not (home / "complete").exists():
+        shutil.rmtree(home, ignore_errors=True)
+        home.parent.mkdir(parents=True, exist_ok=True)
+        process = subprocess.run([sys.executable, "-m", "venv", str(home)], capture_output=True, text=True)
         if process.returncode:
-            raise RepositoryError(f"cannot create an environment for base: {_last(process)}")
-        files = ["-r", _REQUIREMENTS] if (base / _REQUIREMENTS).is_file() else []
-        project = [str(base)] if any((base / name).is_file() for name in ("pyproject.toml", "setup.py")) else []
-        _pip(str(python), "cannot install the dependencies of base", base, *project, *files, *requirements)
-        (folder / "complete").touch()
+            raise RepositoryError(f"cannot create an environment: {_last(process)}")
+        _pip(str(python), failure, folder, *arguments)
+        (home / "complete").touch()
     return str(python)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from statistics import median
@@ -33,10 +33,11 @@ _COMPARED_AFTER = (3, 7, 15, 40)
 _SHORTEST_NEW = 20e-6
 
 #: Results count as remembered if calls on new values take at least `_SEEN_BEFORE` times as long as calls on known
-#: values (the noise of a few calls is often smaller, and a smaller advantage hardly worth it), and if the standard
+#: values, and `_LEAST_GAIN` seconds longer (the noise of a few calls is often smaller, a smaller advantage hardly worth
+#: it, and a processor predicts the branches of a short call better on values that it has seen), and if the standard
 #: score of Mann and Whitney's U of all durations reaches `_SCORE`. Chance gives that score once in 800,000 times with
 #: 15 calls of each kind, and once in 136,000 times with 40. Single calls that were disturbed decide nothing.
-_SEEN_BEFORE, _SCORE = 1.25, 4.2
+_SEEN_BEFORE, _LEAST_GAIN, _SCORE = 1.25, 10e-6, 4.2
 
 
 #: No places in an array.
@@ -107,7 +108,7 @@ def _audit_call(prepared: PreparedCall, findings: Audit, results: _Results, i: i
     reason = None
     if prepared.truth is not None and snapshot is not known_values:
         verdict = prepared.truth.judge(k, snapshot)
-        reason = verdict.reason
+        reason = verdict.reason and prepared.truth.explain(k, snapshot, verdict.reason)
         findings = replace(
             findings,
             max_abs_error=larger_error(findings.max_abs_error, verdict.max_abs_error),
@@ -159,32 +160,19 @@ def _snapshot(prepared: PreparedCall, result: Any, known_values: list[np.ndarray
 def _remembers(prepared: PreparedCall) -> str | None:
     """Return why results seem to be remembered by the values of the input, or None.
 
-    Calls on new values and as many calls on known values are timed, in random order. If nothing is remembered,
-    disturbances affect both alike.
+    As many calls on new values as on known values are timed. If nothing is remembered, disturbances affect both alike.
     """
-    if not any(prepared.swapped):  # the elements of an encoded file cannot be swapped
+    pairs = _pairs(prepared)
+    if pairs is None:  # the elements of an encoded file cannot be swapped
         return None
     seconds_by_kind: dict[bool, list[float]] = {True: [], False: []}  # key: whether the values are new
-    values = [array.copy() for array in prepared.pixels[0]]
-    last_k = len(prepared.pixels) - 1
-    x, other_input = prepared.fresh_input(0), prepared.fresh_input(last_k)
     for rounds in _COMPARED_AFTER:
         while len(seconds_by_kind[True]) < rounds:
-            places = [swap(array) if may else _NOWHERE for array, may in zip(values, prepared.swapped, strict=True)]
-            for is_new in random.sample((True, False), 2):
-                x = prepared.changed_to(x, values if is_new else prepared.pixels[0], places)
-                if prepared.changes_input:
-                    other_input = prepared.restored(other_input, last_k, last_k)
-                # Call on another input first, so that threads and caches are in the same state for both.
-                for arrays in (other_input, x):
-                    prepared.clear_out()
-                    seconds = _seconds(prepared, arrays)
+            for is_new, seconds in zip((True, False), next(pairs), strict=True):
                 seconds_by_kind[is_new].append(seconds)
-                x = prepared.changed_to(x, prepared.pixels[0], places)
-            for array, original, place in zip(values, prepared.pixels[0], places, strict=True):
-                array.reshape(-1)[place] = original.reshape(-1)[place]
         new_median, known_median = median(seconds_by_kind[True]), median(seconds_by_kind[False])
-        if new_median < _SHORTEST_NEW or new_median < _SEEN_BEFORE * known_median:
+        gain = new_median - known_median
+        if new_median < _SHORTEST_NEW or new_median < _SEEN_BEFORE * known_median or gain < _LEAST_GAIN:
             return None
         if _score(seconds_by_kind[True], seconds_by_kind[False]) >= _SCORE:
             break
@@ -194,6 +182,66 @@ def _remembers(prepared: PreparedCall) -> str | None:
         f"a call on new values takes {new_median * 1e6:,.0f} µs, but a call on known values takes "
         f"{known_median * 1e6:,.0f} µs: it remembers results"
     )
+
+
+def _pairs(prepared: PreparedCall) -> Iterator[tuple[float, float]] | None:
+    """Return an endless iterator over the seconds of a call on new values and of one on known values.
+
+    Return None if no new values can be made that are as valid as the known ones.
+    """
+    if prepared.renew is not None:
+        kinds = [(array.shape, array.dtype) for array in prepared.pixels[0]]
+        if [(array.shape, array.dtype) for array in prepared.renew()] == kinds:  # other shapes may be compiled anew
+            return _renewed_pairs(prepared, prepared.renew)
+    return _swapped_pairs(prepared) if any(prepared.swapped) else None
+
+
+def _renewed_pairs(
+    prepared: PreparedCall, renew: Callable[[], tuple[np.ndarray, ...]]
+) -> Iterator[tuple[float, float]]:
+    """Call on a new input and, in random order, on the one that was new the time before."""
+    timed = _seconds_after_other(prepared)
+    known_values = renew()
+    timed(prepared.input_of(known_values))
+    while True:
+        values = renew()
+        inputs = {True: prepared.input_of(values), False: prepared.input_of(known_values)}
+        seconds = {is_new: timed(inputs[is_new]) for is_new in random.sample((True, False), 2)}
+        yield seconds[True], seconds[False]
+        known_values = values
+
+
+def _swapped_pairs(prepared: PreparedCall) -> Iterator[tuple[float, float]]:
+    """Swap elements of the first input and call, and call on what it was, in random order."""
+    values = [array.copy() for array in prepared.pixels[0]]
+    x, timed = prepared.fresh_input(0), _seconds_after_other(prepared)
+    while True:
+        places = [swap(array) if may else _NOWHERE for array, may in zip(values, prepared.swapped, strict=True)]
+        seconds = {}
+        for is_new in random.sample((True, False), 2):
+            x = prepared.changed_to(x, values if is_new else prepared.pixels[0], places)
+            seconds[is_new] = timed(x)
+            x = prepared.changed_to(x, prepared.pixels[0], places)
+        for array, original, place in zip(values, prepared.pixels[0], places, strict=True):
+            array.reshape(-1)[place] = original.reshape(-1)[place]
+        yield seconds[True], seconds[False]
+
+
+def _seconds_after_other(prepared: PreparedCall) -> Callable[[tuple[Any, ...]], float]:
+    """Return what times a call, after one on another input, so that threads and caches are in the same state."""
+    last_k = len(prepared.pixels) - 1
+    other_input = prepared.fresh_input(last_k)
+
+    def timed(x: tuple[Any, ...]) -> float:
+        nonlocal other_input
+        if prepared.changes_input:
+            other_input = prepared.restored(other_input, last_k, last_k)
+        for arrays in (other_input, x):
+            prepared.clear_out()
+            seconds = _seconds(prepared, arrays)
+        return seconds
+
+    return timed
 
 
 def _score(longer: Sequence[float], shorter: Sequence[float]) -> float:

@@ -74,12 +74,20 @@ def make_inputs(prepared: PreparedCall, changes: bool, leaked_bytes: int, rounds
 
 
 def calibrate(prepared: PreparedCall) -> Calibration:
-    """Time the first call, warm up, and find the number of calls in a sample."""
+    """Time the first call, warm up, and find the number of calls in a sample.
+
+    Raises
+    ------
+    WrongResult
+        If the clock was replaced: the number of calls, which is that of all sides of a case, would be wrong.
+    """
     seconds_first = timed_calls(prepared, 1).seconds
     n = 1
     while True:
         trial = timed_calls(prepared, n)
         if trial.seconds * n * 1e9 >= clock.SAMPLE_NS or 2 * n > prepared.most_per_sample():
+            if reason := clock.replaced():
+                raise WrongResult(reason)
             return Calibration(seconds_first, n)
         # Grow at most tenfold: the first calls are slow.
         n = int(min(10 * n, prepared.most_per_sample(), max(2 * n, clock.SAMPLE_NS * 1.2e-9 / trial.seconds)))
@@ -158,6 +166,8 @@ def _check_last(prepared: PreparedCall) -> None:
     try:
         values = prepared.values(prepared.last_result)
         reason = prepared.truth.refuse(prepared.last_k, values) if prepared.truth else None
+        if reason and prepared.truth:
+            reason = prepared.truth.explain(prepared.last_k, values, reason)
     except TypeError as exception:
         reason = str(exception)
     if reason:

@@ -13,9 +13,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
-
-class TargetError(ValueError):
-    """Raised if there is nothing to explain; the message is one line."""
+from copycost_meter.targets import TargetError
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class Target:
 
 
 def resolve(text: str) -> Target:
-    """Return the target that a text names: ``package.module:function``, ``file.py:function`` or ``script.py``.
+    """Return the target that a text names: ``package.module:function``, ``file.py::function`` or ``script.py``.
 
     Raises
     ------
@@ -64,6 +62,7 @@ def resolve(text: str) -> Target:
         If there is no such file, module or function, or if the file is not Python.
     """
     place, _, function = text.partition(":")
+    function = function.removeprefix(":")
     if place.endswith(".py"):
         path, module = Path(place), "__main__" if not function else Path(place).stem
     elif not function:
