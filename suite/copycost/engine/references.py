@@ -341,7 +341,7 @@ def refer(
         bound = np.maximum(bound, tolerance)
         if layout == "channels_first" and values.ndim >= 3:
             values, bound = np.moveaxis(values, -1, -3), np.moveaxis(bound, -1, -3)
-        values, bound = np.ascontiguousarray(values), np.ascontiguousarray(bound)
+        values, bound = np.asarray(values, order="C"), np.asarray(bound, order="C")  # also of no axis
         references.append(Reference(values, bound, *(limits(values, bound, dtype) if values.dtype.kind == "f" else ())))
     return references
 

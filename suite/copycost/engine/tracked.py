@@ -419,6 +419,11 @@ def _where(operand: Tracked, condition: Any, *choices: Any) -> Tracked:
     return operand._like(value, error.astype(operand.arithmetic.errors))
 
 
+def _trace(operand: Tracked, a: Any) -> Tracked:
+    a = operand._track(a)
+    return operand._like(np.asarray(np.trace(a.value)), np.diagonal(a).sum(-1).error)
+
+
 def _full(operand: Tracked, template: Any, value: float) -> Tracked:
     full = np.full(operand._track(template).shape, value)
     return operand._like(full, np.zeros(full.shape, operand.arithmetic.errors))
@@ -493,6 +498,10 @@ _FUNCTIONS: dict[str, Any] = {
     "dot": lambda operand, a, b: _matmul(np.dot, a, b),
     "tensordot": lambda operand, a, b, *args, **kwargs: _matmul(np.tensordot, a, b, *args, **kwargs),
     "einsum": lambda operand, how, a, b: _matmul(lambda p, q: np.einsum(how, p, q), a, b),
+    "trace": _trace,
+    "norm": lambda operand, a, axis=None, keepdims=False: np.sqrt(
+        np.square(operand._track(a)).sum(axis=axis, keepdims=keepdims)
+    ),
     "shape": lambda operand, a: a.shape,
     "ndim": lambda operand, a: a.ndim,
     "size": lambda operand, a: a.size,
