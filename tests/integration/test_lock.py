@@ -142,3 +142,13 @@ def test_names_of_functions_are_quoted() -> None:
     entries = [Entry(Counted('a"b\\c/µ.py::f', ("8:uint8",)), {"allocations": 0}, ('x["k"]',))]
     table = tomllib.loads(lock.text(entries))
     assert table == {'a"b\\c/µ.py::f': {"input": ["8:uint8"], "allocations": 0, "changes": ['x["k"]']}}
+
+
+def test_a_lock_in_another_folder_names_files_from_there(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "scale.py").write_text(SCALE)
+    (tmp_path / "locks").mkdir()
+    words = ("--file", "locks/it.lock")
+    assert command("lock", "src/scale.py:scale", *SHAPE, *words).returncode == 0
+    assert list(tomllib.loads((tmp_path / "locks" / "it.lock").read_text())) == ["../src/scale.py::scale"]
+    assert command("lock", *words).stdout == "1 function: as locked\n"

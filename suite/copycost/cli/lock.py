@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -72,7 +73,7 @@ def lock_(
         entries = lock.read(path) if path.exists() or not functions else []
     except lock.LockError as error:
         raise click.UsageError(str(error)) from None
-    new = [_new(function, inputs, maker) for function in functions]
+    new = [_new(function, inputs, maker, path.parent) for function in functions]
     targets = {entry.function.target for entry in new}
     checked = lock.check(new or entries, path.parent, devices.cpus())
     failed = [one for one in checked if one.error is not None]
@@ -90,12 +91,23 @@ def lock_(
     _conclude(console, checked, bool(new) or update, name)
 
 
-def _new(function: str, inputs: Sequence[str], maker: str | None) -> Entry:
-    locate(function)
+def _new(function: str, inputs: Sequence[str], maker: str | None, folder: Path) -> Entry:
+    """Return the entry of a new function. Files are named relative to the folder of the lock."""
+    for target in (function, maker):
+        if target is not None:
+            locate(target)
     shapes = () if maker else tuple(inputs) or (EXAMPLE,)
     for shape in shapes:
         parse_shape(shape)
-    return Entry(Counted(function, shapes, maker), {})
+    return Entry(Counted(_relative(function, folder), shapes, maker and _relative(maker, folder)), {})
+
+
+def _relative(target: str, folder: Path) -> str:
+    """Return a target with the path of its file relative to a folder."""
+    name, _, function = target.partition(":")
+    if not name.endswith(".py"):
+        return target
+    return f"{os.path.relpath(name, folder)}::{function.removeprefix(':')}"
 
 
 def _show(console: Console, one: Checked) -> None:
