@@ -99,10 +99,19 @@ def load(place: Place) -> Callable[..., Any]:
 
 def _imported(place: Place) -> ModuleType:
     """Import a module. A file whose name is that of a module that is already imported gets another name."""
-    loaded = sys.modules.get(place.module)
     path = Path(place.folder, f"{place.module}.py")
-    if loaded is None or not path.is_file() or getattr(loaded, "__file__", None) == str(path):
+    if place.is_packaged or not path.is_file():
+        module = importlib.import_module(place.module)
+        file = getattr(module, "__file__", None)
+        if place.is_packaged and not (file and Path(file).resolve().is_relative_to(place.folder)):
+            raise TargetError(f"{place.module} was imported from {file}, and not from {place.folder}")
+        return module
+    if getattr(sys.modules.get(place.module), "__file__", None) == str(path):
+        return sys.modules[place.module]
+    found = importlib.util.find_spec(place.module) if place.module not in sys.modules else None
+    if found is not None and found.origin == str(path):
         return importlib.import_module(place.module)
+    # Another module has this name, such as one of the standard library.
     spec = importlib.util.spec_from_file_location(f"{place.module}_", path)
     assert spec is not None  # a path that ends in .py always has a spec and a loader
     assert spec.loader is not None

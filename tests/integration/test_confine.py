@@ -40,9 +40,11 @@ def elsewhere(tmp_path: Path) -> Path:
 def confined(code: str, temporary: Path) -> subprocess.CompletedProcess[str]:
     """Run code in a module that runs confined."""
     (temporary / "own_module.py").write_text(code)
+    environment = child_environment() | {"TMPDIR": str(temporary)}
+    environment["PYTHONPATH"] += f":{temporary}"
     return subprocess.run(
-        [sys.executable, *launcher(str(temporary)), "own_module"],
-        cwd=temporary, env=child_environment() | {"TMPDIR": str(temporary)}, capture_output=True, text=True,
+        [sys.executable, "-P", *launcher(str(temporary)), "own_module"],
+        cwd=temporary, env=environment, capture_output=True, text=True,
     )  # fmt: skip
 
 
@@ -75,6 +77,21 @@ def test_there_is_no_network(temporary: Path) -> None:
         done = confined(code, temporary)
     assert done.returncode != 0
     assert "Error" in done.stderr
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        code = f"import socket; socket.socket(type=socket.SOCK_DGRAM).sendto(b'x', {receiver.getsockname()!r})"
+        assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+        assert confined(code, temporary).returncode != 0
+
+
+@needs_network
+def test_a_judged_function_has_no_network(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "f.py").write_text(
+        "import socket\n\n\ndef right(x):\n    return x * 2\n\n\n"
+        "def sends(x):\n    socket.socket(type=socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', 9))\n    return x * 2\n"
+    )
+    done = command("judge", "f.py::right", "f.py::sends", "--input", "2x64x64x3:float32", "--exact", "--confined")
+    assert done.stdout.startswith("wrong: raised OSError"), done.stdout + done.stderr
 
 
 @needs_files

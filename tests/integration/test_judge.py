@@ -245,3 +245,33 @@ def test_an_unsure_verdict_says_what_would_decide_it() -> None:
     assert 20 < judgement.needs_seconds < 300
     assert half > 1
     assert "would decide it" in judgement.sentence
+
+
+@pytest.mark.parametrize(
+    ("returned", "word"),
+    [("'std': b, 'mean': a", "same"), ("'std': a, 'average': a", "wrong"), ("'mean': a, 'std': b, 'n': 3", "wrong")],
+)
+def test_a_dict_is_compared_by_its_keys(command: Command, tmp_path: Path, returned: str, word: str) -> None:
+    code = "def f(x):\n    a, b = x.mean(), x.std()\n    return {{{}}}\n"
+    (tmp_path / "old.py").write_text(code.format("'mean': a, 'std': b"))
+    (tmp_path / "new.py").write_text(code.format(returned))
+    done = command("judge", "old.py::f", "new.py::f", "--input", "64x64:float32", "--exact")
+    assert done.stdout.startswith(word), done.stdout + done.stderr
+
+
+def test_a_base_that_is_not_deterministic_is_no_reference(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "f.py").write_text(
+        "import numpy as np\n\n\ndef old(x):\n    return np.float32(x.mean() + np.random.uniform(0, 1))\n\n\n"
+        "def new(x):\n    return np.float32(x.mean() + 0.5)\n"
+    )
+    done = command("judge", "f.py::old", "f.py::new", "--input", "64x64:float32", "--exact")
+    assert done.returncode == 2
+    assert "gives other results for the same input" in done.stderr
+
+
+def test_a_file_with_the_name_of_another_module_is_the_file(command: Command, tmp_path: Path) -> None:
+    for name in ("tabnanny", "symtable", "numpy"):
+        (tmp_path / "own").mkdir(exist_ok=True)
+        (tmp_path / "own" / f"{name}.py").write_text("def check(x):\n    return x * 2\n")
+        done = command("judge", f"own/{name}.py::check", f"own/{name}.py::check", *FLOATS, "--exact")
+        assert done.stdout.startswith("same"), done.stdout + done.stderr

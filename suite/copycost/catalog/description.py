@@ -93,10 +93,18 @@ def describe(source: Source, place: ImportContext | None = None, confined: str |
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # includes processes that the file started
             process.wait()
-    if answer is None:
+    if not isinstance(answer, dict) or "error" not in answer:
         raise RegistrationError(f"{source} ended the process that imported it (status {status})")
     if answer["error"]:
         raise RegistrationError(answer["error"])
+    try:
+        return _description(answer)
+    except (KeyError, TypeError, ValueError, AttributeError):  # the file has written something else
+        raise RegistrationError(f"{source} has answered in a way that cannot be read") from None
+
+
+def _description(answer: Mapping[str, Any]) -> Description:
+    """Return what an answer describes."""
     axes = {name: tuple(tuple(v) if isinstance(v, list) else v for v in vs) for name, vs in answer["axes"].items()}
     return Description(
         [_recipe(fields) for fields in answer["recipes"]], [_variant(fields) for fields in answer["variants"]], axes,

@@ -111,7 +111,7 @@ def check_origin(place: ImportContext) -> None:
 
 
 #: Names of variables with secrets, such as GITHUB_TOKEN, AWS_SECRET_ACCESS_KEY and SSH_AUTH_SOCK.
-_SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|COOKIE|(API|ACCESS|PRIVATE|SIGNING)_?KEY|(^|_)AUTH(_|$)", re.I)
+_SECRET = re.compile(r"TOKEN(?!IZERS)|SECRET|PASSW|PASSPHRASE|_PWD$|CREDENTIAL|COOKIE|_?KEY$|(^|_)AUTH(_|$)", re.I)
 
 
 def child_environment(place: ImportContext | None = None) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -88,6 +89,12 @@ def bisect_(
     check_writable(json_file)
     if maker and maker.partition(":")[0].endswith(".py"):
         maker = str(Path(maker).resolve())  # the same arguments at every step, also at those that lack the file
+    file, _, name = function.partition(":")
+    if file.endswith(".py"):
+        # A path from here, so that it names the file of each step.
+        function = f"{os.path.relpath(file)}::{name.removeprefix(':')}"
+    elif timed:
+        raise click.UsageError(f"--time is for functions of files: expected file.py::function, and not {function}")
     counted = Counted(function, tuple(shapes), maker)
     console = Console(stderr=json_file == "-", highlight=False)
     install_interrupt_handlers()
@@ -107,6 +114,8 @@ def bisect_(
                 raise click.UsageError("--needs is for releases: a commit is counted with the installed packages")
             here = Path().resolve()
             repository = commits.root(here).resolve()
+            if file.endswith(".py") and not Path(file).resolve().is_relative_to(repository):
+                raise click.UsageError(f"{file} is not in the repository {repository}")
             steps = study.commit_steps(repository, good, bad)
             if timed:
                 arrays = tuple(map(parse_shape, shapes))

@@ -105,7 +105,7 @@ def judge(base: str, head: str, **options: Any) -> None:
 
     \b
     better  HEAD takes less time, or as much time and less memory
-    same    it takes as much time and memory
+    same    it takes as much time, and as much memory or more of one figure and less of another
     worse   it takes more time, or as much and more memory, or it changes its arguments
     wrong   it gives other results, remembers them, computes them too late, or raises
     unsure  the time is too close or too noisy to tell; the message says what would decide it

@@ -73,7 +73,7 @@ def lock_(
         entries = lock.read(path) if path.exists() or not functions else []
     except lock.LockError as error:
         raise click.UsageError(str(error)) from None
-    new = [_new(function, inputs, maker, path.parent) for function in functions]
+    new = [_new(function, inputs, maker, path.parent) for function in dict.fromkeys(functions)]
     targets = {entry.function.target for entry in new}
     checked = lock.check(new or entries, path.parent, devices.cpus())
     failed = [one for one in checked if one.error is not None]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 from importlib.util import find_spec
 from typing import Any
 
 import click
 
 from copycost.cli.options import errors
+from copycost.machine.confine import possible
 from copycost_meter.errors import one_line
 
 #: Seconds beyond the budget after which a judgement is given up.
@@ -32,7 +34,7 @@ def mcp_() -> None:
     """Serve one tool, judge, to a coding assistant, by the Model Context Protocol over standard input and output.
 
     It needs the package mcp: pip install "copycost[mcp]". Both functions run confined: without a network, and without
-    write access to files, as far as the system can take these away.
+    write access to files, as far as the system can take these away. Only if it can, the tool says that it is read-only.
 
     Exit status: 0 the assistant has ended the connection; 2 usage error.
     """
@@ -41,8 +43,9 @@ def mcp_() -> None:
     from mcp.server.fastmcp import FastMCP
     from mcp.types import ToolAnnotations
 
+    is_confined = {"network", "files"} <= set(possible(tempfile.gettempdir()))
     server = FastMCP("copycost", instructions=_INSTRUCTIONS)
-    server.tool(annotations=ToolAnnotations(readOnlyHint=True))(judge)
+    server.tool(annotations=ToolAnnotations(readOnlyHint=is_confined))(judge)
     server.run()
 
 
@@ -78,7 +81,9 @@ def judge(
     options = [option for shape in inputs or () for option in ("--input", shape)]
     options += ["--inputs", maker] if maker else []
     command = [sys.executable, "-m", "copycost", "judge", "--confined", "--json", "-", "--library", library]
-    budget = min(float(seconds), _LONGEST)
+    if not 0 < seconds <= _LONGEST:
+        raise ValueError(f"{seconds} seconds is out of range: expected more than 0 and at most {_LONGEST}")
+    budget = float(seconds)
     try:
         process = subprocess.run(
             [*command, "--budget", str(budget), *options, "--", base, head],

@@ -58,7 +58,7 @@ def decode(message: bytes, expected: Any) -> Any:
     """
     try:
         return typed(json.loads(message), expected)
-    except (ValueError, RecursionError, TypeError) as error:
+    except (ValueError, RecursionError, TypeError, OverflowError) as error:
         raise MessageError(str(error)) from None
 
 

@@ -186,6 +186,8 @@ class ForkServer:
         finally:
             child.close()
             os.close(stderr_write)
+        if pid <= 1:  # such an id would name other processes
+            raise CaseFailure("crashed", f"the process for {self.runtime} has answered with a wrong process id")
         return Worker(self, pid, Connection(parent.detach()), stderr_read)
 
     def reap(self, pid: int) -> int:
@@ -196,7 +198,7 @@ class ForkServer:
             try:
                 self._messages.send(("reap", pid))
                 return os.waitstatus_to_exitcode(self._receive(int))
-            except (EOFError, OSError, ValueError):
+            except (EOFError, OSError, ValueError, OverflowError):
                 return self.process.wait()
 
     @property
@@ -224,7 +226,7 @@ class Worker:
         self._selector.register(connection, selectors.EVENT_READ)
         self._selector.register(stderr, selectors.EVENT_READ)
         self._pidfd: int | None = None
-        with contextlib.suppress(OSError):  # detects an exit even if a grandchild keeps the socket open
+        with contextlib.suppress(OSError, OverflowError):  # detects an exit even if a grandchild keeps the socket open
             self._pidfd = os.pidfd_open(pid)
             self._selector.register(self._pidfd, selectors.EVENT_READ)
         self._open = True
@@ -352,6 +354,6 @@ class Worker:
 def _ending(code: int | None) -> str:
     if code is None:
         return "its process has ended"
-    if code < 0:
+    if -code in set(signal.Signals):
         return f"its process was killed by {signal.Signals(-code).name}"
     return f"its process ended with status {code}"

@@ -126,7 +126,8 @@ def bisect(
         except CountError as error:
             raise NothingToBisect(f"{step.title}: {error}") from None
     before, after = ends
-    figures = [name for name in FIGURES if _more(getattr(before, name), getattr(after, name))]
+    varying = {*before.varies, *after.varies}
+    figures = [name for name in FIGURES if name not in varying and _more(getattr(before, name), getattr(after, name))]
     changes = set(after.changed) - set(before.changed)
     if not figures and not changes:
         raise NothingToBisect(
@@ -227,9 +228,10 @@ def commit_steps(repository: Path, good: str, bad: str) -> list[Step]:
     """
     first, last = (commits.resolve(repository, ref) for ref in (good, bad))
     log = commits.git(
-        repository, "log", "--reverse", "--first-parent", "--ancestry-path", "--format=%H%x00%h %s", f"{first}..{last}"
-    )
-    steps = [Step(*line.split("\0", 1)) for line in log.splitlines()]
+        repository, "log", "--reverse", "--first-parent", "--ancestry-path", "--no-show-signature",
+        "--format=%H%x00%h %s", f"{first}..{last}",
+    )  # fmt: skip
+    steps = [Step(*line.split("\0", 1)) for line in log.split("\n") if line]
     if not steps:
         raise RepositoryError(f"{bad} does not descend from {good}")
     return [Step(first, commits.title(repository, first)), *steps]
@@ -244,6 +246,7 @@ def _tree(repository: Path) -> Iterator[Callable[[Step], Path]]:
         quiet = ("-c", "core.hooksPath=/dev/null")  # hooks are meant for the user's own checkouts
         if folder.exists():
             commits.git(folder, *quiet, "checkout", "--quiet", "--detach", "--force", step.name)
+            commits.git(folder, "clean", "-ffdxq")  # what the code of the step before has left, such as bytecode
         else:
             commits.git(repository, *quiet, "worktree", "add", "--detach", "--force", str(folder), step.name)
         return folder

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,21 +74,13 @@ def count(function: Counted, folder: Path, python: str = sys.executable, path: S
         command += ["--input", text]
     if function.maker is not None:
         command += ["--inputs", function.maker]
-    try:
-        process = subprocess.run(
-            [*command, "--", function.target],
-            cwd=folder, env=_environment(path), capture_output=True, stdin=subprocess.DEVNULL, timeout=_TIMEOUT,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        raise CountError(f"did not return within {_TIMEOUT} s") from None
-    except OSError as error:
-        raise CountError(f"{python} cannot be started: {error.strerror}") from None
-    if process.returncode:
-        lines = process.stderr.decode(errors="replace").strip().splitlines()
-        message = lines[-1].removeprefix("Error: ") if lines else f"its process ended with status {process.returncode}"
+    status, answer, said = _run([*command, "--", function.target], folder, path)
+    if status:
+        lines = said.decode(errors="replace").strip().splitlines()
+        message = lines[-1].removeprefix("Error: ") if lines else f"its process ended with status {status}"
         raise CountError(one_line(message)[:300])
     try:
-        found = messages.decode(process.stdout[-_LONGEST_ANSWER:], CallCount)
+        found = messages.decode(answer, CallCount)
     except messages.MessageError:
         raise CountError("its answer could not be read") from None
     if found.missing is not None:
@@ -94,8 +89,35 @@ def count(function: Counted, folder: Path, python: str = sys.executable, path: S
     return counted
 
 
+def _run(command: Sequence[str], folder: Path, path: Sequence[str]) -> tuple[int, bytes, bytes]:
+    """Run a command and end all that it has started; return its status, its answer and the end of its errors."""
+    with tempfile.TemporaryFile() as answers, tempfile.TemporaryFile() as errors:
+        try:
+            process = subprocess.Popen(
+                command, cwd=folder, env=_environment(path), stdin=subprocess.DEVNULL, stdout=answers, stderr=errors,
+                start_new_session=True,
+            )  # fmt: skip
+        except OSError as error:
+            raise CountError(f"{command[0]} cannot be started: {error.strerror}") from None
+        try:
+            status = process.wait(_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            raise CountError(f"did not return within {_TIMEOUT} s") from None
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        answers.seek(0)
+        errors.seek(max(0, errors.seek(0, os.SEEK_END) - 4096))
+        return status, answers.read(_LONGEST_ANSWER), errors.read()
+
+
 def _environment(path: Sequence[str]) -> Mapping[str, str]:
     """Return an environment in which a process imports this very meter, and nothing else of copycost's folder."""
     own = str(Path(str(copycost_meter.__file__)).parent.parent)
     entries = [*path, own, os.environ.get("PYTHONPATH", "")]
-    return child_environment() | {"PYTHONPATH": os.pathsep.join(filter(None, entries)), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return child_environment() | {
+        "PYTHONPATH": os.pathsep.join(filter(None, entries)), "TF_CPP_MIN_LOG_LEVEL": "3",
+        # The files of two commits may have the same size and time: Python would take the one for the other.
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }  # fmt: skip

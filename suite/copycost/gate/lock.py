@@ -99,7 +99,8 @@ class Checked:
 def entry_of(function: Counted, found: CallCount) -> Entry:
     """Return the entry of a function that was counted."""
     values = {name: getattr(found, name) for name in FIGURES}
-    figures = {name: value for name, value in values.items() if value is not None and name not in found.varies}
+    varying = {*found.varies, *(["copies"] if "allocations" in found.varies else [])}
+    figures = {name: value for name, value in values.items() if value is not None and name not in varying}
     return Entry(function, figures, found.changed)
 
 
@@ -132,7 +133,9 @@ def differences(entry: Entry, now: Entry) -> list[Difference]:
     found = []
     for name in FIGURES:
         before, after = entry.figures.get(name), now.figures.get(name)
-        if before is not None and after is not None and before != after:
+        if before is not None and after is None:
+            found.append(Difference(_KEYS[name], f"{before:,}", "differs from call to call", True))
+        elif before is not None and after is not None and before != after:
             old, new = (numbers.size(value) if "bytes" in name else f"{value:,}" for value in (before, after))
             found.append(Difference(_KEYS[name], old, new, after > before))
     if entry.figures and entry.changes != now.changes:
@@ -183,12 +186,17 @@ def text(entries: Sequence[Entry]) -> str:
     tables = [_HEAD]
     for entry in sorted(entries, key=lambda entry: entry.function.target):
         function = entry.function
-        lines = [f"[{json.dumps(function.target)}]"]
+        lines = [f"[{_quoted(function.target)}]"]
         if function.maker is not None:
-            lines.append(f"inputs = {json.dumps(function.maker)}")
+            lines.append(f"inputs = {_quoted(function.maker)}")
         else:
-            lines.append(f"input = {json.dumps(list(function.inputs))}")
+            lines.append(f"input = {_quoted(list(function.inputs))}")
         lines += [f"{_KEYS[name]} = {entry.figures[name]}" for name in FIGURES if name in entry.figures]
-        lines.append(f"changes = {json.dumps(list(entry.changes))}")
+        lines.append(f"changes = {_quoted(list(entry.changes))}")
         tables.append("\n".join(lines) + "\n")
     return "\n".join(tables)
+
+
+def _quoted(value: str | list[str]) -> str:
+    """Return a text or a list of texts as TOML, whose escapes are those of JSON but for pairs of surrogates."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

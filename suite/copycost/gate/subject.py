@@ -111,12 +111,16 @@ def define(
 
 
 def plain(result: Any) -> Any:
-    """Return a result with numbers as arrays, and the values of a dict as a tuple."""
+    """Return a result with numbers as arrays, and a dict as a tuple: its keys as bytes, and its values in order."""
     if isinstance(result, bool | int | float | np.generic):
         return np.asarray(result)
     if isinstance(result, tuple | list):
         return tuple(map(plain, result))
-    return tuple(map(plain, result.values())) if isinstance(result, dict) else result
+    if isinstance(result, dict):
+        items = sorted(result.items(), key=lambda item: repr(item[0]))
+        keys = np.frombuffer(repr([key for key, _ in items]).encode(), np.uint8)
+        return (keys, *(plain(value) for _, value in items))
+    return result
 
 
 def _told_apart(make: Make) -> Make:

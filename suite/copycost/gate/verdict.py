@@ -95,6 +95,8 @@ def conclude(judged: Judged) -> Judgement:
     parts.insert(len(parts) if is_rude else 0, _time(timed, ratio, judged.comparison))
     parts += [_equality(rows), _memory(rows), "no cheat found"]
     word, seconds = _word(rows, timed, is_rude), None
+    if judged.stopped_by == "interrupted" and not is_rude:
+        return Judgement(Word.UNSURE, ", ".join(["interrupted", *parts]))
     if word is Word.UNSURE:
         seconds = _needed(ratio, judged)
         enough = f"a budget of about {numbers.seconds(seconds)} would decide it"

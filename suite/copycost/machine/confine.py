@@ -11,6 +11,7 @@ import ctypes
 import os
 import runpy
 import struct
+import subprocess
 import sys
 from pathlib import Path
 
@@ -35,7 +36,9 @@ def launcher(folder: str | None) -> list[str]:
     folder : str or None
         See `confine`.
     """
-    return ["-m"] if folder is None else ["-m", "copycost.machine.confine", folder]
+    # By its path, and not as a module of the package, which would import NumPy: a library of it starts threads, and
+    # only the calling thread would give up its rights.
+    return ["-m"] if folder is None else [__file__, folder]
 
 
 def confine(folder: str) -> list[str]:
@@ -58,10 +61,9 @@ def confine(folder: str) -> list[str]:
     if _unshare_network(libc):
         taken.append("network")
     version = libc.syscall(ctypes.c_long(_CREATE_RULESET), None, ctypes.c_size_t(0), _VERSION)
-    if version >= 1 and _restrict(libc, version, folder):
+    # Before the third version, Landlock cannot forbid to cut files.
+    if version >= 1 and _restrict(libc, version, folder) and version >= 3:
         taken.append("files")
-        if version >= 4 and "network" not in taken:  # TCP only
-            taken.append("network")
     return taken
 
 
@@ -109,22 +111,17 @@ def _restrict(libc: ctypes.CDLL, version: int, folder: str) -> bool:
 
 
 def possible(folder: str) -> list[str]:
-    """Return what can be taken away on this system, as a process that is forked and ends finds out."""
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.write(write, " ".join(confine(folder)).encode())
-        finally:
-            os._exit(0)
-    os.close(write)
-    with os.fdopen(read) as answer:
-        found = answer.read().split()
-    os.waitpid(pid, 0)
-    return found
+    """Return what can be taken away on this system, as a process that is started like a confined one finds out."""
+    process = subprocess.run(
+        [sys.executable, "-P", __file__, folder], capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    return process.stdout.split()
 
 
 if __name__ == "__main__":
-    confine(sys.argv[1])
+    taken_away = confine(sys.argv[1])
     del sys.argv[:2]
-    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+    if sys.argv:
+        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+    else:
+        print(*taken_away)
