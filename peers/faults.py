@@ -34,6 +34,8 @@ RUN = [
     "--budget", "1", "--out", "run",
 ]  # fmt: skip
 
+_PAGE = Path(__file__).parents[1] / "docs" / "results" / "faults.md"
+
 #: Seconds that an interrupted run may take to end, and its processes after it.
 _PATIENCE = 20
 
@@ -244,6 +246,27 @@ def expected_cases() -> tuple[set[str], float]:
         return set(cases_of(Path(name))), time.monotonic() - start
 
 
+def page(results: dict[str, Any]) -> str:
+    """Return the page with the conditions, and what was seen under each."""
+    kills = results["kills"]
+    held = sum(not faults for faults in kills.values())
+    lines = [
+        "# Runs under faults of the system",
+        "",
+        "`python -m peers.faults` kills `copycost run` at random moments, and starts it under conditions that a system",
+        "can be in. A run holds if it ends with a documented status and at most one line of error, leaves no process",
+        "and no file behind, measures each case once, and can be continued by `--resume` if it was ended.",
+        "",
+        f"Killed (SIGKILL) at {len(kills)} random moments, and continued: {held} held.",
+        "",
+        "| condition | seen |",
+        "| --- | --- |",
+    ]
+    seen = {name: "not tried here" if faults is None else "; ".join(faults) or "held"
+            for name, faults in results["conditions"].items()}  # fmt: skip
+    return "\n".join([*lines, *(f"| {name} | {text} |" for name, text in seen.items())]) + "\n"
+
+
 def main() -> None:
     """Try everything, and store what was seen."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -258,6 +281,7 @@ def main() -> None:
     for condition in track(CONDITIONS, description="conditions"):
         results["conditions"][condition.name] = tried(condition, expected)
     (RESULTS / "faults.json").write_text(json.dumps(results, indent=1) + "\n")
+    _PAGE.write_text(page(results))
     wrong = [f"killed after {moment} s: {faults}" for moment, faults in results["kills"].items() if faults]
     wrong += [f"{name}: {faults}" for name, faults in results["conditions"].items() if faults]
     print("\n".join(wrong) or f"{len(moments)} kills and {len(CONDITIONS)} conditions held")
