@@ -14,5 +14,5 @@ def after(x):
 
 
 def make(random):
-    """Make the arguments: an image, and a size that stays the same."""
+    """Make the argument: an image."""
     return random.uniform(0, 255, (480, 640, 3)).astype(np.float32)

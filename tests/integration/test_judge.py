@@ -166,6 +166,7 @@ def test_results_arguments_and_memory_need_no_clock(
         ("crop", "crop", ("--inputs", "inputs.py::nothing"), "returns no NumPy array"),
         ("crop", "crop", ("--inputs", "inputs.py::raises"), "the function that makes the inputs raised OSError"),
         ("scale", "once", (*FLOATS, *MADE), "--input and --inputs cannot both be given"),
+        ("scale", "once", (*FLOATS, "--device", "gpu"), "numpy is not measured on gpu"),
     ],
 )  # fmt: skip
 def test_a_base_that_is_no_reference_is_a_usage_error(

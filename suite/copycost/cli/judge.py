@@ -81,7 +81,11 @@ class _Difference(click.ParamType):
     show_default=True,
     help="Library of these arrays.",
 )
-@click.option("--device", type=click.Choice(list(DeviceKind)), help="Device of these arrays. The default is cpu.")
+@click.option(
+    "--device",
+    type=click.Choice([str(kind) for kind in DeviceKind]),
+    help="Device of these arrays. The default is cpu.",
+)
 @click.option("--error", type=_Difference(), default=0.0, show_default=True,
               help="Error of a result that is allowed beyond rounding, e.g. 1 for an image of bytes.")  # fmt: skip
 @click.option("--tolerance", type=Percent(), metavar="PERCENT", default=str(100 * TOLERANCE), show_default=True,
