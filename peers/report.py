@@ -271,8 +271,7 @@ def errors(document: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"At an error no larger than asv's own, copycost takes 1/{asv['seconds'] / near['seconds']:.1f} of asv's "
             "time, including its checks of correctness and allocations. The goal was 1/20: "
-            f"{asv['seconds'] / 20:.1f} s, about the time that importing TensorFlow takes once. It was measured twice, "
-            "on different days: the first time, this share was 1/5.3."
+            f"{asv['seconds'] / 20:.1f} s, about the time that importing TensorFlow takes once."
         )
     return lines
 

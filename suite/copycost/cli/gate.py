@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from copycost.analysis.compare import Side, compare
 from copycost.cases import images, selection
@@ -35,6 +33,7 @@ from copycost.cli.options import (
     selection_options,
     write_texts,
 )
+from copycost.cli.progress import shown_steps
 from copycost.engine.plan import Plan
 from copycost.gate import commits
 from copycost.gate import measure as measuring
@@ -162,16 +161,7 @@ def _print_unchanged(verdict: str, subject: _Subject, options: dict[str, Any]) -
 
 def _measure(subject: _Subject, options: dict[str, Any], run_folder: _RunFolder) -> _Outcome:
     """Check out base and head, measure the cases that they define, and keep both runs."""
-    console = Console(stderr=True)
-    with Progress(
-        TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn(), console=console,
-        transient=True, disable=not console.is_terminal,
-    ) as progress:  # fmt: skip
-        bar = progress.add_task("checking out", total=1.0)
-
-        def on_step(step: str, fraction: float) -> None:
-            progress.update(bar, description=step[: max(10, console.width - 50)], completed=fraction)
-
+    with shown_steps("checking out") as on_step:
         with commits.checked_out(subject.top, options["base"]) as (base, head):
             names = _copy_missing(subject.top, subject.files, base, head)
             on_step("reading variants", 0.0)

@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from copycost.analysis.compare import TOLERANCE
@@ -26,6 +25,7 @@ from copycost.cli.options import (
     one_line_message,
     write_json,
 )
+from copycost.cli.progress import shown_steps
 from copycost.engine.plan import Plan
 from copycost.gate import verdict
 from copycost.gate.judge import Question
@@ -131,16 +131,7 @@ def judge(base: str, head: str, **options: Any) -> None:
         options["threads"] or devices.cpus(), blocks, options["budget"], None, devices.gpus()[1], confined=folder
     )
     install_interrupt_handlers()
-    errors_console = Console(stderr=True)
-    with Progress(
-        TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn(), console=errors_console,
-        transient=True, disable=not errors_console.is_terminal,
-    ) as progress:  # fmt: skip
-        bar = progress.add_task("starting", total=1.0)
-
-        def on_step(step: str, fraction: float) -> None:
-            progress.update(bar, description=step[: max(10, errors_console.width - 50)], completed=fraction)
-
+    with shown_steps("starting") as on_step:
         judged = measure(question, plan, options["tolerance"], on_step)
     judgement = verdict.conclude(judged)
     if options["json_file"]:

@@ -35,7 +35,7 @@ _USAGE = (
     commits.RepositoryError, measure.NothingToMeasure, TargetError,
 )  # fmt: skip
 
-#: Errors of a disk, or of a user's part of it, that is full. They name no file.
+#: Errors of a full disk or quota. They name no file.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 #: Exit status after an interrupt: 128 + SIGINT, as in shells.

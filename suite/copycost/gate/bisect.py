@@ -94,10 +94,6 @@ class NothingToBisect(ValueError):
     """Raised if no step can be found. The message is one line."""
 
 
-#: Looks at a step.
-Looking = Callable[[Step], Look]
-
-
 def bisect(
     steps: Sequence[Step], counted: Callable[[Step], CallCount], on_look: Callable[[Look], None] = lambda look: None
 ) -> Bisected:
@@ -176,7 +172,9 @@ def bisect_time(
     return _search(steps, Look(steps[0], False, None, "what the others are compared with"), bad, look, on_look)
 
 
-def _search(steps: Sequence[Step], good: Look, bad: Look, look: Looking, on_look: Callable[[Look], None]) -> Bisected:
+def _search(
+    steps: Sequence[Step], good: Look, bad: Look, look: Callable[[Step], Look], on_look: Callable[[Look], None]
+) -> Bisected:
     """Look at the step in the middle of the good and the bad ones that are next to each other, and so on."""
     for end in (good, bad):
         on_look(end)
