@@ -60,6 +60,8 @@ class Condition:
         Command that starts the run.
     signals : tuple of int
         Signals that are sent once the run has begun.
+    variant : str or None
+        Text of a file with a variant, ``greedy``, that the run measures besides the others.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Condition:
     prepare: Callable[[], None] | None = None
     wrapper: tuple[str, ...] = ()
     signals: tuple[int, ...] = ()
+    variant: str | None = None
 
 
 def _limit(which: int, value: int) -> Callable[[], None]:
@@ -83,6 +86,35 @@ def _namespace(command: str) -> tuple[str, ...]:
     return ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", f'{command} && exec "$@"', "sh")
 
 
+#: Runs a command in a group of processes, with a limit of their memory beyond which the kernel kills one of them. The
+#: first branch is for version 1 of control groups, the second for version 2 (admin-guide/cgroup-v1/memory and cgroup-v2
+#: in https://docs.kernel.org).
+_MEMORY_GROUP = """
+parent=/sys/fs/cgroup/memory$(awk -F: '$2 ~ /(^|,)memory(,|$)/ {print $3}' /proc/self/cgroup)
+file=memory.limit_in_bytes
+if [ ! -d /sys/fs/cgroup/memory ]; then
+  parent=/sys/fs/cgroup$(awk -F: '$1 == 0 {print $3}' /proc/self/cgroup)
+  file=memory.max
+fi
+group=$(mktemp -d "$parent/copycost-XXXXXX") && echo 1G > "$group/$file" && echo $$ > "$group/cgroup.procs" || exit 99
+"$@"
+status=$?
+echo $$ > "$parent/cgroup.procs"
+rmdir "$group"
+exit $status
+"""
+
+_GREEDY = """\
+import numpy as np
+
+from copycost import variant
+
+
+@variant(recipe="tf", runtime="numpy", writes="new")
+def greedy(example):
+    return lambda x: np.ones(3 << 29, np.uint8)
+"""
+
 CONDITIONS = (
     Condition("SIGTERM", (130,), signals=(signal.SIGTERM,)),
     # Under nohup, this process ignores it, and so would the run.
@@ -96,6 +128,12 @@ CONDITIONS = (
     Condition("64 file descriptors", prepare=_limit(resource.RLIMIT_NOFILE, 64)),
     Condition("one CPU", prepare=lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})),
     Condition("1.5 GiB of addresses", (0, 1), prepare=_limit(resource.RLIMIT_AS, 3 << 29)),
+    Condition(
+        "1 GiB of memory, of which a variant takes more",
+        (1,),
+        wrapper=("sh", "-c", _MEMORY_GROUP, "sh"),
+        variant=_GREEDY,
+    ),
     Condition("no home", environment={"HOME": None, "XDG_CACHE_HOME": None}),
     Condition("a home that cannot be written to", environment={"HOME": "/proc", "XDG_CACHE_HOME": None}),
     Condition("LC_ALL=C", environment={"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}),
@@ -210,17 +248,25 @@ def tried(condition: Condition, expected: set[str]) -> list[str] | None:
     """Run under a condition and return what is wrong, or None if it cannot be made here."""
     if condition.wrapper[:1] == ("unshare",) and not _has_namespaces():
         return None
+    if _MEMORY_GROUP in condition.wrapper and not _has_memory_groups():
+        return None
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o777)
         try:
-            done = run(folder, condition)
+            if condition.variant is None:
+                done = run(folder, condition)
+            else:
+                (folder / "greedy.py").write_text(condition.variant)
+                done = run(folder, condition, *RUN, "--variant", "greedy", "--with", "greedy.py")
+                expected = {*expected, "greedy"}
         except PermissionError:  # another user cannot start this interpreter
             return None
         wrong = faults_of(done.output) + ["a process was left"] * bool(processes(done.mark))
         if done.status not in condition.statuses:
             wrong.append(f"status {done.status}: {done.output[-500:]}")
-        if done.status == 0 and condition.wrapper[:1] != ("unshare",) and cases_of(folder) != Counter(expected):
+        is_complete = done.status == 0 or condition.variant is not None
+        if is_complete and condition.wrapper[:1] != ("unshare",) and cases_of(folder) != Counter(expected):
             wrong.append(f"cases {dict(cases_of(folder))}")
         wrong += left(folder, done.pid)
         if done.status == 130:
@@ -235,6 +281,11 @@ def _has_namespaces() -> bool:
     if not shutil.which("unshare"):
         return False
     return subprocess.run([*_namespace("mount -t tmpfs none /mnt"), "true"], capture_output=True).returncode == 0
+
+
+def _has_memory_groups() -> bool:
+    """Return whether the user may limit the memory of a group of processes."""
+    return subprocess.run(["sh", "-c", _MEMORY_GROUP, "sh", "true"], capture_output=True).returncode == 0
 
 
 def expected_cases() -> tuple[set[str], float]:

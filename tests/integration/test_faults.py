@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -296,3 +298,21 @@ def test_an_answer_that_is_remembered_or_reused_is_wrong(tmp_path: Path) -> None
     assert found["by-value"].status == "wrong"
     assert "an earlier result was changed" in (found["private-buffer"].reason or "")
     assert found["warmed-up"].status == "ok", found["warmed-up"].reason
+
+
+def test_a_file_cannot_have_another_process_killed(tmp_path: Path) -> None:
+    """Its process answers with the id of a process that it has not started, which would be ended with the case."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as victim:
+        path = tmp_path / "forged.py"
+        path.write_text(
+            f"import os\n\nfrom copycost import variant\n\nos.fork = lambda: {victim.pid}\n\n\n"
+            '@variant(recipe="tf", runtime="numpy", writes="new")\ndef forged(example):\n'
+            "    return lambda x: x / 127.5 - 1\n"
+        )
+        found = by_variant(measure(files=(path,), variants=("forged",)))
+        assert (found["forged"].status, found["forged"].reason) == (
+            "crashed", "the process for numpy has answered with a wrong process id",
+        )  # fmt: skip
+        assert victim.poll() is None
+        victim.communicate(b"\n")
+        assert victim.returncode == 0

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -276,3 +282,49 @@ def test_a_file_with_the_name_of_another_module_is_the_file(command: Command, tm
         (tmp_path / "own" / f"{name}.py").write_text("def check(x):\n    return x * 2\n")
         done = command("judge", f"own/{name}.py::check", f"own/{name}.py::check", *FLOATS, "--exact")
         assert done.stdout.startswith("same"), done.stdout + done.stderr
+
+
+def interrupted(folder: Path, *words: str, begun: Callable[[], bool]) -> tuple[subprocess.CompletedProcess[str], float]:
+    """Judge, interrupt it once it has begun, and return what came of it and the seconds until it had ended."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "copycost", "judge", *words],
+        cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    end = time.monotonic() + 120
+    while not begun():
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    start = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=100)
+    return subprocess.CompletedProcess(words, process.returncode, out, err), time.monotonic() - start
+
+
+def test_an_interrupt_ends_an_import(tmp_path: Path) -> None:
+    """A function's module that waits for 100 s does not hold it up, and its process ends with it."""
+    (tmp_path / "waits.py").write_text(
+        "import os\nimport pathlib\nimport time\n\npathlib.Path('begun').write_text(str(os.getpid()))\n"
+        "time.sleep(100)\n\n\ndef f(x):\n    return x\n"
+    )
+    done, seconds = interrupted(tmp_path, "waits.py::f", "waits.py::f", begun=(tmp_path / "begun").exists)
+    assert done.returncode == 130
+    assert done.stderr.endswith("Interrupted.\n")
+    assert seconds < 50
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "begun").read_text()), 0)
+
+
+def test_an_interrupted_verdict_has_the_exit_status_of_the_command(tmp_path: Path) -> None:
+    (tmp_path / "f.py").write_text(
+        "import time\n\n\ndef f(x):\n    with open('calls', 'a') as file:\n        file.write('.')\n"
+        "    time.sleep(0.02)\n    return x * 2\n"
+    )
+    calls = tmp_path / "calls"
+    words = ("f.py::f", "f.py::f", "--input", "8x8:float32", "--budget", "300", "--tolerance", "0.0001")
+    done, _ = interrupted(
+        tmp_path, *words, "--json", "it.json", begun=lambda: calls.exists() and calls.stat().st_size > 200
+    )
+    assert done.returncode == 130
+    document = json.loads((tmp_path / "it.json").read_text())
+    assert (document["exit_status"], document["stopped_by"]) == (130, "interrupted")

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -51,3 +52,45 @@ def test_an_error_is_one_line(tmp_path: Path) -> None:
     _, answer = ask(tmp_path, base="f.py::before", head="f.py::after")
     assert answer.isError
     assert "no file f.py" in answer.content[0].text
+
+
+SLOW = """
+import time
+
+def before(x):
+    time.sleep(0.1)
+    return x * 2
+"""
+
+
+def test_the_server_answers_while_it_judges_and_ends_what_is_cancelled(tmp_path: Path) -> None:
+    from mcp import ClientSession, StdioServerParameters
+    from mcp.client.stdio import stdio_client
+
+    (tmp_path / "slow.py").write_text(SLOW)
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+
+    async def session() -> None:
+        server = StdioServerParameters(
+            command=sys.executable, args=["-m", "copycost", "mcp"], cwd=str(tmp_path),
+            env={**os.environ, "TMPDIR": str(temporary)},
+        )  # fmt: skip
+        async with stdio_client(server) as (read, write), ClientSession(read, write) as client:
+            await client.initialize()
+            question = {"base": "slow.py::before", "head": "slow.py::before", "seconds": 600}
+            judgement = asyncio.create_task(client.call_tool("judge", question))
+            while not list(temporary.glob("copycost-judge-*")):
+                assert not judgement.done()
+                await asyncio.sleep(0.05)
+            async with asyncio.timeout(30):
+                assert (await client.list_tools()).tools
+                assert (await client.call_tool("judge", {"base": "f.py::f", "head": "f.py::f"})).isError
+            assert not judgement.done()
+            judgement.cancel()
+
+    asyncio.run(session())
+    end = time.monotonic() + 30
+    while list(temporary.glob("copycost-*")):
+        assert time.monotonic() < end
+        time.sleep(0.05)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -134,3 +135,32 @@ def test_an_end_that_cannot_be_counted_is_an_error() -> None:
 
     with pytest.raises(NothingToBisect, match=r"0: scale\.py::scale does not import"):
         study.bisect([Step("0", "0"), Step("1", "1")], counted)
+
+
+def test_a_module_that_a_commit_does_not_have_is_not_imported_from_elsewhere(tmp_path: Path) -> None:
+    """Of an installed package with its name, for example of an editable install of the repository itself."""
+    hashes = history(tmp_path / "project", 4, 2)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / "project" / "scale.py").rename(elsewhere / "later.py")
+    tools.commit(tmp_path / "project", "without the module")
+    process = subprocess.run(
+        [sys.executable, "-m", "copycost", "bisect", "--input", "2x96x128x3:float32", hashes[0], "main", "--",
+         "later:scale"],
+        cwd=tmp_path / "project", capture_output=True, text=True, timeout=300,
+        env=os.environ | {"PYTHONPATH": f"{elsewhere}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
+    )  # fmt: skip
+    assert process.returncode == 1
+    assert "later is not in this commit" in process.stderr
+    assert process.stderr.count("\n") == 1
+
+
+def test_what_a_killed_bisection_has_left_is_cleared_away(tmp_path: Path) -> None:
+    hashes = history(tmp_path / "project", 4, 2)
+    left = tmp_path / "copycost-trees-999999999-abc" / "tree"
+    tools.git(tmp_path / "project", "worktree", "add", "--detach", str(left))
+    done = bisect(tmp_path / "project", "--input", "2x96x128x3:float32", hashes[0], "main", "--", "scale:scale")
+    assert done.returncode == 0, done.stderr
+    assert "commit 2" in done.stdout
+    assert not left.parent.exists()
+    assert len(tools.git(tmp_path / "project", "worktree", "list").splitlines()) == 1

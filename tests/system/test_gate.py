@@ -339,7 +339,7 @@ def test_where_nothing_can_be_written_nothing_is_measured(repository: Path) -> N
 
 def test_what_a_killed_gate_has_left_is_cleared_away(repository: Path, tmp_path: Path) -> None:
     """Its work tree may be locked, as it is while git makes it; those of others stay."""
-    left = tmp_path / "copycost-gate-999999999-abc" / "base"
+    left = tmp_path / "copycost-trees-999999999-abc" / "base"
     other = tmp_path / "copycost-gates" / "mine"
     for folder in (left, other):
         tools.git(repository, "worktree", "add", "--detach", str(folder))

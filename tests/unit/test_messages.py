@@ -28,7 +28,6 @@ VALUES: list[tuple[Any, Any]] = [
     (True, bool),
     (3, int),
     (0.1 + 0.2, float),
-    (float("inf"), float),
     ("µ\x1b[31m\ud800", str),
     ([True, False], list[bool]),
     (Audit("ok", None, "2026-01-01T00:00:00+00:00", False, "nothing", "float32", True, 1e-7, 2.0, "ab"), Audit),
@@ -59,6 +58,7 @@ def test_a_value_arrives_as_it_was_sent(value: Any, expected: Any) -> None:
     [
         ('"3"', int), ("true", int), ("3.5", int), ("1", bool), ("null", str), ("[1]", int), ("3", list[int]),
         ("[1, 2]", tuple[int, int, int]), ("{}", Audit), ('{"seconds": 1, "calls": 1}', Sample), ("[]", Calibration),
+        ("NaN", float), ("[-Infinity]", list[float]), ("1e999", float), ('{"evidence": -1e999}', dict[str, Any]),
         ('["other", null, 0.1]', tuple[str, None]), ("", int), ("{", dict[str, int]), ("3", object), ("[" * 10**5, int),
         (json.dumps(vars(Audit("ok", None)) | {"more": 1}), Audit),
         (json.dumps(vars(Audit("ok", None)) | {"status": 3}), Audit),

@@ -11,9 +11,10 @@ import sys
 import sysconfig
 import tempfile
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import IO, Any
 
 from copycost.catalog.discovery import load_shipped
 from copycost.catalog.import_context import ImportContext, check_origin, child_environment, enter
@@ -27,6 +28,9 @@ from copycost_meter.targets import TargetError
 
 #: Seconds that a user's file may take to import in the process that only inspects it.
 _IMPORT_TIMEOUT = 120
+
+#: Maximum length of an answer in bytes: a longer one is cut, and cannot be read.
+_LONGEST_ANSWER = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,45 @@ def describe(source: Source, place: ImportContext | None = None, confined: str |
         If the source does not import (the message has the last line of its traceback), or if a module that it imports
         does not come from `place`.
     """
+    (answer,) = describe_together([(source, place)], confined)
+    if isinstance(answer, RegistrationError):
+        raise answer
+    return answer
+
+
+def describe_together(
+    sources: Sequence[tuple[Source, ImportContext | None]], confined: str | None = None
+) -> list[Description | RegistrationError]:
+    """Describe several files or modules, whose processes run side by side; as `describe`.
+
+    An interrupt ends all processes at once.
+
+    Parameters
+    ----------
+    sources : sequence of (Source, ImportContext or None)
+    confined : str, optional
+
+    Returns
+    -------
+    list
+        A description or an error for each source.
+    """
+    with ExitStack() as stack:
+        started = [stack.enter_context(_importing(source, place, confined)) for source, place in sources]
+        answers: list[Description | RegistrationError] = []
+        for (source, _), (process, file) in zip(sources, started, strict=True):
+            try:
+                answers.append(_answered(source, process, file))
+            except RegistrationError as error:
+                answers.append(error)
+        return answers
+
+
+@contextmanager
+def _importing(
+    source: Source, place: ImportContext | None, confined: str | None
+) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
+    """Start a process that imports a source, and yield it and the file of its answer; end it and what it started."""
     with tempfile.TemporaryFile() as file:
         request = json.dumps([asdict(source), place and asdict(place)])
         interpreter = place.python if place else sys.executable
@@ -82,17 +125,23 @@ def describe(source: Source, place: ImportContext | None = None, confined: str |
             cwd=place.folder if place else None,
         )
         try:
-            status = process.wait(_IMPORT_TIMEOUT)
-            file.seek(0)
-            answer = json.loads(file.read())
-        except subprocess.TimeoutExpired:
-            raise RegistrationError(f"{source} was still importing after {_IMPORT_TIMEOUT} s") from None
-        except ValueError:
-            answer = None
+            yield process, file
         finally:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # includes processes that the file started
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def _answered(source: Source, process: subprocess.Popen[bytes], file: IO[bytes]) -> Description:
+    """Wait for the process that imports a source, and return what it has described."""
+    try:
+        status = process.wait(_IMPORT_TIMEOUT)
+        file.seek(0)
+        answer = json.loads(file.read(_LONGEST_ANSWER))
+    except subprocess.TimeoutExpired:
+        raise RegistrationError(f"{source} was still importing after {_IMPORT_TIMEOUT} s") from None
+    except (ValueError, RecursionError):
+        answer = None
     if not isinstance(answer, dict) or "error" not in answer:
         raise RegistrationError(f"{source} ended the process that imported it (status {status})")
     if answer["error"]:

@@ -134,9 +134,10 @@ def judge(base: str, head: str, **options: Any) -> None:
     with shown_steps("starting") as on_step:
         judged = measure(question, plan, options["tolerance"], on_step)
     judgement = verdict.conclude(judged)
+    exit_status = INTERRUPTED if judged.stopped_by == "interrupted" else judgement.exit_status
     if options["json_file"]:
-        write_json(options["json_file"], verdict.document(judged, judgement))
+        write_json(options["json_file"], verdict.document(judged, judgement, exit_status))
     console = Console(stderr=options["json_file"] == "-", highlight=False)
     colour = _COLOURS.get(judgement.word, "red")
     print_line(console, Text(one_line_message(f"{judgement.word}: {judgement.sentence}"), f"bold {colour}"))
-    sys.exit(INTERRUPTED if judged.stopped_by == "interrupted" else judgement.exit_status)
+    sys.exit(exit_status)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
-import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -20,6 +22,9 @@ _GRACE = 120
 
 #: Maximum seconds of a judgement.
 _LONGEST = 600
+
+#: Seconds that a judgement has to end its processes, after which it is killed.
+_END = 10
 
 _INSTRUCTIONS = (
     "Ask `judge` before claiming that a rewrite of a Python function is faster or takes less memory. It runs both "
@@ -49,7 +54,7 @@ def mcp_() -> None:
     server.run()
 
 
-def judge(
+async def judge(
     base: str,
     head: str,
     inputs: list[str] | None = None,
@@ -84,15 +89,34 @@ def judge(
     if not 0 < seconds <= _LONGEST:
         raise ValueError(f"{seconds} seconds is out of range: expected more than 0 and at most {_LONGEST}")
     budget = float(seconds)
-    try:
-        process = subprocess.run(
-            [*command, "--budget", str(budget), *options, "--", base, head],
-            capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=budget + _GRACE,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        raise ValueError(f"no verdict after {budget + _GRACE:.0f} s") from None
-    if not process.stdout:
-        lines = process.stderr.strip().splitlines()
+    answer, said = await _answer([*command, "--budget", str(budget), *options, "--", base, head], budget + _GRACE)
+    if not answer:
+        lines = said.decode(errors="replace").strip().splitlines()
         raise ValueError(one_line(lines[-1].removeprefix("Error: ")) if lines else "copycost judge has failed")
-    document = json.loads(process.stdout)
+    document = json.loads(answer)
     return {name: document[name] for name in ("verdict", "sentence", "ratio", "needs_seconds")}
+
+
+async def _answer(command: Sequence[str], seconds: float) -> tuple[bytes, bytes]:
+    """Run a command, and return its output and its errors; the server answers other requests meanwhile.
+
+    The command ends when the assistant cancels its request, or disconnects.
+    """
+    import anyio  # which mcp needs
+
+    nothing, pipe = asyncio.subprocess.DEVNULL, asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdin=nothing, stdout=pipe, stderr=pipe)
+    try:
+        with anyio.fail_after(seconds):
+            return await process.communicate()
+    except TimeoutError:
+        raise ValueError(f"no verdict after {seconds:.0f} s") from None
+    finally:
+        with anyio.CancelScope(shield=True), contextlib.suppress(ProcessLookupError):
+            if process.returncode is None:
+                process.terminate()  # it then ends its own processes
+                with anyio.move_on_after(_END):
+                    await process.wait()
+            if process.returncode is None:
+                process.kill()
+                await process.wait()

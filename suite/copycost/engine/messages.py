@@ -7,12 +7,13 @@ and only becomes an object once every part of it has the type that the requested
 from __future__ import annotations
 
 import json
+import math
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from enum import StrEnum
 from functools import cache
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 
 class MessageError(ValueError):
@@ -54,12 +55,25 @@ def decode(message: bytes, expected: Any) -> Any:
     Raises
     ------
     MessageError
-        If the message is no JSON, or its value is not of this type.
+        If the message is no JSON, has a number that is not finite, or if its value is not of this type.
     """
     try:
-        return typed(json.loads(message), expected)
+        return typed(json.loads(message, parse_float=_finite, parse_constant=_no_number), expected)
     except (ValueError, RecursionError, TypeError, OverflowError) as error:
         raise MessageError(str(error)) from None
+
+
+def _finite(text: str) -> float:
+    """Return a number of JSON, or raise MessageError if it is too large: no file of results could hold it."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise MessageError(f"{text} is not finite")
+    return value
+
+
+def _no_number(name: str) -> NoReturn:
+    """Refuse ``NaN`` and ``Infinity``, which are no JSON."""
+    raise MessageError(f"{name} is no number")
 
 
 def typed(value: Any, expected: Any) -> Any:

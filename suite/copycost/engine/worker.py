@@ -18,6 +18,7 @@ from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, get_
 
 from copycost.engine import messages
 from copycost.machine.confine import launcher
+from copycost.machine.parent import parent_of
 from copycost.model.source import Source
 from copycost_meter.errors import one_line
 
@@ -186,9 +187,13 @@ class ForkServer:
         finally:
             child.close()
             os.close(stderr_write)
-        if pid <= 1:  # such an id would name other processes
+        if not self._has_started(pid):
             raise CaseFailure("crashed", f"the process for {self.runtime} has answered with a wrong process id")
         return Worker(self, pid, Connection(parent.detach()), stderr_read)
+
+    def _has_started(self, pid: int) -> bool:
+        """Return whether a process is this one, or a child of it: any other would be killed in place of a worker."""
+        return pid == self.process.pid or (self.forkable and parent_of(pid) == self.process.pid)
 
     def reap(self, pid: int) -> int:
         """Wait for a worker that has ended or was killed, and return its exit status as `subprocess` defines it."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
+import glob
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,9 +21,6 @@ from copycost_meter.call_count import CallCount
 
 #: A release of a package: ``numpy==1.26.4``.
 _RELEASE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)==([A-Za-z0-9][A-Za-z0-9.!+_-]*)")
-
-#: Prefix of the folder with the work tree of a commit.
-_FOLDER = "copycost-bisect-"
 
 
 @dataclass(frozen=True)
@@ -238,7 +233,7 @@ def commit_steps(repository: Path, good: str, bad: str) -> list[Step]:
 @contextmanager
 def _tree(repository: Path) -> Iterator[Callable[[Step], Path]]:
     """Yield what checks out a commit in one work tree, which is removed at the end, and returns its folder."""
-    folder = Path(tempfile.mkdtemp(prefix=_FOLDER)).resolve() / "tree"
+    folder = commits.new_folder(repository) / "tree"
 
     def checked_out(step: Step) -> Path:
         quiet = ("-c", "core.hooksPath=/dev/null")  # hooks are meant for the user's own checkouts
@@ -252,15 +247,24 @@ def _tree(repository: Path) -> Iterator[Callable[[Step], Path]]:
     try:
         yield checked_out
     finally:
-        with contextlib.suppress(RepositoryError):  # it was not created
-            commits.git(repository, "worktree", "remove", "--force", "--force", str(folder))
-        shutil.rmtree(folder.parent, ignore_errors=True)
+        commits.remove_folder(repository, folder.parent)
 
 
 def _within(folder: Path, repository: Path, here: Path) -> Path:
     """Return the folder of a work tree that corresponds to a folder of the repository, or else its root."""
     place = folder / here.relative_to(repository)
     return place if place.is_dir() else folder
+
+
+def _check_origin(target: str, path: Sequence[str]) -> None:
+    """Raise CountError if the module of a function is not in a commit: it would be imported from another place."""
+    module, colon, _ = target.partition(":")
+    if "::" in target or not colon:
+        return
+    name = module.partition(".")[0]
+    found = (Path(entry, name).is_dir() or [*Path(entry).glob(f"{glob.escape(name)}.*")] for entry in path)
+    if not any(found):
+        raise CountError(f"{name} is not in this commit")
 
 
 @contextmanager
@@ -283,6 +287,7 @@ def counting_commits(repository: Path, function: Counted, here: Path) -> Iterato
                 path = commits.import_path(folder)
             except RepositoryError as error:
                 raise CountError(str(error)) from None
+            _check_origin(function.target, path)
             return count(function, _within(folder, repository, here), path=path)
 
         yield counted

@@ -113,9 +113,8 @@ def checked_out(repository: Path, ref: str) -> Iterator[tuple[Commit, Commit]]:
     """
     base = resolve(repository, ref)
     head, changed = _head(repository)
-    _clear(repository)
     # The names "base" and "head" are equally long, so that effects of path length are the same on both sides.
-    folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-")).resolve()
+    folder = new_folder(repository)
     trees = {"base": base, "head": head}
     try:
         for name, commit in trees.items():
@@ -150,24 +149,30 @@ def checked_out(repository: Path, ref: str) -> Iterator[tuple[Commit, Commit]]:
             Commit("head", resolve(repository, "HEAD"), title(repository, "HEAD"), changed, after),
         )
     finally:
-        _remove(repository, folder)
+        remove_folder(repository, folder)
 
 
-def _remove(repository: Path, folder: Path) -> None:
-    """Remove both work trees and git's records of them, even if locked (git locks a work tree during creation)."""
-    for name in ("base", "head"):
-        with contextlib.suppress(RepositoryError):  # the work tree was not created
-            git(repository, "worktree", "remove", "--force", "--force", str(folder / name))
+def new_folder(repository: Path) -> Path:
+    """Return a new folder for work trees of a repository, after those are removed that killed processes have left."""
+    for tree in _trees(repository):
+        process = tree.parent.name.removeprefix(_FOLDER).partition("-")[0]
+        if tree.parent.name.startswith(_FOLDER) and not Path("/proc", process).exists():
+            remove_folder(repository, tree.parent)
+    return Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-")).resolve()
+
+
+def remove_folder(repository: Path, folder: Path) -> None:
+    """Remove a folder, its work trees and git's records of them, even if locked (git locks what it creates)."""
+    for tree in _trees(repository):
+        if tree.parent == folder:
+            with contextlib.suppress(RepositoryError):  # git has begun to create it
+                git(repository, "worktree", "remove", "--force", "--force", str(tree))
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _clear(repository: Path) -> None:
-    """Remove this repository's work trees that killed gate processes left behind."""
-    for line in git(repository, "worktree", "list", "--porcelain").splitlines():
-        folder = Path(line.removeprefix("worktree ")).parent
-        process = folder.name.removeprefix(_FOLDER).partition("-")[0]
-        if folder.name.startswith(_FOLDER) and not Path("/proc", process).exists():
-            _remove(repository, folder)
+def _trees(repository: Path) -> list[Path]:
+    lines = git(repository, "worktree", "list", "--porcelain").splitlines()
+    return [Path(line.removeprefix("worktree ")) for line in lines if line.startswith("worktree ")]
 
 
 #: Folders of packages that are third-party or not meant for import.
@@ -175,8 +180,8 @@ _ASIDE = {
     "tests", "test", "testing", "docs", "doc", "examples", "vendor", "_vendor", "third_party", "external", "extern",
 }  # fmt: skip
 
-#: Prefix of a gate's temporary folder; the process id follows.
-_FOLDER = "copycost-gate-"
+#: Prefix of a temporary folder with work trees; the process id follows.
+_FOLDER = "copycost-trees-"
 
 #: Name of this package, and its folder in its own repository.
 _PACKAGE, _PACKAGE_FOLDER = "copycost", "suite/copycost"

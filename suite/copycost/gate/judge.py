@@ -7,8 +7,7 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from copycost.analysis.compare import Comparison, Side, compare
 from copycost.cases import images
 from copycost.cases.case import Case
 from copycost.catalog import discovery
-from copycost.catalog.description import Description, describe
+from copycost.catalog.description import Description, describe_together
 from copycost.catalog.import_context import ImportContext
 from copycost.engine.plan import Plan
 from copycost.gate import measure
@@ -119,11 +118,7 @@ def judge(
         on_step("importing both functions", 0.0)
         subjects = {side: _Subject(question, place, maker, plan.threads) for side, place in places.items()}
         files = {side: Path(folder, f"{NAME}_{side}.py") for side in places}  # no module of a user has such a name
-        with ThreadPoolExecutor(2) as pool:
-            futures = {
-                side: pool.submit(_describe, files[side], subject, plan.confined) for side, subject in subjects.items()
-            }
-            described = {side: _named(future, getattr(question, side)) for side, future in futures.items()}
+        described = _described(subjects, files, plan.confined)
         # The module of a function may define recipes and variants too.
         (recipe,) = (recipe for recipe in described["base"].recipes if recipe.name == NAME)
         variants = {side: _own_variant(description) for side, description in described.items()}
@@ -187,23 +182,23 @@ class _Subject:
         return f"{imports}\ndefine(**{arguments!r})\n"  # every value is written as Python writes it
 
 
-def _describe(path: Path, subject: _Subject, confined: str | None) -> Description:
-    """Write the file of a side, and return what it registers."""
-    path.write_text(subject.text(None if path.stem == f"{NAME}_base" else Writes.NEW))
-    try:
-        return describe(Source(str(path)), subject.context, confined)
-    except RegistrationError as error:
-        raise RegistrationError(str(error).removeprefix(f"{path}: ").replace(f"{path} ", "")) from None
+def _described(
+    subjects: Mapping[str, _Subject], files: Mapping[str, Path], confined: str | None
+) -> dict[str, Description]:
+    """Write the file of each side, and return what it registers."""
+    for side, subject in subjects.items():
+        files[side].write_text(subject.text(None if side == "base" else Writes.NEW))
+    sources = [(Source(str(files[side])), subject.context) for side, subject in subjects.items()]
+    described = {}
+    for (side, subject), answer in zip(subjects.items(), describe_together(sources, confined), strict=True):
+        if isinstance(answer, RegistrationError):
+            path, target = files[side], getattr(subject.question, side)
+            reason = str(answer).removeprefix(f"{path}: ").replace(f"{path} ", "")
+            raise RegistrationError(f"{target}: {reason}")
+        described[side] = answer
+    return described
 
 
 def _own_variant(description: Description) -> Variant:
     (variant,) = (variant for variant in description.variants if variant.recipe == NAME)
     return variant
-
-
-def _named(future: Future[Description], target: str) -> Description:
-    """Return a description, or raise its error with the name of the target."""
-    try:
-        return future.result()
-    except RegistrationError as error:
-        raise RegistrationError(f"{target}: {error}") from None

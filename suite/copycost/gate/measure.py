@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
@@ -124,23 +123,17 @@ def _defined(
         commit.name: {name: Source(str(Path(commit.place.folder, name))) for name in files} for commit in (base, head)
     }
 
-    def describe(commit: Commit, name: str) -> Description | naming.RegistrationError:
-        try:
-            return description.describe(sources[commit.name][name], commit.place)
-        except naming.RegistrationError as error:
-            short = str(error).replace(f"{commit.place.folder}/", "")
-            return naming.RegistrationError(f"{commit.name}: {short}")
-
-    questions = [(commit, name) for commit in (base, head) for name in files]
-    with ThreadPoolExecutor(2) as pool:
-        answers = list(pool.map(lambda question: describe(*question), questions))
     described: dict[str, dict[Source, Description]] = {"base": {}, "head": {}}
-    for (commit, name), answer in zip(questions, answers, strict=True):
-        if isinstance(answer, naming.RegistrationError):
-            if commit is base and files[name]:  # base may lack modules that head's copy of the file imports
-                continue
-            raise answer
-        described[commit.name][sources[commit.name][name]] = answer
+    for name in files:
+        both = [(sources[commit.name][name], commit.place) for commit in (base, head)]
+        for commit, (source, place), answer in zip(
+            (base, head), both, description.describe_together(both), strict=True
+        ):
+            if not isinstance(answer, naming.RegistrationError):
+                described[commit.name][source] = answer
+            elif commit is head or not files[name]:  # base may lack modules that head's copy of the file imports
+                short = str(answer).replace(f"{place.folder}/", "")
+                raise naming.RegistrationError(f"{commit.name}: {short}")
     cases = [case for descriptions in described.values() for case in _cases(descriptions, profile, given)]
     if not cases:
         raise NothingToMeasure(f"no variant is defined in {', '.join(files)}")

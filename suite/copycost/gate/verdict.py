@@ -192,13 +192,13 @@ def _needed(ratio: Ratio | None, judged: Judged) -> float | None:
     return seconds if seconds <= _LONGEST else None
 
 
-def document(judged: Judged, judgement: Judgement) -> dict[str, Any]:
-    """Return a verdict as one JSON object."""
+def document(judged: Judged, judgement: Judgement, exit_status: int) -> dict[str, Any]:
+    """Return a verdict, and the exit status of the command that shows it, as one JSON object."""
     return {
         "schema": 1,
         "verdict": judgement.word,
         "sentence": judgement.sentence,
-        "exit_status": judgement.exit_status,
+        "exit_status": exit_status,
         "ratio": vars(judgement.ratio) if judgement.ratio else None,
         "needs_seconds": judgement.needs_seconds,
         "stopped_by": judged.stopped_by,
