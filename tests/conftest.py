@@ -41,6 +41,9 @@ for _name in [name for name in os.environ if name.startswith("COPYCOST_")]:
 _CACHE = tempfile.TemporaryDirectory(prefix="copycost-cache-")
 os.environ["COPYCOST_CACHE_DIR"] = _CACHE.name
 
+# Tests that run side by side do not wait for each other: none of them is about a time.
+os.environ["COPYCOST_LOCK_DIR"] = _CACHE.name
+
 BAD = Path(__file__).with_name("bad_variants.py")
 
 

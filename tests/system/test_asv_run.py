@@ -159,6 +159,61 @@ def test_the_pages(history: tuple[Path, list[str]], tmp_path: Path) -> None:
         assert browser.visit(base + "/").console  # so that there is something that fails
 
 
+def test_shards_of_a_history_merge_to_its_bytes_and_pages(
+    history: tuple[Path, list[str]], home: dict[str, str], tmp_path: Path
+) -> None:
+    """Three commits, two environments, and each result in one or two of four folders, merged in random orders."""
+    folder, _ = history
+    whole = folder / ".asv" / "results"
+    original = {path.relative_to(whole): path.read_bytes() for path in sorted(whole.rglob("*.json"))}
+    assert len(original) == 2 + 3 * 2
+    order = random.Random(0)
+    shards = [tmp_path / f"shard{number}" for number in range(4)]
+    for name, text in original.items():
+        document = json.loads(text)
+        for shard in shards:
+            (shard / name).parent.mkdir(parents=True, exist_ok=True)
+            if "results" not in document:
+                (shard / name).write_bytes(text)
+        if "results" not in document:
+            continue
+        parts: list[dict[str, object]] = [{} for _ in shards]
+        for benchmark, row in document["results"].items():
+            for part in order.sample(parts, order.choice((1, 2))):
+                part[benchmark] = row
+        for shard, part in zip(shards, parts, strict=True):
+            if part:
+                (shard / name).write_text(json.dumps(document | {"results": part}))
+    for attempt in range(3):
+        order.shuffle(shards)
+        into = tmp_path / f"merged{attempt}"
+        for some in (shards[:2], shards[2:], shards[1:3]):
+            done = subprocess.run(
+                [sys.executable, "-m", "copycost", "merge", *map(str, some), "--into", str(into)],
+                capture_output=True, text=True, timeout=120,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stdout + done.stderr
+        assert {path.relative_to(into): path.read_bytes() for path in sorted(into.rglob("*.json"))} == original
+    before = pages(folder, home, tmp_path / "before")
+    shutil.move(whole, tmp_path / "kept")
+    try:
+        shutil.copytree(tmp_path / "merged0", whole)
+        assert pages(folder, home, tmp_path / "after") == before
+    finally:
+        shutil.rmtree(whole)
+        shutil.move(tmp_path / "kept", whole)
+
+
+def pages(folder: Path, env: dict[str, str], html: Path) -> dict[str, bytes]:
+    """Return the data of the pages that asv publishes, but for the time when it does."""
+    asv(folder, env, "publish", "--no-pull", "--html-dir", str(html))
+    texts = {str(path.relative_to(html)): path.read_bytes() for path in sorted(html.rglob("*.json"))}
+    index = json.loads(texts["index.json"])
+    texts["index.json"] = json.dumps({key: value for key, value in index.items() if key != "revision_to_hash"}).encode()
+    assert any(name.startswith("graphs/") for name in texts)
+    return {name: text for name, text in texts.items() if name != "info.json"}
+
+
 def test_the_example_tells_environments_apart(history: tuple[Path, list[str]]) -> None:
     example = [sys.executable, ROOT / "docs" / "examples" / "versions.py", history[0] / ".asv" / "results"]
     done = subprocess.run(example, capture_output=True, text=True)

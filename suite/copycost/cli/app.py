@@ -25,6 +25,7 @@ from copycost.cli.list import list_
 from copycost.cli.lock import lock_
 from copycost.cli.machine import machine_
 from copycost.cli.mcp import mcp_
+from copycost.cli.merge import merge_
 from copycost.cli.options import (
     INTERRUPTED,
     one_line_message,
@@ -36,6 +37,7 @@ from copycost.cli.report import report
 from copycost.cli.run import run
 from copycost.cli.show import show_
 from copycost.cli.track import track_
+from copycost.cli.with_lock import with_lock
 
 _FAULT = 70  # EX_SOFTWARE of sysexits.h
 
@@ -73,6 +75,7 @@ def main() -> None:
 
 for _command in (
     asv_plugin, bisect_, certify, claims, compare, doctor_, explain, gate, init, judge, list_, lock_, machine_, mcp_,
-    pipelines_, place_, profile, report, run, show_, track_,
+    merge_,
+    pipelines_, place_, profile, report, run, show_, track_, with_lock,
 ):  # fmt: skip
     cli.add_command(_command)

@@ -27,6 +27,7 @@ from copycost.cli.options import (
     given_axes,
     install_interrupt_handlers,
     json_text,
+    lock_options,
     new_folder,
     one_line_message,
     printable,
@@ -66,6 +67,7 @@ _BLOCKS = 10_000
 @click.option(
     "--out", type=FilePath(), metavar="DIR", help="Folder to keep both runs in.  [default: reports/<time>-gate]"
 )
+@lock_options
 @verdict_options
 @errors
 def gate(**options: Any) -> None:
@@ -172,7 +174,7 @@ def _measure(subject: _Subject, options: dict[str, Any], run_folder: _RunFolder)
             threads = options["threads"] or devices.cpus()
             captured = environment.capture(threads, subject.photographs.name, subject.photographs.sha256)
             blocks = 0 if options["exact"] else _BLOCKS
-            plan = Plan(threads, blocks, options["budget"], None, captured["no_gpu"])
+            plan = Plan(threads, blocks, options["budget"], None, captured["no_gpu"], wait=options["wait"])
             with run_folder:
                 measured = measuring.measure(chosen, plan, subject.photographs, options["tolerance"], on_step)
                 sides = _sides(base, head, measured, captured)

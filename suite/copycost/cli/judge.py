@@ -22,6 +22,7 @@ from copycost.cli.options import (
     check_writable,
     errors,
     install_interrupt_handlers,
+    lock_options,
     one_line_message,
     write_json,
 )
@@ -93,6 +94,7 @@ class _Difference(click.ParamType):
 @click.option("--exact", is_flag=True, help="Do not time: judge results and memory only, which take no quiet machine.")
 @click.option("--budget", type=Seconds(), default=30, show_default=True, help="Seconds for the whole measurement.")
 @click.option("--threads", type=click.IntRange(1, 1024), help="Number of threads. The default is the number of CPUs.")
+@lock_options
 @click.option(
     "--confined",
     is_flag=True,
@@ -128,8 +130,9 @@ def judge(base: str, head: str, **options: Any) -> None:
     if folder and (missing := {"network", "files"} - set(possible(folder))):
         print(f"Warning: this system cannot take away: {', '.join(sorted(missing))}", file=sys.stderr)
     plan = Plan(
-        options["threads"] or devices.cpus(), blocks, options["budget"], None, devices.gpus()[1], confined=folder
-    )
+        options["threads"] or devices.cpus(), blocks, options["budget"], None, devices.gpus()[1], wait=options["wait"],
+        confined=folder,
+    )  # fmt: skip
     install_interrupt_handlers()
     with shown_steps("starting") as on_step:
         judged = measure(question, plan, options["tolerance"], on_step)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import json
+import math
 import os
 import re
 import signal
@@ -21,6 +22,7 @@ from copycost.cases.case import Case
 from copycost.cases.profiles import PROFILES, Axes
 from copycost.gate import commits, measure
 from copycost.machine import devices
+from copycost.machine.host_lock import LockError
 from copycost.model import naming
 from copycost.model.vocabulary import DTYPES, Layout
 from copycost.results import store
@@ -32,7 +34,7 @@ from copycost_meter.targets import TargetError
 #: Exceptions for user errors: they end a command with one line and exit status 2.
 _USAGE = (
     naming.RegistrationError, case.CaseError, images.ImageError, store.RunError, project.ProjectError,
-    commits.RepositoryError, measure.NothingToMeasure, TargetError,
+    commits.RepositoryError, measure.NothingToMeasure, TargetError, LockError,
 )  # fmt: skip
 
 #: Errors of a full disk or quota. They name no file.
@@ -205,6 +207,26 @@ class Word(click.ParamType):
         except naming.RegistrationError as error:
             self.fail(str(error))
         return value
+
+
+def lock_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of the lock of this machine: ``wait`` is None if it is not to be taken."""
+
+    @functools.wraps(function)
+    def with_wait(*args: Any, no_lock: bool, wait: float | None, **kwargs: Any) -> Any:
+        if no_lock and wait is not None:
+            raise click.UsageError("--wait and --no-lock cannot both be given: --wait is for the lock")
+        return function(*args, wait=None if no_lock else math.inf if wait is None else wait, **kwargs)
+
+    wait = click.option(
+        "--wait",
+        type=Seconds(),
+        metavar="SECONDS",
+        help="How long to wait until nothing else is timed on this machine.  [default: as long as it takes]",
+    )
+    no_lock = click.option("--no-lock", is_flag=True, help="Do not wait for other measurements, nor hold them up.")
+    decorated: Callable[..., Any] = wait(no_lock(with_wait))
+    return decorated
 
 
 SELECTION = [

@@ -29,6 +29,7 @@ from copycost.cli.options import (
     check_writable,
     errors,
     install_interrupt_handlers,
+    lock_options,
     one_line_message,
     printable,
     write_bytes,
@@ -95,6 +96,7 @@ class _Picture(FilePath):
 @click.option(
     "--picture", "picture_file", type=_Picture(), metavar="FILE", help="Draw images/s by batch: .svg, .png or .pdf."
 )
+@lock_options
 @errors
 def place_(
     recipe: str,
@@ -109,6 +111,7 @@ def place_(
     budget: float,
     json_file: str | None,
     picture_file: str | None,
+    wait: float | None,
 ) -> None:
     """Compare preprocessing on the CPU before the model, on the GPU, and inside the model.
 
@@ -135,7 +138,7 @@ def place_(
     inside: Variant | None = known.variants.get((recipe, measure.INSIDE))
     check_writable(json_file)
     check_writable(picture_file)
-    plan = Plan(threads, _BLOCKS, budget, None, no_gpu, audits=open_cache(taken_in))
+    plan = Plan(threads, _BLOCKS, budget, None, no_gpu, audits=open_cache(taken_in), wait=wait)
     install_interrupt_handlers()
     console = Console(stderr=json_file == "-", highlight=False)
     with Progress(

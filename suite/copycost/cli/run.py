@@ -31,6 +31,7 @@ from copycost.cli.options import (
     choose,
     errors,
     install_interrupt_handlers,
+    lock_options,
     new_folder,
     printable,
     selection_options,
@@ -40,6 +41,7 @@ from copycost.engine.audit_cache import open_cache
 from copycost.engine.plan import Plan
 from copycost.engine.session import Session
 from copycost.machine import devices, environment
+from copycost.machine.host_lock import LockError
 from copycost.model.measurement import Measurement
 from copycost.report.terminal import show as show_answer
 from copycost.report.terminal import show_skipped
@@ -94,6 +96,7 @@ from copycost.stats.intervals import ROUNDS
     "environment.",
 )
 @click.option("--energy", is_flag=True, help="Also measure the energy of a call on a GPU, in a second of each block.")
+@lock_options
 @click.option("--resume", is_flag=True, help="Complete the unfinished run in --out.")
 @click.option("--out", type=FilePath(), metavar="DIR", help="Folder to write the run to.  [default: reports/<time>]")
 @click.option(
@@ -172,7 +175,7 @@ def _prepare(options: dict[str, Any]) -> _Prepared:
     if options["until_decided"] and budget < math.inf:
         longer = _DECIDING_BLOCKS if options["blocks"] is None else blocks
         plan = replace(plan, decide=_UNTIL_DECIDED * budget, blocks=longer)
-    plan = replace(plan, energy=options["energy"])
+    plan = replace(plan, energy=options["energy"], wait=options["wait"])
     if not options["fresh"]:
         plan = replace(plan, audits=open_cache(taken_in))
     settings = {name: value for name, value in options.items() if name not in _NOT_SETTINGS}
@@ -190,8 +193,8 @@ def _digests(files: Sequence[str]) -> dict[str, str]:
 #: With --until-decided: seconds beyond the budget, as a multiple of it, and the maximum number of blocks.
 _UNTIL_DECIDED, _DECIDING_BLOCKS = 4, 100
 
-#: Options that decide where a run is written, but not its content.
-_NOT_SETTINGS = ("resume", "out", "json_file")
+#: Options that decide when a run is measured and where it is written, but not its content.
+_NOT_SETTINGS = ("resume", "out", "json_file", "wait")
 
 
 def _folder(out: str | None, resume: bool) -> Path:
@@ -277,6 +280,9 @@ def _measure(writing: store.Run, remaining: Sequence[Case], prepared: _Prepared)
             except KeyboardInterrupt:
                 writing.finish(session.time_account.seconds, finished=False)
                 return True
+            except LockError as error:
+                writing.finish(session.time_account.seconds, finished=False)
+                raise LockError(f"{error}. What is measured is kept: --resume --out {writing.folder}") from None
             writing.finish(session.time_account.seconds, finished=True)
     return False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from copycost.engine.audit_cache import AuditCache
@@ -34,6 +35,9 @@ class Plan:
         baselines.
     energy : bool
         Whether to measure the energy of calls on a GPU.
+    wait : float or None
+        Seconds to wait for the lock of this machine (`copycost.machine.host_lock`), which is held while cases that are
+        compared are timed. None does not take it.
     confined : str or None
         Folder to whose files measured code is confined, without a network: see `copycost.machine.confine`. None does
         not confine it.
@@ -48,4 +52,5 @@ class Plan:
     audits: AuditCache | None = None
     decide: float = 0.0
     energy: bool = False
+    wait: float | None = math.inf
     confined: str | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from itertools import groupby
 from time import monotonic
@@ -29,6 +30,7 @@ from copycost.engine.sharing import bundle_cases, may_share
 from copycost.engine.time_account import TimeAccount
 from copycost.engine.worker import CaseFailure
 from copycost.engine.worker_pool import OpenJob, WorkerPool
+from copycost.machine import devices, host_lock
 from copycost.machine.memory import free_memory
 from copycost.model.call_profile import CallProfile
 from copycost.model.measurement import Measurement
@@ -78,6 +80,7 @@ class Session:
         self._budget_seconds = self._extra_seconds = 0.0  # seconds of the budget, and beyond it
         self._miss = _MISS_PROBABILITY  # probability that one interval may miss the truth
         self._on_gpu: set[str] = set()  # runtimes that have worked on the GPU
+        self._gpus: list[str] | None = None  # UUID of the GPU that is measured, once it is asked for
         self._common: list[tuple[float, float]] = []  # variance of blocks and its degrees of freedom, by group
 
     def __enter__(self) -> Session:
@@ -100,6 +103,18 @@ class Session:
             extra_seconds = (self.plan.decide - self._extra_seconds) * part
             yield from self._measure_group(group, seconds, extra_seconds)
 
+    def locked(self, cases: Iterable[Case]) -> AbstractContextManager[float]:
+        """Return a context in which nothing else is timed on this machine, while some cases are; as `host_lock.held`.
+
+        Raises
+        ------
+        LockError
+        """
+        on_gpu = any(case.device == DeviceKind.GPU for case in cases)
+        if on_gpu and self._gpus is None:
+            self._gpus = devices.measured_uuids()
+        return host_lock.held(self._gpus or () if on_gpu else (), self.plan.wait)
+
     def start(self, cases: Iterable[Case]) -> None:
         """Import the runtimes and sources of all cases in parallel; a failed import fails again for its cases."""
         sources = [(case.variant.runtime, case.variant.source) for case in cases]
@@ -116,12 +131,13 @@ class Session:
             if not self.plan.blocks:
                 yield from (state.complete(group) for state in timed_states)
                 return
-            start = monotonic()
             parts = [timed_states[i : i + group.size] for i in range(0, len(timed_states), group.size)]
-            for number, part in enumerate(parts, 1):
-                end = start + seconds * number / len(parts)
-                yield from self._time(part, group, end, extra_seconds / len(parts))
-            self._budget_seconds += min(seconds, monotonic() - start)
+            with self.locked(cases):
+                start = monotonic()
+                for number, part in enumerate(parts, 1):
+                    end = start + seconds * number / len(parts)
+                    yield from self._time(part, group, end, extra_seconds / len(parts))
+                self._budget_seconds += min(seconds, monotonic() - start)
         finally:
             if group is not None:
                 group.close()

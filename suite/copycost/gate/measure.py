@@ -263,7 +263,8 @@ def measure(
             elif worse and stop_at_worse:
                 stopped = "exact"
             else:
-                stopped = _time(session, pairs, deadline, tolerance, on_step)
+                with session.locked(chosen.head) as waited:
+                    stopped = _time(session, pairs, deadline + waited, tolerance, on_step)
             base = [state.complete(group) for group, state, _ in states]
             head = [state.complete(group) for group, _, state in states]
         finally:

@@ -42,6 +42,12 @@ def gpus() -> tuple[list[Gpu], str | None]:
     return [gpu for _, gpu in rows], None
 
 
+def measured_uuids() -> list[str]:
+    """Return the UUID of the GPU that is measured, the first visible one, or none."""
+    rows = _visible()
+    return [] if isinstance(rows, str) else [uuid for uuid, _ in rows[:1]]
+
+
 def choose(index: int) -> None:
     """Make only the device of this index visible to this process and its children.
 

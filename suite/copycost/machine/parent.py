@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -18,8 +20,37 @@ def die_with_parent() -> None:
 
 def parent_of(pid: int) -> int | None:
     """Return the process id of a process's parent, or None if there is no such process."""
+    fields = _stat(pid)
+    return int(fields[1]) if fields else None
+
+
+def ancestors() -> Iterator[int]:
+    """Yield the process id of this process, of its parent, and so on."""
+    pid: int | None = os.getpid()
+    while pid:
+        yield pid
+        pid = parent_of(pid)
+
+
+def identity(pid: int) -> str:
+    """Return what no other process with the same id has on this host: when it was started, and its namespace.
+
+    It is empty if there is no such process.
+    """
+    fields = _stat(pid)
+    if not fields:
+        return ""
+    try:
+        namespace = os.stat(f"/proc/{pid}/ns/pid").st_ino
+    except OSError:  # of another user
+        namespace = os.stat("/proc/self/ns/pid").st_ino
+    return f"{fields[19]}/{namespace}"
+
+
+def _stat(pid: int) -> list[str]:
+    """Return the fields of a process from its state on (proc_pid_stat(5)), or none if there is no such process."""
     try:
         # The name of the program, in parentheses, may contain anything, but nothing after it does.
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    except (OSError, ValueError, IndexError):
-        return None
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []

@@ -27,7 +27,7 @@ from copycost.results.asv_format import PARAMETERS, TRACKED
 from copycost.stats.intervals import estimate
 
 _VERSION = 2
-_MACHINE, _BENCHMARKS = "machine.json", "benchmarks.json"
+MACHINE, BENCHMARKS = "machine.json", "benchmarks.json"
 _FIGURES = (
     "seconds", "seconds_first", "allocations", "allocated_bytes", "peak_bytes", "retained_bytes", "max_abs_error",
 )  # fmt: skip
@@ -46,7 +46,7 @@ Loaded = tuple[str, dict[str, Any], list[Measurement]]
 
 def holds(folder: Path) -> bool:
     """Return whether a folder contains asv's results, of a project or of one machine."""
-    return (folder / _BENCHMARKS).is_file() or any(folder.glob(f"*/{_MACHINE}")) or (folder / _MACHINE).is_file()
+    return (folder / BENCHMARKS).is_file() or any(folder.glob(f"*/{MACHINE}")) or (folder / MACHINE).is_file()
 
 
 def load(folder: Path, since: float = 0.0) -> list[Loaded]:
@@ -59,7 +59,7 @@ def load(folder: Path, since: float = 0.0) -> list[Loaded]:
     current = _current(folder)
     discovery.load_shipped()
     for path in sorted(folder.rglob("*.json")):
-        if path.name in (_MACHINE, _BENCHMARKS) or (path.exists() and path.stat().st_mtime < since):
+        if path.name in (MACHINE, BENCHMARKS) or (path.exists() and path.stat().st_mtime < since):
             continue
         result = _read(path, current)
         if isinstance(result, str):
@@ -216,7 +216,7 @@ def _current(folder: Path) -> set[str] | None:
     """Return the variants of the current benchmarks from asv's list beside its results, or None without such a list."""
     for place in (folder, folder.parent):
         try:
-            listed = documents.read(place / _BENCHMARKS, nan=True)
+            listed = documents.read(place / BENCHMARKS, nan=True)
             at = PARAMETERS.index("variant")
             return {
                 _literal(name)

@@ -11,7 +11,7 @@ import pandas as pd
 from copycost.model.measurement import Measurement, from_dict
 from copycost.results import asv_files as history
 from copycost.results import documents
-from copycost.results.store import ENVIRONMENT, Loaded, RunError, check_schema, key, load_folder
+from copycost.results.store import ENVIRONMENT, Loaded, RunError, check_schema, key, load_folder, run_folders
 from copycost.results.table import joined
 
 
@@ -57,7 +57,7 @@ def load(path: Path, workers: int = 1) -> tuple[dict[str, Any], list[Measurement
 
 
 def load_all(path: Path, workers: int = 1) -> list[Loaded]:
-    """Return name, environment and measurements of a run, or of every result file of asv.
+    """Return name, environment and measurements of a run, of every run in a folder, or of every result file of asv.
 
     Several processes read a large run, as `lines.read` does.
 
@@ -71,8 +71,16 @@ def load_all(path: Path, workers: int = 1) -> list[Loaded]:
         if not loaded:
             raise RunError(f"{path} holds asv's results, but none of them is from copycost")
         return loaded
+    runs = run_folders(path) if path.is_dir() else []
+    if runs and runs != [path]:
+        return [(_written(run), *load(run, workers)) for run in runs]
+    return [(_written(path), *load(path, workers))]
+
+
+def _written(path: Path) -> str:
+    """Return the name of a path as it can be written into a page."""
     # A name that is not valid UTF-8 cannot be written into a page.
-    return [(path.name.encode(errors="replace").decode(), *load(path, workers))]
+    return path.name.encode(errors="replace").decode()
 
 
 def read(*paths: str | os.PathLike[str]) -> pd.DataFrame:

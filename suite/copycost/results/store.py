@@ -227,6 +227,13 @@ _is_header = documents.checker(
 )
 
 
+def run_folders(folder: Path) -> list[Path]:
+    """Return a folder if it holds a run, or else those in it that do, in the order of their names."""
+    if (folder / ENVIRONMENT).is_file():
+        return [folder]
+    return sorted(path.parent for path in folder.glob(f"*/{ENVIRONMENT}"))
+
+
 def check_schema(path: Path, document: Mapping[str, Any]) -> None:
     """Raise RunError unless a document has the schema version that this version reads."""
     if type(document["schema"]) is not int or document["schema"] != SCHEMA:

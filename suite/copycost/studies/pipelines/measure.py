@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from copycost.cases.images import Photographs
 from copycost.catalog import discovery, import_context
 from copycost.engine.worker import CaseFailure, ForkServer, Worker
+from copycost.machine import host_lock
 from copycost.model.source import Source
 from copycost.stats import ratios
 from copycost.stats.intervals import estimate
@@ -165,8 +166,9 @@ def measure(
                 if (worker := open_(state)) is not None:
                     state.allocated = state.ask(worker, Block.allocations)
                     worker.close()
-            for _ in range(blocks):
-                _block(states, open_, on_step)
+            with host_lock.held():
+                for _ in range(blocks):
+                    _block(states, open_, on_step)
         except KeyboardInterrupt:
             interrupted = True
     base = next((state.samples for state in states if state.way.name == BASELINE), [])
