@@ -18,6 +18,7 @@ from copycost.cli.claims import claims
 from copycost.cli.compare import compare
 from copycost.cli.doctor import doctor_
 from copycost.cli.explain import explain
+from copycost.cli.fleet import fleet
 from copycost.cli.gate import gate
 from copycost.cli.init import init
 from copycost.cli.judge import judge
@@ -74,8 +75,7 @@ def main() -> None:
 
 
 for _command in (
-    asv_plugin, bisect_, certify, claims, compare, doctor_, explain, gate, init, judge, list_, lock_, machine_, mcp_,
-    merge_,
-    pipelines_, place_, profile, report, run, show_, track_, with_lock,
+    asv_plugin, bisect_, certify, claims, compare, doctor_, explain, fleet, gate, init, judge, list_, lock_, machine_,
+    mcp_, merge_, pipelines_, place_, profile, report, run, show_, track_, with_lock,
 ):  # fmt: skip
     cli.add_command(_command)

@@ -12,10 +12,10 @@ from pathlib import Path
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-def die_with_parent() -> None:
-    """Have the kernel kill this process when the thread that has started it ends. Does nothing but on Linux."""
+def die_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
+    """Have the kernel send this process a signal when the thread that has started it ends. Only Linux does."""
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
 
 
 def parent_of(pid: int) -> int | None:
@@ -24,12 +24,12 @@ def parent_of(pid: int) -> int | None:
     return int(fields[1]) if fields else None
 
 
-def ancestors() -> Iterator[int]:
-    """Yield the process id of this process, of its parent, and so on."""
-    pid: int | None = os.getpid()
+def ancestors(process: int | None = None) -> Iterator[int]:
+    """Yield the process id of a process, by default this one, of its parent, and so on."""
+    pid = os.getpid() if process is None else process
     while pid:
         yield pid
-        pid = parent_of(pid)
+        pid = parent_of(pid) or 0
 
 
 def identity(pid: int) -> str:

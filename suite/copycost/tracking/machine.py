@@ -42,20 +42,7 @@ def record(name: str | None = None) -> dict[str, str]:
             f"invalid machine name '{name}': expected letters, digits, '_', '.' and '-', as asv names a folder after it"
         )
     path = Path("~/.asv-machine.json").expanduser()
-    gpus, _ = devices.gpus()
-    usual = {
-        "os": f"{platform.system()} {platform.release()}",
-        "arch": platform.machine(),
-        "cpu": environment.processor() or "not told",
-        "num_cpu": str(devices.cpus()),
-        "ram": str(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")),
-    }
-    hardware = {
-        "cpu_features": " ".join(cpu_flags()) or NONE,
-        "gpu": _several(gpu.name for gpu in gpus),
-        "gpu_driver": _several(gpu.driver or "not told" for gpu in gpus),
-        "cuda": (devices.cuda() or "not told") if gpus else NONE,
-    }
+    usual, hardware = _usual(), _hardware()
     try:
         records: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"version": _VERSION}
         if records["version"] != _VERSION:
@@ -74,6 +61,33 @@ def record(name: str | None = None) -> dict[str, str]:
     except OSError as error:
         raise RunError(f"{path} cannot be written: {error.strerror}") from None
     return entry
+
+
+def describe() -> dict[str, str]:
+    """Return what describes this machine, without a name."""
+    return _usual() | _hardware()
+
+
+def _usual() -> dict[str, str]:
+    """Return the fields that asv's own records have."""
+    return {
+        "os": f"{platform.system()} {platform.release()}",
+        "arch": platform.machine(),
+        "cpu": environment.processor() or "not told",
+        "num_cpu": str(devices.cpus()),
+        "ram": str(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")),
+    }
+
+
+def _hardware() -> dict[str, str]:
+    """Return the fields that they do not have."""
+    gpus, _ = devices.gpus()
+    return {
+        "cpu_features": " ".join(cpu_flags()) or NONE,
+        "gpu": _several(gpu.name for gpu in gpus),
+        "gpu_driver": _several(gpu.driver or "not told" for gpu in gpus),
+        "cuda": (devices.cuda() or "not told") if gpus else NONE,
+    }
 
 
 def _several(names: Iterable[str]) -> str:
