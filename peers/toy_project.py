@@ -20,6 +20,8 @@ import toy
 
 class Counts:
     def track_length(self):
+        for _ in range({loops}):
+            pass
         return toy.LENGTH
 
     track_length.unit = "items"
@@ -34,7 +36,7 @@ class Times:
 _INSTALL = "python -c \"import shutil, sysconfig; shutil.copy('{build_dir}/toy.py', sysconfig.get_paths()['purelib'])\""
 
 
-def make(folder: Path, commits: int, environments: int = 2, broken: Collection[int] = ()) -> Path:
+def make(folder: Path, commits: int, environments: int = 2, broken: Collection[int] = (), loops: int = 0) -> Path:
     """Make a repository, and return its folder.
 
     Parameters
@@ -44,6 +46,8 @@ def make(folder: Path, commits: int, environments: int = 2, broken: Collection[i
     environments : int, optional
     broken : collection of int, optional
         Commits, by their number, that cannot be installed.
+    loops : int, optional
+        Iterations of a loop in the benchmark that counts: work for a CPU.
     """
     python = f"{sys.version_info[0]}.{sys.version_info[1]}"
     configuration = {
@@ -56,7 +60,7 @@ def make(folder: Path, commits: int, environments: int = 2, broken: Collection[i
     }  # fmt: skip
     (folder / "benchmarks").mkdir(parents=True)
     (folder / "benchmarks" / "__init__.py").touch()
-    (folder / "benchmarks" / "toy_benchmarks.py").write_text(BENCHMARKS)
+    (folder / "benchmarks" / "toy_benchmarks.py").write_text(BENCHMARKS.format(loops=loops))
     (folder / "asv.conf.json").write_text(json.dumps(configuration, indent=1) + "\n")
     (folder / ".gitignore").write_text(".asv\n")
     tools.git(folder, "init", "-q", "-b", "main")
