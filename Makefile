@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: bench track check test lint docs browser clean
+.PHONY: bench track check test lint docs fleet-demo browser clean
 
 bench: .venv/measures
 	@if [ -e reports/latest ]; then mv reports/latest reports/until-$$(date +%Y%m%d-%H%M%S); fi
@@ -28,6 +28,12 @@ lint: .venv/tests
 
 docs: .venv/tests
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -b html docs build/docs
+
+# A fleet of two workers on this machine: docs/how-to/fleet.md.
+fleet-demo: .venv/tests
+	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	  PATH="$(abspath $(BIN)):$$PATH" PYTHONPATH="$(CURDIR)" sh docs/examples/fleet/demo.sh \
+	  "$$folder/demo" "$(CURDIR)/docs/examples/fleet/local.toml" $(OPTIONS)
 
 # An editable install: a changed line is measured, not the copy of yesterday's.
 .venv/measures: EXTRAS := tensorflow

@@ -83,6 +83,9 @@ RIGHT = {
     "bisect": [["numpy==1.26.4", "numpy==2.2.0", "text.py::f"], ["HEAD~1", "HEAD", "text.py::f"]],
     "gate": [["--base", "HEAD~1"], ["--base", "HEAD"], ["--base", "HEAD~1", "--with", "mine.py", "--out", "new"]],
     "profile": [["tf", "numpy-new"], ["tf", "numpy-new", "8x32x24x3"]],
+    "merge": [["run", "--into", "new"], ["asv", "asv", "--into", "asv"]],
+    "with-lock": [["--", "true"], ["--wait", "1", "--", "true"]],
+    "worker": [["tcp://127.0.0.1:1"], ["tls://host:1"]],
     "init": [["package.module:function", "--recipe", "tf"]],
 }
 
@@ -285,6 +288,8 @@ def nothing_begins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[
         "copycost.studies.explain.explain.explain", "copycost.cli.judge.measure", "copycost.cli.judge.possible",
         "copycost.gate.lock.check", "copycost.gate.bisect.bisect", "copycost.gate.bisect.release_steps",
         "copycost.cli.mcp.find_spec",
+        "copycost.machine.host_lock.take_for_good", "copycost.results.merge_asv.merge",
+        "copycost.results.merge_runs.merge", "copycost.fleet.project.commits", "os.execv",
         "copycost.report.html.write_html", "copycost.report.html.write_folklore",
     ):  # fmt: skip
         monkeypatch.setattr(name, begin)

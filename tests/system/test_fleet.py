@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import signal
 import stat
+import statistics
 import subprocess
 import sys
 import time
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 pytest.importorskip("distributed", reason="distributed is not installed")
 
@@ -28,6 +31,7 @@ from copycost.fleet.task import Work
 from copycost.tracking.project import ProjectError
 from peers import tools, toy_project
 
+ROOT = Path(__file__).parents[2]
 CELLS = ["fleet", "run", "ALL", "--no-canary"]
 
 
@@ -375,3 +379,77 @@ def test_a_class_does_not_change_with_what_is_measured_or_restarted() -> None:
     assert hosts.machine_class(record | {"ram": str(16 * 2**20)}) == name  # asv's own records have kilobytes
     assert hosts.machine_class(record | {"gpu_driver": "590.1"}) != name
     assert hosts.machine_class({}) == "unknown"
+
+
+def test_the_demonstration_leaves_nothing(tmp_path: Path, variables: dict[str, str]) -> None:
+    """docs/examples/fleet/demo.sh, as `make fleet-demo` runs it."""
+    example = ROOT / "docs" / "examples" / "fleet"
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, words in {"python": "", "copycost": "-m copycost"}.items():
+        (programs / name).write_text(f'#!/bin/sh\nexec {sys.executable} {words} "$@"\n')
+        (programs / name).chmod(stat.S_IRWXU)
+    path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["sh", str(example / "demo.sh"), str(tmp_path / "demo"), str(example / "local.toml")],
+        env=variables | {"PATH": path, "PYTHONPATH": f"{ROOT / 'suite'}{os.pathsep}{ROOT}"},
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "0 of 8 cells measured, 8 missing" in done.stdout
+    assert "8 of 8 cells measured, 0 missing" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_the_compose_file_starts_a_scheduler_two_workers_and_a_fleet() -> None:
+    """Its commands are those of the command line; Docker itself is not run."""
+    example = ROOT / "docs" / "examples" / "fleet"
+    services = yaml.safe_load((example / "compose.yaml").read_text())["services"]
+    workers = [service for name, service in services.items() if name.startswith("worker")]
+    assert len(workers) == 2
+    assert len({worker["environment"]["COPYCOST_HOST"] for worker in workers}) == 2
+    assert len({worker["cpuset"] for worker in workers}) == 2
+    for worker in workers:
+        assert worker["command"][:3] == ["copycost", "fleet", "worker"]
+        command, _ = cluster.worker_command(*worker["command"][3:4], insecure="--insecure" in worker["command"])
+        assert command[-1] == "--no-dashboard"
+    address = cluster.read(example / "fleet.toml").address
+    assert address == workers[0]["command"][3]
+    assert cluster.read(example / "local.toml") == Cluster("local", 2)
+
+
+def test_hosts_are_compared_by_their_ratios(toy: Path, variables: dict[str, str]) -> None:
+    """Hosts whose times differ by a factor of ten agree on a change, and their samples are not mixed."""
+    head, base = tools.git(toy, "rev-list", "-n", "2", "main").splitlines()
+    listed = {"version": 2, "suite.time_it": {"type": "time", "version": "v", "params": [], "name": "suite.time_it"}}
+    results(toy).mkdir(parents=True)
+    (results(toy) / "benchmarks.json").write_text(json.dumps(listed))
+
+    def store(host: str, seconds: float, ratio: float) -> None:
+        folder = results(toy) / host
+        folder.mkdir(exist_ok=True)
+        (folder / "machine.json").write_text(json.dumps({"machine": host, "version": 1}))
+        for commit, value in ((base, seconds), (head, seconds * ratio)):
+            row = [[value], [], "v", 1, 1.0, [value * 0.99], [value * 1.01]]
+            columns = ["result", "params", "version", "started_at", "duration", "stats_ci_99_a", "stats_ci_99_b"]
+            document = {"commit_hash": commit, "result_columns": columns, "results": {"suite.time_it": row}}
+            (folder / f"{commit[:8]}-py3.json").write_text(json.dumps(document))
+
+    assert fleet(toy, variables, "fleet", "compare", base, head).returncode == 2
+    store("slow", 1.0, 1.2)
+    store("fast", 0.1, 1.1)
+    two = fleet(toy, variables, "fleet", "compare", base, head)
+    assert two.returncode == 1, two.stderr
+    assert "fast: slower time × 1.10 (1.09 to 1.11), slow: slower time × 1.20 (1.19 to 1.21)" in two.stdout
+    store("other", 0.01, 1.15)
+    three = fleet(toy, variables, "fleet", "compare", base, head)
+    assert three.returncode == 1
+    logs = [math.log(ratio) for ratio in (1.1, 1.15, 1.2)]
+    half = 4.302653 * statistics.stdev(logs) / math.sqrt(3)  # t of 2 degrees of freedom, from a table
+    value = statistics.fmean(logs)
+    ends = [math.exp(x) for x in (value, value - half, value + half)]
+    assert "time × {:.2f} ({:.2f} to {:.2f}) over 3 hosts".format(*ends) in three.stdout
+    store("other", 0.01, 0.8)
+    unlike = fleet(toy, variables, "fleet", "compare", base, head)
+    assert unlike.returncode == 0
+    assert unlike.stdout.startswith("unsure")

@@ -12,10 +12,12 @@ import click
 from copycost._version import __version__
 from copycost.catalog import discovery
 from copycost.cli.asv_plugin import asv_plugin
+from copycost.cli.atlas import atlas_
 from copycost.cli.bisect import bisect_
 from copycost.cli.certify import certify
 from copycost.cli.claims import claims
 from copycost.cli.compare import compare
+from copycost.cli.contribute import contribute
 from copycost.cli.doctor import doctor_
 from copycost.cli.explain import explain
 from copycost.cli.fleet import fleet
@@ -75,7 +77,7 @@ def main() -> None:
 
 
 for _command in (
-    asv_plugin, bisect_, certify, claims, compare, doctor_, explain, fleet, gate, init, judge, list_, lock_, machine_,
-    mcp_, merge_, pipelines_, place_, profile, report, run, show_, track_, with_lock,
+    asv_plugin, atlas_, bisect_, certify, claims, compare, contribute, doctor_, explain, fleet, gate, init, judge, list_,
+    lock_, machine_, mcp_, merge_, pipelines_, place_, profile, report, run, show_, track_, with_lock,
 ):  # fmt: skip
     cli.add_command(_command)

@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from copycost.analysis.compare import TOLERANCE
+from copycost.cli.compare import Percent
 from copycost.cli.options import (
     FilePath,
     errors,
@@ -25,10 +27,12 @@ from copycost.cli.options import (
 )
 from copycost.fleet import cluster as clusters
 from copycost.fleet import journal, plan, project, status
+from copycost.fleet.compare import Compared, compare
 from copycost.fleet.plan import Cell, Plan
 from copycost.fleet.project import Project
 from copycost.fleet.task import Work
 from copycost.model import numbers
+from copycost.model.vocabulary import Verdict
 from copycost.tracking.project import ProjectError
 
 #: File with the cluster, if there is one.
@@ -223,6 +227,62 @@ def status_(**options: Any) -> None:
         console.print(Text(f"{_counted(of)}{eta}"))
         _show_missing(console, of)
     sys.exit(1 if any(of.missing or of.failed for of in plans) else 0)
+
+
+@fleet.command("compare", short_help="Compare the times of two commits over hosts.")
+@click.argument("base")
+@click.argument("head")
+@click.option("--repository", metavar="URL", help="Address of the repository, as for fleet run.")
+@click.option("--tolerance", type=Percent(), metavar="PERCENT", default=str(100 * TOLERANCE), show_default=True,
+              help="Ignore changes up to this percentage.")  # fmt: skip
+@errors
+def compare_(base: str, head: str, repository: str | None, tolerance: float) -> None:
+    """Compare the times of asv's benchmarks at two commits, on each host that has measured both.
+
+    Each host has the ratio of its own times. Three hosts and more have a mean of their ratios, with an interval over
+    hosts. Samples of two hosts are never mixed. For copycost's own benchmarks, use copycost compare.
+
+    Exit status: 0 nothing is slower; 1 a benchmark is slower, by the mean or on each of two hosts; 2 usage error.
+    """
+    known = project.load(Path(), repository)
+    hashes = [project.commits(known, f"-n 1 {one}", parents=False)[0] for one in (base, head)]
+    compared = compare(known, *hashes)
+    if not compared:
+        raise ProjectError(f"no host has measured a time of both {hashes[0][:8]} and {hashes[1][:8]}")
+    console = Console(highlight=False)
+    is_slower = False
+    for one in compared:
+        verdict, ends = _verdict(one, tolerance)
+        is_slower |= verdict == Verdict.SLOWER
+        style = {Verdict.SLOWER: "red", Verdict.FASTER: "green"}.get(verdict, "dim")
+        console.print(Text.assemble((f"{verdict:<7}", style), (one.benchmark, "bold"), f"  {one.environment}  {ends}"))
+    sys.exit(1 if is_slower else 0)
+
+
+def _verdict(one: Compared, tolerance: float) -> tuple[Verdict, str]:
+    """Return the verdict on a benchmark, and its ratios in words."""
+    if one.value is not None:
+        verdict = _word(one.low, one.high, tolerance)
+        return verdict, f"{_ratio_text(one.value, one.low, one.high)} over {len(one.hosts)} hosts"
+    words = {host.host: _word(host.low, host.high, tolerance) for host in one.hosts}
+    texts = [f"{host.host}: {words[host.host]} {_ratio_text(host.value, host.low, host.high)}" for host in one.hosts]
+    (first, *others) = set(words.values())
+    return Verdict.UNSURE if others else first, ", ".join(texts)
+
+
+def _word(low: float | None, high: float | None, tolerance: float) -> Verdict:
+    if low is None or high is None:
+        return Verdict.UNSURE
+    if low > 1 + tolerance:
+        return Verdict.SLOWER
+    if high < 1 / (1 + tolerance):
+        return Verdict.FASTER
+    return Verdict.SAME if high < 1 + tolerance and low > 1 / (1 + tolerance) else Verdict.UNSURE
+
+
+def _ratio_text(value: float, low: float | None, high: float | None) -> str:
+    interval = "" if low is None or high is None else f" ({low:.2f} to {high:.2f})"
+    return f"time × {value:.2f}{interval}"
 
 
 @fleet.command("worker", short_help="Let this machine measure for a fleet.")

@@ -19,7 +19,7 @@ from copycost.tracking.project import ProjectError
 CONFIGURATION = "asv.conf.json"
 
 #: Kinds of asv's benchmarks that measure time (``asv_runner.benchmarks``).
-_TIMED = ("time", "timeraw")
+TIMED = ("time", "timeraw")
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def shards(project: Project, number: int, exact: bool) -> dict[str, tuple[str, .
         return {"all": ()}
     groups: dict[str, list[str]] = {}
     for name, entry in sorted(project.benchmarks.items()):
-        if not exact or entry.get("type") not in _TIMED:
+        if not exact or entry.get("type") not in TIMED:
             groups.setdefault(name.rpartition(".")[0] or name, []).append(name)
     if not groups:
         raise ProjectError("no benchmark counts anything: all of them measure time")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__all__ = ["FOLKLORE", "INDEX", "write_folklore", "write_html"]
+__all__ = ["FOLKLORE", "INDEX", "write_atlas", "write_folklore", "write_html"]
 
 
 def __getattr__(name: str) -> Any:

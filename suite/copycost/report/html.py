@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from copycost import registry
+from copycost.analysis.atlas import atlas
 from copycost.analysis.break_even import pays
 from copycost.analysis.history import places, steps
 from copycost.analysis.overview import PLAIN, Overview, overview
@@ -23,6 +25,7 @@ from copycost.report import comparison, device_clocks, figures
 from copycost.report.downloads import downloads, profiles
 from copycost.report.pictures import MOST_RECIPES, drawn_recipes, histories, pictures, typical, working
 from copycost.report.rows import facets, rows
+from copycost.results.contribution import Contribution
 from copycost.results.store import Loaded
 from copycost.results.table import joined, records
 
@@ -144,6 +147,41 @@ def write_folklore(folder: Path, document: Mapping[str, Any], index: str | None 
         environment=document["environment"],
         index=index,
     )
+
+
+def write_atlas(folder: Path, contributions: Sequence[Contribution], mine: Contribution | None = None) -> Path:
+    """Write the self-contained page ``index.html`` of an atlas, and return its path.
+
+    Parameters
+    ----------
+    folder : Path
+    contributions : sequence of Contribution
+        Those with the same name are numbered.
+    mine : Contribution, optional
+        The one that is shown in bold.
+    """
+    names = Counter(contribution.name for contribution in contributions)
+    seen: Counter[str] = Counter()
+    told_apart = []
+    own = None
+    for contribution in contributions:
+        seen[contribution.name] += 1
+        number = f" ({seen[contribution.name]})" if names[contribution.name] > 1 else ""
+        told_apart.append(replace(contribution, name=contribution.name + number))
+        own = told_apart[-1] if contribution is mine else own
+    return _write(
+        folder / INDEX,
+        "atlas.html",
+        chapters=atlas(told_apart),
+        machines=told_apart,
+        mine=own,
+        number=_number,
+        format=numbers,
+    )
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else numbers.three(value)
 
 
 def fragment(summary: Overview) -> str:
