@@ -23,6 +23,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from distributed import Client
+
 from copycost.fleet import journal, plan, project
 from copycost.fleet.hosts import assign
 from copycost.fleet.plan import Cell
@@ -38,7 +40,7 @@ _PAGE = Path(__file__).parents[1] / "docs" / "results" / "fleet.md"
 _COMMITS, _ENVIRONMENTS, _REPETITIONS = 12, 2, 3
 
 #: Iterations of a loop in each cell: cells that are nothing but asv, and cells that work for some two seconds.
-_LOOPS = (0, 40_000_000)
+_LOOPS = (0, 80_000_000)
 
 #: Commits, environments, shards and hosts of the simulated fleet.
 _SIMULATED = (1000, 3, 20, 20)
@@ -67,6 +69,8 @@ def workers(folder: Path, number: int) -> Iterator[None]:
                 )
             )  # fmt: skip
         (folder / "fleet.toml").write_text(f'[cluster]\nkind = "address"\naddress = "{address}"\n')
+        with Client(address) as client:
+            client.wait_for_workers(number, timeout=60)
         yield
 
 

@@ -111,8 +111,9 @@ def changed(path: tuple[Any, ...], value: Any) -> str:
         "", "[]", "{}", "null", changed(("kind",), "run"), changed(("schema",), 2), changed(("name",), 3),
         changed(("price",), {"amount": -1, "currency": "EUR"}), changed(("price",), "free"),
         changed(("machine", "cpus"), 0), changed(("machine", "gpus"), "none"), changed(("machine",), {}),
-        changed(("cases", "rows", 0, 8), 0), changed(("cases", "rows", 0, 8), "1"), changed(("cases", "rows", 0, 6), -1),
-        changed(("cases", "rows", 0), [1]), changed(("cases", "columns", 0), "secret"), changed(("cases", "rows"), {}),
+        changed(("cases", "rows", 0, 8), 0), changed(("cases", "rows", 0, 8), "1"),
+        changed(("cases", "rows", 0, 6), -1), changed(("cases", "rows", 0), [1]),
+        changed(("cases", "columns", 0), "secret"), changed(("cases", "rows"), {}),
         contribution.text(ONE).replace("0.002", "NaN"), contribution.text(ONE).replace("0.002", "1e999"),
     ],
 )  # fmt: skip

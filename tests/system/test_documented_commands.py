@@ -86,8 +86,7 @@ NARROWED = {
     "copycost place tf --picture place.svg --json place.json": f"{PLACED} --dtype uint8",
 }  # fmt: skip
 
-#: Command → its exit statuses. Two runs of a busy machine can differ by more than `compare` assumes, and cells of a fleet
-#: are missing.
+#: Command → its exit statuses. Two runs of a busy machine can differ by more than `compare` assumes.
 MEASURED = {
     "copycost compare reports/before reports/after": {0, 1},
     "copycost fleet plan HEAD": {1},  # nothing is measured yet

@@ -77,7 +77,7 @@ def main() -> None:
 
 
 for _command in (
-    asv_plugin, atlas_, bisect_, certify, claims, compare, contribute, doctor_, explain, fleet, gate, init, judge, list_,
-    lock_, machine_, mcp_, merge_, pipelines_, place_, profile, report, run, show_, track_, with_lock,
+    asv_plugin, atlas_, bisect_, certify, claims, compare, contribute, doctor_, explain, fleet, gate, init, judge,
+    list_, lock_, machine_, mcp_, merge_, pipelines_, place_, profile, report, run, show_, track_, with_lock,
 ):  # fmt: skip
     cli.add_command(_command)

@@ -35,8 +35,8 @@ class _Price(click.ParamType):
 def contribute(run: str, name: str | None, price: Price | None, out: str) -> None:
     """Make one file of RUN for the atlas of machines: the hardware, versions of libraries, and figures of each case.
 
-    It holds no name of a host, user or file, no variable, and no time but the month. Only right results of variants that
-    ship with copycost are in it. Read it before you give it away: it is JSON.
+    It holds no name of a host, user or file, no variable, and no date but the month. Only right results of variants
+    that ship with copycost are in it. Read it before you give it away: it is JSON.
     """
     check_writable(out)
     environment, measurements = load.load(Path(run))

@@ -1,4 +1,4 @@
-"""What one machine contributes to an atlas: one small file of JSON that names the hardware, and nobody's files or hosts."""
+"""What a machine contributes to an atlas: a small file of JSON that names the hardware, but no host, user or file."""
 
 from __future__ import annotations
 
