@@ -26,6 +26,11 @@ class Counts:
 
     track_length.unit = "items"
 
+    def track_times(self, factor):
+        return factor * toy.LENGTH
+
+    track_times.params = [2, 3]
+
 
 class Times:
     def time_sum(self):

@@ -22,7 +22,7 @@ HOLD = """
 import sys, time
 from copycost.machine import host_lock
 gpus, wait = sys.argv[1].split(), float(sys.argv[2])
-with host_lock.held(gpus, None if wait < 0 else wait, lambda message: None):
+with host_lock.held(gpus, None if wait < 0 else wait):
     start = time.monotonic()
     time.sleep(0.5)
     print(start, time.monotonic())
@@ -106,7 +106,7 @@ def test_a_process_with_the_id_of_the_holder_is_not_the_holder(tmp_path: Path) -
     with holding(tmp_path, "sleep", "100") as process:
         (path,) = tmp_path.glob("*.lock")
         path.write_text(f"{os.getpid()} 1/2\nforged\n")
-        with pytest.raises(LockError, match="is locked by"), host_lock.held(wait=0, on_wait=lambda message: None):
+        with pytest.raises(LockError, match="is locked by"), host_lock.held(wait=0):
             pass
         process.kill()
 

@@ -191,6 +191,7 @@ def test_a_fleet_whose_worker_and_scheduler_are_killed_goes_on(
 def test_without_the_resource_timed_cells_overlap(toy: Path, tmp_path: Path, variables: dict[str, str]) -> None:
     """What keeps them apart is what a timing task asks for, and not that there is one at a time."""
     from copycost.fleet import run
+    from copycost.fleet.roster import Settings
 
     known = project.load(toy)
     hashes = project.commits(known, "ALL")
@@ -199,9 +200,9 @@ def test_without_the_resource_timed_cells_overlap(toy: Path, tmp_path: Path, var
     work = Work(known.configuration, known.repository, project.packed(known))
     with started(tmp_path, variables, "a") as made_up:
         with cluster.connected(Cluster("address", address=made_up.address)) as client:
-            settings = run.Settings(exclusive=False, has_canary=False)
+            settings = Settings(is_exclusive=False, is_tested=False)
             left = run.run(known, work, cells, shards, client, settings, lambda event: None)
-    assert left.total() == 0
+    assert not any(left.cells.values())
     assert overlaps(toy) > 0
 
 
@@ -285,7 +286,7 @@ def test_a_cell_that_fails_on_every_host_is_left_and_said(tmp_path: Path, variab
     assert len(measured(folder)) == 2
     shown = fleet(folder, variables, "fleet", "plan", "ALL")
     assert shown.returncode == 1
-    assert "2 of 4 cells measured, 2 missing" in shown.stdout
+    assert "2 of 4 cells measured, 2 missing, of which 2 failed when they were tried" in shown.stdout
 
 
 def test_the_plan_names_what_is_missing(toy: Path, variables: dict[str, str]) -> None:

@@ -70,7 +70,7 @@ class Chapter:
 
 def atlas(contributions: Sequence[Contribution]) -> list[Chapter]:
     """Return the chapters of an atlas: those that most machines have measured first."""
-    best: dict[tuple[object, ...], dict[tuple[int, str], Figures]] = {}
+    best: dict[tuple[str, str, str, int | None, int, int, int], dict[tuple[int, str], Figures]] = {}
     for number, contribution in enumerate(contributions):
         for case in contribution.cases:
             key = (case.recipe, case.dtype, case.layout, case.batch, case.height, case.width,
@@ -83,7 +83,7 @@ def atlas(contributions: Sequence[Contribution]) -> list[Chapter]:
     for key, found in best.items():
         entries = [_entry(contributions[number], device, case) for (number, device), case in found.items()]
         entries.sort(key=lambda entry: -entry.images_per_second)
-        chapters.append(Chapter(*key, tuple(entries)))  # type: ignore[arg-type]
+        chapters.append(Chapter(*key, tuple(entries)))
     machines = {id(chapter): len({id(entry.contribution) for entry in chapter.entries}) for chapter in chapters}
     return sorted(chapters, key=lambda chapter: (-machines[id(chapter)], chapter.title, -chapter.engine))
 

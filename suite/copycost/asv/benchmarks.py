@@ -203,7 +203,7 @@ def session(axes: Axes, file: str | None = None, variants: Sequence[str] = ()) -
         If the environment variables select cases that do not exist, or the commit's copycost fails.
     """
     options = _given(axes)
-    arguments = ["--profile", profile(), "--blocks", str(BLOCKS), *chosen()]
+    arguments = ["--profile", profile(), "--blocks", str(_blocks()), *chosen()]
     if file is not None:
         axis_options = {
             "recipe": axes.recipes,
@@ -251,6 +251,14 @@ def profile() -> str:
     name = os.environ.get("COPYCOST_PROFILE") or "quick"
     naming.check_name("COPYCOST_PROFILE", name, PROFILES)
     return name
+
+
+def _blocks() -> int:
+    """Return the number of blocks: ``COPYCOST_BLOCKS``, of which 0 times nothing, or else `BLOCKS`."""
+    text = os.environ.get("COPYCOST_BLOCKS", "")
+    if text and not re.fullmatch(r"\d{1,3}", text):
+        raise RuntimeError(f"invalid COPYCOST_BLOCKS '{text}': expected a number from 0")
+    return int(text) if text else BLOCKS
 
 
 def chosen() -> list[str]:

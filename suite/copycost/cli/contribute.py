@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def contribute(run: str, name: str | None, price: Price | None, out: str) -> Non
     environment, measurements = load.load(Path(run))
     made = contribution.make("", environment, measurements, price)
     usual = ", ".join((made.machine.cpu, *dict.fromkeys(made.machine.gpus)))
-    named = contribution.make((name or usual)[:80], environment, measurements, price)
+    named = replace(made, name=(name or usual)[:80])
     write_text(out, contribution.text(named))
     if out != "-":
         print(f"Wrote {printable(out)}: {len(named.cases):,} cases of {named.name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -26,7 +27,7 @@ from copycost.cli.options import (
     write_json,
 )
 from copycost.fleet import cluster as clusters
-from copycost.fleet import journal, plan, project, status
+from copycost.fleet import journal, plan, project, roster, run, status
 from copycost.fleet.compare import Compared, compare
 from copycost.fleet.plan import Cell, Plan
 from copycost.fleet.project import Project
@@ -89,8 +90,9 @@ def _plans(wanted: _Wanted, classes: tuple[str, ...]) -> list[Plan]:
     }
     if classes and not chosen:
         raise ProjectError(f"no machine is of class {classes[0]}: expected one of {'; '.join(known) or 'none'}")
+    entries = journal.read(wanted.project.results)
     return [
-        plan.plan(wanted.project, name, wanted.cells, wanted.shards, hosts)
+        plan.plan(wanted.project, name, wanted.cells, wanted.shards, hosts, entries)
         for name, hosts in (chosen or {None: []}).items()
     ]
 
@@ -125,7 +127,7 @@ def plan_(**options: Any) -> None:
         console.print(Text(of.machine_class or "any machine", "bold"))
         console.print(Text(_counted(of)))
         _show_missing(console, of)
-    sys.exit(1 if any(of.missing or of.failed for of in plans) else 0)
+    sys.exit(1 if any(of.missing for of in plans) else 0)
 
 
 def _document(of: Plan) -> dict[str, Any]:
@@ -138,9 +140,8 @@ def _document(of: Plan) -> dict[str, Any]:
 
 
 def _counted(of: Plan) -> str:
-    done = len(of.cells) - len(of.missing) - len(of.failed)
-    failed = f", {len(of.failed)} failed" if of.failed else ""
-    return f"{done} of {len(of.cells)} cells measured, {len(of.missing)} missing{failed}"
+    failed = f", of which {len(of.failed)} failed when they were tried" if of.failed else ""
+    return f"{len(of.cells) - len(of.missing)} of {len(of.cells)} cells measured, {len(of.missing)} missing{failed}"
 
 
 def _show_missing(console: Console, of: Plan) -> None:
@@ -178,15 +179,17 @@ def run_(**options: Any) -> None:
         options["asv_options"], options["exact"], options["wait"],
     )  # fmt: skip
     install_interrupt_handlers()
-    from copycost.fleet import run  # which needs Dask
-
-    settings = run.Settings(options["classes"], has_canary=not options["no_canary"])
+    # Jobs may wait in a queue for as long as it takes.
+    patience = math.inf if cluster.kind == "slurm" else roster.Settings.patience
+    is_tested = not (options["no_canary"] or options["exact"])
+    settings = roster.Settings(options["classes"], is_tested, options["wait"], patience)
     with clusters.connected(cluster, options["insecure"]) as client:
         print(f"dashboard: {client.dashboard_link}", file=sys.stderr)
         left = run.run(wanted.project, work, wanted.cells, wanted.shards, client, settings, _print)
-    for name in left.missing:
-        print(f"{name}: {left.missing[name]} cells missing, {left.failed[name]} failed")
-    sys.exit(1 if left.total() else 0)
+    for name, number in left.cells.items():
+        failed = f", of which {left.failed[name]} have failed" if left.failed[name] else ""
+        print(f"{name}: {number} of {len(wanted.cells)} cells missing{failed}")
+    sys.exit(1 if any(left.cells.values()) else 0)
 
 
 def _print(event: str) -> None:
@@ -226,7 +229,7 @@ def status_(**options: Any) -> None:
         eta = f", about {numbers.seconds(left)} with the hosts that are fit" if left and of.missing else ""
         console.print(Text(f"{_counted(of)}{eta}"))
         _show_missing(console, of)
-    sys.exit(1 if any(of.missing or of.failed for of in plans) else 0)
+    sys.exit(1 if any(of.missing for of in plans) else 0)
 
 
 @fleet.command("compare", short_help="Compare the times of two commits over hosts.")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
 
 from copycost.cli.options import FilePath, check_writable, errors, printable
 from copycost.results import asv_files, merge_asv, merge_runs
-from copycost.results.store import RunError, replace, run_folders
+from copycost.results.merge_asv import Merged
+from copycost.results.store import RunError, replace, run_folders, writing
 
 
 @click.command("merge", short_help="Merge results that were measured apart.")
@@ -37,7 +39,18 @@ def merge_(folders: tuple[str, ...], into: str, newest: bool) -> None:
     if len(kinds) > 1:
         first, second = kinds.items()
         raise RunError(f"{first[1]} holds {first[0]} and {second[1]} {second[0]}: expected folders of one kind")
-    merged = (merge_asv if "asv's results" in kinds else merge_runs).merge(paths, newest)
+    is_asv = "asv's results" in kinds
+    if not is_asv:
+        merge_runs.check_target(target)
+    with writing(target):
+        _merge(paths, target, into, merge_asv.merge if is_asv else merge_runs.merge, newest)
+
+
+def _merge(
+    paths: Sequence[Path], target: Path, into: str, merge: Callable[[Sequence[Path], bool], Merged], newest: bool
+) -> None:
+    """Merge folders, and print what came of it; exit with 1 if they contradict each other."""
+    merged = merge(paths, newest)
     if merged.conflicts:
         for conflict in merged.conflicts:
             print(f"conflict: {printable(conflict)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
+import signal
 import sys
 
 import click
@@ -29,7 +30,8 @@ def with_lock(wait: float | None, command: tuple[str, ...]) -> None:
     """Run COMMAND with the lock of this machine, which copycost holds while it times.
 
     copycost's own commands wait for it, and so do others that are run by with-lock: two benchmarks do not disturb each
-    other. What COMMAND starts, including copycost itself, has the lock too. It is free when COMMAND ends.
+    other. What COMMAND starts, including copycost itself, has the lock too. It is free when COMMAND ends, and what it
+    has left in the background.
 
     Exit status: that of COMMAND; 2 usage error.
     """
@@ -38,4 +40,8 @@ def with_lock(wait: float | None, command: tuple[str, ...]) -> None:
         raise click.UsageError(f"no program {command[0]}")
     host_lock.take_for_good(math.inf if wait is None else wait)
     sys.stdout.flush()
-    os.execv(program, command)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # which Python ignores, and so would COMMAND
+    try:
+        os.execv(program, command)
+    except OSError as error:
+        raise click.UsageError(f"{command[0]} cannot be run: {error.strerror}") from None

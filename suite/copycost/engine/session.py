@@ -110,7 +110,7 @@ class Session:
         ------
         LockError
         """
-        on_gpu = any(case.device == DeviceKind.GPU for case in cases)
+        on_gpu = all(case.device == DeviceKind.GPU for case in cases)
         if on_gpu and self._gpus is None:
             self._gpus = devices.measured_uuids()
         return host_lock.held(self._gpus or () if on_gpu else (), self.plan.wait)

@@ -12,12 +12,13 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
-from copycost.machine.parent import ancestors, die_with_parent
+from copycost.machine.parent import adopt_orphans, ancestors, die_with_parent
 
 
 def main() -> None:
     """Run asv's command."""
     machines, worker, cpus, *arguments = sys.argv[1:]
+    adopt_orphans()
     signal.signal(signal.SIGTERM, _end)
     die_with_parent(signal.SIGTERM)
     if os.getppid() != int(worker):  # it has ended before this line
@@ -36,10 +37,10 @@ def _end(number: int, frame: FrameType | None) -> None:
     """Kill every process that this one has started, directly or not, and end: the host may time something else next."""
     own = os.getpid()
     for _ in range(3):  # a process may have been started meanwhile
-        for pid in [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]:
-            if pid != own and own in ancestors(pid):
-                with suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
+        every = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+        for pid in [pid for pid in every if pid != own and own in ancestors(pid)]:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
     os._exit(128 + number)
 
 

@@ -1,6 +1,6 @@
 """Find out whether a host may time: a function against itself, the speed of a copy, and what else runs there.
 
-``python -m copycost.fleet.canary SECONDS`` prints the findings as JSON.
+``python -m copycost.fleet.canary SECONDS WAIT CPUS`` prints the findings as JSON. WAIT is for the lock: seconds, or no.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from statistics import median
-from typing import Any
 
 import numpy as np
+
+from copycost.machine.parent import die_with_parent
 
 #: Bytes of the array that is copied: more than fits in a cache.
 _COPIED = 1 << 26
@@ -59,7 +60,7 @@ def scale(x: np.ndarray) -> np.ndarray:
     return x / 127.5 - 1.0
 
 
-def sing(seconds: float) -> Canary:
+def examine(seconds: float, wait: str) -> Canary:
     """Measure this host for some seconds.
 
     Raises
@@ -70,12 +71,14 @@ def sing(seconds: float) -> Canary:
     others = _others(_WATCHING)
     speed = _copy_speed(_COPYING)
     command = [sys.executable, "-m", "copycost", "judge", "--json", "-", "--budget", str(seconds)]
+    if wait != "inf":
+        command += ["--no-lock"] if wait == "no" else ["--wait", wait]
     target = "copycost.fleet.canary:scale"
     process = subprocess.run([*command, target, target], capture_output=True, text=True, stdin=subprocess.DEVNULL)
     try:
         judged = json.loads(process.stdout)
     except ValueError:
-        raise RuntimeError(process.stderr.strip().splitlines()[-1:] or "copycost judge has failed") from None
+        raise RuntimeError(process.stderr.strip().rpartition("\n")[2] or "copycost judge has failed") from None
     return Canary(judged["verdict"], judged["sentence"], speed, others, os.cpu_count() or 1)
 
 
@@ -127,10 +130,7 @@ def unfit(canary: Canary, speeds: Iterable[float] = ()) -> list[str]:
     return reasons
 
 
-def as_json(canary: Canary) -> dict[str, Any]:
-    """Return a canary for the journal."""
-    return asdict(canary)
-
-
 if __name__ == "__main__":
-    print(json.dumps(asdict(sing(float(sys.argv[1])))))
+    die_with_parent()
+    os.sched_setaffinity(0, set(map(int, sys.argv[3].split(","))))
+    print(json.dumps(asdict(examine(float(sys.argv[1]), sys.argv[2]))))

@@ -9,14 +9,15 @@ import re
 import socket
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from copycost.fleet.hosts import NAME
 from copycost.tracking.project import ProjectError
+from copycost_meter.errors import describe
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -35,8 +36,10 @@ SETTINGS = {
     "logging.distributed": "warning",
 }
 
-#: Seconds to wait for the first worker of a scheduler that runs already.
-_PATIENCE = 60
+#: Seconds to connect to a scheduler.
+_CONNECT = 60
+
+T = TypeVar("T")
 
 #: Keys of a table ``[cluster]``.
 _KEYS = {"kind", "hosts", "options", "address"}
@@ -124,7 +127,7 @@ def connected(cluster: Cluster, insecure: bool = False) -> Iterator[Client]:
     try:
         import dask
 
-        dask.config.set(SETTINGS)  # before the import, which reads how much is logged
+        dask.config.set({"logging.distributed": SETTINGS["logging.distributed"]})  # which the import reads
         from distributed import Client
     except ImportError:
         raise ProjectError('Dask is not installed: pip install "copycost[fleet]"') from None
@@ -135,19 +138,37 @@ def connected(cluster: Cluster, insecure: bool = False) -> Iterator[Client]:
         if cluster.kind == "address":
             assert cluster.address is not None
             check_address(cluster.address, insecure)
-            try:
-                client = Client(cluster.address, timeout=_PATIENCE)
-            except (OSError, ValueError) as error:
-                raise ProjectError(f"no scheduler at {cluster.address}: {error}") from None
+            client = _begun(lambda: Client(cluster.address, timeout=_CONNECT, security=_security(cluster)))
             with client:
                 yield client
             return
-        with _started(cluster, insecure) as started, Client(started) as client:
-            yield client
+        with ExitStack() as stack:
+            started = stack.enter_context(_begun(lambda: _started(cluster, insecure)))
+            if cluster.kind == "slurm":
+                started.scale(jobs=cluster.hosts)
+            yield stack.enter_context(_begun(lambda: Client(started)))
 
 
-@contextmanager
-def _started(cluster: Cluster, insecure: bool) -> Iterator[Any]:
+def _begun(start: Callable[[], T]) -> T:
+    """Return what a function starts, or raise ProjectError with the reason in one line."""
+    try:
+        return start()
+    except ProjectError:
+        raise
+    except Exception as error:  # Dask, asyncssh and dask-jobqueue raise errors of many types
+        raise ProjectError(f"the cluster cannot be reached: {describe(error)}") from None
+
+
+def _security(cluster: Cluster) -> Any:
+    """Return the certificates of ``[cluster.options.security]``, or None."""
+    from distributed import Security
+
+    table = cluster.options.get("security")
+    return Security(**table) if isinstance(table, dict) else None
+
+
+def _started(cluster: Cluster, insecure: bool) -> Any:
+    """Return a cluster that was started, as a context manager."""
     options = dict(cluster.options)
     if cluster.kind == "local":
         from distributed import Nanny, Scheduler, SpecCluster
@@ -165,24 +186,16 @@ def _started(cluster: Cluster, insecure: bool) -> Iterator[Any]:
             for name in names
         }  # fmt: skip
         scheduler = {"cls": Scheduler, "options": {**here, "port": 0, "dashboard_address": "127.0.0.1:0"}}
-        with SpecCluster(workers, scheduler) as started:
-            yield started
-    elif cluster.kind == "ssh":
-        from distributed import Security, SSHCluster
+        return SpecCluster(workers, scheduler)
+    if cluster.kind == "ssh":
+        from distributed import SSHCluster
 
-        if security := options.pop("security", None):
-            options["security"] = Security(**security)
-        elif not insecure:
+        security = options["security"] = _security(cluster)
+        if security is None and not insecure:
             raise ProjectError("kind ssh: expected TLS certificates in [cluster.options.security], or --insecure")
         assert isinstance(cluster.hosts, tuple)
-        with SSHCluster(list(cluster.hosts), **options) as started:
-            yield started
-    else:
-        started = slurm(cluster)
-        with started:
-            assert isinstance(cluster.hosts, int)
-            started.scale(jobs=cluster.hosts)
-            yield started
+        return SSHCluster(list(cluster.hosts), **options)
+    return slurm(cluster)
 
 
 def slurm(cluster: Cluster) -> Any:
@@ -191,7 +204,7 @@ def slurm(cluster: Cluster) -> Any:
     Raises
     ------
     ProjectError
-        If dask-jobqueue is not installed, or an argument is missing.
+        If dask-jobqueue is not installed.
     """
     try:
         from dask_jobqueue import SLURMCluster
@@ -209,11 +222,10 @@ def slurm(cluster: Cluster) -> Any:
         "job_script_prologue": [*settings, *options.get("job_script_prologue", ())],
     }  # fmt: skip
     options.setdefault("security", True)  # TLS, with certificates in a folder that the nodes share
+    # Dask does not limit the memory, and SLURM gives the job all of its node (sbatch --mem=0).
     options.setdefault("memory", "1GB")
-    try:
-        return SLURMCluster(**options)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ProjectError(f"SLURM: {error}") from None
+    options.setdefault("job_mem", "0")
+    return SLURMCluster(**options)
 
 
 def _variables() -> dict[str, str]:

@@ -6,6 +6,7 @@ import hashlib
 import math
 import os
 import platform
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -14,8 +15,17 @@ NAME = "COPYCOST_HOST"
 
 
 def host_name() -> str:
-    """Return the name under which this machine's results are stored."""
-    return os.environ.get(NAME) or platform.node()
+    """Return the name under which this machine's results are stored.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be the name of a folder.
+    """
+    name = os.environ.get(NAME) or platform.node()
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise ValueError(f"invalid name of a host '{name}': expected letters, digits, '_', '.' and '-' ({NAME})")
+    return name
 
 
 def machine_class(record: Mapping[str, object]) -> str:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from copycost.fleet import journal
 from copycost.fleet.hosts import machine_class
-from copycost.fleet.project import Project
+from copycost.fleet.project import Project, digest
 from copycost.results import documents
 from copycost.results.asv_files import MACHINE
-
-#: Number of hosts on which a cell may fail.
-TRIES = 2
 
 
 @dataclass(frozen=True)
@@ -58,16 +54,16 @@ class Plan:
     missing : tuple of Cell
         Those without results, in the order in which they are measured.
     failed : mapping of Cell to str
-        Those that have failed on as many hosts as may try it → why.
+        Those of them that have failed when they were tried last → why.
     served : mapping of str to str
-        Series → host that has measured it last.
+        Series → host that has timed it last.
     """
 
     machine_class: str | None
     cells: tuple[Cell, ...]
     missing: tuple[Cell, ...]
     failed: Mapping[Cell, str]
-    served: Mapping[str, str]
+    served: dict[str, str]
 
 
 def cells(
@@ -103,8 +99,9 @@ def classes(project: Project) -> dict[str, list[str]]:
 
 
 def plan(
-    project: Project, of: str | None, wanted: Sequence[Cell], shards: Mapping[str, Sequence[str]], hosts: Iterable[str]
-) -> Plan:
+    project: Project, of: str | None, wanted: Sequence[Cell], shards: Mapping[str, Sequence[str]],
+    hosts: Iterable[str], entries: Sequence[Mapping[str, Any]],
+) -> Plan:  # fmt: skip
     """Return which cells a class of machines has not measured yet.
 
     Parameters
@@ -117,34 +114,38 @@ def plan(
         Benchmarks of each shard.
     hosts : iterable of str
         Hosts of this class, whose results count.
+    entries : sequence of mapping
+        Those of the journal.
     """
+    from asv.results import get_filename  # which takes a while
+
     folders = [project.results / host for host in sorted(set(hosts))]
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     done = set()
     for cell in wanted:
         place = cell.commit, cell.environment
         if place not in rows:
-            rows[place] = _rows(folders, f"{cell.commit[:8]}-{cell.environment}.json")
+            rows[place] = _rows(folders, Path(get_filename("", cell.commit, cell.environment)).name)
         if _has(project, rows[place], shards[cell.shard]):
             done.add(cell)
-    tries: dict[Cell, dict[str, str]] = {}
+    failed: dict[Cell, str] = {}
     served: dict[str, str] = {}
     names = {folder.name for folder in folders}
-    for entry in journal.read(project.results):
+    versions = {shard: digest(project, benchmarks) for shard, benchmarks in shards.items()}
+    for entry in entries:
         if entry.get("event") == "cell" and entry.get("host") in names:
             cell = Cell(*(str(entry.get(name)) for name in ("commit", "environment", "shard")))
-            if entry.get("state") == "done":
-                served[cell.series] = entry["host"]
-                tries.pop(cell, None)
-            elif entry.get("state") == "failed":
-                tries.setdefault(cell, {})[entry["host"]] = str(entry.get("reason"))
-    failed = {
-        cell: next(reversed(tries[cell].values()))
-        for cell in wanted
-        if cell not in done and len(tries.get(cell, ())) >= TRIES
-    }
-    missing = [cell for cell in wanted if cell not in done and cell not in failed]
-    return Plan(of, tuple(wanted), tuple(missing), failed, served)
+            if entry.get("state") == "failed":
+                failed[cell] = str(entry.get("reason"))
+                continue
+            failed.pop(cell, None)
+            if entry.get("home"):
+                served[cell.series] = str(entry["host"])
+            # A benchmark that asv lists and does not find at a commit never has a result there.
+            if entry.get("versions") == versions.get(cell.shard):
+                done.add(cell)
+    missing = [cell for cell in wanted if cell not in done]
+    return Plan(of, tuple(wanted), tuple(missing), {cell: failed[cell] for cell in missing if cell in failed}, served)
 
 
 def _rows(folders: Sequence[Path], name: str) -> dict[str, Any]:
@@ -153,19 +154,24 @@ def _rows(folders: Sequence[Path], name: str) -> dict[str, Any]:
     for folder in folders:
         with suppress(OSError):  # there is no such file
             state = (folder / name).stat()
-            found |= _versions(folder / name, state.st_mtime_ns, state.st_size)
+            found |= _versions(folder / name, (state.st_mtime_ns, state.st_size))
     return found
 
 
-@cache
-def _versions(path: Path, changed: int, size: int) -> Mapping[str, Any]:
+#: When a result file was changed last, and its size, and the version of each benchmark in it.
+_READ: dict[Path, tuple[tuple[int, int], dict[str, Any]]] = {}
+
+
+def _versions(path: Path, state: tuple[int, int]) -> dict[str, Any]:
     """Return the version of each benchmark in a result file, which is read again once it has changed."""
-    try:
-        document = documents.read(path, nan=True)
-        at = document["result_columns"].index("version")
-        return {name: row[at] if at < len(row) else None for name, row in document["results"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
+    if path not in _READ or _READ[path][0] != state:
+        found: dict[str, Any] = {}
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            document = json.loads(path.read_text())  # asv writes infinite numbers too
+            at = document["result_columns"].index("version")
+            found = {name: row[at] if at < len(row) else None for name, row in document["results"].items()}
+        _READ[path] = state, found
+    return _READ[path][1]
 
 
 def _has(project: Project, rows: Mapping[str, Any], benchmarks: Sequence[str]) -> bool:

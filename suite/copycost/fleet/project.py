@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import tarfile
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def _benchmarks(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def commits(project: Project, revisions: str, parents: bool = True) -> list[str]:
-    """Return the hashes of some commits, newest first.
+    """Return the hashes of some commits, as Git lists them: usually newest first.
 
     Parameters
     ----------
@@ -105,7 +106,7 @@ def commits(project: Project, revisions: str, parents: bool = True) -> list[str]
     revisions : str
         As `asv run` takes them: a range, ``ALL``, ``NEW``, ``EXISTING``, ``HEAD``, or a commit with all before it.
     parents : bool, optional
-        Whether the first parent of each is among them too: a change is a difference of the two.
+        Whether the first parent of each is among them too: a change is a difference of the two. Not of ``EXISTING``.
 
     Raises
     ------
@@ -119,7 +120,7 @@ def commits(project: Project, revisions: str, parents: bool = True) -> list[str]
     try:
         with redirect_stdout(said), redirect_stderr(said):  # asv prints what git says
             hashes = _hashes(project, revisions, parents)
-    except (NoSuchNameError, ProcessError, UserError, TypeError):
+    except (NoSuchNameError, ProcessError, UserError):
         hashes = []
     if not hashes:
         raise ProjectError(f"no commits '{revisions}': expected a range, ALL, NEW, EXISTING, HEAD or a commit")
@@ -132,8 +133,11 @@ def _hashes(project: Project, revisions: str, parents: bool) -> list[str]:
     from asv.results import get_existing_hashes
 
     conf = Config.load(str(project.root / CONFIGURATION))
-    conf.repo, conf.results_dir = project.repository, str(project.results)
+    conf.results_dir = str(project.results)
+    if (project.root / conf.repo).is_dir():
+        conf.repo = str((project.root / conf.repo).resolve())
     repository = get_repo(conf)
+    repository.pull()  # if it is a mirror of another one
     if revisions in ("ALL", "NEW"):
         known = get_existing_hashes(conf.results_dir) if revisions == "NEW" else []
         chosen = repository.get_new_branch_commits(conf.branches, known)
@@ -149,6 +153,18 @@ def _hashes(project: Project, revisions: str, parents: bool) -> list[str]:
     return list(dict.fromkeys(one for commit in chosen for one in repository.get_hashes_from_range(f"-n 2 {commit}")))
 
 
+def reloaded(project: Project) -> Project:
+    """Return a project with the list of benchmarks as it is now."""
+    return replace(project, benchmarks=_benchmarks(project.results / BENCHMARKS))
+
+
+def digest(project: Project, benchmarks: Sequence[str]) -> str:
+    """Return a digest of the versions of some benchmarks: of all of them for an empty list."""
+    names = benchmarks or sorted(project.benchmarks)
+    text = json.dumps([[name, project.benchmarks.get(name, {}).get("version")] for name in names])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def shards(project: Project, number: int, exact: bool) -> dict[str, tuple[str, ...]]:
     """Return the benchmarks of each shard.
 
@@ -158,7 +174,7 @@ def shards(project: Project, number: int, exact: bool) -> dict[str, tuple[str, .
     ----------
     project : Project
     number : int
-        Number of shards. There are no more than classes and modules.
+        Number of shards. Some may be empty.
     exact : bool
         Whether to leave out what measures time.
 
@@ -178,16 +194,22 @@ def shards(project: Project, number: int, exact: bool) -> dict[str, tuple[str, .
         return {"all": ()}
     groups: dict[str, list[str]] = {}
     for name, entry in sorted(project.benchmarks.items()):
-        if not exact or entry.get("type") not in TIMED:
+        if not exact or not _measures_time(name, entry):
             groups.setdefault(name.rpartition(".")[0] or name, []).append(name)
     if not groups:
         raise ProjectError("no benchmark counts anything: all of them measure time")
     if number == 1:
         return {"all": tuple(name for names in groups.values() for name in names)}
     found: dict[str, list[str]] = {}
-    for position, names in enumerate(groups.values()):
-        found.setdefault(f"{position % number + 1} of {min(number, len(groups))}", []).extend(names)
+    for group, names in groups.items():  # by the name of the group: a new group does not move the others
+        position = int.from_bytes(hashlib.sha256(group.encode()).digest()[:8]) % number
+        found.setdefault(f"{position + 1} of {number}", []).extend(names)
     return {shard: tuple(names) for shard, names in found.items()}
+
+
+def _measures_time(name: str, entry: Mapping[str, Any]) -> bool:
+    """Return whether a benchmark measures time: by its type, or as a figure of `copycost.asv.Cases`."""
+    return entry.get("type") in TIMED or name.rpartition(".track_")[2].startswith("seconds")
 
 
 def packed(project: Project) -> bytes:
@@ -211,7 +233,7 @@ def unpack(archive: bytes, folder: Path) -> None:
         file.extractall(folder, filter="data")
 
 
-def written(configuration: Mapping[str, Any], repository: str, folder: Path, pythons: Sequence[str] = ()) -> None:
+def written(configuration: Mapping[str, Any], repository: str, folder: Path) -> None:
     """Write a configuration for a folder of its own: its environments, results and benchmarks are there."""
     own = {
         **configuration, "repo": repository, "benchmark_dir": "benchmarks", "env_dir": "env", "results_dir": "results",

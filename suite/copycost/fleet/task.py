@@ -14,18 +14,20 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache as cache_
+from functools import cache as once
 from pathlib import Path
 from typing import Any
 
 from copycost.fleet import project
 from copycost.fleet.hosts import host_name
+from copycost.machine import host_lock
 from copycost.machine.cache import cache
+from copycost.machine.host_lock import LockError
 from copycost.results.asv_files import BENCHMARKS, MACHINE
 from copycost.tracking import machine
 from copycost_meter.errors import one_line
 
-#: CPUs from which on one of them is left to the worker.
+#: Fewest CPUs of a host for one of them to be left to the worker.
 _LEAVE_ONE = 3
 
 #: Exit statuses of asv after which results are there: all ran, or some failed.
@@ -107,27 +109,37 @@ def measure(work: Work, commit: str, environment: str, benchmarks: Sequence[str]
             shutil.rmtree(path, ignore_errors=True)
         project.unpack(work.archive, folder)
         project.written(work.configuration, work.repository, folder)
-        machines.write_text(json.dumps({"version": 1, host: machine.describe() | {"machine": host}}))
-        cpus = ",".join(map(str, sorted(_cpus())))
-        asv = [sys.executable, "-m", "copycost.fleet.asv_main", str(machines), str(os.getpid()), cpus]
+        machines.write_text(json.dumps({"version": 1, host: host_record() | {"machine": host}}))
+        asv = [sys.executable, "-m", "copycost.fleet.asv_main", str(machines), str(os.getpid()), measuring_cpus()]
         run = [*asv, "run", "--environment", environment, "--machine", host, f"{commit}^!"]
-        chosen = [word for name in benchmarks for word in ("--bench", f"^{re.escape(name)}$")]
+        # asv searches names and, of a benchmark with parameters, names with their values in parentheses.
+        chosen = [word for name in benchmarks for word in ("--bench", rf"^{re.escape(name)}(\(|$)")]
         log = folder / "log.txt"
         log.unlink(missing_ok=True)
-        lock = [sys.executable, "-m", "copycost", "with-lock"]
-        if work.exact or work.wait is None:
-            lock = []
-        else:
+        wait = None if work.exact else work.wait
+        if wait is not None:
             # The environment is made, and the commit installed, before the host is locked.
             _run([*run, "--bench", "just-discover"], folder, log, work.exact)
-            lock += [*(("--wait", str(work.wait)) if work.wait < 1e7 else ()), "--"]
-        begin = time.monotonic()
-        _run([*lock, *run, "--record-samples", "--show-stderr", *chosen, *work.options], folder, log, work.exact)
-        timed = begin, time.monotonic()
+        try:
+            with host_lock.held(wait=wait):
+                begin = time.monotonic()
+                options = ["--record-samples", "--show-stderr", *chosen, *work.options]
+                _run([*run, *options], folder, log, work.exact)
+                timed = begin, time.monotonic()
+        except LockError as error:
+            raise CellError(str(error)) from None
         files = {str(path.relative_to(results)): path.read_text() for path in sorted(results.rglob("*.json"))}
-    if set(files) <= {BENCHMARKS, f"{host}/{MACHINE}"}:
-        raise CellError(f"asv has measured nothing: {_last(log)}")
+        own = [text for path, text in files.items() if path not in (BENCHMARKS, f"{host}/{MACHINE}")]
+        if not any(_has_result(text) for text in own):
+            raise CellError(f"asv has measured nothing: {_last(log)}")
     return Done(host, files, timed, time.monotonic() - start)
+
+
+def _has_result(text: str) -> bool:
+    """Return whether a file of asv's results has any: where a commit cannot be built, all are null."""
+    document = json.loads(text)
+    at = document["result_columns"].index("result")
+    return any(len(row) > at and row[at] is not None for row in document["results"].values())
 
 
 @contextmanager
@@ -151,7 +163,7 @@ def _run(command: Sequence[str], folder: Path, log: Path, exact: bool) -> None:
     """Run a command that ends with this process, and raise CellError unless it has measured."""
     environment = dict(os.environ)
     if exact:
-        environment["COPYCOST_OPTIONS"] = f"{environment.get('COPYCOST_OPTIONS', '')} --blocks 0".strip()
+        environment["COPYCOST_BLOCKS"] = "0"  # copycost.asv.Cases then counts only
     with open(log, "a") as output:
         process = subprocess.Popen(
             command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
@@ -167,17 +179,24 @@ def _run(command: Sequence[str], folder: Path, log: Path, exact: bool) -> None:
         raise CellError(f"asv exited with {status}: {_last(log)}")
 
 
-@cache_
-def _cpus() -> frozenset[int]:
-    """Return the CPUs on which is measured, after this process has moved to another one, where there are enough."""
+@once
+def host_record() -> dict[str, str]:
+    """Return asv's record of this machine, as it is before `measuring_cpus` is called."""
+    return machine.describe()
+
+
+@once
+def measuring_cpus() -> str:
+    """Return the CPUs to measure on. Where there are enough, this process then keeps to another one."""
+    host_record()
     cpus = os.sched_getaffinity(0)
-    if len(cpus) < _LEAVE_ONE:
-        return frozenset(cpus)
-    own = max(cpus)
-    for thread in os.listdir("/proc/self/task"):
-        with suppress(OSError):  # it has ended
-            os.sched_setaffinity(int(thread), {own})
-    return frozenset(cpus - {own})
+    if len(cpus) >= _LEAVE_ONE:
+        own = max(cpus)
+        for thread in os.listdir("/proc/self/task"):
+            with suppress(OSError):  # it has ended
+                os.sched_setaffinity(int(thread), {own})
+        cpus = cpus - {own}
+    return ",".join(map(str, sorted(cpus)))
 
 
 def _last(log: Path) -> str:

@@ -259,7 +259,7 @@ def _within(folder: Path, repository: Path, here: Path) -> Path:
 def _check_origin(target: str, path: Sequence[str]) -> None:
     """Raise CountError if the module of a function is not in a commit: it would be imported from another place."""
     module, colon, _ = target.partition(":")
-    if "::" in target or not colon:
+    if module.endswith(".py") or not colon:
         return
     name = module.partition(".")[0]
     found = (Path(entry, name).is_dir() or [*Path(entry).glob(f"{glob.escape(name)}.*")] for entry in path)
@@ -287,8 +287,9 @@ def counting_commits(repository: Path, function: Counted, here: Path) -> Iterato
                 path = commits.import_path(folder)
             except RepositoryError as error:
                 raise CountError(str(error)) from None
-            _check_origin(function.target, path)
-            return count(function, _within(folder, repository, here), path=path)
+            within = _within(folder, repository, here)
+            _check_origin(function.target, [*path, str(within)])
+            return count(function, within, path=path)
 
         yield counted
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from copycost.engine.case_state import CaseState, Group
 from copycost.engine.plan import Plan
 from copycost.engine.session import Session
 from copycost.gate.commits import Commit
+from copycost.machine.host_lock import LockError
 from copycost.model import naming
 from copycost.model.measurement import Measurement
 from copycost.model.source import Source
@@ -263,8 +265,14 @@ def measure(
             elif worse and stop_at_worse:
                 stopped = "exact"
             else:
-                with session.locked(chosen.head) as waited:
-                    stopped = _time(session, pairs, deadline + waited, tolerance, on_step)
+                try:
+                    with session.locked(chosen.head) as waited:
+                        stopped = _time(session, pairs, deadline + waited, tolerance, on_step)
+                except (KeyboardInterrupt, LockError) as error:  # while it waits: report the exact figures
+                    print(f"Error: {error}" if isinstance(error, LockError) else "", file=sys.stderr)
+                    for pair in pairs:
+                        pair.base.stopped_by = pair.head.stopped_by = "budget"
+                    stopped = "interrupted"
             base = [state.complete(group) for group, state, _ in states]
             head = [state.complete(group) for group, _, state in states]
         finally:

@@ -10,15 +10,16 @@ import contextlib
 import fcntl
 import math
 import os
+import stat
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
 from copycost.machine.parent import ancestors, identity
+from copycost_meter.errors import one_line
 
 #: Seconds between two attempts to take a lock.
 _PAUSE = 0.1
@@ -31,19 +32,12 @@ class LockError(Exception):
     """Raised if the lock of this machine is not free in time. The message is one line."""
 
 
-def say_waiting(message: str) -> None:
-    """Print on standard error what is waited for."""
-    print(message, file=sys.stderr, flush=True)
-
-
 @contextmanager
-def held(
-    gpus: Sequence[str] = (), wait: float | None = math.inf, on_wait: Callable[[str], None] = say_waiting
-) -> Iterator[float]:
+def held(gpus: Sequence[str] = (), wait: float | None = math.inf) -> Iterator[float]:
     """Hold the lock of this machine, or those of some of its GPUs, for the duration of a context.
 
-    Nothing is taken if an ancestor of this process, or the process itself, holds the lock already: it holds it for its
-    children too.
+    Who holds it is printed on standard error, if it must be waited for. Nothing is taken if an ancestor of this
+    process, or the process itself, holds the lock already: it holds it for its children too.
 
     Parameters
     ----------
@@ -51,8 +45,6 @@ def held(
         UUIDs of the GPUs that are used. By default, the CPU is timed.
     wait : float or None, optional
         Seconds to wait for the lock. None does not take it.
-    on_wait : callable, optional
-        Called with a message once it must be waited for.
 
     Yields
     ------
@@ -69,16 +61,16 @@ def held(
         if wait is not None:
             for path, is_exclusive in _files(gpus):
                 file = stack.enter_context(_opened(path))
-                if _take(file, is_exclusive, start + wait, on_wait) and is_exclusive:
+                if _take(file, is_exclusive, start + wait) and is_exclusive:
                     _write_holder(file)
                     stack.callback(_forget_holder, file)
         yield time.monotonic() - start
 
 
-def take_for_good(wait: float, on_wait: Callable[[str], None] = say_waiting) -> None:
+def take_for_good(wait: float) -> None:
     """Take the lock of this machine until this process ends, also if it goes on as another program; as `held`."""
     with _opened(_path(_boot())) as file:
-        if _take(file, True, time.monotonic() + wait, on_wait):
+        if _take(file, True, time.monotonic() + wait):
             _write_holder(file)
             os.set_inheritable(os.dup(file.fileno()), True)  # this copy is never closed
 
@@ -99,8 +91,8 @@ def _files(gpus: Sequence[str]) -> list[tuple[Path, bool]]:
 
 def _path(name: str) -> Path:
     folder = os.environ.get(FOLDER)
-    if folder is None:
-        folder = "/run/lock" if os.access("/run/lock", os.W_OK | os.X_OK) else tempfile.gettempdir()
+    if folder is None:  # the same one for all users, whatever their temporary folder
+        folder = "/run/lock" if os.path.isdir("/run/lock") and os.stat("/run/lock").st_mode & stat.S_IWOTH else "/tmp"
     return Path(folder, f"copycost-{name}.lock")
 
 
@@ -114,35 +106,40 @@ def _boot() -> str:
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes]]:
     """Open a lock file, which another user may have made."""
-    try:
-        # A file of another user in a folder of all users must not be opened with O_CREAT (fs.protected_regular).
-        for flags, mode in ((os.O_RDWR, "r+b"), (os.O_RDWR | os.O_CREAT, "r+b"), (os.O_RDONLY, "rb")):
-            try:
-                descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-            except (FileNotFoundError, PermissionError):
-                if flags == os.O_RDONLY:
-                    raise
+    file = _open(path)
+    with file:
+        yield file
+
+
+def _open(path: Path) -> IO[bytes]:
+    # A file of another user in a folder of all users must not be opened with O_CREAT (fs.protected_regular).
+    for flags, mode in ((os.O_RDWR, "r+b"), (os.O_RDWR | os.O_CREAT, "r+b"), (os.O_RDONLY, "rb")):
+        try:
+            descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            if flags != os.O_RDONLY and isinstance(error, FileNotFoundError | PermissionError):
                 continue
-            with os.fdopen(descriptor, mode, buffering=0) as file:
-                if flags & os.O_CREAT:
-                    with contextlib.suppress(OSError):
-                        os.fchmod(descriptor, 0o666)  # whatever the umask: other users take it too
-                yield file
-                return
-    except OSError as error:
-        raise LockError(f"the lock {path} cannot be used: {error.strerror}: --no-lock measures without it") from None
+            raise LockError(f"the lock {path} cannot be used: {error.strerror}") from None
+        if flags & os.O_CREAT:
+            with contextlib.suppress(OSError):
+                os.fchmod(descriptor, 0o666)  # whatever the umask: other users take it too
+        return os.fdopen(descriptor, mode, buffering=0)
+    raise AssertionError  # unreachable: the last attempt returns or raises
 
 
-def _take(file: IO[bytes], is_exclusive: bool, end: float, on_wait: Callable[[str], None]) -> bool:
+def _take(file: IO[bytes], is_exclusive: bool, end: float) -> bool:
     """Take a lock; return whether it was taken, and not held by an ancestor."""
     is_first = True
     while not _try(file, is_exclusive):
         if _is_held_for_this(file):
             return False
         if time.monotonic() >= end:
-            raise LockError(f"this machine is locked by {_named(file)}: --wait SECONDS, or --no-lock")
+            raise LockError(f"this machine is locked by {_named(file)}, which times something")
         if is_first:
-            on_wait(f"Waiting until nothing else is timed here: the lock is held by {_named(file)}.")
+            holder = _named(file)
+            print(
+                f"Waiting until nothing else is timed here: the lock is held by {holder}.", file=sys.stderr, flush=True
+            )
             is_first = False
         time.sleep(_PAUSE)
     return True
@@ -187,4 +184,4 @@ def _named(file: IO[bytes]) -> str:
     if not pid.isdigit():
         return "another process"
     has_ended = identity(int(pid)) != its_identity
-    return f"process {pid}{', which has ended, or its children' if has_ended else ''} ({command})"
+    return f"process {pid}{', which has ended, or its children' if has_ended else ''} ({one_line(command)[:200]})"

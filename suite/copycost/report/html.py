@@ -176,8 +176,13 @@ def write_atlas(folder: Path, contributions: Sequence[Contribution], mine: Contr
         machines=told_apart,
         mine=own,
         number=_number,
+        counted=_plural,
         format=numbers,
     )
+
+
+def _plural(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _number(value: float | None) -> str:

@@ -128,6 +128,8 @@ def make(
     )
     if not cases:
         raise RunError("the run has no time of a right result of a variant that ships with copycost")
+    if missing := {"cpus", "python", "libraries", "threads", "engine", "copycost", "time"} - environment.keys():
+        raise RunError(f"the run does not say its {min(missing)}")
     gpus = [gpu for gpu in environment.get("gpus") or () if isinstance(gpu, Mapping)]
     machine = Machine(
         environment.get("cpu") or "unknown", environment["cpus"], environment.get("memory_bytes"),

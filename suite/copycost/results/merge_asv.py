@@ -63,7 +63,7 @@ class _Part:
 
 
 def merge(folders: Sequence[Path], newest: bool = False) -> Merged:
-    """Merge folders of asv's results.
+    """Merge folders of results that asv has written.
 
     A benchmark that was run several times for one commit, environment and machine has its newest results, by
     ``started_at``. The list of benchmarks has the version of each that was run last.
@@ -83,7 +83,7 @@ def merge(folders: Sequence[Path], newest: bool = False) -> Merged:
     Raises
     ------
     RunError
-        If a file cannot be read, or is not one of asv's.
+        If a file cannot be read, or is not a file of asv.
     """
     parts: dict[str, list[_Part]] = {}
     for folder in folders:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from copycost.model.measurement import Measurement
 from copycost.results import lines
 from copycost.results.merge_asv import Merged
-from copycost.results.store import ENVIRONMENT, MEASUREMENTS, key, load_folder, run_folders
+from copycost.results.store import ENVIRONMENT, MEASUREMENTS, RunError, key, load_folder, run_folders
 
 #: A run: its header and its measurements.
 _Run = tuple[dict[str, Any], list[Measurement]]
@@ -58,15 +59,21 @@ def merge(folders: Sequence[Path], newest: bool = False) -> Merged:
     return Merged(texts, () if newest else tuple(sorted(set(conflicts))))
 
 
-def _runs(folder: Path) -> Iterator[_Run]:
+def check_target(folder: Path) -> None:
+    """Raise RunError if a folder is a run, or has runs that were not merged: they would be there twice."""
     for path in run_folders(folder):
-        header, measurements = load_folder(path)
-        yield header, measurements
+        if path == folder or path.name != _name(load_folder(path)[0]):
+            raise RunError(f"{folder} holds runs that were not merged into it: expected a new folder")
+
+
+def _runs(folder: Path) -> list[_Run]:
+    return [load_folder(path) for path in run_folders(folder)]
 
 
 def _name(header: dict[str, Any]) -> str:
     """Return the name of a session: when it began, and a digest of its environment and settings."""
     begun = {name: value for name, value in header["environment"].items() if name != "spent_seconds"}
     text = json.dumps([begun, header["settings"]], sort_keys=True)
-    time = str(begun.get("time") or "").translate(str.maketrans("T", "-", ":-")).partition("+")[0]
-    return "-".join(filter(None, [time, hashlib.sha256(text.encode()).hexdigest()[:8]]))
+    date, _, clock = str(begun.get("time") or "").partition("+")[0].partition("T")
+    time = "-".join(re.sub(r"[^0-9]", "", part)[:8] for part in (date, clock))  # nothing that names another folder
+    return f"{time}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

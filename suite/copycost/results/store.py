@@ -11,8 +11,8 @@ import gc
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
@@ -138,7 +138,26 @@ def _lock(file: TextIO, folder: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        raise RunError(f"another run is writing to {folder}") from None
+        raise RunError(f"another process is writing to {folder}") from None
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Keep others from writing to a folder of results meanwhile.
+
+    Raises
+    ------
+    RunError
+        If another process does.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / _LOCK, "a")  # noqa: SIM115  # closed below
+    except OSError as error:
+        raise RunError(f"{folder} cannot be written to: {error.strerror}") from None
+    with file:
+        _lock(file, folder)
+        yield
 
 
 def key(measurement: Measurement) -> tuple[Any, ...]:

@@ -49,7 +49,7 @@ def test_copies_of_one_run_become_one(command: Command, runs: Path) -> None:
     lines = (runs / "both" / "measurements.jsonl").read_text().splitlines(keepends=True)
     (runs / "early" / "measurements.jsonl").write_text(lines[0])
     assert command("merge", "early", "both", "--into", "all").returncode == 0
-    (run,) = (runs / "all").iterdir()
+    (run,) = (path for path in (runs / "all").iterdir() if path.is_dir())
     assert sorted((run / "measurements.jsonl").read_text().splitlines(keepends=True)) == sorted(lines)
     changed = json.loads(lines[0]) | {"allocations": 99}
     (runs / "early" / "measurements.jsonl").write_text(json.dumps(changed) + "\n")
@@ -60,6 +60,24 @@ def test_copies_of_one_run_become_one(command: Command, runs: Path) -> None:
     assert files(runs / "all") == before
     assert command("merge", "early", "--into", "all", "--newest").returncode == 0
     assert files(runs / "all") == before  # the copy with more cases
+
+
+def test_runs_are_not_merged_into_a_folder_that_has_others(command: Command, runs: Path) -> None:
+    """They would be there twice, or below a run."""
+    for into in ("small", "."):
+        done = command("merge", "large", "--into", into)
+        assert done.returncode == 2
+        assert "holds runs that were not merged into it" in done.stderr
+
+
+def test_a_run_names_no_other_folder(command: Command, runs: Path) -> None:
+    """What a stranger's run says of its time is no path."""
+    header = json.loads((runs / "small" / "environment.json").read_text())
+    header["environment"]["time"] = "../../../elsewhere/T../x"
+    (runs / "small" / "environment.json").write_text(json.dumps(header))
+    assert command("merge", "small", "--into", "deep/er/all").returncode == 0
+    (run,) = (path.parent for path in (runs / "deep").rglob("environment.json"))
+    assert run.parent == runs / "deep" / "er" / "all"
 
 
 def test_what_cannot_be_merged_is_said_in_one_line(command: Command, runs: Path) -> None:
