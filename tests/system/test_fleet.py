@@ -289,6 +289,62 @@ def test_a_cell_that_fails_on_every_host_is_left_and_said(tmp_path: Path, variab
     assert "2 of 4 cells measured, 2 missing, of which 2 failed when they were tried" in shown.stdout
 
 
+def test_counts_and_shards_have_every_benchmark(toy: Path, variables: dict[str, str]) -> None:
+    """Also those with parameters; and what was only counted is still to be timed."""
+    assert fleet(toy, variables, *CELLS).returncode == 0
+    host = next(path.parent for path in results(toy).glob("*/machine.json"))
+    listed = json.loads((results(toy) / "benchmarks.json").read_text())
+    shutil.rmtree(host)
+    (results(toy) / journal.NAME).unlink()
+    done = fleet(toy, variables, *CELLS, "--exact")
+    assert done.returncode == 0, done.stderr
+    for path in host.glob("*TOY*.json"):
+        rows = json.loads(path.read_text())["results"]
+        assert set(rows) == {name for name in listed if ".Counts." in name}
+        (length,) = rows["toy_benchmarks.Counts.track_length"][0]
+        assert rows["toy_benchmarks.Counts.track_times"][0] == [2 * length, 3 * length]
+    assert fleet(toy, variables, "fleet", "plan", "ALL", "--exact").returncode == 0
+    done = fleet(toy, variables, "fleet", "plan", "ALL")
+    assert "0 of 6 cells measured" in done.stdout
+    done = fleet(toy, variables, *CELLS, "--shards", "2")
+    assert done.returncode == 0, done.stderr
+    for path in host.glob("*TOY*.json"):
+        assert set(json.loads(path.read_text())["results"]) == set(listed) - {"version"}
+    assert fleet(toy, variables, "fleet", "plan", "ALL").returncode == 0
+
+
+def test_a_benchmark_that_a_commit_lacks_is_not_measured_for_ever(toy: Path, variables: dict[str, str]) -> None:
+    """It is listed from before, and no result can ever be there."""
+    assert fleet(toy, variables, *CELLS).returncode == 0
+    path = toy / "benchmarks" / "toy_benchmarks.py"
+    path.write_text(
+        path.read_text().replace("def track_length", "def track_size").replace("track_length", "track_size")
+    )
+    done = fleet(toy, variables, *CELLS)
+    assert done.returncode == 0, done.stderr
+    done = fleet(toy, variables, *CELLS)
+    assert done.returncode == 0, done.stderr
+    number = measured(toy).total()
+    assert fleet(toy, variables, *CELLS).returncode == 0
+    assert measured(toy).total() == number
+
+
+def test_a_host_is_tested_before_it_times(toy: Path, variables: dict[str, str]) -> None:
+    """Beside a process that spins it is refused."""
+    spinner = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        done = fleet(toy, variables, "fleet", "run", "ALL")
+    finally:
+        spinner.kill()
+        spinner.wait()
+    assert done.returncode == 2
+    assert "it may not time: other processes use" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("Error: no host may measure: other processes use")
+    assert not measured(toy)
+    shown = fleet(toy, variables, "fleet", "status", "ALL")
+    assert "unfit" in shown.stdout
+
+
 def test_the_plan_names_what_is_missing(toy: Path, variables: dict[str, str]) -> None:
     hashes = tools.git(toy, "rev-list", "main").splitlines()
     done = fleet(toy, variables, "fleet", "plan", "HEAD", "--json", "-")
@@ -400,6 +456,12 @@ def test_the_demonstration_leaves_nothing(tmp_path: Path, variables: dict[str, s
     assert "0 of 8 cells measured, 8 missing" in done.stdout
     assert "8 of 8 cells measured, 0 missing" in done.stdout
     assert "Traceback" not in done.stderr
+    homes: dict[str, set[str]] = {}
+    for entry in journal.read(results(tmp_path / "demo")):
+        if entry["event"] == "cell":
+            homes.setdefault(entry["environment"], set()).add(entry["host"])
+    assert [len(names) for names in homes.values()] == [1, 1]  # a series stays
+    assert len(set.union(*homes.values())) == 2  # and series are spread
 
 
 def test_the_compose_file_starts_a_scheduler_two_workers_and_a_fleet() -> None:

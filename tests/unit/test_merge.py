@@ -177,6 +177,15 @@ def test_what_contradicts_itself_is_a_conflict(tmp_path: Path, changes: dict[str
     assert not merge_asv.merge(folders, newest=True).conflicts
 
 
+def test_a_run_that_failed_replaces_no_result(tmp_path: Path) -> None:
+    folders = two(tmp_path, result=None, started_at=10**9)
+    for given in (folders, folders[::-1]):
+        found = merge_asv.merge(given)
+        assert not found.conflicts
+        document = json.loads(found.texts["left/00000000-py3.11.json"])
+        assert document["results"][BENCHMARKS[0]][0] is not None
+
+
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", '{"results": []}', '{"results": {}, "result_columns": ["result"]}', "1"]
 )

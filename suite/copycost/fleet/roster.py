@@ -104,12 +104,17 @@ class Roster:
         self._canaries: dict[str, Canary] = {}
         self._twice: set[str] = set()  # addresses of workers on a host that has another one
         self._looked = 0.0
-        self._begin = self._last_seen = time.monotonic()
+        self._begin = self._last_seen = self._last_admitted = time.monotonic()
 
     @property
     def is_starting(self) -> bool:
         """Whether hosts may not have connected yet that have measured before."""
         return time.monotonic() < self._begin + AWAY
+
+    @property
+    def is_settling(self) -> bool:
+        """Whether more hosts are about to come, among which series are to be spread."""
+        return self.is_starting and bool(self._testing or time.monotonic() < self._last_admitted + LOOK)
 
     def expected(self, machine_class: str) -> list[str]:
         """Return the names of the hosts of a class, also of those that have gone a moment ago and may come back."""
@@ -206,6 +211,7 @@ class Roster:
             self.say(entry | {"state": "unfit"}, f"{host.name}: it may not time: {'; '.join(reasons)}")
             return
         self.hosts[host.name] = host
+        self._last_admitted = time.monotonic()
         self.classes.setdefault(host.machine_class, set()).add(host.name)
         self._away.pop(host.name, None)
         self.say(entry | {"state": "fit"}, f"{host.name}: ready ({host.machine_class})")

@@ -162,7 +162,7 @@ class _Fleet:
         hosts = set(self.roster.expected(name))
         if self.roster.is_starting:  # a host that has measured a series may connect in a moment
             hosts |= set(served.values())
-        if not self.roster.expected(name):
+        if not self.roster.expected(name) or (self.roster.is_settling and not self.work.exact):
             return
         homes = assign((cell.series for cell in of.cells), sorted(hosts), served)
         asked = {asked.cell for asked in self.asked if asked.host.machine_class == name}
