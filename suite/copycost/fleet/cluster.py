@@ -171,6 +171,7 @@ def _started(cluster: Cluster, insecure: bool) -> Any:
     """Return a cluster that was started, as a context manager."""
     options = dict(cluster.options)
     if cluster.kind == "local":
+        os.environ.update(_variables())  # which processes read before they get an environment of their own
         from distributed import Nanny, Scheduler, SpecCluster
 
         assert isinstance(cluster.hosts, int)

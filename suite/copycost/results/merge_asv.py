@@ -48,7 +48,7 @@ class _Part:
 
     Attributes
     ----------
-    age : tuple of float
+    age : float
         ``started_at`` of its newest result, or that of the newest one of its machine.
     document : dict
     """
@@ -66,7 +66,7 @@ def merge(folders: Sequence[Path], newest: bool = False) -> Merged:
     """Merge folders of results that asv has written.
 
     A benchmark that was run several times for one commit, environment and machine has its newest results, by
-    ``started_at``. The list of benchmarks has the version of each that was run last.
+    ``started_at``; one that has failed does not replace results that are there. The list of benchmarks has the version of each that was run last.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def merge(folders: Sequence[Path], newest: bool = False) -> Merged:
             parts.setdefault(name, []).append(part)
     texts: dict[str, str] = {}
     conflicts: list[str] = []
-    last: dict[str, tuple[tuple[float, str], Any]] = {}  # age and version of the newest result of each benchmark
+    last: dict[str, tuple[tuple[bool, float, str], Any]] = {}  # rank and version of the newest result of each benchmark
     for name, own in sorted(parts.items()):
         if Path(name).name == MACHINE:
             texts[name] = _indented(_same(name, own, (), conflicts))
@@ -156,8 +156,9 @@ def _age(row: Mapping[str, Any]) -> float:
     return float(started) if isinstance(started, int | float) else 0.0
 
 
-def _rank(row: Mapping[str, Any]) -> tuple[float, str]:
-    return _age(row), _plain(row)
+def _rank(row: Mapping[str, Any]) -> tuple[bool, float, str]:
+    """Key by which the row that is kept comes last: the newest of those with results."""
+    return row.get("result") is not None, _age(row), _plain(row)
 
 
 def _plain(value: Any) -> str:
