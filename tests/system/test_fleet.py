@@ -151,6 +151,37 @@ def wait_for(folder: Path, number: int) -> None:
         time.sleep(0.05)
 
 
+def nothing_runs_on(host: str) -> None:
+    """Wait until no process of a host is left: what its worker has started ends with it."""
+    end = time.monotonic() + 20
+    while found := [pid for pid in filter(str.isdigit, os.listdir("/proc")) if is_of(pid, host)]:
+        assert time.monotonic() < end, found
+        time.sleep(0.05)
+
+
+def is_of(pid: str, host: str) -> bool:
+    try:
+        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            return False
+        return f"COPYCOST_HOST={host}\0".encode() in Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("path", "is_own"),
+    [
+        ("a/1234-py.json", True), ("a/machine.json", True), ("b/1234-py.json", False), ("benchmarks.json", False),
+        ("a/../b/x.json", False), ("../x.json", False), ("/etc/x.json", False), ("a/.lock.json", False),
+        ("a/x.py", False),
+    ],
+)  # fmt: skip
+def test_a_host_writes_its_own_results_only(path: str, is_own: bool) -> None:
+    from copycost.fleet import run
+
+    assert run._is_own(path, "a") is is_own
+
+
 def test_a_fleet_whose_worker_and_scheduler_are_killed_goes_on(
     toy: Path, tmp_path: Path, variables: dict[str, str]
 ) -> None:
@@ -162,6 +193,7 @@ def test_a_fleet_whose_worker_and_scheduler_are_killed_goes_on(
         with subprocess.Popen(words, cwd=toy, env=variables, stderr=subprocess.PIPE, text=True) as process:
             wait_for(toy, 1)
             made_up.kill("b")
+            nothing_runs_on("b")
             wait_for(toy, 2)
             made_up.kill("scheduler")
             _, errors = process.communicate(timeout=120)

@@ -186,7 +186,10 @@ def _plural(number: int, what: str) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else numbers.three(value)
+    """Return a number with three digits: ``1.28``, ``128,000``."""
+    if value is None:
+        return "–"
+    return numbers.three(value) if value < 1000 else f"{float(f'{value:.2e}'):,.0f}"
 
 
 def fragment(summary: Overview) -> str:

@@ -66,7 +66,8 @@ def merge(folders: Sequence[Path], newest: bool = False) -> Merged:
     """Merge folders of results that asv has written.
 
     A benchmark that was run several times for one commit, environment and machine has its newest results, by
-    ``started_at``; one that has failed does not replace results that are there. The list of benchmarks has the version of each that was run last.
+    ``started_at``; a run that failed does not replace results that are there. The list of benchmarks has the version of
+    each that was run last.
 
     Parameters
     ----------
