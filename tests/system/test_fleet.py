@@ -347,18 +347,38 @@ def test_counts_and_shards_have_every_benchmark(toy: Path, variables: dict[str, 
 
 def test_a_benchmark_that_a_commit_lacks_is_not_measured_for_ever(toy: Path, variables: dict[str, str]) -> None:
     """It is listed from before, and no result can ever be there."""
-    assert fleet(toy, variables, *CELLS).returncode == 0
+    assert fleet(toy, variables, "fleet", "run", "HEAD", "--no-parents", "--no-canary").returncode == 0
     path = toy / "benchmarks" / "toy_benchmarks.py"
-    path.write_text(
-        path.read_text().replace("def track_length", "def track_size").replace("track_length", "track_size")
-    )
+    path.write_text(path.read_text().replace("track_length", "track_size"))
     done = fleet(toy, variables, *CELLS)
     assert done.returncode == 0, done.stderr
-    done = fleet(toy, variables, *CELLS)
-    assert done.returncode == 0, done.stderr
+    assert len(measured(toy)) == 6
     number = measured(toy).total()
     assert fleet(toy, variables, *CELLS).returncode == 0
     assert measured(toy).total() == number
+
+
+def test_what_a_killed_fleet_measures_ends_with_it(tmp_path: Path, variables: dict[str, str]) -> None:
+    """The benchmark would take minutes."""
+    folder = toy_project.make(tmp_path / "toy", commits=1, environments=1, loops=10**10)
+    env = variables | {"COPYCOST_HOST": "killed"}
+    with subprocess.Popen([sys.executable, "-m", "copycost", *CELLS], cwd=folder, env=env) as process:
+        end = time.monotonic() + 120
+        while not any(is_of(pid, "killed") and is_benchmark(pid) for pid in filter(str.isdigit, os.listdir("/proc"))):
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        process.kill()
+    nothing_runs_on("killed")
+
+
+def is_benchmark(pid: str) -> bool:
+    """Return whether a process is one of asv's that run a benchmark: it has used more than a second."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        used = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11]
+    except OSError:
+        return False
+    return b"asv" in command and b"asv_main" not in command and int(used) > os.sysconf("SC_CLK_TCK")
 
 
 def test_a_host_is_tested_before_it_times(toy: Path, variables: dict[str, str]) -> None:
