@@ -175,7 +175,8 @@ def _versions(path: Path, state: tuple[int, int]) -> dict[str, Any]:
 
 
 def _has(project: Project, rows: Mapping[str, Any], benchmarks: Sequence[str]) -> bool:
-    """Return whether all benchmarks have results, in the version that the list of benchmarks has."""
-    if not benchmarks:
-        return bool(rows)
-    return all(name in rows and rows[name] == project.benchmarks[name].get("version") for name in benchmarks)
+    """Return whether some benchmarks, by default all, have results in the version that the list of benchmarks has."""
+    names = benchmarks or list(project.benchmarks)
+    return bool(rows) and all(
+        name in rows and rows[name] == project.benchmarks.get(name, {}).get("version") for name in names
+    )

@@ -181,7 +181,7 @@ def shards(project: Project, number: int, exact: bool) -> dict[str, tuple[str, .
     Returns
     -------
     dict of str to tuple of str
-        Empty lists stand for all benchmarks, which are not known yet.
+        An empty one stands for all benchmarks.
 
     Raises
     ------
@@ -198,8 +198,8 @@ def shards(project: Project, number: int, exact: bool) -> dict[str, tuple[str, .
             groups.setdefault(name.rpartition(".")[0] or name, []).append(name)
     if not groups:
         raise ProjectError("no benchmark counts anything: all of them measure time")
-    if number == 1:
-        return {"all": tuple(name for names in groups.values() for name in names)}
+    if number == 1:  # without names, asv also measures benchmarks that were added since it has listed them
+        return {"all": tuple(name for names in groups.values() for name in names) if exact else ()}
     found: dict[str, list[str]] = {}
     for group, names in groups.items():  # by the name of the group: a new group does not move the others
         position = int.from_bytes(hashlib.sha256(group.encode()).digest()[:8]) % number
