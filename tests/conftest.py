@@ -50,9 +50,9 @@ BAD = Path(__file__).with_name("bad_variants.py")
 #: Files whose tests take a minute and more, the longest first: two workers then end at the same time.
 LONGEST = (
     "test_documented_commands", "test_matrix", "test_fleet", "test_asv_run", "test_allocations", "test_claims",
-    "test_cli", "test_session", "test_judge", "test_system_faults", "test_pipelines", "test_certify", "test_code", "test_docs",
-    "test_faults", "test_gate", "test_damaged", "test_inputs", "test_lock", "test_bisect", "test_rounding",
-    "test_pages", "test_python", "test_report",
+    "test_cli", "test_session", "test_judge", "test_system_faults", "test_pipelines", "test_certify", "test_code",
+    "test_docs", "test_faults", "test_gate", "test_damaged", "test_inputs", "test_lock", "test_bisect",
+    "test_rounding", "test_pages", "test_python", "test_report",
 )  # fmt: skip
 
 
