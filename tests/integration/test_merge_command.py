@@ -70,6 +70,19 @@ def test_runs_are_not_merged_into_a_folder_that_has_others(command: Command, run
         assert "holds runs that were not merged into it" in done.stderr
 
 
+def test_after_a_conflict_the_newest_can_be_taken(command: Command, tmp_path: Path) -> None:
+    """Into the folder that did not exist before."""
+    for name, ram in (("one", "8"), ("two", "16")):
+        (tmp_path / name / "host").mkdir(parents=True)
+        (tmp_path / name / "host" / "machine.json").write_text(json.dumps({"machine": "host", "ram": ram}))
+    done = command("merge", "one", "two", "--into", "all")
+    assert done.returncode == 1
+    assert "two machines under one name?" in done.stdout
+    assert not list((tmp_path / "all").glob("*/*"))
+    assert command("merge", "one", "two", "--into", "all", "--newest").returncode == 0
+    assert (tmp_path / "all" / "host" / "machine.json").exists()
+
+
 def test_a_run_names_no_other_folder(command: Command, runs: Path) -> None:
     """What a stranger's run says of its time is no path."""
     header = json.loads((runs / "small" / "environment.json").read_text())

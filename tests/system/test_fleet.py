@@ -568,3 +568,51 @@ def test_hosts_are_compared_by_their_ratios(toy: Path, variables: dict[str, str]
     unlike = fleet(toy, variables, "fleet", "compare", base, head)
     assert unlike.returncode == 0
     assert unlike.stdout.startswith("unsure")
+
+
+def test_a_line_that_was_cut_off_costs_no_other(tmp_path: Path) -> None:
+    journal.append(tmp_path, {"event": "one"})
+    with open(tmp_path / journal.NAME, "ab") as file:
+        file.write(b'{"event": "cu')
+    journal.append(tmp_path, {"event": "two"})
+    assert [entry["event"] for entry in journal.read(tmp_path)] == ["one", "two"]
+
+
+def test_options_of_asv_do_not_complete_a_cell(toy: Path, variables: dict[str, str]) -> None:
+    """With --bench, the other benchmarks are still missing."""
+    done = fleet(toy, variables, "fleet", "run", "HEAD", "--no-parents", "--no-canary", "--", "--bench", "time_sum")
+    assert done.returncode == 0, done.stderr
+    done = fleet(toy, variables, "fleet", "run", "HEAD", "--no-parents", "--no-canary")
+    assert done.returncode == 0, done.stderr
+    assert len(counts(toy)) == 2
+
+
+def test_results_that_cannot_be_read_are_found_before_anything_is_measured(
+    toy: Path, variables: dict[str, str]
+) -> None:
+    assert fleet(toy, variables, "fleet", "run", "HEAD", "--no-parents", "--no-canary").returncode == 0
+    path = next(results(toy).glob("*/*TOY0.json"))
+    path.write_text(path.read_text()[:50])
+    done = fleet(toy, variables, *CELLS)
+    assert done.returncode == 2
+    assert f"{path.name} cannot be read" in done.stderr.splitlines()[-1]
+    assert measured(toy).total() == 2
+
+
+def test_a_job_that_cannot_be_submitted_is_one_line(toy: Path, tmp_path: Path, variables: dict[str, str]) -> None:
+    (tmp_path / "fleet.toml").write_text(
+        '[cluster]\nkind = "slurm"\n\n[cluster.options]\ncores = 2\ninterface = "lo"\n'
+        f'shared_temp_directory = "{tmp_path}"\n'
+    )
+    done = fleet(toy, variables, *CELLS, "--cluster", str(tmp_path / "fleet.toml"))
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("Error: there is no sbatch here")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "sbatch").write_text("#!/bin/sh\necho 'invalid partition' >&2\nexit 1\n")
+    (programs / "sbatch").chmod(stat.S_IRWXU)
+    env = variables | {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+    done = fleet(toy, env, *CELLS, "--cluster", str(tmp_path / "fleet.toml"))
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("Error: ")

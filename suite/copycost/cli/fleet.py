@@ -50,8 +50,6 @@ _WHAT = [
     click.option("--no-parents", is_flag=True, help="Do not add the first parent of each commit."),
     click.option("--exact", is_flag=True,
                  help="Leave out what measures time. Such cells need one CPU, and no quiet machine."),
-    click.option("--repository", metavar="URL",
-                 help="Address of the repository, if that in asv.conf.json is not one that all hosts reach."),
 ]  # fmt: skip
 
 
@@ -72,7 +70,7 @@ class _Wanted:
 
 
 def _wanted(options: dict[str, Any]) -> _Wanted:
-    asked = project.load(Path(), options["repository"])
+    asked = project.load(Path(), options.get("repository"))
     hashes = project.commits(asked, options["revisions"], not options["no_parents"])
     shards = project.shards(asked, options["shards"], options["exact"])
     cells = plan.cells(asked, hashes, shards, options["environments"])
@@ -157,6 +155,8 @@ def _show_missing(console: Console, of: Plan) -> None:
 @_what
 @click.option("--cluster", "cluster_file", type=FilePath(), metavar="FILE",
               help="File with the hosts.  [default: fleet.toml, or else this machine]")  # fmt: skip
+@click.option("--repository", metavar="URL",
+              help="Address of the repository, if that in asv.conf.json is not one that all hosts reach.")  # fmt: skip
 @click.option("--insecure", is_flag=True, help="Allow a scheduler that is reached without encryption.")
 @click.option("--no-canary", is_flag=True, help="Let hosts time that were not tested.")
 @lock_options
@@ -226,7 +226,7 @@ def status_(**options: Any) -> None:
         console.print(Text(of.machine_class or "any machine", "bold"))
         own = [host for host in known if host.machine_class == of.machine_class]
         left = status.seconds_left(len(of.missing), own)
-        eta = f", about {numbers.seconds(left)} with the hosts that are fit" if left and of.missing else ""
+        eta = f", about {numbers.seconds(left)} with the hosts of now" if left and of.missing else ""
         console.print(Text(f"{_counted(of)}{eta}"))
         _show_missing(console, of)
     sys.exit(1 if any(of.missing for of in plans) else 0)
@@ -235,11 +235,10 @@ def status_(**options: Any) -> None:
 @fleet.command("compare", short_help="Compare the times of two commits over hosts.")
 @click.argument("base")
 @click.argument("head")
-@click.option("--repository", metavar="URL", help="Address of the repository, as for fleet run.")
 @click.option("--tolerance", type=Percent(), metavar="PERCENT", default=str(100 * TOLERANCE), show_default=True,
               help="Ignore changes up to this percentage.")  # fmt: skip
 @errors
-def compare_(base: str, head: str, repository: str | None, tolerance: float) -> None:
+def compare_(base: str, head: str, tolerance: float) -> None:
     """Compare the times of asv's benchmarks at two commits, on each host that has measured both.
 
     Each host has the ratio of its own times. Three hosts and more have a mean of their ratios, with an interval over
@@ -247,7 +246,7 @@ def compare_(base: str, head: str, repository: str | None, tolerance: float) -> 
 
     Exit status: 0 nothing is slower; 1 a benchmark is slower, by the mean or on each of two hosts; 2 usage error.
     """
-    known = project.load(Path(), repository)
+    known = project.load(Path())
     hashes = [project.commits(known, f"-n 1 {one}", parents=False)[0] for one in (base, head)]
     compared = compare(known, *hashes)
     if not compared:

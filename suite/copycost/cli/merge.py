@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 
 from copycost.cli.options import FilePath, check_writable, errors, printable
+from copycost.fleet import journal
 from copycost.results import asv_files, merge_asv, merge_runs
 from copycost.results.merge_asv import Merged
-from copycost.results.store import RunError, replace, run_folders, writing
+from copycost.results.store import LOCK, RunError, replace, run_folders, writing
 
 
 @click.command("merge", short_help="Merge results that were measured apart.")
@@ -33,7 +34,7 @@ def merge_(folders: tuple[str, ...], into: str, newest: bool) -> None:
     paths = [Path(folder) for folder in folders]
     for path in paths:
         _kind(path)
-    if target.is_dir() and any(target.iterdir()):
+    if target.is_dir() and any(path.name not in (LOCK, journal.NAME) for path in target.iterdir()):
         paths.append(target)
     kinds = {_kind(path): path for path in paths}
     if len(kinds) > 1:

@@ -30,18 +30,25 @@ def main() -> None:
     # asv keeps the records in the home folder, which hosts may share, and writes the file whenever it runs.
     MachineCollection.get_machine_file_path = staticmethod(lambda: machines)
     sys.argv = ["asv", *arguments]
-    asv()
+    try:
+        asv()
+    finally:
+        _kill_children()  # what a benchmark has left in the background
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    """Kill every process that this one has started, directly or not, and end: the host may time something else next."""
+    _kill_children()
+    os._exit(128 + number)
+
+
+def _kill_children() -> None:
+    """Kill every process that this one has started, directly or not: the host may time something else next."""
     own = os.getpid()
     for _ in range(3):  # a process may have been started meanwhile
         every = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
         for pid in [pid for pid in every if pid != own and own in ancestors(pid)]:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-    os._exit(128 + number)
 
 
 if __name__ == "__main__":

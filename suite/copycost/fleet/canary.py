@@ -74,7 +74,9 @@ def examine(seconds: float, wait: str) -> Canary:
     if wait != "inf":
         command += ["--no-lock"] if wait == "no" else ["--wait", wait]
     target = "copycost.fleet.canary:scale"
-    process = subprocess.run([*command, target, target], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    process = subprocess.run(
+        [*command, target, target], capture_output=True, text=True, stdin=subprocess.DEVNULL, preexec_fn=die_with_parent
+    )
     try:
         judged = json.loads(process.stdout)
     except ValueError:

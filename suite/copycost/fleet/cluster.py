@@ -6,12 +6,14 @@ import ipaddress
 import logging
 import os
 import re
+import shutil
 import socket
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -38,6 +40,8 @@ SETTINGS = {
 
 #: Seconds to connect to a scheduler.
 _CONNECT = 60
+
+_MISSING = 'Dask is not installed: pip install "copycost[fleet]"'
 
 T = TypeVar("T")
 
@@ -130,7 +134,7 @@ def connected(cluster: Cluster, insecure: bool = False) -> Iterator[Client]:
         dask.config.set({"logging.distributed": SETTINGS["logging.distributed"]})  # which the import reads
         from distributed import Client
     except ImportError:
-        raise ProjectError('Dask is not installed: pip install "copycost[fleet]"') from None
+        raise ProjectError(_MISSING) from None
     for name in ("distributed", "distributed.client", "tornado", "tornado.application", "asyncio"):
         # A host or a scheduler that ends is an event of the fleet, and not a traceback of Dask's.
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -146,7 +150,21 @@ def connected(cluster: Cluster, insecure: bool = False) -> Iterator[Client]:
             started = stack.enter_context(_begun(lambda: _started(cluster, insecure)))
             if cluster.kind == "slurm":
                 started.scale(jobs=cluster.hosts)
+                _check_jobs(started)
             yield stack.enter_context(_begun(lambda: Client(started)))
+
+
+def _check_jobs(started: Any) -> None:
+    """Wait until all jobs are submitted, or raise ProjectError."""
+    from distributed import Status
+
+    with suppress(Exception):  # Dask logs why
+        started.sync(started._correct_state)
+    refused = [job for job in started.workers.values() if not job.job_id]
+    for job in refused:
+        job.status = Status.closed  # Dask asserts at the end that a worker was begun
+    if refused:
+        raise ProjectError("sbatch does not accept the jobs: try it with a script of your own")
 
 
 def _begun(start: Callable[[], T]) -> T:
@@ -205,12 +223,14 @@ def slurm(cluster: Cluster) -> Any:
     Raises
     ------
     ProjectError
-        If dask-jobqueue is not installed.
+        If dask-jobqueue or SLURM is not installed.
     """
     try:
         from dask_jobqueue import SLURMCluster
     except ImportError:
         raise ProjectError('dask-jobqueue is not installed: pip install "copycost[fleet]"') from None
+    if shutil.which("sbatch") is None:
+        raise ProjectError("there is no sbatch here: expected a machine that submits jobs to SLURM")
     options = dict(cluster.options)
     cores = options.setdefault("cores", 1)
     directives = list(options.pop("job_extra_directives", ()))
@@ -243,6 +263,8 @@ def worker_command(address: str, insecure: bool) -> tuple[list[str], dict[str, s
         If the address is not reached safely.
     """
     check_address(address, insecure)
+    if find_spec("distributed") is None:
+        raise ProjectError(_MISSING)
     cpus = len(os.sched_getaffinity(0))
     command = [
         sys.executable, "-m", "distributed.cli.dask_worker", address, "--nworkers", "1", "--nthreads", str(cpus),

@@ -6,6 +6,7 @@ No sample of one host is mixed with one of another.
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -104,12 +105,13 @@ _Time = tuple[float, float | None, float | None]
 def _times(project: Project, path: Path, commit: str) -> dict[str, _Time]:
     """Return the times in a result file: of each benchmark, with its parameters."""
     try:
-        document = documents.read(path, nan=True)
+        with documents.opened(path) as file:
+            document = json.load(file)  # asv writes infinite numbers too
         if document["commit_hash"] != commit:
             return {}
         columns = document["result_columns"]
         rows = {name: dict(zip(columns, row, strict=False)) for name, row in document["results"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
     found: dict[str, _Time] = {}
     for name, row in rows.items():

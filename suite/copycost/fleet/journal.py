@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,14 @@ NAME = "fleet.jsonl"
 
 
 def append(results: Path, entry: Mapping[str, Any]) -> None:
-    """Add a line, in one write."""
+    """Add a line, in one write; after a line that was cut off, on a line of its own."""
     results.mkdir(parents=True, exist_ok=True)
-    with open(results / NAME, "ab") as file:
-        file.write(json.dumps(entry).encode() + b"\n")
+    with open(results / NAME, "a+b") as file:
+        is_cut = False
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            is_cut = file.read(1) != b"\n"
+        file.write(b"\n" * is_cut + json.dumps(entry).encode() + b"\n")
 
 
 def read(results: Path) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import tarfile
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
@@ -75,15 +76,19 @@ def load(root: Path, repository: str | None = None) -> Project:
     try:
         configuration = load_json(str(path), js_comments=True)
         conf = Config.load(str(path))
-        environments = [env.name for env in get_environments(conf, None, verbose=False)]
+        said = io.StringIO()
+        with redirect_stdout(said), redirect_stderr(said):
+            environments = [env.name for env in get_environments(conf, None, verbose=True)]
+        where = repository or conf.repo
+        if (root / where).is_dir():
+            where = str((root / where).resolve())
+        results = root / conf.results_dir
     except (UserError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise ProjectError(f"{CONFIGURATION} cannot be read: {' '.join(str(error).split())}") from None
     if not environments:
         raise ProjectError(f"{CONFIGURATION} has no environment")
-    where = repository or conf.repo
-    if (root / where).is_dir():
-        where = str((root / where).resolve())
-    results = root / conf.results_dir
+    if left_out := " ".join(said.getvalue().split()):
+        warnings.warn(f"asv leaves out environments that cannot be made here: {left_out[:300]}", stacklevel=2)
     return Project(root, configuration, where, results, tuple(environments), _benchmarks(results / BENCHMARKS))
 
 
@@ -94,6 +99,8 @@ def _benchmarks(path: Path) -> dict[str, dict[str, Any]]:
         return {}
     except (OSError, ValueError) as error:
         raise ProjectError(f"{path} cannot be read: {error}") from None
+    if not isinstance(listed, dict):
+        raise ProjectError(f"{path} is no list of benchmarks as asv writes it")
     return {name: entry for name, entry in listed.items() if isinstance(entry, dict)}
 
 
@@ -121,6 +128,9 @@ def commits(project: Project, revisions: str, parents: bool = True) -> list[str]
         with redirect_stdout(said), redirect_stderr(said):  # asv prints what git says
             hashes = _hashes(project, revisions, parents)
     except (NoSuchNameError, ProcessError, UserError):
+        if "fetch" in said.getvalue():
+            lines = said.getvalue().strip().splitlines()
+            raise ProjectError(f"the repository cannot be fetched: {lines[-1] if lines else 'git failed'}") from None
         hashes = []
     if not hashes:
         raise ProjectError(f"no commits '{revisions}': expected a range, ALL, NEW, EXISTING, HEAD or a commit")
@@ -218,7 +228,7 @@ def packed(project: Project) -> bytes:
     if not folder.is_dir():
         raise ProjectError(f"there is no folder {folder.name} with benchmarks")
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+    with tarfile.open(fileobj=buffer, mode="w:gz", dereference=True) as archive:
         archive.add(folder, "benchmarks", filter=_source)
     return buffer.getvalue()
 

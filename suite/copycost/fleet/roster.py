@@ -104,17 +104,23 @@ class Roster:
         self._canaries: dict[str, Canary] = {}
         self._twice: set[str] = set()  # addresses of workers on a host that has another one
         self._looked = 0.0
-        self._begin = self._last_seen = self._last_admitted = time.monotonic()
+        self._begin: float | None = None  # when the first worker was there
+        self._last_seen = self._last_admitted = time.monotonic()
 
     @property
     def is_starting(self) -> bool:
-        """Whether hosts may not have connected yet that have measured before."""
-        return time.monotonic() < self._begin + AWAY
+        """Whether hosts may not have connected yet that have measured before: for a while after the first one."""
+        return self._begin is None or time.monotonic() < self._begin + AWAY
 
     @property
     def is_settling(self) -> bool:
         """Whether more hosts are about to come, among which series are to be spread."""
         return self.is_starting and bool(self._testing or time.monotonic() < self._last_admitted + LOOK)
+
+    @property
+    def tested(self) -> set[str]:
+        """Names of the hosts that are being tested."""
+        return {host.name for host, _ in self._testing.values()}
 
     def expected(self, machine_class: str) -> list[str]:
         """Return the names of the hosts of a class, also of those that have gone a moment ago and may come back."""
@@ -136,16 +142,25 @@ class Roster:
         for name in [name for name, host in self.hosts.items() if host.address not in workers]:
             self._away[name] = self.hosts.pop(name), time.monotonic()
             self.say({"event": "host", "host": name, "state": "gone"}, f"{name}: gone")
+        for address in [address for address in self._testing if address not in workers]:
+            host, _ = self._testing.pop(address)
+            self.say({"event": "host", "host": host.name, "state": "gone"}, f"{host.name}: gone")
         known = {host.address for host in self.hosts.values()} | set(self._unfit) | set(self._testing)
         if new := [address for address in workers if address not in known]:
+            if self._begin is None:
+                self._begin = time.monotonic()
             self._meet(new)
         if self.hosts or self._testing:
             self._last_seen = time.monotonic()
-        elif time.monotonic() > self._last_seen + (_ALL_UNFIT if workers else self.settings.patience):
+        elif time.monotonic() > self._last_seen + self._patience(bool(workers)):
             reasons = "; ".join(dict.fromkeys(reason for own in self._unfit.values() for reason in own))
             why = f"no host may measure: {reasons}" if workers else "there is no host"
             raise ProjectError(f"{why}. Run the command again once there is one")
         self._looked = time.monotonic()
+
+    def _patience(self, has_workers: bool) -> float:
+        """Return the seconds to wait for a host; those that are unfit stay so, but jobs in a queue may be fit."""
+        return _ALL_UNFIT if has_workers and math.isfinite(self.settings.patience) else self.settings.patience
 
     def workers(self) -> dict[str, Any]:
         """Return the scheduler's workers by their address."""
@@ -158,10 +173,11 @@ class Roster:
         """Ask new workers who they are."""
         try:
             answers = self.client.run(_introduce, workers=addresses, on_error="return")
-        except OSError as error:  # one of them has ended meanwhile: the next look finds out
-            self.say({"event": "error"}, f"a worker does not answer: {one_line(str(error))}")
+        except OSError:  # the scheduler has ended: the next look says so
             return
         for address, answer in answers.items():
+            if isinstance(answer, OSError):  # of the connection: the worker has ended, or is asked again
+                continue
             if isinstance(answer, BaseException):
                 self._unfit[address] = [one_line(str(answer))]
                 self.say({"event": "error"}, f"{address}: it cannot measure: {one_line(str(answer))}")
@@ -193,7 +209,10 @@ class Roster:
             if future.status == "error":
                 self._admit(host, [f"the test failed: {one_line(str(future.exception()))}"])
             elif future.status == "finished":
-                found = self._canaries[host.name] = Canary(**future.result(timeout=LOOK))
+                try:
+                    found = self._canaries[host.name] = Canary(**future.result(timeout=LOOK))
+                except Exception:  # its worker has ended before the result has come: the next look meets it again
+                    continue
                 speeds = [
                     self._canaries[other.name].copy_bytes_per_second
                     for other in self.hosts.values()

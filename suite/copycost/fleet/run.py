@@ -88,12 +88,13 @@ def run(
         If another process writes to the results.
     """
     with writing(known.results):
+        merge_asv.merge([known.results], newest=True)  # a file that cannot be read is found before anything is measured
         fleet = _Fleet(known, work, wanted, shards, client, settings, on_event)
         try:
             while fleet.step():
                 pass
         finally:
-            fleet.cancel()
+            fleet.end()
         return fleet.left()
 
 
@@ -110,7 +111,7 @@ class _Fleet:
         self.entries = journal.read(known.results)
         self.asked: list[_Asked] = []
         self.measured: set[tuple[str, Cell]] = set()  # class and cell that were measured in this run
-        self.tried: dict[Cell, set[str]] = {}  # hosts on which a cell has failed in this run
+        self.tried: dict[tuple[str, Cell], set[str]] = {}  # class and cell → hosts on which it has failed in this run
         self.losses: Counter[tuple[Cell, str]] = Counter()  # how often a host has ended with a cell
         self.homes: dict[tuple[str, str], str] = {}  # class and series → host that has been asked for it
 
@@ -137,9 +138,9 @@ class _Fleet:
 
     def is_lost(self, of: Plan, cell: Cell) -> bool:
         """Return whether a cell has failed on as many hosts as may try it, or on all that there are."""
-        tried = self.tried.get(cell, set())
-        hosts = self.roster.expected(str(of.machine_class))
-        return len(tried) >= _TRIES or bool(tried and hosts and tried >= set(hosts))
+        name = str(of.machine_class)
+        tried, hosts = self.tried.get((name, cell), set()), set(self.roster.expected(name))
+        return len(tried) >= _TRIES or bool(tried and hosts and tried >= hosts and not self.roster.tested)
 
     def step(self) -> bool:
         """Give each host what it can take, and wait for an answer; return whether anything is left to do."""
@@ -152,8 +153,9 @@ class _Fleet:
             return True
         # A class whose hosts have gone is given up after a while, and its cells are left.
         coming = [of for of in plans.values() if self.missing(of) and self.roster.expected(str(of.machine_class))]
-        time.sleep(0.2 if coming or not plans else 0)
-        return bool(coming) or not plans
+        is_going = bool(coming or self.roster.tested or not plans)
+        time.sleep(0.2 if is_going else 0)
+        return is_going
 
     def feed(self, of: Plan) -> None:
         """Ask each host of a class for its next cells."""
@@ -162,6 +164,7 @@ class _Fleet:
         hosts = set(self.roster.expected(name))
         if self.roster.is_starting:  # a host that has measured a series may connect in a moment
             hosts |= set(served.values())
+        hosts |= set(served.values()) & self.roster.tested
         if not self.roster.expected(name) or (self.roster.is_settling and not self.work.exact):
             return
         homes = assign((cell.series for cell in of.cells), sorted(hosts), served)
@@ -179,7 +182,7 @@ class _Fleet:
 
         Counts are the same anywhere. Times of one series come from one host, unless it has failed there.
         """
-        tried = self.tried.get(cell, set())
+        tried = self.tried.get((machine_class, cell), set())
         free = [
             host
             for host in self.roster.hosts.values()
@@ -201,7 +204,12 @@ class _Fleet:
         """Note that another host goes on with a series: its times before and after are not comparable."""
         before = of.served.get(cell.series)
         is_first = self.homes.get((str(of.machine_class), cell.series)) in (None, before)
-        if before not in (None, host.name) and is_first and not self.work.exact and not self.tried.get(cell):
+        if (
+            before not in (None, host.name)
+            and is_first
+            and not self.work.exact
+            and (host.machine_class, cell) not in self.tried
+        ):
             entry = {"event": "break", "series": cell.series, "from": before, "to": host.name, "time": _now()}
             self.say(entry, f"{cell.series}: {host.name} goes on for {before}, with a line of its own")
 
@@ -235,7 +243,7 @@ class _Fleet:
         cell, host, status = asked.cell, asked.host, asked.future.status
         done: Done | str | None = None
         if status == "finished":
-            with suppress(OSError, RuntimeError):  # its worker has ended before the result has come
+            with suppress(Exception):  # its worker, or the scheduler, has ended before the result has come
                 done = asked.future.result(timeout=_TRANSFER)
         elif status == "error":
             done = one_line(str(asked.future.exception()))
@@ -248,7 +256,7 @@ class _Fleet:
         where = {"event": "cell", **asdict(cell), "host": host.name, "class": host.machine_class, "time": _now()}
         if isinstance(done, str):
             reason = one_line(done)
-            self.tried.setdefault(cell, set()).add(host.name)
+            self.tried.setdefault((host.machine_class, cell), set()).add(host.name)
             self.say(where | {"state": "failed", "reason": reason}, f"{cell.label()}: failed on {host.name}: {reason}")
             return
         self.merge(done, host)
@@ -256,7 +264,8 @@ class _Fleet:
         is_home = self.homes.get((host.machine_class, cell.series)) == host.name and not self.work.exact
         entry = where | {
             "state": "done", "timed": done.timed, "seconds": round(done.seconds, 2), "home": is_home,
-            "versions": project.digest(self.project, self.shards[cell.shard]),
+            # With options for asv, such as --bench, not all of the benchmarks may have been measured.
+            "versions": None if self.work.options else project.digest(self.project, self.shards[cell.shard]),
         }  # fmt: skip
         self.say(entry, f"{cell.label()}: {done.seconds:.0f} s on {host.name}")
 
@@ -281,18 +290,24 @@ class _Fleet:
             replace(results / BENCHMARKS, json.dumps(known | json.loads(listed), indent=4, sort_keys=True))
             self.project = project.reloaded(self.project)
 
-    def cancel(self) -> None:
+    def end(self) -> None:
         """Cancel what is asked for. What runs already is not interrupted by Dask, and its answer is dropped."""
+        for name in self.roster.hosts:
+            journal.append(self.project.results, {"event": "host", "host": name, "state": "gone"})
         with suppress(Exception):  # there may be no scheduler any more
             self.client.cancel([asked.future for asked in self.asked], force=True)
 
     def left(self) -> Left:
         """Return what is not measured."""
         left = Left()
-        for name, of in self.plans().items():
+        plans = self.plans()
+        for name in set(self.settings.classes) - set(plans):  # no host of this class has come
+            hosts = plan.classes(self.project).get(name, ())
+            plans[name] = plan.plan(self.project, name, self.wanted, self.shards, hosts, self.entries)
+        for name, of in plans.items():
             cells = [cell for cell in of.missing if (name, cell) not in self.measured]
             left.cells[name] = len(cells)
-            left.failed[name] = sum(cell in self.tried for cell in cells)
+            left.failed[name] = sum((name, cell) in self.tried for cell in cells)
         return left
 
 

@@ -25,7 +25,7 @@ from copycost.results.table import NOT_CELLS, frame, to_csv
 SCHEMA = 1
 
 
-ENVIRONMENT, MEASUREMENTS, CSV, _LOCK = "environment.json", "measurements.jsonl", "measurements.csv", ".lock"
+ENVIRONMENT, MEASUREMENTS, CSV, LOCK = "environment.json", "measurements.jsonl", "measurements.csv", ".lock"
 
 #: Name, environment and measurements of one run or asv file.
 Loaded = tuple[str, dict[str, Any], list[Measurement]]
@@ -62,11 +62,11 @@ class Run:
         self.measurements: list[Measurement] = []
 
     def __enter__(self) -> Run:
-        if self.resume or not (self.folder / _LOCK).exists():
+        if self.resume or not (self.folder / LOCK).exists():
             self._check()  # before anything is created in an unusable folder
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = open(self.folder / _LOCK, "a")
+            self._lock = open(self.folder / LOCK, "a")
         except OSError as error:
             raise RunError(f"{self.folder} cannot be written to: {error.strerror}") from None
         try:
@@ -152,7 +152,7 @@ def writing(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / _LOCK, "a")  # noqa: SIM115  # closed below
+        file = open(folder / LOCK, "a")  # noqa: SIM115  # closed below
     except OSError as error:
         raise RunError(f"{folder} cannot be written to: {error.strerror}") from None
     with file:
@@ -187,7 +187,7 @@ def begun(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """
     if not (folder / ENVIRONMENT).exists():
         raise RunError(f"{folder} holds no run to resume")
-    with suppress(FileNotFoundError), open(folder / _LOCK) as file:
+    with suppress(FileNotFoundError), open(folder / LOCK) as file:
         _lock(file, folder)
     header = _header(folder)
     return header["environment"], header["settings"]
