@@ -199,7 +199,7 @@ def page(results: dict[str, Any]) -> str:
         f"{large['cpus']} CPUs, which also run the scheduler and `copycost fleet run`. The efficiency is the time with",
         "one worker over twice that with two.",
         "",
-        "| median of a cell | one worker | two workers | efficiency | of it without a cell, one worker |",
+        "| median of a cell | one worker | two workers | efficiency | outside of cells, one worker |",
         "| --- | --- | --- | --- | --- |",
         *(_row(own) for own in (small, large)),
         "",
