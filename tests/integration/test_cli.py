@@ -370,7 +370,7 @@ def test_a_second_run_into_a_folder_is_refused(command: Command, tmp_path: Path)
         for arguments in (["--out", "here"], ["--out", "here", "--resume"]):
             second = command("run", *SMALL, *arguments)
             assert second.returncode == 2
-            assert "another run is writing to here" in second.stderr
+            assert "another process is writing to here" in second.stderr
     finally:
         process.kill()
         process.communicate()

@@ -183,7 +183,7 @@ def begun(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises
     ------
     RunError
-        If the folder holds no run, or another run is writing to it.
+        If the folder holds no run, or another process is writing to it.
     """
     if not (folder / ENVIRONMENT).exists():
         raise RunError(f"{folder} holds no run to resume")
