@@ -566,7 +566,7 @@ def test_a_profiler_that_fails_leaves_transfers_unknown(kernels: Any, reason: st
 
 def test_the_bandwidth_of_a_call_is_told_beside_that_of_a_copy(command: Any, installed: dict[str, str]) -> None:
     found = call_profile.profile(block(fakevariants.fake_new), 2 * N)
-    least = KERNEL * (1 - 1e-9)  # a difference of two floats is rounded
+    least = KERNEL - 1e-9  # two readings of a clock are rounded, the more the longer the machine has been up
     assert found.device_seconds >= 2 * least
     assert found.copy_seconds is not None
     assert found.copy_seconds >= least
