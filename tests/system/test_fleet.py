@@ -28,6 +28,7 @@ from copycost.fleet import canary, cluster, hosts, journal, plan, project
 from copycost.fleet.canary import Canary
 from copycost.fleet.cluster import Cluster
 from copycost.fleet.task import Work
+from copycost.machine import doctor
 from copycost.tracking.project import ProjectError
 from peers import tools, toy_project
 
@@ -284,12 +285,13 @@ def test_slurm_gets_one_exclusive_process_for_each_host(toy: Path, tmp_path: Pat
 def test_a_host_with_a_spinning_neighbour_is_refused() -> None:
     spinner = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
-        found = canary._others(1.0)
+        busy, _ = doctor.cpu_use(1.0)
     finally:
         spinner.kill()
         spinner.wait()
-    assert found > 0.5
-    spoiled = Canary("same", "as fast", 1e10, found, 2)
+    cpus = os.cpu_count() or 1
+    assert busy * cpus > 0.5
+    spoiled = Canary("same", "as fast", 1e10, busy * cpus, 2)
     assert "other processes use" in canary.unfit(spoiled)[0]
 
 

@@ -16,6 +16,7 @@ from statistics import median
 
 import numpy as np
 
+from copycost.machine.doctor import cpu_use
 from copycost.machine.parent import die_with_parent
 
 #: Bytes of the array that is copied: more than fits in a cache.
@@ -68,7 +69,8 @@ def examine(seconds: float, wait: str) -> Canary:
     RuntimeError
         If the function cannot be judged.
     """
-    others = _others(_WATCHING)
+    cpus = os.cpu_count() or 1
+    busy, _ = cpu_use(_WATCHING)
     speed = _copy_speed(_COPYING)
     command = [sys.executable, "-m", "copycost", "judge", "--json", "-", "--budget", str(seconds)]
     if wait != "inf":
@@ -81,21 +83,7 @@ def examine(seconds: float, wait: str) -> Canary:
         judged = json.loads(process.stdout)
     except ValueError:
         raise RuntimeError(process.stderr.strip().rpartition("\n")[2] or "copycost judge has failed") from None
-    return Canary(judged["verdict"], judged["sentence"], speed, others, os.cpu_count() or 1)
-
-
-def _others(seconds: float) -> float:
-    """Return how many CPUs are busy on the host while this process waits."""
-    before, start = _busy(), time.monotonic()
-    time.sleep(seconds)
-    return (_busy() - before) / (time.monotonic() - start)
-
-
-def _busy() -> float:
-    """Return the seconds that all CPUs of the host have worked: user, nice, system, irq, softirq (proc_stat(5))."""
-    with open("/proc/stat") as file:
-        fields = file.readline().split()
-    return sum(int(fields[k]) for k in (1, 2, 3, 6, 7)) / os.sysconf("SC_CLK_TCK")
+    return Canary(judged["verdict"], judged["sentence"], speed, busy * cpus, cpus)
 
 
 def _copy_speed(seconds: float) -> float:

@@ -44,7 +44,7 @@ def examine(seconds: float = 1.0) -> list[Finding]:
 
 def _processors(seconds: float) -> list[Finding]:
     cpus = devices.cpus()
-    busy, stolen = _others(seconds)
+    busy, stolen = cpu_use(seconds)
     load = os.getloadavg()[0]
     return [
         Finding(
@@ -67,7 +67,7 @@ def _processors(seconds: float) -> list[Finding]:
     ]  # fmt: skip
 
 
-def _others(seconds: float) -> tuple[float, float]:
+def cpu_use(seconds: float) -> tuple[float, float]:
     """Return the fractions of all CPUs' time that were busy and stolen while this process slept."""
     before = _stat()
     time.sleep(seconds)
