@@ -269,7 +269,7 @@ def errors(document: Mapping[str, Any]) -> list[str]:
     lines.append("")
     if near is not None:
         lines.append(
-            f"At an error no larger than asv's own, copycost takes 1/{asv['seconds'] / near['seconds']:.1f} of asv's "
+            f"At an error no larger than that of asv, copycost takes 1/{asv['seconds'] / near['seconds']:.1f} of the "
             "time, including its checks of correctness and allocations. The goal was 1/20: "
             f"{asv['seconds'] / 20:.1f} s, about the time that importing TensorFlow takes once."
         )

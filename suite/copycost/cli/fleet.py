@@ -239,7 +239,7 @@ def status_(**options: Any) -> None:
               help="Ignore changes up to this percentage.")  # fmt: skip
 @errors
 def compare_(base: str, head: str, tolerance: float) -> None:
-    """Compare the times of asv's benchmarks at two commits, on each host that has measured both.
+    """Compare the times of asv benchmarks at two commits, on each host that has measured both.
 
     Each host has the ratio of its own times. Three hosts and more have a mean of their ratios, with an interval over
     hosts. Samples of two hosts are never mixed. For copycost's own benchmarks, use copycost compare.

@@ -21,7 +21,7 @@ from copycost.results.store import LOCK, RunError, replace, run_folders, writing
 @click.option("--newest", is_flag=True, help="Where results contradict each other, take the newest.")
 @errors
 def merge_(folders: tuple[str, ...], into: str, newest: bool) -> None:
-    """Merge folders of asv's results, or of runs, whose parts were measured on several machines or in several jobs.
+    """Merge asv result folders, or run folders, that were measured on several machines or in several jobs.
 
     The order of the folders does not matter, and merging again changes nothing. A benchmark of one commit, environment
     and machine that was run several times has its newest results. Runs stay apart, in a folder for each: a sample of

@@ -17,7 +17,7 @@ from copycost.results import documents
 from copycost.results.asv_files import BENCHMARKS
 from copycost.tracking.project import ProjectError
 
-#: Name of asv's configuration.
+#: File name of the asv configuration.
 CONFIGURATION = "asv.conf.json"
 
 #: Kinds of asv's benchmarks that measure time (``asv_runner.benchmarks``).
